@@ -1,0 +1,30 @@
+"""Methods, one file each. Importing this package makes every class name usable in YAML."""
+
+from lightning_petl.adapters.adapt_former import AdaptFormer
+from lightning_petl.adapters.adapter import Adapter, attach
+from lightning_petl.adapters.bitfit import BitFit
+from lightning_petl.adapters.full_fine_tuning import FullFineTuning
+from lightning_petl.adapters.linear_probe import LinearProbe
+from lightning_petl.adapters.ln_tuning import LNTuning
+from lightning_petl.adapters.lora import LoRA
+from lightning_petl.adapters.lv_adapter import LvAdapter
+from lightning_petl.adapters.multi_tunev import MultiTuneV
+from lightning_petl.adapters.partial import Partial
+from lightning_petl.adapters.st_adapter import STAdapter
+from lightning_petl.adapters.vpt import VPT
+
+__all__ = [
+    "VPT",
+    "AdaptFormer",
+    "Adapter",
+    "BitFit",
+    "FullFineTuning",
+    "LNTuning",
+    "LinearProbe",
+    "LoRA",
+    "LvAdapter",
+    "MultiTuneV",
+    "Partial",
+    "STAdapter",
+    "attach",
+]

@@ -1,0 +1,20 @@
+"""Full fine-tuning: the control that trains everything."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import nn
+
+from lightning_petl.adapters.adapter import Unfreezing
+from lightning_petl.backbones.vit import VideoViT
+
+
+@dataclass(frozen=True, kw_only=True)
+class FullFineTuning(Unfreezing):
+    """Every parameter of the trunk trains; ViT-B/16: 85,798,656."""
+
+    alone: ClassVar[bool] = True
+
+    def parameters(self, vit: VideoViT) -> Iterable[nn.Parameter]:
+        return vit.parameters()

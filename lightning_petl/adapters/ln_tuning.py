@@ -1,0 +1,28 @@
+"""LayerNorm tuning: train weight and bias of every norm."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from torch import nn
+
+from lightning_petl.adapters.adapter import Unfreezing
+from lightning_petl.backbones.vit import Blocks, VideoViT
+
+
+@dataclass(frozen=True, kw_only=True)
+class LNTuning(Unfreezing):
+    """``gamma`` and ``beta`` of the norms train; ViT-B/16: 38,400 parameters.
+
+    Args:
+        outside: also the norms before and behind the blocks.
+        blocks: the blocks that it goes into.
+    """
+
+    outside: bool = True
+    blocks: Blocks = "all"
+
+    def parameters(self, vit: VideoViT) -> Iterable[nn.Parameter]:
+        for block in vit.select(self.blocks):
+            yield from (*block.norm1.parameters(), *block.norm2.parameters())
+        if self.outside:
+            yield from (*vit.norm_pre.parameters(), *vit.norm.parameters(), *vit.fc_norm.parameters())

@@ -1,0 +1,177 @@
+"""LoRA (Hu et al., ICLR 2022) with rsLoRA, DoRA and weight-dependent inits."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from lightning_petl.adapters.adapter import Adapter, require_positive
+from lightning_petl.backbones.block import AdaptedBlock
+from lightning_petl.backbones.linear import AdaptedLinear, Inner
+from lightning_petl.backbones.vit import Blocks, VideoViT
+
+Target = Literal["q", "k", "v", "o", "fc1", "fc2"]
+Init = Literal["kaiming", "gaussian", "pissa", "olora", "orthogonal"]
+_PATHS = {"o": "attn.proj", "fc1": "mlp.fc1", "fc2": "mlp.fc2"}
+
+
+class LoRADelta(nn.Module):
+    """``y[rows_k] = inner(x)[rows_k] + s B_k A_k dropout(x)`` for row slices k of one linear layer.
+
+    ``A`` has shape ``slices r in`` and ``B`` ``slices out r``. Inits that start at a non-zero ``B A`` keep a frozen
+    copy of both and subtract its product, which leaves the trunk's weight untouched.
+    """
+
+    def __init__(self, linear: AdaptedLinear, slices: list[int], num_slices: int, lora: "LoRA") -> None:
+        super().__init__()
+        out_features, device = linear.out_features // num_slices, linear.weight.device
+        self.slices, self.num_slices = slices, num_slices
+        self.scale = lora.alpha / (math.sqrt(lora.rank) if lora.rslora else lora.rank)
+        self.dropout = nn.Dropout(lora.dropout)
+        self.A = nn.Parameter(torch.empty(len(slices), lora.rank, linear.in_features, device=device))
+        self.B = nn.Parameter(torch.zeros(len(slices), out_features, lora.rank, device=device))
+        weight = linear.weight.detach().float().unflatten(0, (num_slices, -1))[slices]
+        initialise(self.A, self.B, weight, lora.init, self.scale)
+        starts_at_zero = lora.init in ("kaiming", "gaussian")
+        self.register_buffer("A0", None if starts_at_zero else self.A.detach().clone())
+        self.register_buffer("B0", None if starts_at_zero else self.B.detach().clone())
+
+    def forward(self, x: Float[Tensor, "*batch i"], inner: Inner) -> Float[Tensor, "*batch o"]:
+        update = self.update(self.dropout(x), self.A, self.B)
+        if self.A0 is not None:
+            update = update - self.update(x, self.A0, self.B0)
+        y = inner(x).unflatten(-1, (self.num_slices, -1))
+        rows = torch.tensor(self.slices, device=y.device)
+        return y.index_add(-2, rows, update.to(y.dtype)).flatten(-2)
+
+    def update(
+        self, x: Float[Tensor, "*batch i"], A: Float[Tensor, "k r i"], B: Float[Tensor, "k o r"]
+    ) -> Float[Tensor, "*batch k o"]:
+        """``s B A x`` for every slice."""
+        z = F.linear(x, A.flatten(0, 1)).unflatten(-1, A.shape[:2])
+        return self.scale * torch.einsum("...kr,kor->...ko", z, B)
+
+    def weight_update(self) -> Float[Tensor, "o i"]:
+        """``s B A`` at its rows of the whole weight, zero elsewhere."""
+        product = self.B @ self.A if self.A0 is None else self.B @ self.A - self.B0 @ self.A0
+        whole = product.new_zeros(self.num_slices, *product.shape[1:])
+        return whole.index_add(0, torch.tensor(self.slices, device=product.device), self.scale * product).flatten(0, 1)
+
+    def fold(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+        return weight + self.weight_update(), bias
+
+
+class DoRADelta(LoRADelta):
+    """``y = b + m / |W + sBA|_row * (W x + s B A dropout(x))``, the norm detached (Liu et al., ICML 2024).
+
+    ``m``, one a row of the adapted slices, is the row norm of ``W + sBA`` at init.
+    """
+
+    exclusive = True
+
+    def __init__(self, linear: AdaptedLinear, slices: list[int], num_slices: int, lora: "LoRA") -> None:
+        super().__init__(linear, slices, num_slices, lora)
+        self.linear = (linear,)  # a tuple: the layer must not become a child of its own delta
+        self.magnitude = nn.Parameter(self._row_norm(linear.weight)[slices].clone())
+
+    def forward(self, x: Float[Tensor, "*batch i"], inner: Inner) -> Float[Tensor, "*batch o"]:
+        weight, bias = self.linear[0].weight, self.linear[0].bias
+        y = super().forward(self.dropout(x), lambda z: F.linear(z, weight))
+        return self._ratio(weight) * y if bias is None else self._ratio(weight) * y + bias  # pyright: ignore[reportUnnecessaryComparison]
+
+    def _ratio(self, weight: Float[Tensor, "o i"]) -> Float[Tensor, " o"]:
+        norm = self._row_norm(weight)
+        rows = torch.tensor(self.slices, device=norm.device)
+        return torch.ones_like(norm).index_copy(0, rows, self.magnitude / norm[rows]).flatten()
+
+    def _row_norm(self, weight: Float[Tensor, "o i"]) -> Float[Tensor, "slices o"]:
+        norm = (weight.float() + self.weight_update()).norm(dim=1).detach()
+        return norm.unflatten(0, (self.num_slices, -1))
+
+    def fold(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+        return self._ratio(weight)[:, None] * (weight + self.weight_update()), bias
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoRA(Adapter):
+    """``y = W x + b + s B A dropout(x)``, s = alpha / rank; B is zero at init.
+
+    On timm's fused qkv each of q, k, v has its own A by default: ``rank (in + out)`` parameters a target.
+
+    Args:
+        rank: r.
+        alpha: numerator of the scale; 8 with rank 8, so 1 by default.
+        targets: any of q, k, v, o (attention's output), fc1, fc2.
+        fused: ``per_slice``: one A for each of q, k, v; ``shared``: one A and a tall B over all of qkv, as peft.
+        dropout: on x.
+        rslora: scale alpha / sqrt(rank) (Kalajdzievski, 2023).
+        dora: also train the row norms of the weight.
+        init: ``kaiming`` (a = sqrt 5) or ``gaussian`` (std 1/r) with B zero; ``pissa`` (principal singular vectors),
+            ``olora`` (QR), ``orthogonal``: B A is not zero and its first value is subtracted.
+        blocks: the blocks that it goes into.
+    """
+
+    rank: int = 8
+    alpha: float = 8.0
+    targets: tuple[Target, ...] = ("q", "v")
+    fused: Literal["per_slice", "shared"] = "per_slice"
+    dropout: float = 0.0
+    rslora: bool = False
+    dora: bool = False
+    init: Init = "kaiming"
+    blocks: Blocks = "all"
+
+    def __post_init__(self) -> None:
+        require_positive(rank=self.rank, alpha=self.alpha)
+        if not self.targets:
+            raise ValueError("targets is empty: choose any of q, k, v, o, fc1, fc2")
+        if self.fused == "shared" and 0 < len(set(self.targets) & set("qkv")) < 3:
+            raise ValueError(f"fused: shared adapts q, k and v together; targets are {', '.join(self.targets)}")
+
+    def attach(self, vit: VideoViT) -> None:
+        for block in vit.select(self.blocks):
+            slices = ["qkv".index(target) for target in self.targets if target in "qkv"]
+            if slices:
+                self._add(block, "attn.qkv", *(([0], 1) if self.fused == "shared" else (slices, 3)))
+            for target in self.targets:
+                if target in _PATHS:
+                    self._add(block, _PATHS[target], [0], 1)
+
+    def _add(self, block: AdaptedBlock, path: str, slices: list[int], num_slices: int) -> None:
+        linear = block.linear(path)
+        delta = (DoRADelta if self.dora else LoRADelta)(linear, slices, num_slices, self)
+        linear.add_delta(self.name, delta)
+
+
+def initialise(
+    A: Float[Tensor, "k r i"], B: Float[Tensor, "k o r"], weight: Float[Tensor, "k o i"], init: Init, scale: float
+) -> None:
+    """Set A and B in place.
+
+    ``pissa``: W = U S V^T, A = sqrt(S_r / s) V_r^T, B = U_r sqrt(S_r / s) (Meng et al., 2024).
+    ``olora``: W = Q R, A = R_r, B = Q_r (Buyukakyuz, 2024). ``orthogonal``: random orthonormal rows and columns.
+    """
+    rank = A.shape[1]
+    with torch.no_grad():
+        if init == "kaiming":
+            for slice_ in A:
+                nn.init.kaiming_uniform_(slice_, a=math.sqrt(5))
+        elif init == "gaussian":
+            A.normal_(std=1 / rank)
+        elif init == "orthogonal":
+            for a, b in zip(A, B, strict=True):
+                nn.init.orthogonal_(a)
+                nn.init.orthogonal_(b)
+        elif init == "olora":
+            Q, R = torch.linalg.qr(weight)
+            A.copy_(R[:, :rank])
+            B.copy_(Q[:, :, :rank])
+        else:
+            U, S, Vh = torch.linalg.svd(weight, full_matrices=False)
+            root = (S[:, :rank] / scale).sqrt()
+            A.copy_(root[:, :, None] * Vh[:, :rank])
+            B.copy_(U[:, :, :rank] * root[:, None])

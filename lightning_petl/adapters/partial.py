@@ -1,0 +1,29 @@
+"""Partial-k: train the last k blocks of the trunk."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from torch import nn
+
+from lightning_petl.adapters.adapter import Unfreezing
+from lightning_petl.backbones.vit import Blocks, VideoViT
+
+
+@dataclass(frozen=True, kw_only=True)
+class Partial(Unfreezing):
+    """All weights of the chosen blocks and the final norm train (Jia et al., ECCV 2022, baselines).
+
+    Args:
+        blocks: the blocks that train.
+        norm: also the norm behind the blocks.
+    """
+
+    blocks: Blocks = "last 1"
+    norm: bool = True
+
+    def parameters(self, vit: VideoViT) -> Iterable[nn.Parameter]:
+        for block in vit.select(self.blocks):
+            yield from (*block.norm1.parameters(), *block.attn.parameters(), *block.ls1.parameters())
+            yield from (*block.norm2.parameters(), *block.mlp.parameters(), *block.ls2.parameters())
+        if self.norm:
+            yield from (*vit.norm.parameters(), *vit.fc_norm.parameters())

@@ -1,0 +1,55 @@
+"""Visual prompt tuning (Jia et al., ECCV 2022)."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lightning_petl.adapters.adapter import Adapter, require_positive
+from lightning_petl.backbones.block import PromptTable
+from lightning_petl.backbones.vit import Blocks, VideoViT
+
+
+@dataclass(frozen=True, kw_only=True)
+class VPT(Adapter):
+    """Learned tokens ``P`` beside the patches of every frame; they get no position embedding.
+
+    Deep: block i attends to ``[x; P_i]`` and the prompts' outputs are dropped, ``p D`` parameters a block.
+    Shallow: one table enters before the first block and stays to the last, ``p D`` parameters in all. Where in
+    the sequence they stand changes nothing; they are appended, so that patches keep their rows.
+
+    Args:
+        num_prompts: p.
+        deep: per-block prompts or one shallow table.
+        init: ``uniform``: U(-v, v) with v = sqrt(6 / (3 P^2 + D)), P the patch size (the paper);
+            ``xavier``: v = sqrt(6 / ((p + 1) D)) (AdaptFormer's code).
+        dropout: on the prompts.
+        blocks: the blocks of deep prompts.
+    """
+
+    num_prompts: int = 10
+    deep: bool = True
+    init: Literal["uniform", "xavier"] = "uniform"
+    dropout: float = 0.0
+    blocks: Blocks = "all"
+
+    def __post_init__(self) -> None:
+        require_positive(num_prompts=self.num_prompts)
+        if not self.deep and self.blocks != "all":
+            raise ValueError(f"blocks {self.blocks!r}: shallow prompts pass through all blocks; choose deep: true")
+
+    def attach(self, vit: VideoViT) -> None:
+        if not self.deep:
+            vit.add_prompt(self.name, PromptTable(self._rows(vit), self.dropout))
+            return
+        for block in vit.select(self.blocks):
+            block.add_prompt(self.name, PromptTable(self._rows(vit), self.dropout))
+
+    def _rows(self, vit: VideoViT) -> Float[Tensor, "p d"]:
+        patch_area = math.prod(vit.patch_embed.patch_size)
+        fan = 3 * patch_area + vit.dim if self.init == "uniform" else (self.num_prompts + 1) * vit.dim
+        bound = math.sqrt(6 / fan)
+        return torch.empty(self.num_prompts, vit.dim).uniform_(-bound, bound)

@@ -1,0 +1,175 @@
+"""Weights of a trunk: from the hub, from a local file of any common dialect, or explicitly random."""
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import cast
+
+import timm
+import torch
+from safetensors.torch import load_file
+from timm.models.vision_transformer import VisionTransformer, checkpoint_filter_fn
+from torch import Tensor
+
+State = dict[str, Tensor]
+
+# Hugging Face's CLIP, SigLIP, ViT and DINOv2 names -> timm's; applied in order.
+_HF_NAMES = [
+    (r"^(vision_model|dinov2|vit|deit)\.", ""),
+    (r"^embeddings\.(cls_token|class_embedding)$", "cls_token"),
+    (r"^embeddings\.position_embedding(s|\.weight)$", "pos_embed"),
+    (r"^embeddings\.(patch_embeddings\.projection|patch_embedding)\.", "patch_embed.proj."),
+    (r"^pre_layrnorm\.", "norm_pre."),
+    (r"^(post_layernorm|layernorm)\.", "norm."),
+    (r"^encoder\.layers?\.", "blocks."),
+    (r"\.(attention\.attention|self_attn)\.(query|q_proj)\.", ".attn.q."),
+    (r"\.(attention\.attention|self_attn)\.(key|k_proj)\.", ".attn.k."),
+    (r"\.(attention\.attention|self_attn)\.(value|v_proj)\.", ".attn.v."),
+    (r"\.(attention\.output\.dense|self_attn\.out_proj)\.", ".attn.proj."),
+    (r"\.intermediate\.dense\.", ".mlp.fc1."),
+    (r"^(blocks\.\d+)\.output\.dense\.", r"\1.mlp.fc2."),
+    (r"\.(layer_norm1|layernorm_before)\.", ".norm1."),
+    (r"\.(layer_norm2|layernorm_after)\.", ".norm2."),
+    (r"\.layer_scale(\d)\.lambda1$", r".ls\1.gamma"),
+    (r"^head\.probe$", "attn_pool.latent"),
+    (r"^head\.attention\.out_proj\.", "attn_pool.proj."),
+    (r"^head\.layernorm\.", "attn_pool.norm."),
+    (r"^head\.mlp\.", "attn_pool.mlp."),
+]
+# What whole checkpoints hold beside the image trunk.
+_NOT_TRUNK = (
+    r"^(text_model|text_projection|visual_projection|logit_scale|logit_bias|classifier|pooler|head\.(weight|bias))"
+    r"|position_ids$|mask_token$"
+)
+
+
+def load_trunk(name: str, weights: str, depth: int | None) -> VisionTransformer:
+    """Return timm's model at its native image size with the weights loaded, cut to ``depth`` blocks.
+
+    Raises:
+        ValueError: unknown name, weights that cannot be had or do not fit, a depth the trunk does not have.
+    """
+    if depth is not None and depth < 1:
+        raise ValueError(f"depth {depth} of {name!r}: at least one block is needed")
+    model = _create(name, pretrained=weights == "hub", cut=None if weights == "hub" else depth)
+    if weights not in ("hub", "random"):
+        load_weights(model, Path(weights))
+    if depth is not None and depth > len(model.blocks):
+        raise ValueError(f"depth {depth} of {name!r}: it has {len(model.blocks)} blocks")
+    model.blocks = model.blocks[:depth]
+    return model
+
+
+def load_weights(model: VisionTransformer, path: Path) -> None:
+    """Load a local file strictly into ``model``.
+
+    Raises:
+        ValueError: the file's names or shapes are not the trunk's; both lists of names are shown.
+        FileNotFoundError: no such file.
+    """
+    source = {key: value for key, value in to_timm_names(read_state(path)).items() if not re.search(_NOT_TRUNK, key)}
+    source = _cut(source, len(model.blocks))
+    state = cast(State, checkpoint_filter_fn(source, model))
+    state = {key: value for key, value in state.items() if not re.search(_NOT_TRUNK, key)}
+    expected = model.state_dict()
+    _refuse("missing", expected.keys() - state.keys(), path)
+    _refuse("unexpected", state.keys() - expected.keys(), path)
+    _refuse("of another shape", (key for key in expected if expected[key].shape != state[key].shape), path)
+    model.load_state_dict(state)
+
+
+def read_state(path: Path) -> State:
+    """Read tensors from a safetensors file, a pickled state dict or a TorchScript archive."""
+    if not path.is_file():
+        raise FileNotFoundError(f"weights {str(path)!r}: no such file. Give a path, 'hub', or 'random'")
+    if path.suffix == ".safetensors":
+        return load_file(path)
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except RuntimeError as error:
+        if "TorchScript" not in str(error):
+            raise
+        state = torch.jit.load(path, map_location="cpu").state_dict()
+    return cast(State, state.get("state_dict", state.get("model", state)))
+
+
+def to_timm_names(state: Mapping[str, Tensor]) -> State:
+    """Rename a bare CLIP tower or a Hugging Face model; other dialects are left to timm's own filter."""
+    if "class_embedding" in state and "conv1.weight" in state:
+        return {f"visual.{key}": value for key, value in state.items()}
+    if not any("embeddings." in key for key in state):
+        return dict(state)
+    return _fuse(_add_batch_axis({_rename(key): value for key, value in state.items()}))
+
+
+def weights_hash(model: VisionTransformer) -> str:
+    """SHA-256 over names, shapes and float32 bytes of the trunk, before any cast, fold or interpolation."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        if tensor.is_meta:
+            return "meta"
+        digest.update(f"{name}{tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().float().cpu().contiguous().view(-1).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _create(name: str, pretrained: bool, cut: int | None) -> VisionTransformer:
+    if not timm.is_model(name):
+        near = ", ".join(timm.list_models(f"*{name.split('.')[0][:12]}*")[:5]) or "timm.list_models() lists them"
+        raise ValueError(f"backbone {name!r} is not a timm model; near: {near}")
+    options = {} if cut is None else {"depth": cut}
+    try:
+        model = timm.create_model(name, pretrained=pretrained, num_classes=0, **options)
+    except (OSError, RuntimeError) as error:
+        if not pretrained:
+            raise
+        raise ValueError(
+            f"weights of {name!r} cannot be had from the hub ({type(error).__name__}: {error}). "
+            "Give weights: <local file>, or weights: random if a random trunk is what you want"
+        ) from error
+    if not isinstance(model, VisionTransformer):
+        raise ValueError(f"backbone {name!r} is a {type(model).__name__}; a VisionTransformer is needed")
+    return model
+
+
+def _cut(state: State, depth: int) -> State:
+    def block(key: str) -> int:
+        found = re.search(r"(?:^|\.)(?:blocks|resblocks)\.(\d+)\.", key)
+        return int(found[1]) if found else -1
+
+    return {key: value for key, value in state.items() if block(key) < depth}
+
+
+def _refuse(what: str, keys: Iterable[str], path: Path) -> None:
+    names = sorted(keys)
+    if names:
+        shown = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
+        raise ValueError(f"weights {str(path)!r} do not fit the trunk: {len(names)} tensors are {what}: {shown}")
+
+
+def _rename(key: str) -> str:
+    for pattern, replacement in _HF_NAMES:
+        key = re.sub(pattern, replacement, key)
+    return key
+
+
+def _add_batch_axis(state: State) -> State:
+    shapes = {"cls_token": 3, "pos_embed": 3}
+    return {
+        key: value.reshape(*[1] * (shapes[key] - value.ndim), *value.shape) if key in shapes else value
+        for key, value in state.items()
+    }
+
+
+def _fuse(state: State) -> State:
+    fused = {key: value for key, value in state.items() if ".attn.k." not in key and ".attn.v." not in key}
+    for key in [key for key in fused if ".attn.q." in key]:
+        parts = [state[key.replace(".q.", f".{part}.")] for part in "qkv"]
+        fused[key.replace(".q.", ".qkv.")] = torch.cat(parts)
+        del fused[key]
+    for kind in ("weight", "bias"):
+        if (packed := fused.pop(f"head.attention.in_proj_{kind}", None)) is not None:
+            query, key_value = packed.split([len(packed) // 3, 2 * len(packed) // 3])
+            fused |= {f"attn_pool.q.{kind}": query, f"attn_pool.kv.{kind}": key_value}
+    return fused
