@@ -1,0 +1,37 @@
+# Every target sets up its own environment in $(VENV) first.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+SEED ?= 0
+# One thread a process: tests run in parallel processes.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+HOOK := --jaxtyping-packages=lightning_petl,data_modules,beartype.beartype
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-slow check clean
+
+help:  ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 20
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[test,demo]"
+	@touch $@
+
+demo: $(VENV)/installed  ## train Multi-TuneV on a motion data set and compare it with a linear probe (SEED=0)
+	$(BIN)/python experiments/demo/run.py --seed $(SEED)
+
+test: $(VENV)/installed  ## run the tests that need neither root nor a GPU
+	$(PYTEST) tests -n 2 --ignore tests/compiled $(HOOK)
+	$(PYTEST) tests/compiled
+
+test-slow: $(VENV)/installed  ## run the tests marked slow
+	$(PYTEST) tests -m slow --ignore tests/compiled $(HOOK)
+
+check: $(VENV)/installed  ## lint, format and type-check
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+clean:  ## remove the environment and what runs wrote
+	rm -rf $(VENV) runs
