@@ -6,7 +6,7 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from lightning_petl.adapters.adapter import Adapter, require_positive
@@ -26,10 +26,15 @@ class LoRADelta(nn.Module):
     copy of both and subtract its product, which leaves the trunk's weight untouched.
     """
 
+    rows: Int64[Tensor, " k"]
+    A0: Float[Tensor, "k r i"] | None
+    B0: Float[Tensor, "k o r"] | None
+
     def __init__(self, linear: AdaptedLinear, slices: list[int], num_slices: int, lora: "LoRA") -> None:
         super().__init__()
         out_features, device = linear.out_features // num_slices, linear.weight.device
-        self.slices, self.num_slices = slices, num_slices
+        self.num_slices = num_slices
+        self.register_buffer("rows", torch.tensor(slices, device=device), persistent=False)
         self.scale = lora.alpha / (math.sqrt(lora.rank) if lora.rslora else lora.rank)
         self.dropout = nn.Dropout(lora.dropout)
         self.A = nn.Parameter(torch.empty(len(slices), lora.rank, linear.in_features, device=device))
@@ -42,11 +47,10 @@ class LoRADelta(nn.Module):
 
     def forward(self, x: Float[Tensor, "*batch i"], inner: Inner) -> Float[Tensor, "*batch o"]:
         update = self.update(self.dropout(x), self.A, self.B)
-        if self.A0 is not None:
+        if self.A0 is not None and self.B0 is not None:
             update = update - self.update(x, self.A0, self.B0)
         y = inner(x).unflatten(-1, (self.num_slices, -1))
-        rows = torch.tensor(self.slices, device=y.device)
-        return y.index_add(-2, rows, update.to(y.dtype)).flatten(-2)
+        return y.index_add(-2, self.rows, update.to(y.dtype)).flatten(-2)
 
     def update(
         self, x: Float[Tensor, "*batch i"], A: Float[Tensor, "k r i"], B: Float[Tensor, "k o r"]
@@ -57,9 +61,11 @@ class LoRADelta(nn.Module):
 
     def weight_update(self) -> Float[Tensor, "o i"]:
         """``s B A`` at its rows of the whole weight, zero elsewhere."""
-        product = self.B @ self.A if self.A0 is None else self.B @ self.A - self.B0 @ self.A0
+        product = self.B @ self.A
+        if self.A0 is not None and self.B0 is not None:
+            product = product - self.B0 @ self.A0
         whole = product.new_zeros(self.num_slices, *product.shape[1:])
-        return whole.index_add(0, torch.tensor(self.slices, device=product.device), self.scale * product).flatten(0, 1)
+        return whole.index_add(0, self.rows, self.scale * product).flatten(0, 1)
 
     def fold(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
         return weight + self.weight_update(), bias
@@ -85,8 +91,7 @@ class DoRADelta(LoRADelta):
 
     def _ratio(self, weight: Float[Tensor, "o i"]) -> Float[Tensor, " o"]:
         norm = self._row_norm(weight)
-        rows = torch.tensor(self.slices, device=norm.device)
-        return torch.ones_like(norm).index_copy(0, rows, self.magnitude / norm[rows]).flatten()
+        return torch.ones_like(norm).index_copy(0, self.rows, self.magnitude / norm[self.rows]).flatten()
 
     def _row_norm(self, weight: Float[Tensor, "o i"]) -> Float[Tensor, "slices o"]:
         norm = (weight.float() + self.weight_update()).norm(dim=1).detach()

@@ -49,7 +49,7 @@ class VPT(Adapter):
             block.add_prompt(self.name, PromptTable(self._rows(vit), self.dropout))
 
     def _rows(self, vit: VideoViT) -> Float[Tensor, "p d"]:
-        patch_area = math.prod(vit.patch_embed.patch_size)
+        patch_area = math.prod(vit.patch_size)
         fan = 3 * patch_area + vit.dim if self.init == "uniform" else (self.num_prompts + 1) * vit.dim
         bound = math.sqrt(6 / fan)
         return torch.empty(self.num_prompts, vit.dim).uniform_(-bound, bound)

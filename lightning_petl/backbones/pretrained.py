@@ -4,13 +4,13 @@ import hashlib
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import timm
 import torch
 from safetensors.torch import load_file
 from timm.models.vision_transformer import VisionTransformer, checkpoint_filter_fn
-from torch import Tensor
+from torch import Tensor, nn
 
 State = dict[str, Tensor]
 
@@ -55,9 +55,10 @@ def load_trunk(name: str, weights: str, depth: int | None) -> VisionTransformer:
     model = _create(name, pretrained=weights == "hub", cut=None if weights == "hub" else depth)
     if weights not in ("hub", "random"):
         load_weights(model, Path(weights))
-    if depth is not None and depth > len(model.blocks):
-        raise ValueError(f"depth {depth} of {name!r}: it has {len(model.blocks)} blocks")
-    model.blocks = model.blocks[:depth]
+    blocks = cast(nn.Sequential, model.blocks)
+    if depth is not None and depth > len(blocks):
+        raise ValueError(f"depth {depth} of {name!r}: it has {len(blocks)} blocks")
+    model.blocks = blocks[:depth]
     return model
 
 
@@ -69,8 +70,8 @@ def load_weights(model: VisionTransformer, path: Path) -> None:
         FileNotFoundError: no such file.
     """
     source = {key: value for key, value in to_timm_names(read_state(path)).items() if not re.search(_NOT_TRUNK, key)}
-    source = _cut(source, len(model.blocks))
-    state = cast(State, checkpoint_filter_fn(source, model))
+    source = _cut(source, len(cast(nn.Sequential, model.blocks)))
+    state = checkpoint_filter_fn(source, model)
     state = {key: value for key, value in state.items() if not re.search(_NOT_TRUNK, key)}
     expected = model.state_dict()
     _refuse("missing", expected.keys() - state.keys(), path)
@@ -118,7 +119,7 @@ def _create(name: str, pretrained: bool, cut: int | None) -> VisionTransformer:
     if not timm.is_model(name):
         near = ", ".join(timm.list_models(f"*{name.split('.')[0][:12]}*")[:5]) or "timm.list_models() lists them"
         raise ValueError(f"backbone {name!r} is not a timm model; near: {near}")
-    options = {} if cut is None else {"depth": cut}
+    options: dict[str, Any] = {} if cut is None else {"depth": cut}
     try:
         model = timm.create_model(name, pretrained=pretrained, num_classes=0, **options)
     except (OSError, RuntimeError) as error:

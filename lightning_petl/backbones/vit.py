@@ -7,6 +7,8 @@ from typing import Literal, Protocol, cast
 import torch
 from einops import rearrange
 from jaxtyping import Float
+from timm.layers.patch_embed import PatchEmbed
+from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -66,7 +68,8 @@ class VideoViT(FinalNorm):
         super().__init__()
         model = load_trunk(name, weights, depth)
         require(readout, model.has_class_token, model.attn_pool is not None)
-        self.name, self.readout, self.frozen_dtype = name, readout, frozen_dtype
+        self.name, self.frozen_dtype = name, frozen_dtype
+        self.readout: Readout = readout
         self.weights_hash = weights_hash(model)
         self.activation_checkpointing = activation_checkpointing
         if image_size is not None:
@@ -75,7 +78,15 @@ class VideoViT(FinalNorm):
         self.owners: dict[str, str] = {}
         self.requires_grad_(False)
 
-    def _adopt(self, model: nn.Module, num_frames: int) -> None:
+    patch_embed: PatchEmbed
+    norm_pre: nn.Module
+    cls_token: nn.Parameter | None
+    reg_token: nn.Parameter | None
+    pos_embed: nn.Parameter | None
+    pixel_mean: Tensor
+    pixel_std: Tensor
+
+    def _adopt(self, model: VisionTransformer, num_frames: int) -> None:
         self.patch_embed, self.norm_pre = model.patch_embed, model.norm_pre
         self.cls_token, self.reg_token, self.pos_embed = model.cls_token, model.reg_token, model.pos_embed
         self.no_embed_class = bool(model.no_embed_class)
@@ -83,10 +94,13 @@ class VideoViT(FinalNorm):
         self.norm, self.fc_norm = model.norm, model.fc_norm
         self.attn_pool = model.attn_pool if self.readout == "map" else None
         self.prompts, self.readers = nn.ModuleDict(), nn.ModuleDict()
-        self.grid = Grid(num_frames, *self.patch_embed.grid_size, model.num_prefix_tokens)
+        self.image_size = cast(tuple[int, int], self.patch_embed.img_size)
+        self.patch_size = cast(tuple[int, int], self.patch_embed.patch_size)
+        height, width = cast(tuple[int, int], self.patch_embed.grid_size)
+        self.grid = Grid(num_frames, height, width, model.num_prefix_tokens)
         self.dim = int(model.embed_dim)
         for key in ("mean", "std"):
-            values = torch.tensor(model.pretrained_cfg[key]).view(3, 1, 1)
+            values = torch.tensor(cast(dict[str, list[float]], model.pretrained_cfg)[key]).view(3, 1, 1)
             self.register_buffer(f"pixel_{key}", values, persistent=False)
 
     def forward(self, clip: Clip) -> Feature:
@@ -212,10 +226,9 @@ class VideoViT(FinalNorm):
         return torch.autocast(video.device.type, torch.bfloat16)
 
     def _check(self, video: Float[Tensor, "b t c h w"]) -> None:
-        size = tuple(self.patch_embed.img_size)
-        if tuple(video.shape[-2:]) != size:
+        if video.shape[-2:] != self.image_size:
             got = tuple(video.shape[-2:])
-            raise ValueError(f"clips are {got} px, the trunk was built for {size} px: set image_size")
+            raise ValueError(f"clips are {got} px, the trunk was built for {self.image_size} px: set image_size")
 
 
 def owns_trainable(module: nn.Module) -> bool:
