@@ -1,0 +1,53 @@
+"""From a pooled feature to class scores."""
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from lightning_petl.shapes import Feature, Logits
+
+
+class Head(nn.Module):
+    """``logits = W dropout(z) + b``; W ~ N(0, std²), b = 0.
+
+    Args:
+        dim: width of the feature z.
+        classes: number of class scores.
+        dropout: probability of dropping an entry of z while training.
+        std: standard deviation of W at the start.
+
+    Raises:
+        ValueError: ``classes`` below 2, ``dropout`` outside [0, 1) or a negative ``std``.
+    """
+
+    def __init__(self, dim: int, classes: int, *, dropout: float, std: float) -> None:
+        super().__init__()
+        _check(classes, dropout, std)
+        self.dropout = nn.Dropout(dropout)
+        self.classifier = nn.Linear(dim, classes)
+        nn.init.normal_(self.classifier.weight, std=std)
+        nn.init.zeros_(self.classifier.bias)
+
+    def forward(self, feature: Feature) -> Logits:
+        return self.classifier(self.dropout(feature))
+
+
+@dataclass(frozen=True, kw_only=True)
+class LinearHead:
+    """Recipe of a :class:`Head`; the defaults are ST-Adapter's (Pan et al., NeurIPS 2022, released code)."""
+
+    dropout: float = 0.5
+    std: float = 0.02
+
+    def build(self, dim: int, classes: int) -> Head:
+        """The head for features of width ``dim``."""
+        return Head(dim, classes, dropout=self.dropout, std=self.std)
+
+
+def _check(classes: int, dropout: float, std: float) -> None:
+    if classes < 2:
+        raise ValueError(f"a classifier needs at least 2 classes, got labels for {classes}")
+    if not 0 <= dropout < 1:
+        raise ValueError(f"head dropout must lie in [0, 1), got {dropout}")
+    if std < 0:
+        raise ValueError(f"head std must not be negative, got {std}")
