@@ -1,3 +1,3 @@
 """Video clips from files to batches. Imports nothing of ``lightning_petl``."""
 
-import data_modules.compat as compat  # before lightning, which imports torchvision
+from data_modules import compat as compat  # before lightning, which imports torchvision

@@ -1,0 +1,59 @@
+"""Data loaders that leave the global random state alone."""
+
+from collections.abc import Iterator
+from typing import TypedDict
+
+import torch
+from torch.utils.data import DataLoader
+
+from data_modules.batch import VideoBatch
+from data_modules.dataset import Sample, VideoDataset, collate
+from data_modules.sampler import EpochBatchSampler, EvalSampler
+
+
+class _Options(TypedDict):
+    num_workers: int
+    multiprocessing_context: str | None
+    persistent_workers: bool
+    pin_memory: bool
+    generator: torch.Generator
+
+
+class TrainLoader(DataLoader[Sample]):
+    """Starts its sampler and its workers when the first batch is asked for, not when the iterator is made.
+
+    Lightning makes the iterator before it restores its progress wherever the number of steps was asked for early
+    (learning rate schedules do); at the first batch the progress is right in every case.
+    """
+
+    def __init__(self, dataset: VideoDataset, batch_sampler: EpochBatchSampler, num_workers: int = 0) -> None:
+        super().__init__(dataset, batch_sampler=batch_sampler, collate_fn=collate, **_options(num_workers))
+
+    def __iter__(self) -> Iterator[VideoBatch]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """One epoch, or the rest of it."""
+        yield from super().__iter__()
+
+    def state_dict(self) -> dict[str, int]:
+        """Nothing: the position is arithmetic on Lightning's own progress. To have it says "resumable"."""
+        return {}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        """Nothing to do."""
+
+
+def eval_loader(
+    dataset: VideoDataset, sampler: EvalSampler, *, batch_size: int, num_workers: int = 0
+) -> DataLoader[Sample]:
+    """The clips of ``sampler`` in order; the last batch may be small."""
+    return DataLoader(dataset, batch_size=batch_size, sampler=sampler, collate_fn=collate, **_options(num_workers))
+
+
+def _options(num_workers: int) -> _Options:
+    return _Options(
+        num_workers=num_workers,
+        # fork copies locks held by threads of torch and av; a fork server has none
+        multiprocessing_context="forkserver" if num_workers else None,
+        persistent_workers=num_workers > 0,
+        pin_memory=torch.cuda.is_available(),
+        generator=torch.Generator(),  # else each new iterator draws its seed from the global generator
+    )
