@@ -9,6 +9,9 @@ from av.codec.codec import UnknownCodecError
 from jaxtyping import UInt8
 from torch import Tensor
 
+# Macroblock-tree rate control on CPUs with AVX-512 wrote up to five different files of the same frames.
+_OPTIONS = {"libx264": {"mbtree": "0"}}
+
 
 def write_video(
     path: str | Path,
@@ -45,7 +48,7 @@ def write_video(
 
 def _encode(path: Path, pixels: UInt8[np.ndarray, "t h w 3"], fps: Fraction, codec: str, gop: int) -> None:
     with av.open(str(path), "w", options={"fflags": "bitexact"}) as container:  # Matroska draws an identifier
-        stream = container.add_stream(codec, rate=fps)
+        stream = container.add_stream(codec, rate=fps, options=_OPTIONS.get(codec, {}))
         assert isinstance(stream, av.VideoStream), "a codec name checked as video gave another stream"
         stream.height, stream.width = pixels.shape[1:3]
         stream.pix_fmt, stream.thread_count, stream.gop_size = "yuv420p", 1, gop

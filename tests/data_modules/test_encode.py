@@ -9,12 +9,19 @@ import pytest
 import torch
 
 from data_modules.encode import write_video
+from data_modules.motion_scene import MOTIONS, TRAIN_CAST, draw_scene
 
 
 def _ramp(time: int = 10, height: int = 48, width: int = 64) -> np.ndarray:
     """Smooth frames whose brightness tells their index: 20 levels a frame."""
     level = 20 * np.arange(time)[:, None, None] + np.linspace(0, 30, width)[None, None, :]
     return np.broadcast_to(level[..., None], (time, height, width, 3)).astype(np.uint8)
+
+
+def _drawing() -> np.ndarray:
+    """Detailed moving frames: smooth ones encode alike even where the encoder is not repeatable."""
+    rng = np.random.default_rng(0)
+    return draw_scene(MOTIONS[0], TRAIN_CAST, rng, frames=24, size=64).video
 
 
 def _read(path: Path) -> tuple[np.ndarray, Fraction | None]:
@@ -35,10 +42,11 @@ def test_frames_come_back_in_order(tmp_path: Path, codec: str, suffix: str) -> N
 
 @pytest.mark.parametrize("suffix", ["mp4", "mkv"])
 def test_same_frames_same_bytes(tmp_path: Path, suffix: str) -> None:
-    first, second = tmp_path / f"1.{suffix}", tmp_path / f"2.{suffix}"
-    write_video(first, _ramp(), 12)
-    write_video(second, torch.from_numpy(_ramp()), 12)
-    assert first.read_bytes() == second.read_bytes()
+    written = set[bytes]()
+    for frames in (*[_drawing()] * 10, torch.from_numpy(_drawing())):
+        write_video(tmp_path / f"clip.{suffix}", frames, 12)
+        written.add((tmp_path / f"clip.{suffix}").read_bytes())
+    assert len(written) == 1
 
 
 def test_gop_bounds_the_distance_of_key_frames(tmp_path: Path) -> None:

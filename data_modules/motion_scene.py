@@ -1,0 +1,202 @@
+"""Procedural scenes: a textured shape on a path over a textured background.
+
+A scene is a pure function of its ``Cast`` (which kinds may appear), its motion and a random generator. Lengths
+are in frame widths, the origin is the upper left corner, x runs to the right and y down; colours are RGB, 0-1.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+Plane = Float[np.ndarray, "..."]
+Field = Callable[[Plane, Plane], Plane]
+
+COLOURS: Mapping[str, tuple[float, float, float]] = {
+    "red": (0.85, 0.12, 0.10),
+    "orange": (0.95, 0.55, 0.08),
+    "yellow": (0.95, 0.88, 0.15),
+    "green": (0.10, 0.65, 0.20),
+    "blue": (0.12, 0.25, 0.85),
+    "purple": (0.55, 0.15, 0.70),
+    "white": (0.97, 0.97, 0.97),
+    "black": (0.04, 0.04, 0.04),
+}
+
+
+class Path(NamedTuple):
+    """Where an object is in each frame: centre and radius in frame widths, angle in radians."""
+
+    x: Float[np.ndarray, " t"]
+    y: Float[np.ndarray, " t"]
+    radius: Float[np.ndarray, " t"]
+    angle: Float[np.ndarray, " t"]
+
+
+class Cast(NamedTuple):
+    """The names of the kinds that may appear in a scene."""
+
+    shapes: tuple[str, ...]
+    textures: tuple[str, ...]
+    backgrounds: tuple[str, ...]
+
+
+class Motion(NamedTuple):
+    """One class: its axis (x, y or depth), its direction in time and its words."""
+
+    axis: str
+    backwards: bool
+    template: str
+
+
+MOTIONS = (
+    Motion("x", False, "Moving [something] from left to right"),
+    Motion("x", True, "Moving [something] from right to left"),
+    Motion("y", False, "Moving [something] down"),
+    Motion("y", True, "Moving [something] up"),
+    Motion("depth", False, "Moving [something] towards the camera"),
+    Motion("depth", True, "Moving [something] away from the camera"),
+)
+TRAIN_CAST = Cast(
+    ("disc", "square", "triangle", "ring", "bar"),
+    ("plain", "striped", "checked"),
+    ("clouds", "slope", "planks"),
+)
+TEST_CAST = Cast(
+    ("star", "cross", "hexagon", "crescent", "half-disc"),
+    ("dotted", "wavy", "banded"),
+    ("marble", "tiles", "gravel"),
+)
+
+
+def _halfplanes(u: Plane, v: Plane, corners: int) -> Plane:
+    angle = 2 * np.pi * np.arange(corners) / corners
+    return np.max([u * np.sin(a) + v * np.cos(a) for a in angle], axis=0)
+
+
+def _triangle(u: Plane, v: Plane) -> Plane:
+    return _halfplanes(u, v, 3) - 0.55
+
+
+def _box(u: Plane, v: Plane, width: float, height: float) -> Plane:
+    return np.maximum(np.abs(u) - width, np.abs(v) - height)
+
+
+# Signed distance to the outline in radii of the object, negative inside.
+SHAPES: Mapping[str, Field] = {
+    "disc": lambda u, v: np.hypot(u, v) - 0.9,
+    "square": lambda u, v: _box(u, v, 0.8, 0.8),
+    "triangle": _triangle,
+    "ring": lambda u, v: np.abs(np.hypot(u, v) - 0.7) - 0.27,
+    "bar": lambda u, v: _box(u, v, 1.0, 0.4),
+    "star": lambda u, v: np.minimum(_triangle(u, v), _triangle(u, -v)),
+    "cross": lambda u, v: np.minimum(_box(u, v, 1.0, 0.35), _box(u, v, 0.35, 1.0)),
+    "hexagon": lambda u, v: _halfplanes(u, v, 6) - 0.85,
+    "crescent": lambda u, v: np.maximum(np.hypot(u, v) - 1.0, 0.75 - np.hypot(u - 0.55, v)),
+    "half-disc": lambda u, v: np.maximum(np.hypot(u, v + 0.4) - 1.0, -v - 0.4),
+}
+
+# Share of the second colour, 0-1, over the object's own coordinates.
+TEXTURES: Mapping[str, Field] = {
+    "plain": lambda u, v: np.zeros_like(u),
+    "striped": lambda u, v: _edge(np.sin(7 * v)),
+    "checked": lambda u, v: _edge(np.sin(5 * u) * np.sin(5 * v)),
+    "dotted": lambda u, v: _edge(np.cos(7 * u) + np.cos(7 * v) - 0.8),
+    "wavy": lambda u, v: _edge(np.sin(6 * v + 2 * np.sin(4 * u))),
+    "banded": lambda u, v: _edge(np.sin(9 * np.hypot(u, v))),
+}
+
+
+def _edge(level: Plane) -> Plane:
+    return np.clip(4 * level + 0.5, 0, 1)
+
+
+def _noise(rng: np.random.Generator, size: int, cells: int) -> Float[np.ndarray, "h w"]:
+    """Values 0-1 at the corners of ``cells`` x ``cells`` cells, with cosine ramps between them."""
+    place = np.linspace(0, cells, size, endpoint=False)
+    low = place.astype(int)
+    ramp = (1 - np.cos(np.pi * (place - low))) / 2
+    weight = np.zeros((size, cells + 1))
+    weight[np.arange(size), low], weight[np.arange(size), low + 1] = 1 - ramp, ramp
+    return weight @ rng.random((cells + 1, cells + 1)) @ weight.T
+
+
+def _turned(rng: np.random.Generator, size: int) -> tuple[Plane, Plane]:
+    """Pixel coordinates in frame widths, turned by a random angle."""
+    y, x = np.mgrid[:size, :size] / size - 0.5
+    angle = rng.uniform(0, 2 * np.pi)
+    return x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
+
+
+def _background(kind: str, rng: np.random.Generator, size: int) -> Float[np.ndarray, "h w"]:
+    """Share of the second background colour, 0-1."""
+    u, v = _turned(rng, size)
+    match kind:
+        case "clouds":
+            return 0.7 * _noise(rng, size, 4) + 0.3 * _noise(rng, size, 11)
+        case "slope":
+            return np.clip(u + 0.5 + 0.2 * (_noise(rng, size, 16) - 0.5), 0, 1)
+        case "planks":
+            return 0.6 * _edge(np.sin(22 * u)) + 0.4 * _noise(rng, size, 8)
+        case "marble":
+            return 0.5 + 0.5 * np.sin(14 * u + 7 * _noise(rng, size, 5))
+        case "tiles":
+            return np.maximum(_edge(np.cos(24 * u) - 0.8), _edge(np.cos(24 * v) - 0.8))
+        case _:
+            return _edge(_noise(rng, size, 20) - 0.5)
+
+
+def draw_path(motion: Motion, rng: np.random.Generator, frames: int) -> Path:
+    """A random path of one class.
+
+    A backward class is the same draw with the frames reversed, so that where and how large the object is in a
+    single frame, or in the frames as a set, says nothing about the direction.
+    """
+    pace = np.linspace(0, 1, frames) ** np.exp(rng.uniform(-0.3, 0.3))
+    along = rng.uniform(0.0, 0.2) + pace * rng.uniform(0.6, 0.8)
+    across = rng.uniform(0.3, 0.7) + (pace - 0.5) * rng.uniform(-0.2, 0.2)
+    angle = rng.uniform(0, 2 * np.pi) + pace * rng.uniform(-1.5, 1.5)
+    near, far = rng.uniform(0.3, 0.42), rng.uniform(0.06, 0.1)
+    if motion.axis == "depth":
+        drift = rng.uniform(0.4, 0.6) + (pace - 0.5) * rng.uniform(-0.2, 0.2)
+        path = Path(drift, across, far * (near / far) ** pace, angle)
+    else:
+        radius = np.full(frames, rng.uniform(0.13, 0.2))
+        path = Path(*((along, across) if motion.axis == "x" else (across, along)), radius, angle)
+    return Path(*(column[::-1] for column in path)) if motion.backwards else path
+
+
+class Scene(NamedTuple):
+    """A drawn clip and the words for its object, such as ``a red striped disc``."""
+
+    video: UInt8[np.ndarray, "t h w 3"]
+    thing: str
+
+
+def draw_scene(motion: Motion, cast: Cast, rng: np.random.Generator, *, frames: int, size: int) -> Scene:
+    """Draw one clip of ``frames`` square frames of ``size`` pixels, RGB 0-255."""
+    shape, texture, background = (str(rng.choice(kinds)) for kinds in cast)
+    first, second = (str(name) for name in rng.choice(list(COLOURS), 2, replace=False))
+    behind = _two_tone(_background(background, rng, size), *rng.uniform(0.2, 0.8, (2, 3)))
+    u, v, radius = _object_coordinates(draw_path(motion, rng, frames), size)
+    cover = np.clip(0.5 - SHAPES[shape](u, v) * radius * size, 0, 1)[..., None]
+    front = _two_tone(TEXTURES[texture](u, v), np.array(COLOURS[first]), np.array(COLOURS[second]))
+    video = cover * front + (1 - cover) * behind
+    words = first if texture == "plain" else f"{first} and {second} {texture}"
+    return Scene(
+        (255 * video + 0.5).astype(np.uint8), f"{'an' if words[0] in 'aeiou' else 'a'} {words} {shape}"
+    )
+
+
+def _object_coordinates(path: Path, size: int) -> tuple[Plane, Plane, Plane]:
+    """Pixels "t h w" in radii of the object, in its own turned axes, and the radius "t 1 1"."""
+    x0, y0, radius, angle = (column[:, None, None] for column in path)
+    y, x = (np.mgrid[:size, :size] + 0.5) / size
+    dx, dy = (x - x0) / radius, (y - y0) / radius
+    u = dx * np.cos(angle) + dy * np.sin(angle)
+    return u, dy * np.cos(angle) - dx * np.sin(angle), radius
+
+
+def _two_tone(share: Plane, first: Plane, second: Plane) -> Plane:
+    return first + share[..., None] * (second - first)
