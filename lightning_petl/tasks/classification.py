@@ -1,0 +1,183 @@
+"""Which class a video shows."""
+
+from typing import Any, NamedTuple, TypedDict
+
+import torch
+from einops import rearrange, reduce
+from jaxtyping import Float, Int64
+from lightning.pytorch import LightningModule
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from data_modules.batch import VideoBatch
+from lightning_petl.adapters import Adapter, attach
+from lightning_petl.backbones.vit import VideoViT
+from lightning_petl.checkpoint import Trunk, check_trainable, trainable_state
+from lightning_petl.heads import LinearHead
+from lightning_petl.metrics import accuracies
+from lightning_petl.optim import Optimisation, accumulation
+from lightning_petl.shapes import Labels, Logits, Video
+
+ViewLogits = Float[Tensor, "b v k"]
+
+
+class Scores(TypedDict):
+    """What a test step returns, for whoever writes it down."""
+
+    clip_id: list[str]
+    label: Labels
+    logits: ViewLogits
+
+
+class TopClasses(NamedTuple):
+    """The most probable classes of each clip, best first."""
+
+    clip_id: list[str]
+    label: Int64[Tensor, "b top"]
+    probability: Float[Tensor, "b top"]
+
+
+class VideoClassifier(LightningModule):
+    """A frozen trunk, a stack of adapters and a linear head; ``p = mean over views of softmax(head(trunk(view)))``.
+
+    In training each view is a clip of its own.
+
+    Args:
+        backbone: the trunk; it is changed by the adapters.
+        adapters: methods, attached in order.
+        labels: class names by index.
+        head: recipe of the head.
+        optim: how the parameters are updated.
+        label_smoothing: of the training loss, 0 to 1 (Szegedy et al., 2016).
+
+    Raises:
+        ValueError: labels that are fewer than two or not unique, a smoothing outside [0, 1), and what the
+            adapters raise.
+    """
+
+    def __init__(
+        self,
+        backbone: VideoViT,
+        adapters: list[Adapter],
+        labels: list[str],
+        *,
+        head: LinearHead = LinearHead(),
+        optim: Optimisation = Optimisation(),
+        label_smoothing: float = 0.0,
+    ) -> None:
+        super().__init__()
+        _check(labels, label_smoothing)
+        attach(backbone, adapters)
+        self.backbone, self.adapters, self.labels = backbone, tuple(adapters), tuple(labels)
+        self.head = head.build(backbone.feature_dim, len(labels))
+        self.optim, self.label_smoothing = optim, label_smoothing
+        self.strict_loading = False  # a checkpoint holds no frozen weights; on_load_checkpoint is strict on the rest
+        self.val_metrics, self.test_metrics = accuracies(len(labels), "val/"), accuracies(len(labels), "test/")
+
+    @property
+    def owners(self) -> dict[str, str]:
+        """Owner of each trainable parameter: an adapter, or ``head``."""
+        trunk = {f"backbone.{name}": owner for name, owner in self.backbone.owners.items()}
+        return trunk | {f"head.{name}": "head" for name, _ in self.head.named_parameters()}
+
+    @property
+    def unreachable(self) -> set[str]:
+        """Trainable parameters that the adapters declare to have no path to the read-out."""
+        return {f"backbone.{name}" for name in self.backbone.unreachable}
+
+    @property
+    def trunk(self) -> Trunk:
+        """What the trainable state was trained on."""
+        return Trunk(self.backbone.name, self.backbone.weights_hash)
+
+    def forward(self, video: Video) -> ViewLogits:
+        feature = self.backbone(rearrange(video, "b v t c h w -> (b v) t c h w"))
+        return rearrange(self.head(feature), "(b v) k -> b v k", b=len(video))
+
+    def probabilities(self, video: Video) -> Logits:
+        """Class probabilities, averaged over views."""
+        return reduce(self(video).softmax(-1), "b v k -> b k", "mean")
+
+    def training_step(self, batch: VideoBatch, batch_idx: int) -> Tensor:
+        loss = _loss(self(batch.video), batch.label, self.label_smoothing)
+        self.log("train/loss", loss.detach(), batch_size=len(batch.label), prog_bar=True)
+        return loss
+
+    def validation_step(self, batch: VideoBatch, batch_idx: int) -> None:
+        logits = self(batch.video)
+        size = len(batch.label)
+        self.log("val/loss", _loss(logits, batch.label), batch_size=size, sync_dist=True)
+        self.val_metrics.update(logits.softmax(-1).mean(1), batch.label)
+        self.log_dict(dict(self.val_metrics.items()), batch_size=size, prog_bar=True)
+
+    def test_step(self, batch: VideoBatch, batch_idx: int) -> Scores:
+        logits = self(batch.video)
+        self.test_metrics.update(logits.softmax(-1).mean(1), batch.label)
+        self.log_dict(dict(self.test_metrics.items()), batch_size=len(batch.label))
+        return Scores(clip_id=batch.clip_id, label=batch.label, logits=logits)
+
+    def predict_step(self, batch: VideoBatch, batch_idx: int) -> TopClasses:
+        best = self.probabilities(batch.video).topk(min(5, len(self.labels)))
+        return TopClasses(batch.clip_id, best.indices, best.values)
+
+    def setup(self, stage: str) -> None:
+        """Accumulate gradients as far as the global batch asks for."""
+        if stage != "fit" or self.optim.global_batch is None:
+            return
+        steps = accumulation(self.optim.global_batch, ranks=self.trainer.world_size, micro=self._micro_batch())
+        if self.trainer.accumulate_grad_batches not in (1, steps):
+            given = self.trainer.accumulate_grad_batches
+            raise ValueError(f"global_batch asks for {steps} accumulated passes, accumulate_grad_batches is {given}")
+        self.trainer.accumulate_grad_batches = steps
+
+    def configure_optimizers(self) -> Any:
+        steps = self.trainer.estimated_stepping_batches
+        if steps == float("inf"):
+            raise ValueError("the length of training is unknown: set trainer.max_epochs or trainer.max_steps")
+        rate = self.optim.rate(self._global_batch()) if self.optim.lr_per else self.optim.lr
+        optimizer = self.optim.optimizer(dict(self.named_parameters()), self.owners, rate)
+        epochs = steps * self.trainer.accumulate_grad_batches / self.trainer.num_training_batches
+        factor = self.optim.schedule.factor(int(steps), epochs)
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        self.print(self._updates(rate))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": self.optim.schedule.per}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["state_dict"] = trainable_state(self)
+        checkpoint["trunk"], checkpoint["labels"] = list(self.trunk), list(self.labels)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        if "trunk" not in checkpoint:
+            raise ValueError("not a training state of this program: it does not say which trunk it was trained on")
+        Trunk(*checkpoint["trunk"]).require(self.trunk)
+        check_trainable(self, checkpoint["state_dict"])
+        if checkpoint["labels"] != list(self.labels):
+            raise ValueError(f"the checkpoint was trained on other labels: {checkpoint['labels'][:5]}...")
+
+    def _micro_batch(self) -> int:
+        size = getattr(getattr(self.trainer, "datamodule", None), "batch_size", None)
+        if size is None:
+            raise ValueError("global_batch and lr_per need a data module that has a batch_size")
+        return size
+
+    def _global_batch(self) -> int:
+        return self._micro_batch() * self.trainer.world_size * self.trainer.accumulate_grad_batches
+
+    def _updates(self, rate: float) -> str:
+        scaled = f" ({self.optim.lr:g} per {self.optim.lr_per} clips)" if self.optim.lr_per else ""
+        passes = self.trainer.accumulate_grad_batches
+        return f"learning rate {rate:g}{scaled}; an update is {self.trainer.world_size} rank(s) x {passes} passes"
+
+
+def _loss(logits: ViewLogits, label: Labels, smoothing: float = 0.0) -> Float[Tensor, ""]:
+    views = logits.shape[1]
+    folded = rearrange(logits, "b v k -> (b v) k")
+    return cross_entropy(folded, label.repeat_interleave(views), label_smoothing=smoothing)
+
+
+def _check(labels: list[str], label_smoothing: float) -> None:
+    twice = sorted({label for label in labels if labels.count(label) > 1})
+    if twice:
+        raise ValueError(f"labels must be unique, but these occur twice: {', '.join(twice)}")
+    if not 0 <= label_smoothing < 1:
+        raise ValueError(f"label_smoothing must lie in [0, 1), got {label_smoothing}")
