@@ -65,9 +65,7 @@ def render(root: str | Path, num_train: int = 480, num_test: int = 240, seed: in
     root = Path(root)
     request = {"num_train": num_train, "num_test": num_test, "seed": seed, "frames": FRAMES, "size": SIZE}
     if min(num_train, num_test) < len(MOTIONS):
-        raise ValueError(
-            f"num_train={num_train}, num_test={num_test}: each class needs a clip, {len(MOTIONS)} up"
-        )
+        raise ValueError(f"num_train={num_train}, num_test={num_test}: each class needs a clip, {len(MOTIONS)} up")
     if not _begun(root, request):
         (root / "videos").mkdir(parents=True, exist_ok=True)
         _write_json(root / _RECORD, request | {"finished": False})
@@ -82,9 +80,7 @@ def _begun(root: Path, request: dict[str, int]) -> bool:
         return False
     found = {key: json.loads((root / _RECORD).read_text()).get(key) for key in request}
     if found != request:
-        raise ValueError(
-            f"{root} holds the motion data set {found}, not {request}: name another folder or empty it"
-        )
+        raise ValueError(f"{root} holds the motion data set {found}, not {request}: name another folder or empty it")
     return True
 
 
@@ -124,9 +120,7 @@ def _write_json(path: Path, content: object) -> None:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Render from the command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m data_modules.motion", description="Render the motion data set."
-    )
+    parser = argparse.ArgumentParser(prog="python -m data_modules.motion", description="Render the motion data set.")
     parser.add_argument("root", type=Path)
     parser.add_argument("--num-train", type=int, default=480)
     parser.add_argument("--num-test", type=int, default=240)

@@ -184,9 +184,7 @@ def draw_scene(motion: Motion, cast: Cast, rng: np.random.Generator, *, frames: 
     front = _two_tone(TEXTURES[texture](u, v), np.array(COLOURS[first]), np.array(COLOURS[second]))
     video = cover * front + (1 - cover) * behind
     words = first if texture == "plain" else f"{first} and {second} {texture}"
-    return Scene(
-        (255 * video + 0.5).astype(np.uint8), f"{'an' if words[0] in 'aeiou' else 'a'} {words} {shape}"
-    )
+    return Scene((255 * video + 0.5).astype(np.uint8), f"{'an' if words[0] in 'aeiou' else 'a'} {words} {shape}")
 
 
 def _object_coordinates(path: Path, size: int) -> tuple[Plane, Plane, Plane]:

@@ -7,6 +7,7 @@ import av
 import numpy as np
 import pytest
 import torch
+from av.error import FFmpegError
 
 from data_modules.encode import write_video
 from data_modules.motion_scene import MOTIONS, TRAIN_CAST, draw_scene
@@ -87,7 +88,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "clip.mp4"
     write_video(path, _ramp(), 12)
     before = path.read_bytes()
-    with pytest.raises(av.FFmpegError):
+    with pytest.raises(FFmpegError):
         write_video(path, _ramp(height=20000, width=20000, time=1), 12, codec="mpeg4")
     assert path.read_bytes() == before
     assert [entry.name for entry in tmp_path.iterdir()] == ["clip.mp4"]

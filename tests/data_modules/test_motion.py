@@ -31,9 +31,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize(("forward", "backward"), PAIRS, ids=lambda motion: motion.template)
 @pytest.mark.parametrize("cast", [TRAIN_CAST, TEST_CAST], ids=["train", "test"])
-def test_a_clip_played_backwards_is_a_clip_of_the_opposite_class(
-    forward: Motion, backward: Motion, cast: Cast
-) -> None:
+def test_a_clip_played_backwards_is_a_clip_of_the_opposite_class(forward: Motion, backward: Motion, cast: Cast) -> None:
     """Both classes draw the same scene from the same random numbers, so as distributions they are mirrors."""
     for seed in range(5):
         ahead, back = (
@@ -48,9 +46,7 @@ def test_a_clip_played_backwards_is_a_clip_of_the_opposite_class(
 def test_frames_as_a_set_are_equally_likely_in_both_directions(forward: Motion, backward: Motion) -> None:
     """Over independent draws the pooled positions and radii agree, and those of the first frame do not."""
     rng = np.random.default_rng(0)
-    ahead, back = (
-        np.array([draw_path(motion, rng, 8) for _ in range(4000)]) for motion in (forward, backward)
-    )
+    ahead, back = (np.array([draw_path(motion, rng, 8) for _ in range(4000)]) for motion in (forward, backward))
     np.testing.assert_allclose(ahead.mean((0, 2))[:3], back.mean((0, 2))[:3], atol=0.01)
     np.testing.assert_allclose(ahead.std((0, 2))[:3], back.std((0, 2))[:3], atol=0.01)
     column = ("x", "y", "depth").index(forward.axis)
@@ -84,11 +80,7 @@ def test_shapes_cover_a_part_of_the_unit_disc(shape: str) -> None:
 def test_annotations_have_the_format_of_something_something(root: Path) -> None:
     labels = json.loads((root / "labels.json").read_text())
     assert sorted(labels.values()) == [str(index) for index in range(len(MOTIONS))]
-    entries = [
-        entry
-        for split in ("train", "validation")
-        for entry in json.loads((root / f"{split}.json").read_text())
-    ]
+    entries = [entry for split in ("train", "validation") for entry in json.loads((root / f"{split}.json").read_text())]
     assert len({entry["id"] for entry in entries}) == 18
     for entry in entries:
         assert entry["template"].replace("[", "").replace("]", "") in labels
