@@ -15,8 +15,8 @@ _OPTIONS = {"libx264": {"mbtree": "0"}}
 
 def write_video(
     path: str | Path,
-    frames: UInt8[Tensor, "t h w 3"] | UInt8[np.ndarray, "t h w 3"],
-    fps: float,
+    frames: Tensor | np.ndarray,
+    fps: int | float | Fraction,
     *,
     codec: str = "libx264",
     gop: int = 12,
@@ -28,7 +28,7 @@ def write_video(
 
     Args:
         path: where the file goes, in an existing folder.
-        frames: height and width even, as yuv420p shares one colour between 2 x 2 pixels.
+        frames: uint8 "t h w 3"; height and width even, as yuv420p shares one colour between 2 x 2 pixels.
         fps: frames a second, kept as the nearest ratio with a denominator up to 1001 (NTSC: 30000/1001).
         codec: a name that FFmpeg knows, such as ``libx264``, ``libx265``, ``mpeg4`` or ``libvpx-vp9``.
         gop: largest distance between two key frames, frames.
