@@ -66,11 +66,13 @@ def _refuse_meaningless(vit: VideoViT, parts: Sequence[Adapter]) -> None:
     if alone and len(parts) > 1:
         raise ValueError(f"{alone[0]} stands alone; in this stack it meets {', '.join(p.name for p in parts)}")
     for inner, outer in permutations([part for part in parts if isinstance(part, Unfreezing)], 2):
-        if {id(p) for p in inner.parameters(vit)} <= {id(p) for p in outer.parameters(vit)}:
+        swallowed = {id(p) for p in inner.parameters(vit)}
+        # BitFit of q alone adds a vector and trains none of the trunk's own parameters
+        if swallowed and swallowed <= {id(p) for p in outer.parameters(vit)}:
             raise ValueError(f"{outer.name} already trains all that {inner.name} would: remove {inner.name}")
 
 
-def require_positive(**values: float) -> None:
+def require_positive(**values: int | float) -> None:
     """Raise ``ValueError`` for the first value that is not above zero."""
     for name, value in values.items():
         if value <= 0:

@@ -46,11 +46,21 @@ class LoRADelta(nn.Module):
         self.register_buffer("B0", None if starts_at_zero else self.B.detach().clone())
 
     def forward(self, x: Float[Tensor, "*batch i"], inner: Inner) -> Float[Tensor, "*batch o"]:
-        update = self.update(self.dropout(x), self.A, self.B)
+        return self.add_update(inner(x), x, self.dropout(x))
+
+    def add_update(
+        self, y: Float[Tensor, "*batch o"], x: Float[Tensor, "*batch i"], dropped: Float[Tensor, "*batch i"]
+    ) -> Float[Tensor, "*batch o"]:
+        """``y + s (B A dropped - B0 A0 x)`` on the adapted rows."""
+        update = self.update(dropped, self.A, self.B)
         if self.A0 is not None and self.B0 is not None:
             update = update - self.update(x, self.A0, self.B0)
-        y = inner(x).unflatten(-1, (self.num_slices, -1))
-        return y.index_add(-2, self.rows, update.to(y.dtype)).flatten(-2)
+        return self.add_rows(y, update)
+
+    def add_rows(self, y: Float[Tensor, "*batch o"], rows: Float[Tensor, "*batch k s"]) -> Float[Tensor, "*batch o"]:
+        """Add to the adapted rows of ``y``."""
+        whole = y.unflatten(-1, (self.num_slices, -1))
+        return whole.index_add(-2, self.rows, rows.to(y.dtype)).flatten(-2)
 
     def update(
         self, x: Float[Tensor, "*batch i"], A: Float[Tensor, "k r i"], B: Float[Tensor, "k o r"]
@@ -72,8 +82,10 @@ class LoRADelta(nn.Module):
 
 
 class DoRADelta(LoRADelta):
-    """``y = b + m / |W + sBA|_row * (W x + s B A dropout(x))``, the norm detached (Liu et al., ICML 2024).
+    """``y = b + m / |W + sBA|_row * (W x + s B A x)``, the norm detached (Liu et al., ICML 2024).
 
+    Dropout, as in the authors' code, reaches all that the ratio scales: with z = dropout(x) and the ratio g,
+    ``y = b + W x + (g - 1) W z + g s B A z``, written below as ``b + g (W z + s B A z) + W (x - z)``.
     ``m``, one a row of the adapted slices, is the row norm of ``W + sBA`` at init.
     """
 
@@ -86,14 +98,23 @@ class DoRADelta(LoRADelta):
 
     def forward(self, x: Float[Tensor, "*batch i"], inner: Inner) -> Float[Tensor, "*batch o"]:
         weight, bias = self.linear[0].weight, self.linear[0].bias
-        y = super().forward(self.dropout(x), lambda z: F.linear(z, weight))
-        return self._ratio(weight) * y if bias is None else self._ratio(weight) * y + bias  # pyright: ignore[reportUnnecessaryComparison]
+        dropped = self.dropout(x)
+        y = self._ratio(weight) * self.add_update(F.linear(dropped, weight), dropped, dropped)
+        if self.training and self.dropout.p > 0:
+            y = y + self._frozen(x - dropped, weight)
+        return y if bias is None else y + bias  # pyright: ignore[reportUnnecessaryComparison]
+
+    def _frozen(self, x: Float[Tensor, "*batch i"], weight: Float[Tensor, "o i"]) -> Float[Tensor, "*batch o"]:
+        y = F.linear(x, weight)
+        if self.A0 is None or self.B0 is None:
+            return y
+        return self.add_rows(y, -self.update(x, self.A0, self.B0))
 
     def _ratio(self, weight: Float[Tensor, "o i"]) -> Float[Tensor, " o"]:
         norm = self._row_norm(weight)
         return torch.ones_like(norm).index_copy(0, self.rows, self.magnitude / norm[self.rows]).flatten()
 
-    def _row_norm(self, weight: Float[Tensor, "o i"]) -> Float[Tensor, "slices o"]:
+    def _row_norm(self, weight: Float[Tensor, "o i"]) -> Float[Tensor, "slices rows"]:
         norm = (weight.float() + self.weight_update()).norm(dim=1).detach()
         return norm.unflatten(0, (self.num_slices, -1))
 

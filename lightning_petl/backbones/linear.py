@@ -61,8 +61,11 @@ class AdaptedLinear(nn.Linear):
         bias = torch.zeros_like(weight[:, 0]) if self.bias is None else self.bias.detach().float()  # pyright: ignore[reportUnnecessaryComparison]
         for delta in self.deltas.values():
             weight, bias = cast(LinearDelta, delta).fold(weight, bias)
-        plain = nn.Linear(self.in_features, self.out_features, device=weight.device)
-        plain.weight, plain.bias = nn.Parameter(weight, False), nn.Parameter(bias, False)
+        has_bias = self.bias is not None or bool(bias.any())  # pyright: ignore[reportUnnecessaryComparison]
+        plain = nn.Linear(self.in_features, self.out_features, has_bias, device=weight.device)
+        plain.weight = nn.Parameter(weight, False)
+        if has_bias:
+            plain.bias = nn.Parameter(bias, False)
         return plain.to(self.weight.dtype)
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Literal, Protocol, cast
+from typing import Literal, Protocol, cast, runtime_checkable
 
 import torch
 from einops import rearrange
@@ -22,6 +22,7 @@ EXTENSIONS = ("slots", "prompts", "deltas", "readers")
 Blocks = str | list[int]
 
 
+@runtime_checkable
 class Reader(Protocol):
     """A network beside the trunk: it sees the frames, then the tokens after each tapped block, then answers."""
 
@@ -68,7 +69,7 @@ class VideoViT(FinalNorm):
         super().__init__()
         model = load_trunk(name, weights, depth)
         require(readout, model.has_class_token, model.attn_pool is not None)
-        self.name, self.frozen_dtype = name, frozen_dtype
+        self.name, self.weights, self.frozen_dtype = name, weights, frozen_dtype
         self.readout: Readout = readout
         self.weights_hash = weights_hash(model)
         self.activation_checkpointing = activation_checkpointing
