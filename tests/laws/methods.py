@@ -1,0 +1,173 @@
+"""Every method in several settings, and what each declares: its count, what it trains, its exceptions.
+
+Counts are closed forms of the papers' layers at width ``D``, ``L`` blocks, ``r`` rank, ``b`` bottleneck; none is read
+off the implementation.
+"""
+
+from dataclasses import replace
+from itertools import combinations_with_replacement
+
+from lightning_petl.adapters import (
+    VPT,
+    AdaptFormer,
+    Adapter,
+    BitFit,
+    FullFineTuning,
+    LinearProbe,
+    LNTuning,
+    LoRA,
+    LvAdapter,
+    MultiTuneV,
+    Partial,
+    STAdapter,
+)
+
+D, L, F = 192, 2, 768
+BLOCK = 4 * D * D + 4 * D + 2 * D * F + F + D + 4 * D
+PATCHES = 4
+
+_ST = STAdapter(bottleneck=8)
+_AF = AdaptFormer(bottleneck=8)
+_LV = LvAdapter(bottleneck=8)
+_LORA = LoRA(rank=4, alpha=8.0)
+_DRAWN = ("q", "k", "v", "fc1", "fc2", "norm2")
+
+
+def _st(volume: int, sites: int) -> int:
+    return L * sites * (2 * D * 8 + D + (volume + 2) * 8)
+
+
+def _bottleneck(extra: int = 0) -> int:
+    return L * (2 * D * 8 + 8 + D + extra)
+
+
+def _lora(*shapes: tuple[int, int], magnitudes: int = 0) -> int:
+    return L * (sum(4 * (inputs + outputs) for inputs, outputs in shapes) + magnitudes)
+
+
+_SQUARE = (D, D)
+
+_ROWS: dict[str, tuple[Adapter, int]] = {
+    "linear_probe": (LinearProbe(), 0),
+    "full_fine_tuning": (FullFineTuning(), L * BLOCK + (3 * 256 * D + D) + D + (1 + PATCHES) * D + 2 * D),
+    "partial": (Partial(), BLOCK + 2 * D),
+    "partial_two_without_norm": (Partial(blocks="last 2", norm=False), 2 * BLOCK),
+    "ln_tuning": (LNTuning(), 4 * D * L + 2 * D),
+    "ln_tuning_inside": (LNTuning(outside=False), 4 * D * L),
+    "bitfit": (BitFit(), 11 * D * L + 2 * D),
+    "bitfit_multi_tunev": (BitFit(targets=_DRAWN, outside=False), 9 * D * L),
+    "bitfit_k": (BitFit(targets=("k",), outside=False), D * L),
+    "bitfit_q_fc2": (BitFit(targets=("q", "v", "fc2"), outside=False), 3 * D * L),
+    "bitfit_outside": (BitFit(targets=()), 2 * D),
+    "vpt_shallow": (VPT(num_prompts=3, deep=False), 3 * D),
+    "vpt_deep": (VPT(num_prompts=3), 3 * D * L),
+    "vpt_xavier": (VPT(num_prompts=3, init="xavier", dropout=0.1), 3 * D * L),
+    "vpt_last": (VPT(num_prompts=3, blocks="last 1"), 3 * D),
+    "lora_qv": (_LORA, _lora(_SQUARE, _SQUARE)),
+    "lora_qkv": (replace(_LORA, targets=("q", "k", "v")), _lora(*3 * [_SQUARE])),
+    "lora_o": (replace(_LORA, targets=("o",)), _lora(_SQUARE)),
+    "lora_mlp": (replace(_LORA, targets=("fc1", "fc2")), _lora((D, F), (F, D))),
+    "lora_all_dropout": (
+        replace(_LORA, targets=("q", "k", "v", "o", "fc1", "fc2"), dropout=0.1),
+        _lora(*4 * [_SQUARE], (D, F), (F, D)),
+    ),
+    "lora_shared": (replace(_LORA, targets=("q", "k", "v"), fused="shared"), _lora((D, 3 * D))),
+    "lora_gaussian": (replace(_LORA, init="gaussian"), _lora(_SQUARE, _SQUARE)),
+    "rslora": (replace(_LORA, rslora=True), _lora(_SQUARE, _SQUARE)),
+    "dora": (replace(_LORA, targets=("q", "v", "fc1"), dora=True), _lora(*2 * [_SQUARE], (D, F), magnitudes=2 * D + F)),
+    "dora_shared": (
+        replace(_LORA, targets=("q", "k", "v"), dora=True, fused="shared"),
+        _lora((D, 3 * D), magnitudes=3 * D),
+    ),
+    "pissa": (replace(_LORA, init="pissa"), _lora(_SQUARE, _SQUARE)),
+    "pissa_dora": (replace(_LORA, init="pissa", dora=True), _lora(_SQUARE, _SQUARE, magnitudes=2 * D)),
+    "olora": (replace(_LORA, init="olora", targets=("o", "fc2")), _lora(_SQUARE, (F, D))),
+    "orthogonal": (replace(_LORA, init="orthogonal"), _lora(_SQUARE, _SQUARE)),
+    "lora_first": (replace(_LORA, blocks="first 1"), _lora(_SQUARE, _SQUARE) // 2),
+    "lv_adapter": (_LV, _bottleneck(D)),
+    "lv_adapter_branch": (replace(_LV, vector_on="adapter_branch"), _bottleneck(D)),
+    "lv_adapter_both_sites": (replace(_LV, vector_on="both", sites=("attn", "mlp")), 2 * _bottleneck(2 * D)),
+    "lv_adapter_linear": (replace(_LV, activation="none"), _bottleneck(D)),
+    "st_adapter": (_ST, _st(3, 2)),
+    "st_adapter_attn": (replace(_ST, sites=("attn",)), _st(3, 1)),
+    "st_adapter_mlp": (replace(_ST, sites=("mlp",)), _st(3, 1)),
+    "st_adapter_333": (replace(_ST, kernel=(3, 3, 3), activation="gelu"), _st(27, 2)),
+    "st_adapter_space": (replace(_ST, kernel=(1, 3, 3)), _st(9, 2)),
+    "st_adapter_last": (replace(_ST, blocks="last 1"), _st(3, 1)),
+    "adapt_former": (_AF, _bottleneck()),
+    "adapt_former_sequential": (replace(_AF, placement="sequential"), _bottleneck()),
+    "adapt_former_after_block": (replace(_AF, placement="after_block", scale=1.0), _bottleneck()),
+    "adapt_former_trunc_normal": (replace(_AF, init="trunc_normal"), _bottleneck()),
+    "adapt_former_learnable": (replace(_AF, scale="learnable", dropout=0.1), _bottleneck(1)),
+    "adapt_former_norm_in": (replace(_AF, layernorm="in", activation="gelu"), _bottleneck(2 * D)),
+    "adapt_former_norm_out": (replace(_AF, layernorm="out"), _bottleneck(2 * D)),
+    "multi_tunev": (
+        MultiTuneV(
+            st_adapter=_ST,
+            vpt=VPT(num_prompts=2),
+            lora=replace(_LORA, targets=("q", "k", "v")),
+            adapt_former=replace(_AF, scale=1.0, placement="after_block"),
+        ),
+        _st(3, 2) + 2 * D * L + _lora(*3 * [_SQUARE]) + 9 * D * L + _bottleneck(),
+    ),
+}
+
+METHODS: dict[str, list[Adapter]] = {name: [adapter] for name, (adapter, _) in _ROWS.items()}
+COUNTS: dict[str, int] = {name: count for name, (_, count) in _ROWS.items()}
+
+TRAINS_IN_TRUNK: dict[str, str] = {
+    "full_fine_tuning": r".*",
+    "partial": r"blocks\.1\..*|norm\..*",
+    "partial_two_without_norm": r"blocks\..*",
+    "ln_tuning": r"(blocks\.\d\.)?norm\d?\..*",
+    "ln_tuning_inside": r"blocks\.\d\.norm\d\..*",
+    "bitfit": r".*\.bias",
+    "bitfit_multi_tunev": r"blocks\.\d\.(attn\.qkv|mlp\.fc1|mlp\.fc2|norm2)\.bias",
+    "bitfit_q_fc2": r"blocks\.\d\.mlp\.fc2\.bias",
+    "bitfit_outside": r"(patch_embed\.proj|norm)\.bias",
+    "multi_tunev": r"blocks\.\d\.(attn\.qkv|mlp\.fc1|mlp\.fc2|norm2)\.bias",
+}
+"""Names of the trunk's own parameters that a method trains; no name: none of them."""
+
+MOVES_AT_INIT = {"vpt_shallow", "vpt_deep", "vpt_xavier", "vpt_last", "multi_tunev", "adapt_former_trunc_normal"}
+"""Not the identity at init, as published: random prompts, and the released video code's second init."""
+ROUNDS_AT_INIT = {"dora", "dora_shared", "pissa_dora"}
+"""The identity up to rounding: the bias is added behind a ratio of norms."""
+TEMPORAL = {"st_adapter", "st_adapter_attn", "st_adapter_mlp", "st_adapter_333", "st_adapter_last", "multi_tunev"}
+"""They see the order of frames."""
+LINEAR_DELTAS = {
+    "bitfit_k",
+    *(name for name in METHODS if name.startswith(("lora", "rslora", "dora", "pissa", "olora", "orthogonal"))),
+}
+"""They live in the weights alone: folding leaves timm's own keys."""
+
+_PAIRED = (
+    "linear_probe full_fine_tuning partial ln_tuning bitfit bitfit_k vpt_shallow vpt_deep lora_qv lora_mlp dora pissa "
+    "lv_adapter st_adapter adapt_former adapt_former_after_block multi_tunev"
+).split()
+_ALONE = {"linear_probe", "full_fine_tuning"}
+_MEANINGLESS = {
+    # one trains all that the other would
+    frozenset({"partial"}),
+    frozenset({"ln_tuning"}),
+    frozenset({"bitfit"}),
+    frozenset({"bitfit", "multi_tunev"}),
+    frozenset({"multi_tunev"}),
+    # DoRA needs its linears for itself
+    frozenset({"dora"}),
+    frozenset({"dora", "lora_qv"}),
+    frozenset({"dora", "lora_mlp"}),
+    frozenset({"dora", "pissa"}),
+    frozenset({"dora", "bitfit_k"}),
+    frozenset({"dora", "multi_tunev"}),
+}
+
+
+def is_meaningless(first: str, second: str) -> bool:
+    """Whether a stack of the two must be refused."""
+    return bool({first, second} & _ALONE) or frozenset({first, second}) in _MEANINGLESS
+
+
+ALL_PAIRS = list(combinations_with_replacement(_PAIRED, 2))
+PAIRS = [pair for pair in ALL_PAIRS if not is_meaningless(*pair)]
+MEANINGLESS_PAIRS = [pair for pair in ALL_PAIRS if is_meaningless(*pair)]
