@@ -69,8 +69,9 @@ class VideoClassifier(LightningModule):
         _check(labels, label_smoothing)
         attach(backbone, adapters)
         self.backbone, self.adapters, self.labels = backbone, tuple(adapters), tuple(labels)
-        self.head = head.build(backbone.feature_dim, len(labels))
+        self.head_recipe, self.head = head, head.build(backbone.feature_dim, len(labels))
         self.optim, self.label_smoothing = optim, label_smoothing
+        self.train()  # the Trainer does not call it, and the frozen trunk must be in eval
         self.strict_loading = False  # a checkpoint holds no frozen weights; on_load_checkpoint is strict on the rest
         self.val_metrics, self.test_metrics = accuracies(len(labels), "val/"), accuracies(len(labels), "test/")
 

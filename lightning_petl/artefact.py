@@ -1,0 +1,128 @@
+"""The adapter artefact: the folder that is shared, without a byte of the frozen trunk."""
+
+import importlib
+import json
+from collections.abc import Mapping
+from dataclasses import MISSING, asdict, fields
+from pathlib import Path
+from typing import Any, cast
+
+from safetensors.torch import load_file
+from safetensors.torch import save as serialise
+
+from lightning_petl.adapters import Adapter
+from lightning_petl.backbones.vit import VideoViT
+from lightning_petl.checkpoint import Trunk, load_trainable, trainable_state, write_whole
+from lightning_petl.heads import LinearHead
+from lightning_petl.tasks.classification import VideoClassifier
+
+SCHEMA = 1
+CONFIG, WEIGHTS, LABELS = "adapter_config.json", "adapter_model.safetensors", "labels.json"
+
+
+def save(folder: Path, model: VideoClassifier, protocol: Mapping[str, Any]) -> None:
+    """Write stack, trainable weights, head, labels, preprocessing, sampling protocol and the trunk's hash.
+
+    Args:
+        folder: created; files in it are replaced whole.
+        model: what was trained.
+        protocol: how the data module looks at a video, in JSON types.
+
+    Raises:
+        OSError: a file could not be written.
+    """
+    config = {
+        "schema": SCHEMA,
+        "backbone": _describe_trunk(model.backbone),
+        "adapters": [encode(adapter) for adapter in model.adapters],
+        "head": asdict(model.head_recipe),
+        "preprocessing": {
+            "mean": model.backbone.pixel_mean.flatten().tolist(),
+            "std": model.backbone.pixel_std.flatten().tolist(),
+        },
+        "protocol": dict(protocol),
+    }
+    weights = {key: value.detach().cpu().contiguous() for key, value in trainable_state(model).items()}
+    write_whole(folder / WEIGHTS, serialise(weights, {"format": "pt"}))
+    write_whole(folder / LABELS, json.dumps(list(model.labels), indent=1, ensure_ascii=False).encode())
+    write_whole(folder / CONFIG, json.dumps(config, indent=1).encode())
+
+
+def load(folder: Path, *, weights: str | None = None, allow_other_trunk: bool = False) -> VideoClassifier:
+    """Rebuild the model of an artefact on its trunk, in eval.
+
+    Args:
+        folder: what :func:`save` wrote.
+        weights: where the trunk's weights come from; None: from where they came in training.
+        allow_other_trunk: accept a trunk with other weights than those it was trained on.
+
+    Raises:
+        FileNotFoundError: not an artefact.
+        ValueError: another schema, another trunk, or weights of another stack.
+    """
+    config = read_config(folder)
+    trunk = dict(config["backbone"])
+    expected = Trunk(trunk["name"], trunk.pop("weights_hash"))
+    backbone = VideoViT(**trunk | ({} if weights is None else {"weights": weights}))
+    labels = json.loads((folder / LABELS).read_text("utf-8"))
+    adapters = [cast(Adapter, decode(entry)) for entry in config["adapters"]]
+    model = VideoClassifier(backbone, adapters, labels, head=LinearHead(**config["head"]))
+    if not allow_other_trunk:
+        expected.require(model.trunk)
+    load_trainable(model, load_file(folder / WEIGHTS))
+    return model.eval()
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The artefact's ``adapter_config.json``. Errors as in :func:`load`."""
+    missing = [name for name in (CONFIG, WEIGHTS, LABELS) if not (folder / name).is_file()]
+    if missing:
+        raise FileNotFoundError(f"{folder} is not an adapter artefact: it has no {', '.join(missing)}")
+    config = json.loads((folder / CONFIG).read_text("utf-8"))
+    if config.get("schema") != SCHEMA:
+        raise ValueError(f"{folder / CONFIG} has schema {config.get('schema')!r}; this version reads {SCHEMA}")
+    return config
+
+
+def encode(adapter: Adapter) -> dict[str, Any]:
+    """A method as ``{"class_path", "init_args"}`` in JSON types; methods inside it likewise."""
+    values = {field.name: getattr(adapter, field.name) for field in fields(cast(Any, adapter))}
+    arguments = {name: encode(value) if isinstance(value, Adapter) else value for name, value in values.items()}
+    kind = type(adapter)
+    return {"class_path": f"{kind.__module__}.{kind.__qualname__}", "init_args": arguments}
+
+
+def decode(entry: Mapping[str, Any]) -> Adapter:
+    """The method that :func:`encode` wrote.
+
+    Raises:
+        ValueError: the class is no method, or is not installed here.
+    """
+    module, _, name = entry["class_path"].rpartition(".")
+    try:
+        kind = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"the artefact uses {entry['class_path']}, which is not installed here") from error
+    if not (isinstance(kind, type) and issubclass(kind, Adapter)):
+        raise ValueError(f"the artefact names {entry['class_path']} as a method, which it is not")
+    defaults = {field.name: field.default for field in fields(cast(Any, kind))}
+    return kind(**{key: _argument(value, defaults.get(key, MISSING)) for key, value in entry["init_args"].items()})
+
+
+def _argument(value: Any, default: Any) -> Any:
+    if isinstance(value, Mapping) and "class_path" in value:
+        return decode(cast(Mapping[str, Any], value))
+    return tuple(value) if isinstance(default, tuple) else value  # JSON has no tuples
+
+
+def _describe_trunk(vit: VideoViT) -> dict[str, Any]:
+    return {
+        "name": vit.name,
+        "weights": vit.weights,
+        "weights_hash": vit.weights_hash,
+        "image_size": vit.image_size[0],
+        "num_frames": vit.grid.frames,
+        "depth": vit.depth,
+        "readout": vit.readout,
+        "frozen_dtype": vit.frozen_dtype,
+    }
