@@ -61,11 +61,12 @@ def load(folder: Path, *, weights: str | None = None, allow_other_trunk: bool = 
         ValueError: another schema, another trunk, or weights of another stack.
     """
     config = read_config(folder)
-    trunk = dict(config["backbone"])
+    trunk: dict[str, Any] = dict(config["backbone"])
     expected = Trunk(trunk["name"], trunk.pop("weights_hash"))
-    backbone = VideoViT(**trunk | ({} if weights is None else {"weights": weights}))
+    trunk["weights"] = weights or trunk["weights"]
+    backbone = VideoViT(**trunk)
     labels = json.loads((folder / LABELS).read_text("utf-8"))
-    adapters = [cast(Adapter, decode(entry)) for entry in config["adapters"]]
+    adapters = [decode(entry) for entry in config["adapters"]]
     model = VideoClassifier(backbone, adapters, labels, head=LinearHead(**config["head"]))
     if not allow_other_trunk:
         expected.require(model.trunk)

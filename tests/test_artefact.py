@@ -75,7 +75,7 @@ def test_missing_trainable_tensor_is_named(tmp_path: Path, trunk_file: Path) -> 
     config = json.loads((tmp_path / "a" / artefact.CONFIG).read_text())
     config["adapters"].append(artefact.encode(BitFit(targets=("proj",), outside=False, blocks=[0])))
     (tmp_path / "a" / artefact.CONFIG).write_text(json.dumps(config))
-    with pytest.raises(ValueError, match="missing: backbone.blocks.0.attn.proj.bias"):
+    with pytest.raises(ValueError, match=r"missing: backbone\.blocks\.0\.attn\.proj\.bias"):
         artefact.load(tmp_path / "a", weights=str(trunk_file))
 
 
