@@ -1,3 +1,4 @@
 """What is guarded, measured and written around a run."""
 
-import data_modules.compat as compat  # before lightning, which imports torchvision
+# before lightning, which imports torchvision
+import data_modules.compat  # noqa: F401  # pyright: ignore[reportUnusedImport]

@@ -1,0 +1,49 @@
+"""What a run costs: clips a second and peak memory."""
+
+import resource
+import sys
+import time
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from typing_extensions import override
+
+from data_modules.batch import VideoBatch
+
+
+class Throughput(Callback):
+    """Logs ``cost/clips_per_s`` (all ranks, over an epoch, without its first batch) and ``cost/peak_memory_mib``.
+
+    Memory is CUDA's ``max_memory_allocated`` since training started, or the largest resident size of this process.
+    """
+
+    def __init__(self) -> None:
+        self._clips, self._start = 0, 0.0
+
+    @override
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._clips, self._start = 0, 0.0
+
+    @override
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: VideoBatch, batch_idx: int
+    ) -> None:
+        if self._start == 0.0:  # the first batch pays for starting workers and for compilation
+            self._start = time.perf_counter()
+        else:
+            self._clips += len(batch.label) * trainer.world_size
+
+    @override
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._clips:
+            pl_module.log("cost/clips_per_s", self._clips / (time.perf_counter() - self._start))
+        pl_module.log("cost/peak_memory_mib", peak_memory_mib(pl_module.device))
+
+
+def peak_memory_mib(device: torch.device) -> float:
+    """Peak memory of this process on ``device``, MiB."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    unit = 1 if sys.platform == "darwin" else 2**10  # macOS counts bytes, Linux KiB
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
