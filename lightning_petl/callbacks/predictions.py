@@ -29,7 +29,15 @@ class TestScores(Callback):
         self._rows = []
 
     @override
-    def on_test_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, *_: Any) -> None:
+    def on_test_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
         scores = cast(Scores, outputs)
         columns = (scores["clip_id"], scores["label"].tolist(), scores["logits"].float().tolist())
         self._rows += [{"clip_id": c, "label": n, "logits": v} for c, n, v in zip(*columns, strict=True)]
@@ -53,7 +61,15 @@ class TopClassTable(Callback):
         self._rows = []
 
     @override
-    def on_predict_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, *_: Any) -> None:
+    def on_predict_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
         top, labels = cast(TopClasses, outputs), cast(VideoClassifier, pl_module).labels
         for clip, indices, values in zip(top.clip_id, top.label.tolist(), top.probability.tolist(), strict=True):
             for rank, (index, value) in enumerate(zip(indices, values, strict=True), start=1):
