@@ -1,6 +1,6 @@
 """What all data modules of videos share: splits in, loaders out."""
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -20,7 +20,7 @@ Split = Literal["train", "val", "test"]
 _STAGES: dict[str, tuple[Split, ...]] = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",)}
 
 
-class VideoDataModule(LightningDataModule):
+class VideoDataModule(LightningDataModule, ABC):
     """Loaders over the clips of a data set; a subclass says which clips.
 
     What is trained on is a function of (seed, epoch, step), for any number of workers and ranks with the same

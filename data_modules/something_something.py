@@ -1,6 +1,7 @@
 """Something-Something V2 (Goyal et al., arXiv 1706.04261; 174 classes) in its official files."""
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,9 @@ def _entries(path: Path) -> list[tuple[str, str]]:
     for number, entry in enumerate(entries):
         if not {"id", "template"} <= entry.keys():
             raise ValueError(f"{path}: entry {number} has {sorted(entry)}; expected at least id and template")
+    clip_id, count = Counter(str(entry["id"]) for entry in entries).most_common(1)[0]
+    if count > 1:
+        raise ValueError(f"{path}: clip {clip_id} is listed twice or more")
     return [(str(entry["id"]), entry["template"]) for entry in entries]
 
 
