@@ -1,0 +1,34 @@
+"""``lightning-petl``: the list of commands without importing torch, everything else in ``cli``."""
+
+import sys
+
+COMMANDS = {
+    "fit": "train adapters, validate after each epoch",
+    "validate": "one pass over the validation clips",
+    "test": "accuracy over the test clips; writes the logits of each view",
+    "predict": "the five most probable classes of a video or of each video in a folder",
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; return 0, or 2 for a wrong value, which is told in one paragraph."""
+    argv = sys.argv[1:] if argv is None else argv
+    if not argv or argv[0] in ("-h", "--help"):
+        print(_help())
+        return 0
+    from lightning_petl.cli import run  # importing torch takes seconds
+
+    return run(argv)
+
+
+def _help() -> str:
+    commands = "\n".join(f"  {name:10}{what}" for name, what in COMMANDS.items())
+    return (
+        "usage: lightning-petl <command> [--config FILE.yaml ...] [--key.of.config=value ...]\n\n"
+        f"commands:\n{commands}\n\n"
+        "lightning-petl <command> --help lists its options; --print_config prints the whole configuration."
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

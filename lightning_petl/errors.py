@@ -1,0 +1,94 @@
+"""Which errors are a wrong value, to be told in one paragraph, and which are a bug, to be shown with a traceback."""
+
+import os
+import re
+import traceback
+from collections.abc import Iterator
+from difflib import get_close_matches
+from pathlib import Path
+
+import data_modules.compat  # noqa: F401  # before lightning, which imports torchvision
+
+# isort: split
+from jsonargparse import ArgumentError
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+
+PACKAGES = ("lightning_petl", "data_modules")
+SWITCH = "LIGHTNING_PETL_TRACEBACK"
+
+# What jsonargparse says about alternatives that nobody meant, and dumps of whole configurations.
+_NOISE = re.compile(
+    r"^(-\s*)?(Does not validate against|Subtypes:|Errors:|Given value|Expected a <class 'NoneType'>"
+    r"|Expected a path but|Problem with given class_path)"
+)
+_WORKER = re.compile(r"^Caught (\w+) in DataLoader worker process")
+
+
+def told_to_the_user(error: BaseException, class_names: list[str]) -> str | None:
+    """One paragraph for a wrong value, None for a bug.
+
+    A wrong value is a configuration that does not parse, a file or folder that cannot be used, or what our own code
+    raised by a ``raise``. With ``LIGHTNING_PETL_TRACEBACK=1`` nothing is.
+
+    Args:
+        error: what ended the command.
+        class_names: what may stand where a configuration names a class.
+    """
+    if os.environ.get(SWITCH) == "1":
+        return None
+    for link in _chain(error):
+        worker = _raised_in_worker(link)
+        if worker or _deliberate(link):
+            return _one_line(worker or str(link))
+    if isinstance(error, ArgumentError):
+        return _configuration(str(error), class_names)
+    about_a_file = isinstance(error, FileNotFoundError) or (isinstance(error, OSError) and error.errno is not None)
+    return _one_line(str(error)) if about_a_file or isinstance(error, MisconfigurationException) else None
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """The error, then what it was raised from: jsonargparse wraps what constructors raise."""
+    while error is not None:
+        yield error
+        error = error.__cause__
+
+
+def _deliberate(error: BaseException) -> bool:
+    """Whether a ``raise`` statement in our own packages raised it."""
+    frames = traceback.extract_tb(error.__traceback__)
+    if not frames or not isinstance(error, ValueError | TypeError | OSError):
+        return False
+    ours = not set(Path(frames[-1].filename).parts).isdisjoint(PACKAGES)
+    return ours and (frames[-1].line or "").startswith("raise ")
+
+
+def _raised_in_worker(error: BaseException) -> str | None:
+    """What a loader's worker process raised deliberately; torch keeps it as the text of a traceback."""
+    lines = str(error).strip().splitlines()
+    if not lines or not _WORKER.match(lines[0]):
+        return None
+    kind = _WORKER.match(lines[0]).group(1)  # pyright: ignore[reportOptionalMemberAccess]
+    last_frame = max(number for number, line in enumerate(lines) if line.startswith('  File "'))
+    ours = any(f"{package}/" in lines[last_frame] for package in PACKAGES)
+    deliberate = ours and lines[last_frame + 1].strip().startswith("raise ")
+    return "\n".join(lines[last_frame + 1 :]).split(f"{kind}: ", 1)[-1] if deliberate else None
+
+
+def _configuration(text: str, class_names: list[str]) -> str:
+    """Which key is wrong and why, from jsonargparse's report on every alternative that it tried."""
+    kept = [line.strip() for line in text.splitlines() if not _NOISE.match(line.strip())]
+    kept = [line.removeprefix("- ") for line in kept if line]
+    keys = [match.group(1) for line in kept if (match := re.search(r'Parser key "([^"]+)":', line))]
+    reasons = [re.sub(r'.*Parser key "[^"]+":\s*', "", line) for line in kept]
+    message = "; ".join(dict.fromkeys(reason for reason in reasons if reason))
+    message = re.sub(r"Expected a dot import path string: (\w+)", lambda m: _no_class(m.group(1), class_names), message)
+    return _one_line(f"{'.'.join(keys)}: {message}" if keys else message)
+
+
+def _no_class(name: str, class_names: list[str]) -> str:
+    near = get_close_matches(name, class_names, n=3)
+    return f"{name!r} is no known class; " + (f"near: {', '.join(near)}" if near else f"known: {', '.join(class_names)}")
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
