@@ -209,9 +209,14 @@ class VideoViT(FinalNorm):
                     setattr(module, name, child.folded())
 
     def cast_frozen(self) -> None:
-        """Store what does not train in ``frozen_dtype``; what trains stays float32."""
+        """Store what does not train in ``frozen_dtype``; what trains stays float32, and so do the norms.
+
+        A norm computes in float32 anyway, and its kernels take neither float32 tokens with a bfloat16 weight nor a
+        trained bias beside a bfloat16 weight. Norms are 0.05 % of a ViT-B.
+        """
+        norms = {id(p) for m in self.modules() if isinstance(m, nn.LayerNorm) for p in m.parameters()}
         for parameter in self.parameters():
-            if not parameter.requires_grad:
+            if not parameter.requires_grad and id(parameter) not in norms:
                 parameter.data = parameter.data.to(getattr(torch, self.frozen_dtype))
 
     def train(self, mode: bool = True) -> "VideoViT":

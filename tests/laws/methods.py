@@ -9,8 +9,8 @@ from itertools import combinations_with_replacement
 
 from lightning_petl.adapters import (
     VPT,
-    AdaptFormer,
     Adapter,
+    AdaptFormer,
     BitFit,
     FullFineTuning,
     LinearProbe,
@@ -141,10 +141,25 @@ LINEAR_DELTAS = {
 }
 """They live in the weights alone: folding leaves timm's own keys."""
 
-_PAIRED = (
-    "linear_probe full_fine_tuning partial ln_tuning bitfit bitfit_k vpt_shallow vpt_deep lora_qv lora_mlp dora pissa "
-    "lv_adapter st_adapter adapt_former adapt_former_after_block multi_tunev"
-).split()
+_PAIRED = [
+    "linear_probe",
+    "full_fine_tuning",
+    "partial",
+    "ln_tuning",
+    "bitfit",
+    "bitfit_k",
+    "vpt_shallow",
+    "vpt_deep",
+    "lora_qv",
+    "lora_mlp",
+    "dora",
+    "pissa",
+    "lv_adapter",
+    "st_adapter",
+    "adapt_former",
+    "adapt_former_after_block",
+    "multi_tunev",
+]
 _ALONE = {"linear_probe", "full_fine_tuning"}
 _MEANINGLESS = {
     # one trains all that the other would
