@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict
+from math import ceil
 from pathlib import Path
 from typing import Any, Literal
 
@@ -133,17 +134,21 @@ class VideoDataModule(LightningDataModule, ABC):
         return Order(len(self._clips["train"]), self.batch_size * world_size, self.seed, shuffled)
 
     def _position(self) -> tuple[int, int]:
-        """The epoch, and the batches of it that are done, as Lightning counts them when it asks for a batch."""
+        """The epoch, and the batches of it that are done, as Lightning counts batches when it asks for one.
+
+        Epochs are counted from batches: Lightning's own count is one too many after a resume from the end of an
+        epoch under ``max_steps``. An epoch that was cut short counts as whole.
+        """
         if not self.trainer:
             return 0, 0
-        loop = self.trainer.fit_loop
-        done = loop.epoch_loop.batch_progress.current.ready
+        batches = self.trainer.fit_loop.epoch_loop.batch_progress
+        done, earlier = batches.current.ready, batches.total.completed - batches.current.completed
         if done and self._saved_order not in (None, self._order()):
             raise ValueError(
                 f"resuming after batch {done} of an epoch needs the order of the checkpoint: it has "
                 f"{self._saved_order}, now {self._order()}; set these back, or start from the end of an epoch"
             )
-        return loop.epoch_progress.current.processed, done  # pyright: ignore[reportAttributeAccessIssue]
+        return ceil(earlier / self.trainer.num_training_batches), done
 
 
 def _existing(path: Path) -> Path:

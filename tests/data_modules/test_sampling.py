@@ -40,16 +40,15 @@ def test_segments_share_out_the_whole_video(length: int):
     reached = [set(column.tolist()) for column in drawn.T]
     assert sorted(frame for segment in reached for frame in segment) == list(range(length))
     for j, segment in enumerate(reached):
-        assert segment == {f for f in range(length) if floor(Fraction(j * length, 8)) <= f < floor((j + 1) * length / 8)}
+        first, last = floor(Fraction(j * length, 8)), floor(Fraction((j + 1) * length, 8))
+        assert segment == set(range(first, last))
 
 
 @pytest.mark.parametrize("length", LENGTHS)
 @pytest.mark.parametrize("views", [1, 2, 3])
 def test_segment_views_are_equal_steps_inside_each_segment(length: int, views: int):
     segment = Fraction(length, 8)
-    expected = [
-        [floor(j * segment + segment * Fraction(k + 1, views + 1)) for j in range(8)] for k in range(views)
-    ]
+    expected = [[floor(j * segment + segment * Fraction(k + 1, views + 1)) for j in range(8)] for k in range(views)]
     assert SegmentSampling(8).test(length, views).tolist() == expected
 
 

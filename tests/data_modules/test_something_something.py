@@ -45,7 +45,7 @@ def test_videos_elsewhere(tmp_path: Path):
     root.mkdir()
     (lay_out(root) / "20bn-something-something-v2").rename(tmp_path / "b")
     assert data_of(root, videos=str(tmp_path / "b")).clips("val")[0].path == tmp_path / "b" / "9.webm"
-    with pytest.raises(FileNotFoundError, match="videos: no such folder: .*20bn-something-something-v2"):
+    with pytest.raises(FileNotFoundError, match=r"videos: no such folder: .*20bn-something-something-v2"):
         data_of(root).setup("validate")
 
 
