@@ -1,6 +1,8 @@
 import data_modules  # noqa: F401, I001  # first: makes torchvision importable
 
 import json
+import os
+import socket
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -175,6 +177,40 @@ def test_evaluation_sees_each_clip_once_on_any_number_of_ranks(class_folders: Ma
         seen.update(name for batch in batches for name in batch.clip_id)
     assert len(seen) == 101
     assert set(seen.values()) == {1}
+
+
+class Reporter(Recorder):
+    """Leaves a file of what its rank saw."""
+
+    def on_train_end(self) -> None:
+        seen = {"trained": self.seen, "evaluated": self.evaluated}
+        folder = Path(self.trainer.default_root_dir)
+        (folder / f"from {self.already_seen} rank {self.global_rank}.json").write_text(json.dumps(seen))
+
+
+def _train_rank(rank: int, port: int, root: Path, checkpoint: Path | None) -> None:
+    os.environ |= {"LOCAL_RANK": str(rank), "MASTER_ADDR": "localhost", "MASTER_PORT": str(port)}
+    torch.set_num_threads(1)
+    ranks = {"devices": 2, "strategy": "ddp", "num_sanity_val_steps": 0, "max_epochs": 2}
+    saving_trainer(root, **ranks).fit(Reporter(), datamodule=folder(root), ckpt_path=checkpoint)
+
+
+@pytest.mark.slow
+def test_two_ranks_share_training_and_evaluation_and_resume(class_folders: MakeFolders):
+    root = class_folders(val=7)
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    for checkpoint in (None, root / "steps" / "step=2.ckpt"):  # 3 steps of 2 x 2 clips an epoch
+        torch.multiprocessing.spawn(_train_rank, (port, root, checkpoint), nprocs=2)
+    alone = Recorder()
+    trainer(root, max_epochs=2).fit(alone, datamodule=folder(root, batch_size=4))
+    for start in (0, 2):
+        seen = [json.loads((root / f"from {start} rank {rank}.json").read_text()) for rank in (0, 1)]
+        assert [a + b for a, b in zip(*(rank["trained"] for rank in seen), strict=True)] == alone.seen[start:]
+        each_epoch = Counter(seen[0]["evaluated"] + seen[1]["evaluated"])
+        assert set(each_epoch.values()) == {2}
+        assert len(each_epoch) == 7
 
 
 def test_validate_and_test_through_the_trainer(class_folders: MakeFolders):

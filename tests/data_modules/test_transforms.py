@@ -61,21 +61,21 @@ def test_train_boxes_keep_the_law():
 
 
 def test_area_is_uniform_where_every_draw_fits():
-    boxes = np.array([TrainCrop(scale=(0.1, 0.4), ratio=(1, 1)).box(200, 200, rng(k)) for k in range(3000)])
+    boxes = np.array([TrainCrop(scale=(0.1, 0.4), ratio=(1.0, 1.0)).box(200, 200, rng(k)) for k in range(3000)])
     area = np.sort(boxes[:, 2] * boxes[:, 3] / 200**2)
     expected = 0.1 + 0.3 * (np.arange(3000) + 0.5) / 3000
     assert np.abs(area - expected).max() < 0.3 * 1.63 / np.sqrt(3000) + 0.01  # Kolmogorov-Smirnov 1 %, whole pixels
 
 
 def test_a_frame_no_box_fits_gets_the_largest_centred_one():
-    assert TrainCrop(scale=(1, 1), ratio=(1, 1)).box(50, 200, rng()) == Box(0, 75, 50, 50)
-    assert TrainCrop(scale=(1, 1), ratio=(1, 1)).box(200, 50, rng()) == Box(75, 0, 50, 50)
-    assert TrainCrop(scale=(1, 1), ratio=(2, 3)).box(100, 100, rng()) == Box(25, 0, 50, 100)
+    assert TrainCrop(scale=(1.0, 1.0), ratio=(1.0, 1.0)).box(50, 200, rng()) == Box(0, 75, 50, 50)
+    assert TrainCrop(scale=(1.0, 1.0), ratio=(1.0, 1.0)).box(200, 50, rng()) == Box(75, 0, 50, 50)
+    assert TrainCrop(scale=(1.0, 1.0), ratio=(2.0, 3.0)).box(100, 100, rng()) == Box(25, 0, 50, 100)
 
 
 def test_whole_frame_box_is_a_plain_resize():
     video = torch.randint(0, 256, (2, 3, 40, 40), dtype=torch.uint8)
-    assert torch.equal(TrainCrop(scale=(1, 1), ratio=(1, 1))(video, 40, rng()), video)
+    assert torch.equal(TrainCrop(scale=(1.0, 1.0), ratio=(1.0, 1.0))(video, 40, rng()), video)
 
 
 def test_one_box_a_clip_and_the_key_decides():
@@ -132,8 +132,8 @@ def test_every_size_gives_squares(height: int, width: int, crop_ratio: float):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: TrainCrop(scale=(0, 1)), r"scale: expected 0 < smallest <= largest <= 1, got \(0, 1\)"),
-        (lambda: TrainCrop(ratio=(2, 1)), r"ratio: expected 0 < smallest <= largest, got \(2, 1\)"),
+        (lambda: TrainCrop(scale=(0.0, 1.0)), r"scale: expected 0 < smallest <= largest <= 1, got \(0.0, 1.0\)"),
+        (lambda: TrainCrop(ratio=(2.0, 1.0)), r"ratio: expected 0 < smallest <= largest, got \(2.0, 1.0\)"),
         (lambda: EvalCrop(crop_ratio=1.5), "crop_ratio: expected 0 < crop_ratio <= 1, got 1.5"),
         (lambda: EvalCrop().crops(positions(8, 8), 8, 2), r"crops: expected 1 \(centre\) or 3"),
     ],
