@@ -137,6 +137,7 @@ class VideoClassifier(LightningModule):
             raise ValueError("the length of training is unknown: set trainer.max_epochs or trainer.max_steps")
         rate = self.optim.rate(self._global_batch()) if self.optim.lr_per else self.optim.lr
         optimizer = self.optim.optimizer(dict(self.named_parameters()), self.owners, rate)
+        self.trainer.fit_loop.setup_data()  # with max_steps alone the Trainer does not know its epochs yet
         epochs = steps * self.trainer.accumulate_grad_batches / self.trainer.num_training_batches
         factor = self.optim.schedule.factor(int(steps), epochs)
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
