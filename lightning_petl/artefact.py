@@ -60,18 +60,58 @@ def load(folder: Path, *, weights: str | None = None, allow_other_trunk: bool = 
         FileNotFoundError: not an artefact.
         ValueError: another schema, another trunk, or weights of another stack.
     """
-    config = read_config(folder)
+    config, labels = read_config(folder), read_labels(folder)
     trunk: dict[str, Any] = dict(config["backbone"])
-    expected = Trunk(trunk["name"], trunk.pop("weights_hash"))
+    del trunk["weights_hash"]
     trunk["weights"] = weights or trunk["weights"]
     backbone = VideoViT(**trunk)
-    labels = json.loads((folder / LABELS).read_text("utf-8"))
     adapters = [decode(entry) for entry in config["adapters"]]
     model = VideoClassifier(backbone, adapters, labels, head=LinearHead(**config["head"]))
-    if not allow_other_trunk:
-        expected.require(model.trunk)
-    load_trainable(model, load_file(folder / WEIGHTS))
+    restore(folder, model, allow_other_trunk=allow_other_trunk)
     return model.eval()
+
+
+def restore(folder: Path, model: VideoClassifier, *, allow_other_trunk: bool = False) -> None:
+    """Load an artefact's trained state into a model of the same stack and labels.
+
+    Raises:
+        FileNotFoundError: not an artefact.
+        ValueError: another schema, another trunk, other labels, or weights of another stack.
+    """
+    trunk = read_config(folder)["backbone"]
+    if not allow_other_trunk:
+        Trunk(trunk["name"], trunk["weights_hash"]).require(model.trunk)
+    if list(model.labels) != read_labels(folder):
+        raise ValueError(f"{folder} was trained on {len(read_labels(folder))} other labels: see its {LABELS}")
+    load_trainable(model, load_file(folder / WEIGHTS))
+
+
+def configuration(folder: Path) -> dict[str, Any]:
+    """The artefact as configuration of the command line: its model, and its protocol for videos without annotation.
+
+    Errors as in :func:`load`.
+    """
+    config = read_config(folder)
+    linked = {"weights_hash", "image_size", "num_frames"}  # the last two come with the data
+    trunk = {key: value for key, value in config["backbone"].items() if key not in linked}
+    model = {"backbone": trunk, "adapters": config["adapters"], "head": config["head"]}
+    sampling = dict(config["protocol"]["sampling"])
+    data = {
+        "labels": read_labels(folder),
+        "sampling": {"class_path": sampling.pop("name"), "init_args": sampling},
+        "image_size": config["protocol"]["image_size"],
+        "views": config["protocol"]["views"],
+        "eval_crop": config["protocol"]["crop"],
+    }
+    return {
+        "model": {"class_path": "VideoClassifier", "init_args": model},
+        "data": {"class_path": "VideoFiles", "init_args": data},
+    }
+
+
+def read_labels(folder: Path) -> list[str]:
+    """Class names by index."""
+    return json.loads((folder / LABELS).read_text("utf-8"))
 
 
 def read_config(folder: Path) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import data_modules.compat  # noqa: F401  # before lightning, which imports torchvision
+from data_modules import compat as compat  # before what imports torchvision
 
 # isort: split
 import numpy as np

@@ -1,29 +1,40 @@
 """Composition root: YAML and flags become data, model and Trainer. The only file that knows both packages."""
 
+import argparse
+import json
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-import data_modules.compat  # noqa: F401  # before lightning, which imports torchvision
+from data_modules import compat as compat  # before what imports torchvision
 
 # isort: split
-from jsonargparse import Namespace, set_parsing_settings
+from jsonargparse import set_parsing_settings
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
 from typing_extensions import override
 
-import data_modules.folder
-import data_modules.something_something
-import lightning_petl.tasks.classification  # noqa: F401  # these imports make the class names known
 from data_modules.base import VideoDataModule
+from data_modules.folder import VideoFolder
 from data_modules.sampling import Sampling
+from data_modules.something_something import SomethingSomething
+from data_modules.video_files import VideoFiles
+from lightning_petl import artefact
 from lightning_petl.adapters import Adapter
+from lightning_petl.callbacks.artefact_writer import ArtefactWriter
+from lightning_petl.callbacks.frozen_guard import FrozenGuard
+from lightning_petl.callbacks.gradient_guard import GradientGuard
+from lightning_petl.callbacks.ownership import Ownership
+from lightning_petl.callbacks.predictions import TestScores, TopClassTable
 from lightning_petl.callbacks.random_state import RandomStates
+from lightning_petl.callbacks.throughput import Throughput
 from lightning_petl.checkpoint import AtomicCheckpointIO
 from lightning_petl.errors import told_to_the_user
+from lightning_petl.tasks.classification import VideoClassifier
 
 
 class PetlCLI(LightningCLI):
@@ -32,6 +43,7 @@ class PetlCLI(LightningCLI):
     @override
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument("--name", type=str, default="default", help="The run writes to runs/<name>/version_<n>.")
+        parser.add_argument("--artefact", type=str | None, default=None, help="Folder of a trained adapter artefact.")
         parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
         parser.set_defaults(
             {"model": "VideoClassifier", "checkpoint.monitor": "val/top1", "checkpoint.mode": "max"}
@@ -52,6 +64,9 @@ class PetlCLI(LightningCLI):
     @override
     def instantiate_classes(self) -> None:
         super().instantiate_classes()
+        folder = self._get(self.config_init, "artefact")
+        if folder is not None:
+            artefact.restore(Path(folder), cast(VideoClassifier, self.model))
         self.model.save_hyperparameters(self.config_dump["model"])
 
     @override
@@ -81,7 +96,10 @@ def run(argv: list[str]) -> int:
         The exit code: 0, or 2 for a wrong value, which is told in one paragraph.
     """
     try:
-        _run(argv)
+        with warnings.catch_warnings():
+            for message, category in _SILENCED:
+                warnings.filterwarnings("ignore", message=message, category=category)
+            _run(_with_artefact(argv))
     except SystemExit as stop:
         return int(stop.code or 0)
     except Exception as error:
@@ -110,8 +128,9 @@ def _run(argv: list[str]) -> None:
 
 
 def _class_names() -> list[str]:
-    """What may stand for a class in a configuration."""
-    return sorted({cls.__name__ for base in (Adapter, VideoDataModule, Sampling) for cls in _subclasses(base)})
+    """What may stand for a class in a configuration: importing a class makes its short name known."""
+    classes = {VideoClassifier, VideoFolder, SomethingSomething, VideoFiles}
+    return sorted(cls.__name__ for cls in classes.union(_subclasses(Adapter), _subclasses(Sampling)))
 
 
 def _subclasses(base: type) -> Iterator[type]:
@@ -120,5 +139,28 @@ def _subclasses(base: type) -> Iterator[type]:
         yield from _subclasses(cls)
 
 
+def _with_artefact(argv: list[str]) -> list[str]:
+    """Put the configuration of ``--artefact DIR`` before all others, so that they override it."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--artefact")
+    folder = parser.parse_known_args(argv)[0].artefact
+    if folder is None:
+        return argv
+    command, *rest = argv
+    config = artefact.configuration(Path(folder))
+    if command != "predict":
+        del config["data"]
+    return [command, "--config", json.dumps(config), *rest]
+
+
 def _callbacks() -> list[Callback]:
-    return [RandomStates(), LearningRateMonitor()]
+    guards = [Ownership(), GradientGuard(), FrozenGuard(), RandomStates()]
+    return [*guards, LearningRateMonitor(), Throughput(), TestScores(), TopClassTable(), ArtefactWriter()]
+
+
+_SILENCED = [
+    # the frozen trunk is in eval, and is meant to be
+    (r"Found \d+ module\(s\) in eval mode at the start of training", UserWarning),
+    # lightning 2.6 walks batches through a tree API that torch 2.13 has renamed
+    (r"`isinstance\(treespec, LeafSpec\)` is deprecated", FutureWarning),
+]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from difflib import get_close_matches
 from pathlib import Path
 
-import data_modules.compat  # noqa: F401  # before lightning, which imports torchvision
+from data_modules import compat as compat  # before what imports torchvision
 
 # isort: split
 from jsonargparse import ArgumentError
@@ -87,7 +87,8 @@ def _configuration(text: str, class_names: list[str]) -> str:
 
 def _no_class(name: str, class_names: list[str]) -> str:
     near = get_close_matches(name, class_names, n=3)
-    return f"{name!r} is no known class; " + (f"near: {', '.join(near)}" if near else f"known: {', '.join(class_names)}")
+    valid = f"near: {', '.join(near)}" if near else f"known: {', '.join(class_names)}"
+    return f"{name!r} is no known class; {valid}"
 
 
 def _one_line(text: str) -> str:

@@ -1,6 +1,6 @@
 """Accuracies of a classifier as counts, so that ranks add up exactly."""
 
-import data_modules.compat  # noqa: F401  # before torchmetrics, which imports torchvision
+from data_modules import compat as compat  # before what imports torchvision
 
 # isort: split
 import torch
