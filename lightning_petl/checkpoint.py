@@ -84,16 +84,17 @@ class RandomState(NamedTuple):
     def now(cls) -> "RandomState":
         """The state of the global generators."""
         version, internal, gauss = random.getstate()
-        name, keys, *rest = np.random.get_state(legacy=True)  # pyright: ignore[reportGeneralTypeIssues]
+        state = np.random.get_state(legacy=False)
+        legacy = [state["state"]["key"].tolist(), state["state"]["pos"], state["has_gauss"], state["gauss"]]
         cuda = torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None
-        return cls([version, list(internal), gauss], [name, keys.tolist(), *rest], torch.get_rng_state(), cuda)
+        return cls([version, list(internal), gauss], legacy, torch.get_rng_state(), cuda)
 
     def restore(self) -> None:
         """Set the global generators."""
         version, internal, gauss = self.python
         random.setstate((version, tuple(internal), gauss))
-        name, keys, *rest = self.numpy
-        np.random.set_state((name, np.array(keys, dtype=np.uint32), *rest))
+        keys, position, has_gauss, next_gauss = self.numpy
+        np.random.set_state(("MT19937", np.array(keys, dtype=np.uint32), position, has_gauss, next_gauss))
         torch.set_rng_state(self.torch.cpu())
         if self.cuda is not None and torch.cuda.is_available():
             torch.cuda.set_rng_state(self.cuda.cpu())

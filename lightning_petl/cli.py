@@ -55,7 +55,7 @@ class PetlCLI(LightningCLI):
     @override
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         # Lightning warns where args are given while sys.argv holds something; main(argv) may be called anywhere
-        self.config = parser.parse_args(args)
+        self.config = parser.parse_args(cast(list[str], args))
 
     @override
     def _parse_ckpt_path(self) -> None:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import torch
 import torch.distributed as dist
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_warn
@@ -29,6 +30,11 @@ class RandomStates(Callback):
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._pending = [RandomState(*state) for state in state_dict["ranks"]]
+
+    @override
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        # Lightning gives all ranks one seed; their clips differ, so their dropout should
+        torch.manual_seed(torch.initial_seed() + trainer.global_rank)
 
     @override
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
