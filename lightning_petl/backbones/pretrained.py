@@ -2,12 +2,17 @@
 
 import hashlib
 import re
+import warnings
+import zipfile
 from collections.abc import Iterable, Mapping
+from functools import cache
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, cast
 
 import timm
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from timm.models.vision_transformer import VisionTransformer, checkpoint_filter_fn
 from torch import Tensor, nn
@@ -22,11 +27,11 @@ _HF_NAMES = [
     (r"^embeddings\.(patch_embeddings\.projection|patch_embedding)\.", "patch_embed.proj."),
     (r"^pre_layrnorm\.", "norm_pre."),
     (r"^(post_layernorm|layernorm)\.", "norm."),
-    (r"^encoder\.layers?\.", "blocks."),
-    (r"\.(attention\.attention|self_attn)\.(query|q_proj)\.", ".attn.q."),
-    (r"\.(attention\.attention|self_attn)\.(key|k_proj)\.", ".attn.k."),
-    (r"\.(attention\.attention|self_attn)\.(value|v_proj)\.", ".attn.v."),
-    (r"\.(attention\.output\.dense|self_attn\.out_proj)\.", ".attn.proj."),
+    (r"^(encoder\.)?layers?\.", "blocks."),
+    (r"\.(attention\.attention|attention|self_attn)\.(query|q_proj)\.", ".attn.q."),
+    (r"\.(attention\.attention|attention|self_attn)\.(key|k_proj)\.", ".attn.k."),
+    (r"\.(attention\.attention|attention|self_attn)\.(value|v_proj)\.", ".attn.v."),
+    (r"\.(attention\.output\.dense|attention\.o_proj|self_attn\.out_proj)\.", ".attn.proj."),
     (r"\.intermediate\.dense\.", ".mlp.fc1."),
     (r"^(blocks\.\d+)\.output\.dense\.", r"\1.mlp.fc2."),
     (r"\.(layer_norm1|layernorm_before)\.", ".norm1."),
@@ -50,29 +55,38 @@ def load_trunk(name: str, weights: str, depth: int | None) -> VisionTransformer:
     Raises:
         ValueError: unknown name, weights that cannot be had or do not fit, a depth the trunk does not have.
     """
-    if depth is not None and depth < 1:
-        raise ValueError(f"depth {depth} of {name!r}: at least one block is needed")
+    if depth is not None and not 1 <= depth <= _blocks_of(name):
+        raise ValueError(
+            f"depth {depth} of {name!r}: it has {_blocks_of(name)} blocks, of which one or more can be kept"
+        )
     model = _create(name, pretrained=weights == "hub", cut=None if weights == "hub" else depth)
     if weights not in ("hub", "random"):
-        load_weights(model, Path(weights))
-    blocks = cast(nn.Sequential, model.blocks)
-    if depth is not None and depth > len(blocks):
-        raise ValueError(f"depth {depth} of {name!r}: it has {len(blocks)} blocks")
-    model.blocks = blocks[:depth]
+        load_weights(model, Path(weights), depth)
+    model.blocks = cast(nn.Sequential, model.blocks)[:depth]
     return model
 
 
-def load_weights(model: VisionTransformer, path: Path) -> None:
-    """Load a local file strictly into ``model``.
+@cache
+def _blocks_of(name: str) -> int:
+    """Blocks of the published trunk; asked for ``depth=13``, timm would add a random thirteenth."""
+    with torch.device("meta"):
+        return len(cast(nn.Sequential, _create(name, pretrained=False, cut=None).blocks))
+
+
+def load_weights(model: VisionTransformer, path: Path, depth: int | None = None) -> None:
+    """Load a local file strictly into ``model``, or its first ``depth`` blocks.
 
     Raises:
         ValueError: the file's names or shapes are not the trunk's; both lists of names are shown.
         FileNotFoundError: no such file.
     """
-    source = {key: value for key, value in to_timm_names(read_state(path)).items() if not re.search(_NOT_TRUNK, key)}
-    source = _cut(source, len(cast(nn.Sequential, model.blocks)))
-    state = checkpoint_filter_fn(source, model)
-    state = {key: value for key, value in state.items() if not re.search(_NOT_TRUNK, key)}
+    source = _trunk(to_timm_names(read_state(path)), keep="mask_token")  # by which timm's filter knows DINOv2's files
+    source = source if depth is None else _cut(source, depth)
+    patches = model.patch_embed.proj.weight.shape
+    # timm's filter would quietly resample the patches of another trunk
+    resized = [key for key, value in source.items() if value.ndim == 4 and value.shape != patches]
+    _refuse("of another shape", resized, path)
+    state = _trunk(checkpoint_filter_fn(source, model))
     expected = model.state_dict()
     _refuse("missing", expected.keys() - state.keys(), path)
     _refuse("unexpected", state.keys() - expected.keys(), path)
@@ -80,19 +94,41 @@ def load_weights(model: VisionTransformer, path: Path) -> None:
     model.load_state_dict(state)
 
 
+def _trunk(state: Mapping[str, Tensor], keep: str = "") -> State:
+    return {key: value for key, value in state.items() if key == keep or not re.search(_NOT_TRUNK, key)}
+
+
 def read_state(path: Path) -> State:
-    """Read tensors from a safetensors file, a pickled state dict or a TorchScript archive."""
+    """Read tensors from a safetensors file, a pickled state dict or a TorchScript archive.
+
+    Raises:
+        ValueError: the file is none of these, or holds more than tensors and plain Python.
+        FileNotFoundError: no such file.
+    """
     if not path.is_file():
         raise FileNotFoundError(f"weights {str(path)!r}: no such file. Give a path, 'hub', or 'random'")
-    if path.suffix == ".safetensors":
-        return load_file(path)
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except RuntimeError as error:
-        if "TorchScript" not in str(error):
-            raise
-        state = torch.jit.load(path, map_location="cpu").state_dict()
+        return load_file(path) if path.suffix == ".safetensors" else _unpickle(path)
+    except (SafetensorError, UnpicklingError, RuntimeError, EOFError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ValueError(f"{str(path)!r} cannot be read as weights ({type(error).__name__}: {reason})") from error
+
+
+def _unpickle(path: Path) -> State:
+    if _is_torchscript(path):
+        with warnings.catch_warnings():  # OpenAI publishes CLIP in no other form
+            warnings.filterwarnings("ignore", "`torch.jit.load` is deprecated", DeprecationWarning)
+            return torch.jit.load(path, map_location="cpu").state_dict()
+    state = torch.load(path, map_location="cpu", weights_only=True)
     return cast(State, state.get("state_dict", state.get("model", state)))
+
+
+def _is_torchscript(path: Path) -> bool:
+    """OpenAI's own CLIP files are such archives; ``torch.load`` would refuse them with a warning."""
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any(name.endswith("/constants.pkl") for name in archive.namelist())
 
 
 def to_timm_names(state: Mapping[str, Tensor]) -> State:
@@ -164,11 +200,11 @@ def _add_batch_axis(state: State) -> State:
 
 
 def _fuse(state: State) -> State:
-    fused = {key: value for key, value in state.items() if ".attn.k." not in key and ".attn.v." not in key}
-    for key in [key for key in fused if ".attn.q." in key]:
-        parts = [state[key.replace(".q.", f".{part}.")] for part in "qkv"]
-        fused[key.replace(".q.", ".qkv.")] = torch.cat(parts)
-        del fused[key]
+    fused = dict(state)
+    for key in [key for key in state if ".attn.q." in key]:
+        parts = [key.replace(".q.", f".{part}.") for part in "qkv"]
+        if all(part in fused for part in parts):
+            fused[key.replace(".q.", ".qkv.")] = torch.cat([fused.pop(part) for part in parts])
     for kind in ("weight", "bias"):
         if (packed := fused.pop(f"head.attention.in_proj_{kind}", None)) is not None:
             query, key_value = packed.split([len(packed) // 3, 2 * len(packed) // 3])
