@@ -4,6 +4,7 @@ import io
 import os
 import random
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -130,7 +131,8 @@ def write_whole(path: Path, content: bytes | memoryview) -> None:
         os.replace(temporary, path)
         _sync_folder(path.parent)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
         kept = "the previous file is untouched" if path.exists() else "nothing was written"
         reason = error.strerror or str(error)
         raise OSError(error.errno, f"could not write {path}: {reason}; {kept}") from error

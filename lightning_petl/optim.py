@@ -183,7 +183,7 @@ def _known_owners(factors: Mapping[str, float], known: list[str]) -> None:
         raise ValueError(f"lr_factor names {', '.join(unknown)}, which own no trainable parameter; owners: {known}")
 
 
-def _positive(**values: float | None) -> None:
+def _positive(**values: float | int | None) -> None:
     for name, value in values.items():
         if value is not None and value <= 0:
             raise ValueError(f"{name} must be above 0, got {value}")

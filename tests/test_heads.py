@@ -1,0 +1,35 @@
+"""The head's equation, start and limits."""
+
+import pytest
+import torch
+
+from lightning_petl.heads import LinearHead
+
+
+def test_logits_are_an_affine_map_in_eval() -> None:
+    head = LinearHead().build(6, 3).eval()
+    feature = torch.randn(4, 6)
+    expected = torch.einsum("bd,kd->bk", feature, head.classifier.weight) + head.classifier.bias
+    torch.testing.assert_close(head(feature), expected)
+
+
+def test_start_is_st_adapters() -> None:
+    torch.manual_seed(0)
+    head = LinearHead().build(768, 174)
+    assert head.dropout.p == 0.5
+    assert head.classifier.bias.count_nonzero() == 0
+    # the error of a standard deviation from n draws is std / sqrt(2 n)
+    assert head.classifier.weight.std().item() == pytest.approx(0.02, abs=4 * 0.02 / (2 * 768 * 174) ** 0.5)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "classes", "message"),
+    [
+        (LinearHead(), 1, "at least 2 classes.*1"),
+        (LinearHead(dropout=1.0), 3, "dropout.*1.0"),
+        (LinearHead(std=-0.1), 3, "std.*-0.1"),
+    ],
+)
+def test_wrong_values_are_named(recipe: LinearHead, classes: int, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        recipe.build(6, classes)
