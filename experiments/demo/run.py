@@ -1,0 +1,162 @@
+"""``make demo``: Multi-TuneV and an order-blind linear probe on a motion data set, through the command line.
+
+Renders the data set, fetches the trunk, trains both at once (the probe in the background), tests both on clips with
+unseen objects and backgrounds, and prints a table.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from fetch_trunk import fetch_trunk
+from rich.console import Console
+from rich.table import Table
+from safetensors import safe_open
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from data_modules.motion import render
+
+HERE = Path(__file__).parent
+RUNS = {"multi_tunev": "Multi-TuneV", "linear_probe": "linear probe"}
+
+
+class Demo(NamedTuple):
+    """What every command of the demo shares."""
+
+    folder: Path
+    data: Path
+    trunk: Path
+    seed: int
+    threads: int
+
+    def command(self, verb: str, run: str, *flags: str) -> list[str]:
+        """The command line of one fit or test."""
+        files = ["-c", str(HERE / "demo.yaml"), "-c", str(HERE / f"{run}.yaml")]
+        values = {
+            "seed_everything": self.seed,
+            "trainer.default_root_dir": self.folder / run,
+            "model.init_args.backbone.init_args.weights": self.trunk,
+            "data.init_args.root": self.data,
+            "data.init_args.seed": self.seed,
+        }
+        settings = [f"--{key}={value}" for key, value in values.items()]
+        return [sys.executable, "-m", "lightning_petl", verb, *files, *settings, *flags]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Each process has its share of the cores."""
+        return os.environ | {"OMP_NUM_THREADS": str(self.threads)}
+
+
+def main() -> int:
+    """Run the demo; return 0, or 2 where the trunk cannot be had."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seed", type=int, default=0, help="of initialisation and of the order of clips")
+    parser.add_argument("--folder", type=Path, default=Path("runs/demo"), help="where everything is written")
+    arguments = parser.parse_args()
+    try:
+        trunk = fetch_trunk()
+    except RuntimeError as error:
+        print(f"make demo: {error}", file=sys.stderr)
+        return 2
+    data = render(arguments.folder / "motion")
+    folder = arguments.folder / f"seed{arguments.seed}" / time.strftime("%Y%m%d-%H%M%S")
+    demo = Demo(folder, data, trunk, arguments.seed, best_thread_count())
+    train_and_test(demo)
+    report(demo)
+    return 0
+
+
+def train_and_test(demo: Demo) -> None:
+    """Fit both at once, then test both at once; the first one's progress is shown."""
+    first, second = RUNS
+    for verb in ("fit", "test"):
+        flags = {run: [f"--ckpt_path={checkpoint(demo.folder / run)}"] if verb == "test" else [] for run in RUNS}
+        with in_background(demo.command(verb, second, *flags[second]), demo, f"{second}_{verb}.log"):
+            subprocess.run(demo.command(verb, first, *flags[first]), env=demo.environment, check=True)
+
+
+@contextmanager
+def in_background(command: list[str], demo: Demo, log: str) -> Iterator[None]:
+    """Run ``command`` beside the body; its output goes to a log, which an error shows."""
+    demo.folder.mkdir(parents=True, exist_ok=True)
+    path = demo.folder / log
+    with path.open("w") as output:
+        process = subprocess.Popen(command, env=demo.environment, stdout=output, stderr=subprocess.STDOUT)
+        try:
+            yield
+            if process.wait():
+                raise RuntimeError(f"{' '.join(command)} failed:\n{path.read_text()[-2000:]}")
+        finally:
+            process.kill()
+
+
+def best_thread_count() -> int:
+    """The fastest number of threads for one of two processes, by timing a layer of the trunk for about a second.
+
+    More threads are not always faster: on small or shared machines two were once four times slower than one.
+    """
+    counts = [1]
+    while counts[-1] * 2 <= (os.cpu_count() or 1) // 2:
+        counts.append(counts[-1] * 2)
+    return min(counts, key=lambda count: _seconds(count, 1 / len(counts))) if len(counts) > 1 else 1
+
+
+def _seconds(threads: int, budget: float) -> float:
+    torch.set_num_threads(threads)
+    tokens, weight = torch.randn(64 * 17, 384), torch.randn(1536, 384)
+    times: list[float] = []
+    end = time.perf_counter() + budget
+    while time.perf_counter() < end:
+        start = time.perf_counter()
+        torch.nn.functional.linear(tokens, weight)
+        times.append(time.perf_counter() - start)
+    return sorted(times)[len(times) // 2]
+
+
+def checkpoint(run: Path) -> Path:
+    """The last training state of a run."""
+    return next(run.glob("version_*/checkpoints/last.ckpt"))
+
+
+def scalars(run: Path) -> dict[str, float]:
+    """The last value of everything that fit and test of a run wrote to TensorBoard."""
+    values: dict[str, float] = {}
+    for folder in sorted(run.glob("version_*")):
+        events = EventAccumulator(str(folder)).Reload()
+        values |= {tag: events.Scalars(tag)[-1].value for tag in events.Tags()["scalars"]}
+    return values
+
+
+def trainable_parameters(run: Path) -> int:
+    """Parameters in the run's artefact."""
+    with safe_open(next(run.glob("version_*/artefact/*.safetensors")), "pt") as file:
+        return sum(file.get_tensor(key).numel() for key in file.keys())  # noqa: SIM118  # not a dict
+
+
+def report(demo: Demo) -> None:
+    """Print the table and where to look further."""
+    table = Table("", "top-1", "trainable parameters", "peak memory", "training clips/s", title=f"seed {demo.seed}")
+    for run, name in RUNS.items():
+        values = scalars(demo.folder / run)
+        cost = f"{values['cost/peak_memory_mib']:,.0f} MiB", f"{values['cost/clips_per_s']:.1f}"
+        table.add_row(name, f"{values['test/top1']:.3f}", f"{trainable_parameters(demo.folder / run):,}", *cost)
+    artefact = next((demo.folder / "multi_tunev").glob("version_*/artefact"))
+    video = sorted((demo.data / "videos").iterdir())[0]
+    console = Console(soft_wrap=True)
+    console.print(table, "six classes: chance is 0.167; both trained at once, so clips/s share the machine")
+    console.print(f"TensorBoard: {Path(sys.executable).parent / 'tensorboard'} --logdir {demo.folder}")
+    console.print(f"artefact:    {artefact}")
+    predict = f"{Path(sys.executable).parent / 'lightning-petl'} predict --artefact {artefact}"
+    console.print(f"use it:      {predict} --data.init_args.predict_path {video}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
