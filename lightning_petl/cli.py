@@ -161,6 +161,8 @@ def _callbacks() -> list[Callback]:
 _SILENCED = [
     # the frozen trunk is in eval, and is meant to be
     (r"Found \d+ module\(s\) in eval mode at the start of training", UserWarning),
+    # each command writes to a folder of its own, so a checkpoint always comes from another one
+    (r"The dirpath has changed from", UserWarning),
     # lightning 2.6 walks batches through a tree API that torch 2.13 has renamed
     (r"`isinstance\(treespec, LeafSpec\)` is deprecated", FutureWarning),
 ]

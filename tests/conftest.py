@@ -1,3 +1,16 @@
 """What all tests share."""
 
-import data_modules.compat  # noqa: F401  # before any test imports lightning, which imports torchvision
+import data_modules.compat  # noqa: F401, I001  # before any test imports lightning, which imports torchvision
+
+import lightning.pytorch  # noqa: F401  # its log handler keeps the stderr of its first import: not that of one test
+from pathlib import Path
+
+import pytest
+
+from tests.runs import Command
+
+
+@pytest.fixture
+def command(tmp_path: Path) -> Command:
+    """Arguments of a small run in a folder of its own."""
+    return Command(tmp_path)

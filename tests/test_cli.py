@@ -1,0 +1,161 @@
+"""The command line in process, on real video files and a tiny trunk."""
+
+import csv
+import json
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from lightning_petl.__main__ import main
+from tests.runs import Command
+
+
+def test_help_lists_the_commands_without_torch() -> None:
+    code = "import sys, lightning_petl.__main__ as m; m.main(['--help']); sys.exit('torch' in sys.modules)"
+    start = time.perf_counter()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert time.perf_counter() - start < 2
+    assert all(command in done.stdout for command in ("fit", "validate", "test", "predict"))
+
+
+def test_help_of_a_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["fit", "--help"]) == 0
+    assert "--model" in capsys.readouterr().out
+
+
+def test_print_config_round_trips(command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    flags = ["--model.adapters+=BitFit", "--model.optim.lr=0.3", "--print_config"]
+    assert main([*command("fit"), *flags]) == 0
+    first = capsys.readouterr().out
+    (tmp_path / "printed.yaml").write_text(first)
+    assert main(["fit", "--config", str(tmp_path / "printed.yaml"), "--print_config"]) == 0
+    assert capsys.readouterr().out == first
+    model = yaml.safe_load(first)["model"]["init_args"]
+    assert model["optim"]["lr"] == 0.3
+    assert [adapter["class_path"].split(".")[-1] for adapter in model["adapters"]] == ["LoRA", "BitFit"]
+
+
+def test_the_four_commands(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(command("fit")) == 0
+    shown = capsys.readouterr().out
+    assert "LoRA" in shown
+    assert "head" in shown
+    run = command.runs / "version_0"
+    checkpoint = ["--ckpt_path", str(run / "checkpoints" / "last.ckpt")]
+    assert main([*command("validate"), *checkpoint]) == 0
+    assert main([*command("test"), "--data.views=2x1", *checkpoint]) == 0
+    check_scores(command.runs / "version_2" / "test_scores.jsonl")
+    predict = ["predict", "--artefact", str(run / "artefact"), *command.trainer, "--data.num_workers=0"]
+    capsys.readouterr()
+    assert main([*predict, "--data.predict_path", str(command.videos / "val")]) == 0
+    assert "left/0.mp4" in capsys.readouterr().out
+    check_predictions(command.runs / "version_3" / "predictions.csv", clips=6)
+    assert main([*predict, "--data.predict_path", str(command.videos / "val" / "left" / "0.mp4")]) == 0
+    check_predictions(command.runs / "version_4" / "predictions.csv", clips=1)
+
+
+def check_scores(path: Path) -> None:
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    assert sorted(row["clip_id"] for row in rows) == sorted(f"{c}/{i}.mp4" for c in ("left", "right") for i in range(3))
+    assert all(row["label"] == row["clip_id"].startswith("right") for row in rows)
+    assert all(torch.tensor(row["logits"]).shape == (2, 2) for row in rows)
+
+
+def check_predictions(path: Path, clips: int) -> None:
+    rows = list(csv.DictReader(path.read_text().splitlines()))
+    assert len(rows) == 2 * clips
+    for first, second in zip(rows[::2], rows[1::2], strict=True):
+        assert float(first["probability"]) >= float(second["probability"])
+        assert float(first["probability"]) + float(second["probability"]) == pytest.approx(1, abs=2e-6)
+
+
+def test_a_checkpoint_is_plain_small_and_does_not_overrule_flags(command: Command) -> None:
+    assert main(command("fit")) == 0
+    path = command.runs / "version_0" / "checkpoints" / "last.ckpt"
+    checkpoint = torch.load(path, weights_only=True)
+    assert all(".deltas." in key or key.startswith("head.") for key in checkpoint["state_dict"])
+    assert checkpoint["hyper_parameters"]["init_args"]["optim"]["lr"] == 0.01
+    assert main([*command("fit"), "--ckpt_path", str(path), "--trainer.max_epochs=2", "--model.optim.lr=0.5"]) == 0
+    later = torch.load(command.runs / "version_1" / "checkpoints" / "last.ckpt", weights_only=True)
+    assert later["hyper_parameters"]["init_args"]["optim"]["lr"] == 0.5
+
+
+WRONG: list[tuple[list[str], str]] = [
+    (["--model.adapters+=LoRa"], r"model\.adapters: 'LoRa' is no known class; near: LoRA"),
+    (["--model.adapters.init_args.rank=0"], "rank 0 must be above zero"),
+    (["--model.adapters.init_args.rnk=3"], r"model\.adapters: Option 'rnk' is not accepted"),
+    (["--model.optim.lr=fast"], r"model\.optim\.lr: Expected a <class 'float'>\. Got value: fast"),
+    (["--model.optim.lr=-1"], r"lr must be above 0, got -1\.0"),
+    (["--model.optim.lr_factor={Nobody: 2}"], r"lr_factor names Nobody.*\['LoRA', 'head'\]"),
+    (["--model.optim.global_batch=5"], "global_batch 5 is not a multiple of 3"),
+    (["--model.head.dropout=2"], r"head dropout must lie in \[0, 1\), got 2\.0"),
+    (["--model.label_smoothing=1"], "label_smoothing must lie in"),
+    (["--model.backbone.name=vit_tiny_patch17_224"], "vit_tiny_patch17_224"),
+    (["--model.backbone.readout=max"], r"model\.backbone\.readout: .*Got value: max"),
+    (["--data.root=/nowhere"], "/nowhere/train: no such folder"),
+    (["--data.sampling.num_frames=0"], "num_frames: expected 1 or more, got 0"),
+    (["--config=nothing.yaml"], "nothing.yaml"),
+    (["--nosuch=1"], "unrecognized arguments: --nosuch=1"),
+    (["--ckpt_path=/nowhere.ckpt"], "Checkpoint file not found: /nowhere.ckpt"),
+    (["--artefact=/nowhere"], "/nowhere is not an adapter artefact"),
+    (["--trainer.default_root_dir=/proc/nowhere"], "/proc/nowhere"),
+    (["--trainer.max_epochs=-1"], r"set trainer\.max_epochs or trainer\.max_steps"),
+]
+
+
+@pytest.mark.parametrize(("flags", "message"), WRONG, ids=[flags[0] for flags, _ in WRONG])
+def test_a_wrong_value_is_told_in_one_paragraph(
+    flags: list[str], message: str, command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*command("fit"), *flags]) == 2
+    shown = capsys.readouterr().err
+    paragraph = shown[shown.index("lightning-petl: ") :]
+    assert re.search(message, paragraph), paragraph
+    assert paragraph.count("\n") == 1
+    assert "Traceback" not in shown
+
+
+def test_a_video_that_cannot_be_decoded_is_told_from_a_worker(
+    command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (command.videos / "train" / "left" / "0.mp4").write_bytes(b"no video")
+    assert main([*command("fit"), "--data.num_workers=1"]) == 2
+    paragraph = capsys.readouterr().err.splitlines()[-1]
+    assert paragraph.startswith("lightning-petl: ")
+    assert "left/0.mp4" in paragraph
+
+
+def test_the_traceback_can_be_had(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LIGHTNING_PETL_TRACEBACK", "1")
+    with pytest.raises(ValueError, match="lr must be above 0"):
+        main([*command("fit"), "--model.optim.lr=-1"])
+
+
+def test_an_own_error_is_not_hidden(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any) -> None:
+        raise KeyError("a bug")
+
+    monkeypatch.setattr("lightning_petl.tasks.classification.VideoClassifier.training_step", broken)
+    with pytest.raises(KeyError, match="a bug"):
+        main(command("fit"))
+
+
+def test_another_stack_is_refused(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(command("fit")) == 0
+    path = command.runs / "version_0" / "checkpoints" / "last.ckpt"
+    assert main([*command("test"), "--model.adapters=[LinearProbe]", f"--ckpt_path={path}"]) == 2
+    assert "belongs to another stack" in capsys.readouterr().err
+
+
+def test_resuming_on_another_trunk_is_refused(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(command("fit")) == 0
+    path = command.runs / "version_0" / "checkpoints" / "last.ckpt"
+    assert main([*command("fit"), "--seed_everything=1", f"--ckpt_path={path}"]) == 2  # random weights follow the seed
+    assert "use the trunk it was trained on" in capsys.readouterr().err
