@@ -77,3 +77,10 @@ def require_positive(**values: int | float) -> None:
     for name, value in values.items():
         if value <= 0:
             raise ValueError(f"{name} {value} must be above zero")
+
+
+def require_distinct(**choices: Sequence[str]) -> None:
+    """Raise ``ValueError`` for the first choice that names something twice: it would be attached twice."""
+    for name, values in choices.items():
+        if len(set(values)) < len(values):
+            raise ValueError(f"{name} {', '.join(values)} name one twice")

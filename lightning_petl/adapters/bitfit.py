@@ -6,7 +6,7 @@ from typing import Literal
 
 from torch import nn
 
-from lightning_petl.adapters.adapter import Unfreezing
+from lightning_petl.adapters.adapter import Unfreezing, require_distinct
 from lightning_petl.backbones.block import AdaptedBlock
 from lightning_petl.backbones.linear import BiasDelta
 from lightning_petl.backbones.vit import EXTENSIONS, Blocks, VideoViT
@@ -35,6 +35,7 @@ class BitFit(Unfreezing):
     def __post_init__(self) -> None:
         if not self.targets and not self.outside:
             raise ValueError("targets is empty and outside is false: BitFit would train nothing")
+        require_distinct(targets=self.targets)
 
     def parameters(self, vit: VideoViT) -> Iterable[nn.Parameter]:
         paths = [_PATHS[target] for target in self.targets if target in _PATHS]

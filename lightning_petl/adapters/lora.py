@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from lightning_petl.adapters.adapter import Adapter, require_positive
+from lightning_petl.adapters.adapter import Adapter, require_distinct, require_positive
 from lightning_petl.backbones.block import AdaptedBlock
 from lightning_petl.backbones.linear import AdaptedLinear, Inner
 from lightning_petl.backbones.vit import Blocks, VideoViT
@@ -155,6 +155,7 @@ class LoRA(Adapter):
         require_positive(rank=self.rank, alpha=self.alpha)
         if not self.targets:
             raise ValueError("targets is empty: choose any of q, k, v, o, fc1, fc2")
+        require_distinct(targets=self.targets)
         if self.fused == "shared" and 0 < len(set(self.targets) & set("qkv")) < 3:
             raise ValueError(f"fused: shared adapts q, k and v together; targets are {', '.join(self.targets)}")
 

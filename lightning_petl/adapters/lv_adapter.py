@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import nn
 
-from lightning_petl.adapters.adapter import Adapter, require_positive
+from lightning_petl.adapters.adapter import Adapter, require_distinct, require_positive
 from lightning_petl.adapters.bottleneck import Activation, Bottleneck
 from lightning_petl.backbones.block import AdaptedBlock, Slot
 from lightning_petl.backbones.linear import ScaleDelta
@@ -56,6 +56,7 @@ class LvAdapter(Adapter):
         require_positive(bottleneck=self.bottleneck)
         if not self.sites:
             raise ValueError("sites is empty: choose attn, mlp or both")
+        require_distinct(sites=self.sites)
 
     def attach(self, vit: VideoViT) -> None:
         for block in vit.select(self.blocks):

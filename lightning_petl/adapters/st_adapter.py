@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import nn
 
-from lightning_petl.adapters.adapter import Adapter, require_positive
+from lightning_petl.adapters.adapter import Adapter, require_distinct, require_positive
 from lightning_petl.adapters.bottleneck import ACTIVATIONS, Activation
 from lightning_petl.backbones.block import Slot
 from lightning_petl.backbones.vit import Blocks, VideoViT
@@ -68,6 +68,7 @@ class STAdapter(Adapter):
             raise ValueError(f"kernel {self.kernel} must be odd, so that the output keeps its frames and patches")
         if not self.sites:
             raise ValueError("sites is empty: choose attn, mlp or both")
+        require_distinct(sites=self.sites)
 
     def attach(self, vit: VideoViT) -> None:
         slots: dict[str, Slot] = {"attn": "before_attn", "mlp": "before_mlp"}

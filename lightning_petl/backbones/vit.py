@@ -73,6 +73,7 @@ class VideoViT(FinalNorm):
         self.readout: Readout = readout
         self.weights_hash = weights_hash(model)
         self.activation_checkpointing = activation_checkpointing
+        _check_sizes(model, image_size, num_frames)
         if image_size is not None:
             model.set_input_size(img_size=(image_size, image_size))
         self._adopt(model, num_frames)
@@ -237,6 +238,16 @@ class VideoViT(FinalNorm):
             raise ValueError(f"clips are {got} px, the trunk was built for {self.image_size} px: set image_size")
 
 
+def _check_sizes(model: VisionTransformer, image_size: int | None, num_frames: int) -> None:
+    patch = model.patch_embed.patch_size[0]
+    if image_size is not None and (image_size < patch or image_size % patch > 0):
+        raise ValueError(
+            f"image_size {image_size} is not a multiple of the patch size {patch}: pixels would be cut off"
+        )
+    if num_frames < 1:
+        raise ValueError(f"num_frames {num_frames} must be above zero")
+
+
 def owns_trainable(module: nn.Module) -> bool:
     """Whether any parameter of ``module`` trains."""
     return any(parameter.requires_grad for parameter in module.parameters())
@@ -259,7 +270,7 @@ def block_indices(blocks: Blocks, depth: int) -> list[int]:
     if isinstance(blocks, str):
         word, _, number = blocks.partition(" ")
         count = depth if blocks == "all" else int(number) if number.isdecimal() else 0
-        if word not in ("all", "first", "last") or not 1 <= count <= depth:
+        if (blocks != "all" and word not in ("first", "last")) or not 1 <= count <= depth:
             raise ValueError(f"blocks {blocks!r} is not a choice of this trunk; valid: {valid}")
         return list(range(depth))[-count:] if word == "last" else list(range(count))
     if not blocks or not all(0 <= index < depth for index in blocks) or len(set(blocks)) < len(blocks):
