@@ -86,8 +86,12 @@ class TopClassTable(Callback):
 
 
 def run_folder(trainer: Trainer) -> Path:
-    """The folder of this run."""
-    return Path(trainer.log_dir or trainer.default_root_dir)
+    """The folder of this run; right on rank zero, which writes.
+
+    ``Trainer.log_dir`` waits for all ranks: to ask for it on one of them hangs the run.
+    """
+    folder = trainer.logger.log_dir if trainer.logger else None
+    return Path(folder or trainer.default_root_dir)
 
 
 def _gather(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
