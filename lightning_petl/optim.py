@@ -42,17 +42,14 @@ class Schedule:
     def factor(self, steps: int, epochs: float) -> Callable[[int], float]:
         """What lr is multiplied with at update (or epoch) i.
 
+        A training that is shorter than its warm-up (a few steps of debugging) only rises.
+
         Args:
             steps: optimiser updates of the whole training.
             epochs: epochs of the whole training.
-
-        Raises:
-            ValueError: the warm-up is not shorter than the training.
         """
         total = float(steps if self.per == "step" else epochs)
         warmup = self.warmup * (total if self.unit == "fraction" else total / epochs)
-        if warmup >= total:
-            raise ValueError(f"warmup of {self.warmup} {self.unit} leaves nothing of {epochs:g} epochs")
         return lambda i: self._at(i, warmup, total)
 
     def _at(self, i: int, warmup: float, total: float) -> float:
@@ -60,7 +57,7 @@ class Schedule:
             return (i + 1) / (warmup + 1)
         if self.decay == "constant":
             return 1.0
-        progress = min(1.0, (i - warmup) / (total - warmup))
+        progress = min(1.0, (i - warmup) / max(total - warmup, 1.0))
         return self.floor + (1 - self.floor) * (1 + math.cos(math.pi * progress)) / 2
 
 

@@ -36,9 +36,10 @@ def test_schedules_that_cannot_be(options: dict[str, float]) -> None:
         Schedule(**options)
 
 
-def test_a_warm_up_as_long_as_training_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"warmup of 3\.0 epochs leaves nothing of 3 epochs"):
-        Schedule(warmup=3.0).factor(steps=30, epochs=3.0)
+def test_a_training_shorter_than_its_warm_up_only_rises() -> None:
+    factor = Schedule(warmup=2.0).factor(steps=5, epochs=1.0)
+    assert [factor(i) for i in range(6)] == pytest.approx([(i + 1) / 11 for i in range(6)])
+    assert Schedule(warmup=1.0).factor(steps=5, epochs=1.0)(5) == 1.0
 
 
 class Two(nn.Module):
