@@ -1,0 +1,94 @@
+"""Every command and every program in the documents does what it says, on small data and a small trunk."""
+
+import re
+import shlex
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from data_modules.motion import render
+from lightning_petl.__main__ import main
+from lightning_petl.adapters import attach
+from tests.tiny import tiny_vit
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/**/*.md"))]
+SMALL = [
+    "--model.init_args.backbone.init_args.weights=random", "--model.init_args.backbone.init_args.depth=1",
+    "--data.init_args.batch_size=2", "--data.init_args.num_workers=0",
+    "--trainer.max_epochs=1", "--trainer.limit_train_batches=1", "--trainer.accelerator=cpu", "--trainer.devices=1",
+    "--trainer.num_nodes=1", "--trainer.precision=32-true", "--trainer.strategy=auto",
+    "--trainer.enable_progress_bar=false", "--model.init_args.optim.global_batch=2",
+    "--model.init_args.optim.schedule.warmup=0",
+]  # fmt: skip
+
+
+def fences(language: str) -> list[str]:
+    """The code blocks of one language in all documents."""
+    text = "\n".join(path.read_text("utf-8") for path in DOCUMENTS)
+    return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
+
+
+def commands(program: str) -> list[list[str]]:
+    """The calls of one program, line continuations joined, as argument lists."""
+    lines = "\n".join(fences("bash")).replace("\\\n", " ").splitlines()
+    return [shlex.split(line, comments=True)[1:] for line in lines if line.startswith(f"{program} ")]
+
+
+@pytest.fixture
+def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder as the README assumes it: configs, the user's videos, Something-Something, a clip."""
+    root = render(tmp_path / "data" / "ssv2", num_train=6, num_test=6)
+    (root / "videos").rename(root / "20bn-something-something-v2")
+    videos = sorted((root / "20bn-something-something-v2").glob("*.mp4"))
+    for split in ("train", "val"):
+        for number, video in enumerate(videos[:6]):
+            (tmp_path / "my_videos" / split / f"class_{number % 2}").mkdir(parents=True, exist_ok=True)
+            shutil.copy(video, tmp_path / "my_videos" / split / f"class_{number % 2}")
+    shutil.copy(videos[0], tmp_path / "clip.mp4")
+    shutil.copytree(ROOT / "configs", tmp_path / "configs")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def size(argv: list[str]) -> str:
+    return f"--data.init_args.image_size={56 if 'dinov2' in ' '.join(argv) else 64}"
+
+
+def test_the_commands_of_the_readme_in_order(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    calls = commands("lightning-petl")
+    assert len(calls) >= 5
+    for argv in calls:
+        saved = any("runs/default" in argument for argument in argv)
+        shown = "--print_config" in argv
+        flags = [] if saved else [*SMALL, size(argv)]
+        extra = ["--trainer.max_epochs=2"] if saved and argv[0] == "fit" else []
+        assert main([*argv[:-1], *flags, argv[-1]] if shown else [*argv, *flags, *extra]) == 0, argv
+    assert (workplace / "runs/default/version_0/artefact").is_dir()
+    assert "clip.mp4" in capsys.readouterr().out
+
+
+def test_make_knows_its_targets() -> None:
+    text = "\n".join(path.read_text("utf-8") for path in DOCUMENTS)
+    targets = {argv[0] for argv in commands("make")} | set(re.findall(r"`make ([a-z-]+)`", text))
+    assert {"demo", "test", "check"} <= targets
+    for target in targets:
+        subprocess.run(["make", "--dry-run", target], cwd=ROOT, check=True, capture_output=True)
+
+
+def test_the_example_method_is_a_method() -> None:
+    (program,) = fences("python")
+    names: dict[str, type] = {}
+    exec(compile(program, "README.md", "exec"), names)
+    vit = tiny_vit()
+    before = vit.dim
+    attach(vit, [names["GateAdapter"]()])
+    assert sum(p.numel() for p in vit.parameters() if p.requires_grad) == before * vit.depth
+
+
+def test_local_links_lead_somewhere() -> None:
+    for path in DOCUMENTS:
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", path.read_text("utf-8")):
+            assert (path.parent / target).exists(), f"{path.name} links to {target}"
