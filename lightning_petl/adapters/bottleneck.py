@@ -21,7 +21,7 @@ class Bottleneck(nn.Module):
     Args:
         dim: width of the tokens.
         bottleneck: inner width.
-        scale: the factor ``s``; ``learnable`` is a scalar with init 1.
+        scale: the factor ``s``; ``learnable`` is one number with init 1 (of shape 1, for FSDP2 shards no scalars).
         activation: ``f``.
         dropout: probability, inside.
         init: ``lora``: W_down kaiming uniform (a = sqrt 5), W_up zero, so that the output is 0 at init;
@@ -47,7 +47,7 @@ class Bottleneck(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.up = nn.Linear(bottleneck, dim)
         self.norm_out = nn.LayerNorm(dim) if layernorm == "out" else nn.Identity()
-        self.scale = nn.Parameter(torch.ones(())) if scale == "learnable" else scale
+        self.scale = nn.Parameter(torch.ones(1)) if scale == "learnable" else scale
         self._initialise(init)
 
     def _initialise(self, init: Init) -> None:

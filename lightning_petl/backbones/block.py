@@ -64,7 +64,7 @@ class AdaptedBlock(nn.Module):
         return base
 
     def _attend(self, x: Tokens) -> Tokens:
-        prompts = [prompt(len(x)) for prompt in self.prompts.values()]
+        prompts = [prompt(x.shape[0]) for prompt in self.prompts.values()]
         return self.attn(self.norm1(torch.cat([x, *prompts], dim=1) if prompts else x))[:, : x.shape[1]]
 
     def add(self, slot: Slot, name: str, module: nn.Module) -> None:

@@ -140,13 +140,13 @@ class VideoViT(FinalNorm):
     def embed(self, video: Float[Tensor, "b t c h w"]) -> Tokens:
         """Return class token, registers, patches with positions, then shallow prompts."""
         x = self.patch_embed(rearrange(video, "b t c h w -> (b t) c h w"))
-        prefix = [token.expand(len(x), -1, -1) for token in (self.cls_token, self.reg_token) if token is not None]
+        prefix = [token.expand(x.shape[0], -1, -1) for token in (self.cls_token, self.reg_token) if token is not None]
         if self.no_embed_class or self.pos_embed is None:
             x = torch.cat([*prefix, x if self.pos_embed is None else x + self.pos_embed], dim=1)
         else:
             x = torch.cat([*prefix, x], dim=1) + self.pos_embed
         x = self.norm_pre(x)
-        prompts = [prompt(len(x)) for prompt in self.prompts.values()]
+        prompts = [prompt(x.shape[0]) for prompt in self.prompts.values()]
         return torch.cat([x, *prompts], dim=1) if prompts else x
 
     @property
