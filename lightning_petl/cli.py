@@ -123,7 +123,8 @@ def _run(argv: list[str]) -> None:
         seed_everything_default=0,
         parser_kwargs={"parser_mode": "omegaconf+", "exit_on_error": False},
         save_config_kwargs={"overwrite": True},
-        trainer_defaults={"use_distributed_sampler": False, "callbacks": _callbacks()},
+        # the table of owners says more than Lightning's summary
+        trainer_defaults={"use_distributed_sampler": False, "enable_model_summary": False, "callbacks": _callbacks()},
     )
 
 

@@ -48,7 +48,8 @@ def arguments(file: Path, data: Path, folder: Path) -> list[str]:
     return [
         "fit", "--config", str(folder / "base.yaml"), "--config", str(file),
         "--model.init_args.backbone.init_args.weights=random", "--model.init_args.backbone.init_args.depth=4",
-        "--model.init_args.optim.global_batch=2", "--model.init_args.optim.schedule.warmup=0", f"--data.init_args.root={data}", "--data.init_args.batch_size=2",
+        "--model.init_args.optim.global_batch=2", "--model.init_args.optim.schedule.warmup=0",
+        f"--data.init_args.root={data}", "--data.init_args.batch_size=2",
         "--data.init_args.num_workers=0", f"--data.init_args.image_size={56 if patch14 else 64}",
         "--trainer.accelerator=cpu", "--trainer.precision=32-true", "--trainer.enable_progress_bar=false",
         f"--trainer.default_root_dir={folder}", "--checkpoint.monitor=null", "--trainer.limit_val_batches=1",
