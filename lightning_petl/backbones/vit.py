@@ -217,8 +217,8 @@ class VideoViT(FinalNorm):
         """
         norms = {id(p) for m in self.modules() if isinstance(m, nn.LayerNorm) for p in m.parameters()}
         for parameter in self.parameters():
-            if not parameter.requires_grad and id(parameter) not in norms:
-                parameter.data = parameter.data.to(getattr(torch, self.frozen_dtype))
+            wide = parameter.requires_grad or id(parameter) in norms
+            parameter.data = parameter.data.to(torch.float32 if wide else getattr(torch, self.frozen_dtype))
 
     def train(self, mode: bool = True) -> "VideoViT":
         """Set the mode of what trains; frozen modules stay in eval, whoever calls."""

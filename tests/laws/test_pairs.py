@@ -1,5 +1,7 @@
 """The cheap laws over every pair of methods; a pair that means nothing is an error."""
 
+from collections.abc import Sequence
+
 import pytest
 import torch
 
@@ -16,14 +18,19 @@ from tests.laws.methods import (
 )
 from tests.tiny import adapted, clip, frozen, gradients, randomised, shake, tiny_vit, trainable, trunk_keys
 
-every_pair = pytest.mark.parametrize(("first", "second"), PAIRS, ids="+".join)
+
+def _over(pairs: Sequence[tuple[str, str]]) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize(("first", "second"), pairs, ids=["+".join(pair) for pair in pairs])
+
+
+every_pair = _over(PAIRS)
 
 
 def _stack(*names: str) -> list[Adapter]:
     return [METHODS[name][0] for name in names]
 
 
-@pytest.mark.parametrize(("first", "second"), MEANINGLESS_PAIRS, ids="+".join)
+@_over(MEANINGLESS_PAIRS)
 def test_meaningless_pair_is_refused(first: str, second: str) -> None:
     with pytest.raises(ValueError, match=r"stands alone|already trains all|DoRA needs a linear layer for itself"):
         adapted(_stack(first, second))
@@ -34,7 +41,7 @@ def test_most_pairs_mean_something() -> None:
     assert len(PAIRS) > len(MEANINGLESS_PAIRS)
 
 
-@pytest.mark.parametrize(("first", "second"), [p for p in PAIRS if not MOVES_AT_INIT & {*p}], ids="+".join)
+@_over([p for p in PAIRS if not MOVES_AT_INIT & {*p}])
 def test_identity_at_init(first: str, second: str) -> None:
     exact = not {first, second} & ROUNDS_AT_INIT
     tolerance = 0 if exact else 1e-5
@@ -120,9 +127,7 @@ def _commutes(name: str) -> bool:
     return all(part.commutes for adapter in METHODS[name] for part in adapter.parts())
 
 
-@pytest.mark.parametrize(
-    ("first", "second"), [p for p in PAIRS if p[0] != p[1] and all(map(_commutes, p))], ids="+".join
-)
+@_over([p for p in PAIRS if p[0] != p[1] and all(map(_commutes, p))])
 def test_order_of_the_stack_does_not_matter(first: str, second: str) -> None:
     forth, back = _randomised_by_owner((first, second)), _randomised_by_owner((second, first))
     torch.testing.assert_close(forth(clip()), back(clip()), atol=1e-5, rtol=1e-5)

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from lightning_petl.adapters import BitFit, LoRA, attach
 from lightning_petl.backbones import VideoViT
 from tests.laws.methods import METHODS
 from tests.tiny import clip, frozen, gradients, randomised, trainable
@@ -61,3 +62,9 @@ def test_folding_into_bf16(method: str) -> None:
     vit.fold()
     assert vit.blocks[0].attn.qkv.weight.dtype == torch.bfloat16
     assert _distance(vit(clip()).detach(), before) < 0.02
+
+
+def test_what_a_later_stack_trains_is_float32_again() -> None:
+    vit = randomised([LoRA(rank=2)], frozen_dtype="bfloat16")
+    attach(vit, [BitFit()])
+    assert {p.dtype for p in trainable(vit).values()} == {torch.float32}
