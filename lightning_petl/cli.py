@@ -1,6 +1,7 @@
 """Composition root: YAML and flags become data, model and Trainer. The only file that knows both packages."""
 
 import argparse
+import inspect
 import json
 import sys
 import warnings
@@ -136,7 +137,8 @@ def _class_names() -> list[str]:
 
 def _subclasses(base: type) -> Iterator[type]:
     for cls in base.__subclasses__():
-        yield cls
+        if not inspect.isabstract(cls):
+            yield cls
         yield from _subclasses(cls)
 
 

@@ -1,7 +1,9 @@
 """Which errors are a wrong value, to be told in one paragraph, and which are a bug, to be shown with a traceback."""
 
+import inspect
 import os
 import re
+import sys
 import traceback
 from collections.abc import Iterator
 from difflib import get_close_matches
@@ -21,6 +23,7 @@ _NOISE = re.compile(
     r"^(-\s*)?(Does not validate against|Subtypes:|Errors:|Given value|Expected a <class 'NoneType'>"
     r"|Expected a path but|Problem with given class_path)"
 )
+_OPTION = re.compile(r"class_path '([\w.]+)':\s+Option '[\w.]+' is not accepted")
 _WORKER = re.compile(r"^Caught (\w+) in DataLoader worker process")
 
 
@@ -76,6 +79,7 @@ def _raised_in_worker(error: BaseException) -> str | None:
 
 def _configuration(text: str, class_names: list[str]) -> str:
     """Which key is wrong and why, from jsonargparse's report on every alternative that it tried."""
+    text = _OPTION.sub(lambda m: f"{m[0]}; {m[1].rpartition('.')[2]} has {', '.join(_options(m[1]))}", text)
     kept = [line.strip() for line in text.splitlines() if not _NOISE.match(line.strip())]
     kept = [line.removeprefix("- ") for line in kept if line]
     keys = [match.group(1) for line in kept if (match := re.search(r'Parser key "([^"]+)":', line))]
@@ -85,8 +89,17 @@ def _configuration(text: str, class_names: list[str]) -> str:
     return _one_line(f"{'.'.join(keys)}: {message}" if keys else message)
 
 
+def _options(class_path: str) -> list[str]:
+    """The named arguments of a class that the report names, with those that it passes on to its bases."""
+    module, _, name = class_path.rpartition(".")
+    own = [cls for cls in getattr(sys.modules[module], name).__mro__ if cls.__module__.startswith(PACKAGES)]
+    parameters = [p for cls in own if "__init__" in vars(cls) for p in inspect.signature(cls).parameters.values()]
+    return list(dict.fromkeys(p.name for p in parameters if p.kind is not p.VAR_KEYWORD))
+
+
 def _no_class(name: str, class_names: list[str]) -> str:
-    near = get_close_matches(name, class_names, n=3)
+    spelled = {known.lower(): known for known in class_names}
+    near = [spelled[match] for match in get_close_matches(name.lower(), spelled, n=3)]
     valid = f"near: {', '.join(near)}" if near else f"known: {', '.join(class_names)}"
     return f"{name!r} is no known class; {valid}"
 

@@ -5,7 +5,6 @@ import json
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +18,7 @@ from tests.runs import Command
 
 def test_help_lists_the_commands_without_torch() -> None:
     code = "import sys, lightning_petl.__main__ as m; m.main(['--help']); sys.exit('torch' in sys.modules)"
-    start = time.perf_counter()
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert time.perf_counter() - start < 2
     assert all(command in done.stdout for command in ("fit", "validate", "test", "predict"))
 
 
@@ -159,3 +156,23 @@ def test_resuming_on_another_trunk_is_refused(command: Command, capsys: pytest.C
     path = command.runs / "version_0" / "checkpoints" / "last.ckpt"
     assert main([*command("fit"), "--seed_everything=1", f"--ckpt_path={path}"]) == 2  # random weights follow the seed
     assert "use the trunk it was trained on" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("flag", "valid"),
+    [
+        ("--model.adapters.init_args.rnk=2", "LoRA has rank, alpha, targets"),
+        ("--model.backbone.nam=x", "VideoViT has name, weights"),
+        ("--data.init_args.batchsize=2", "VideoFolder has root, labels, sampling, image_size"),
+    ],
+)
+def test_an_unknown_option_lists_the_valid_ones(
+    command: Command, flag: str, valid: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*command("fit"), flag]) == 2
+    assert valid in capsys.readouterr().err
+
+
+def test_a_misspelt_method_is_told_its_name(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*command("fit"), "--model.adapters+=Lora"]) == 2
+    assert "near: LoRA" in capsys.readouterr().err
