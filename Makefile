@@ -22,7 +22,7 @@ demo: $(VENV)/installed  ## train Multi-TuneV on a motion data set and compare i
 	$(BIN)/python experiments/demo/run.py --seed $(SEED)
 
 test: $(VENV)/installed  ## run the tests that need neither root nor a GPU
-	$(PYTEST) tests -n 2 --ignore tests/compiled $(HOOK)
+	$(PYTEST) tests -n 2 --dist loadfile --ignore tests/compiled $(HOOK)
 	$(PYTEST) tests/compiled
 
 test-slow: $(VENV)/installed  ## run the tests marked slow
