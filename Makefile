@@ -31,7 +31,7 @@ test-slow: $(VENV)/installed  ## run the tests marked slow
 check: $(VENV)/installed  ## lint, format and type-check
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/pyright
+	$(BIN)/pyright --pythonpath $(BIN)/python
 
 clean:  ## remove the environment and what runs wrote
 	rm -rf $(VENV) runs
