@@ -54,15 +54,22 @@ def _annotation(root: Path, name: str) -> Path:
     raise FileNotFoundError(f"no annotation file {candidates[0]} nor {candidates[1].name} beside it")
 
 
+def _read(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: is not a JSON file: {error}") from error
+
+
 def _labels(path: Path) -> list[str]:
-    numbers = {int(number): label for label, number in json.loads(path.read_text("utf-8")).items()}
+    numbers = {int(number): label for label, number in _read(path).items()}
     if not numbers or sorted(numbers) != list(range(len(numbers))):
         raise ValueError(f"{path}: expected {{label: number}} with the numbers 0, 1, 2, ...; got {sorted(numbers)[:5]}")
     return [numbers[number] for number in range(len(numbers))]
 
 
 def _entries(path: Path) -> list[tuple[str, str]]:
-    entries: list[dict[str, Any]] = json.loads(path.read_text("utf-8"))
+    entries: list[dict[str, Any]] = _read(path)
     if not entries:
         raise ValueError(f"{path}: the list is empty")
     for number, entry in enumerate(entries):

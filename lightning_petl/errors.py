@@ -45,6 +45,8 @@ def told_to_the_user(error: BaseException, class_names: list[str]) -> str | None
             return _one_line(worker or str(link))
     if isinstance(error, ArgumentError):
         return _configuration(str(error), class_names)
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
     about_a_file = isinstance(error, FileNotFoundError) or (isinstance(error, OSError) and error.errno is not None)
     return _one_line(str(error)) if about_a_file or isinstance(error, MisconfigurationException) else None
 

@@ -90,3 +90,11 @@ def test_missing_videos_are_counted_and_the_first_named(tmp_path: Path):
     root = lay_out(tmp_path, train=TRAIN + many, videos=("7.mp4", "9.webm"))
     with pytest.raises(FileNotFoundError, match=r"9 of 10 videos are missing .*: 34870, 100, 101, 102, 103, \.\.\."):
         data_of(root).setup("fit")
+
+
+@pytest.mark.parametrize("content", ['[{"id": "1", ', "", "\xff"])
+def test_a_damaged_annotation_is_named(tmp_path: Path, content: str):
+    lay_out(tmp_path)
+    (tmp_path / "train.json").write_text(content, "latin-1")
+    with pytest.raises(ValueError, match=r"train\.json: is not a JSON file"):
+        data_of(tmp_path).setup("fit")
