@@ -8,28 +8,30 @@ from lightning_petl.shapes import Feature, Logits
 
 
 class Head(nn.Module):
-    """``logits = W dropout(z) + b``; W ~ N(0, std²), b = 0.
+    """``logits = W dropout(BN(z)) + b``; W ~ N(0, std²), b = 0.
 
     Args:
         dim: width of the feature z.
         classes: number of class scores.
         dropout: probability of dropping an entry of z while training.
         std: standard deviation of W at the start.
+        batch_norm: BN is a batch norm without weights, eps 1e-6 (MAE's linear probe, AdaptFormer); else nothing.
 
     Raises:
         ValueError: ``classes`` below 2, ``dropout`` outside [0, 1) or a negative ``std``.
     """
 
-    def __init__(self, dim: int, classes: int, *, dropout: float, std: float) -> None:
+    def __init__(self, dim: int, classes: int, *, dropout: float, std: float, batch_norm: bool = False) -> None:
         super().__init__()
         _check(classes, dropout, std)
+        self.norm = nn.BatchNorm1d(dim, affine=False, eps=1e-6) if batch_norm else nn.Identity()
         self.dropout = nn.Dropout(dropout)
         self.classifier = nn.Linear(dim, classes)
         nn.init.normal_(self.classifier.weight, std=std)
         nn.init.zeros_(self.classifier.bias)
 
     def forward(self, feature: Feature) -> Logits:
-        return self.classifier(self.dropout(feature))
+        return self.classifier(self.dropout(self.norm(feature)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,10 +40,11 @@ class LinearHead:
 
     dropout: float = 0.5
     std: float = 0.02
+    batch_norm: bool = False
 
     def build(self, dim: int, classes: int) -> Head:
         """The head for features of width ``dim``."""
-        return Head(dim, classes, dropout=self.dropout, std=self.std)
+        return Head(dim, classes, dropout=self.dropout, std=self.std, batch_norm=self.batch_norm)
 
 
 def _check(classes: int, dropout: float, std: float) -> None:

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from lightning_petl.checkpoint import trainable_state
 from lightning_petl.heads import LinearHead
 
 
@@ -33,3 +34,12 @@ def test_start_is_st_adapters() -> None:
 def test_wrong_values_are_named(recipe: LinearHead, classes: int, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         recipe.build(6, classes)
+
+
+def test_batch_norm_has_statistics_and_no_weights() -> None:
+    head = LinearHead(batch_norm=True, dropout=0.0, std=0.01).build(6, 3)
+    feature = 5 + 3 * torch.randn(8, 6)
+    centred = (feature - feature.mean(0)) / (feature.var(0, correction=0) + 1e-6).sqrt()
+    torch.testing.assert_close(head(feature), head.classifier(centred))
+    assert {name for name, _ in head.named_parameters()} == {"classifier.weight", "classifier.bias"}
+    assert {"norm.running_mean", "norm.running_var"} <= set(trainable_state(head))

@@ -5,11 +5,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
+from torch import nn
 
 from lightning_petl.adapters.adapter import Adapter, require_positive
-from lightning_petl.backbones.block import PromptTable
+from lightning_petl.backbones.block import Projection, PromptTable
 from lightning_petl.backbones.vit import Blocks, VideoViT
 
 
@@ -27,6 +26,8 @@ class VPT(Adapter):
         init: ``uniform``: U(-v, v) with v = sqrt(6 / (3 P^2 + D)), P the patch size (the paper);
             ``xavier``: v = sqrt(6 / ((p + 1) D)) (AdaptFormer's code).
         dropout: on the prompts.
+        project: width q of the prompts before one linear layer, shared by all blocks, brings them to D (weight
+            kaiming normal, fan out; v then has q for D). None: no such layer.
         blocks: the blocks of deep prompts.
     """
 
@@ -34,22 +35,30 @@ class VPT(Adapter):
     deep: bool = True
     init: Literal["uniform", "xavier"] = "uniform"
     dropout: float = 0.0
+    project: int | None = None
     blocks: Blocks = "all"
 
     def __post_init__(self) -> None:
-        require_positive(num_prompts=self.num_prompts)
+        require_positive(num_prompts=self.num_prompts, project=1 if self.project is None else self.project)
         if not self.deep and self.blocks != "all":
             raise ValueError(f"blocks {self.blocks!r}: shallow prompts pass through all blocks; choose deep: true")
 
     def attach(self, vit: VideoViT) -> None:
+        project = None if self.project is None else self._projection(vit, self.project)
         if not self.deep:
-            vit.add_prompt(self.name, PromptTable(self._rows(vit), self.dropout))
+            vit.add_prompt(self.name, self._table(vit, project))
             return
         for block in vit.select(self.blocks):
-            block.add_prompt(self.name, PromptTable(self._rows(vit), self.dropout))
+            block.add_prompt(self.name, self._table(vit, project))
 
-    def _rows(self, vit: VideoViT) -> Float[Tensor, "p d"]:
-        patch_area = math.prod(vit.patch_size)
-        fan = 3 * patch_area + vit.dim if self.init == "uniform" else (self.num_prompts + 1) * vit.dim
+    def _projection(self, vit: VideoViT, width: int) -> Projection:
+        linear = nn.Linear(width, vit.dim)
+        nn.init.kaiming_normal_(linear.weight, mode="fan_out")
+        vit.add_shared(self.name, linear)
+        return linear.forward
+
+    def _table(self, vit: VideoViT, project: Projection | None) -> PromptTable:
+        width = self.project or vit.dim
+        fan = 3 * math.prod(vit.patch_size) + width if self.init == "uniform" else (self.num_prompts + 1) * width
         bound = math.sqrt(6 / fan)
-        return torch.empty(self.num_prompts, vit.dim).uniform_(-bound, bound)
+        return PromptTable(torch.empty(self.num_prompts, width).uniform_(-bound, bound), self.dropout, project)

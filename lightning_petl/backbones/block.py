@@ -1,5 +1,6 @@
 """The page to read first: a frozen transformer block with places where methods plug in."""
 
+from collections.abc import Callable
 from typing import Literal, Protocol, get_args
 
 import torch
@@ -11,6 +12,7 @@ from lightning_petl.backbones.linear import AdaptedLinear, insert
 from lightning_petl.shapes import Grid, Tokens
 
 Slot = Literal["before_attn", "after_attn", "beside_attn", "before_mlp", "after_mlp", "beside_mlp", "after_block"]
+Projection = Callable[[Tensor], Tensor]
 SLOTS: tuple[Slot, ...] = get_args(Slot)
 
 
@@ -88,12 +90,20 @@ class AdaptedBlock(nn.Module):
 
 
 class PromptTable(nn.Module):
-    """Learned rows ``P`` of shape ``p d``, the same for every frame, with dropout."""
+    """Learned rows ``P`` of shape ``p q``, the same for every frame: ``dropout(project(P))``.
 
-    def __init__(self, rows: Float[Tensor, "p d"], dropout: float) -> None:
+    Args:
+        rows: initial values, as wide as the tokens if there is no projection.
+        dropout: on the projected rows.
+        project: from q to the width of the tokens; owned by the trunk, for blocks share it.
+    """
+
+    def __init__(self, rows: Float[Tensor, "p q"], dropout: float, project: Projection | None = None) -> None:
         super().__init__()
         self.rows = nn.Parameter(rows)
+        self.project = project
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, num_frames: int) -> Float[Tensor, "bt p d"]:
-        return self.dropout(self.rows).expand(num_frames, -1, -1)
+        rows = self.rows if self.project is None else self.project(self.rows)
+        return self.dropout(rows).expand(num_frames, -1, -1)

@@ -18,7 +18,7 @@ from lightning_petl.backbones.pretrained import load_trunk, weights_hash
 from lightning_petl.backbones.readout import READOUTS, FinalNorm, Readout, require
 from lightning_petl.shapes import Clip, Feature, Grid, Tokens
 
-EXTENSIONS = ("slots", "prompts", "deltas", "readers")
+EXTENSIONS = ("slots", "prompts", "deltas", "readers", "shared")
 Blocks = str | list[int]
 
 
@@ -95,7 +95,7 @@ class VideoViT(FinalNorm):
         self.blocks = nn.ModuleList(AdaptedBlock(block) for block in cast(Sequence[nn.Module], model.blocks))
         self.norm, self.fc_norm = model.norm, model.fc_norm
         self.attn_pool = model.attn_pool if self.readout == "map" else None
-        self.prompts, self.readers = nn.ModuleDict(), nn.ModuleDict()
+        self.prompts, self.readers, self.shared = nn.ModuleDict(), nn.ModuleDict(), nn.ModuleDict()
         self.image_size = cast(tuple[int, int], self.patch_embed.img_size)
         self.patch_size = cast(tuple[int, int], self.patch_embed.patch_size)
         height, width = cast(tuple[int, int], self.patch_embed.grid_size)
@@ -152,7 +152,7 @@ class VideoViT(FinalNorm):
     @property
     def frozen_stages(self) -> int:
         """How many leading stages (the embedding, then each block) hold nothing that trains."""
-        behind = {"blocks", "norm", "fc_norm", "attn_pool", "readers"}
+        behind = {"blocks", "norm", "fc_norm", "attn_pool", "readers", "shared"}
         embedding = [p for name, p in self.named_parameters() if name.split(".")[0] not in behind]
         trains = [any(p.requires_grad for p in embedding), *(owns_trainable(block) for block in self.blocks)]
         return trains.index(True) if any(trains) else len(trains)
@@ -197,6 +197,10 @@ class VideoViT(FinalNorm):
     def add_prompt(self, name: str, prompt: nn.Module) -> None:
         """Let prompts enter before the first block and leave behind the last one."""
         insert(self.prompts, name, prompt)
+
+    def add_shared(self, name: str, module: nn.Module) -> None:
+        """Own a module that a method uses in several blocks, each of which holds its bound ``forward`` alone."""
+        insert(self.shared, name, module)
 
     def add_reader(self, name: str, reader: nn.Module) -> None:
         """Hang a reader beside the trunk; several are averaged, and replace the trunk's own feature."""

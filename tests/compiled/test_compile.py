@@ -18,6 +18,7 @@ CHECKED = [
     "bitfit_q_fc2",
     "vpt_shallow",
     "vpt_xavier",
+    "vpt_project",
     "lora_all_dropout",
     "lora_shared",
     "dora",

@@ -62,6 +62,8 @@ _ROWS: dict[str, tuple[Adapter, int]] = {
     "vpt_shallow": (VPT(num_prompts=3, deep=False), 3 * D),
     "vpt_deep": (VPT(num_prompts=3), 3 * D * L),
     "vpt_xavier": (VPT(num_prompts=3, init="xavier", dropout=0.1), 3 * D * L),
+    "vpt_project": (VPT(num_prompts=3, project=5), 3 * 5 * L + 5 * D + D),
+    "vpt_shallow_project": (VPT(num_prompts=3, deep=False, project=5), 3 * 5 + 5 * D + D),
     "vpt_last": (VPT(num_prompts=3, blocks="last 1"), 3 * D),
     "lora_qv": (_LORA, _lora(_SQUARE, _SQUARE)),
     "lora_qkv": (replace(_LORA, targets=("q", "k", "v")), _lora(*3 * [_SQUARE])),
@@ -129,7 +131,16 @@ TRAINS_IN_TRUNK: dict[str, str] = {
 }
 """Names of the trunk's own parameters that a method trains; no name: none of them."""
 
-MOVES_AT_INIT = {"vpt_shallow", "vpt_deep", "vpt_xavier", "vpt_last", "multi_tunev", "adapt_former_trunc_normal"}
+MOVES_AT_INIT = {
+    "vpt_shallow",
+    "vpt_deep",
+    "vpt_xavier",
+    "vpt_last",
+    "vpt_project",
+    "vpt_shallow_project",
+    "multi_tunev",
+    "adapt_former_trunc_normal",
+}
 """Not the identity at init, as published: random prompts, and the released video code's second init."""
 ROUNDS_AT_INIT = {"dora", "dora_shared", "pissa_dora"}
 """The identity up to rounding: the bias is added behind a ratio of norms."""

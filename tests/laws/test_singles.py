@@ -5,6 +5,7 @@ import re
 import pytest
 import torch
 
+from lightning_petl.backbones.vit import EXTENSIONS
 from tests.laws.methods import (
     COUNTS,
     LINEAR_DELTAS,
@@ -106,7 +107,7 @@ def test_trunk_stays_in_eval(method: str) -> None:
     vit = adapted(METHODS[method]).train()
     for name, module in list(vit.named_modules())[1:]:  # the trunk itself keeps the mode that it was given
         parameters = list(module.parameters())
-        of_method = any(part in name.split(".") for part in ("slots", "prompts", "deltas", "readers"))
+        of_method = any(part in name.split(".") for part in EXTENSIONS)
         if not of_method and not any(p.requires_grad for p in parameters):
             assert not module.training, name
         if of_method and isinstance(module, torch.nn.Dropout):

@@ -192,3 +192,21 @@ def test_multi_tunev_as_drawn() -> None:
 def test_multi_tunev_puts_its_parts_into_its_blocks() -> None:
     parts: list[Adapter] = list(MultiTuneV(blocks="last 4").parts())
     assert [getattr(part, "blocks", None) for part in parts] == ["last 4"] * 5
+
+
+def test_projected_prompts_are_prompts() -> None:
+    projected, plain = randomised([VPT(num_prompts=3, project=5)]), adapted([VPT(num_prompts=3)])
+    linear = projected.shared["VPT"]
+    for block, other in zip(plain.blocks, projected.blocks, strict=True):
+        rows = other.prompts["VPT"].rows @ linear.weight.T + linear.bias
+        block.prompts["VPT"].rows.data.copy_(rows)
+    torch.testing.assert_close(projected(clip()), plain(clip()))
+
+
+def test_prompt_projection_starts_as_published() -> None:
+    vit = adapted([VPT(num_prompts=400, project=96)])
+    # kaiming normal, fan out: std = sqrt(2 / D); the error of a deviation from n draws is std / sqrt(2 n)
+    std = math.sqrt(2 / vit.dim)
+    assert vit.shared["VPT"].weight.std().item() == pytest.approx(std, abs=4 * std / math.sqrt(2 * 96 * vit.dim))
+    bound = math.sqrt(6 / (3 * 256 + 96))
+    assert vit.blocks[0].prompts["VPT"].rows.abs().max().item() == pytest.approx(bound, rel=0.01)
