@@ -1,16 +1,11 @@
 """Videos without annotation, for prediction."""
 
-from typing import Any
-
 from data_modules.base import Split, VideoDataModule
 from data_modules.dataset import Clip
 
 
 class VideoFiles(VideoDataModule):
     """The videos under ``predict_path`` and nothing else; the protocol is that of a trained artefact."""
-
-    def __init__(self, labels: list[str], **kwargs: Any) -> None:
-        super().__init__(labels, **kwargs)
 
     def clips(self, split: Split) -> list[Clip]:
         """There is no annotation.

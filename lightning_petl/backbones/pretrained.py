@@ -192,9 +192,9 @@ def _rename(key: str) -> str:
 
 
 def _add_batch_axis(state: State) -> State:
-    shapes = {"cls_token": 3, "pos_embed": 3}
+    whole = ("cls_token", "pos_embed")
     return {
-        key: value.reshape(*[1] * (shapes[key] - value.ndim), *value.shape) if key in shapes else value
+        key: value.reshape(*[1] * (3 - value.ndim), *value.shape) if key in whole else value
         for key, value in state.items()
     }
 

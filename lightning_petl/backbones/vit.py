@@ -152,8 +152,8 @@ class VideoViT(FinalNorm):
     @property
     def frozen_stages(self) -> int:
         """How many leading stages (the embedding, then each block) hold nothing that trains."""
-        behind = {"blocks", "norm", "fc_norm", "attn_pool", "readers", "shared"}
-        embedding = [p for name, p in self.named_parameters() if name.split(".")[0] not in behind]
+        modules = (self.patch_embed, self.norm_pre, self.prompts)
+        embedding = [*self.parameters(recurse=False), *(p for module in modules for p in module.parameters())]
         trains = [any(p.requires_grad for p in embedding), *(owns_trainable(block) for block in self.blocks)]
         return trains.index(True) if any(trains) else len(trains)
 
