@@ -125,7 +125,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--num-train", type=int, default=480)
     parser.add_argument("--num-test", type=int, default=240)
     parser.add_argument("--seed", type=int, default=0)
-    print(render(**vars(parser.parse_args(argv))))
+    try:
+        print(render(**vars(parser.parse_args(argv))))
+    except ValueError as error:
+        parser.error(str(error))
 
 
 if __name__ == "__main__":

@@ -56,17 +56,17 @@ class Demo(NamedTuple):
 
 
 def main() -> int:
-    """Run the demo; return 0, or 2 where the trunk cannot be had."""
+    """Run the demo; return 0, or 2 where the trunk or the data set cannot be had."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=0, help="of initialisation and of the order of clips")
     parser.add_argument("--folder", type=Path, default=Path("runs/demo"), help="where everything is written")
     arguments = parser.parse_args()
     try:
         trunk = fetch_trunk()
-    except RuntimeError as error:
+        data = render(arguments.folder / "motion")
+    except (RuntimeError, ValueError) as error:
         print(f"make demo: {error}", file=sys.stderr)
         return 2
-    data = render(arguments.folder / "motion")
     folder = arguments.folder / f"seed{arguments.seed}" / time.strftime("%Y%m%d-%H%M%S")
     demo = Demo(folder, data, trunk, arguments.seed, best_thread_count())
     train_and_test(demo)

@@ -139,3 +139,9 @@ def test_another_data_set_in_the_folder_is_an_error(root: Path) -> None:
 def test_fewer_clips_than_classes_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="num_test=5"):
         render(tmp_path, num_train=12, num_test=5)
+
+
+def test_a_wrong_request_is_told_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main([str(tmp_path), "--num-train", "3"])
+    assert "num_train=3, num_test=240: each class needs a clip" in capsys.readouterr().err
