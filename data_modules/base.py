@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lightning.pytorch import LightningDataModule
+from lightning.pytorch.utilities import rank_zero_warn
 from torch.utils.data import DataLoader
 
 from data_modules.dataset import Clip, EvalViews, Sample, TrainView, VideoDataset, Views
 from data_modules.decode import VIDEO_SUFFIXES
 from data_modules.loader import TrainLoader, eval_loader
+from data_modules.presence import present
 from data_modules.sampler import EpochBatchSampler, EvalSampler, Order
 from data_modules.sampling import Sampling
 from data_modules.transforms import EvalCrop, TrainCrop, Transform
@@ -39,7 +41,14 @@ class VideoDataModule(LightningDataModule, ABC):
         num_workers: processes that decode, for each loader; 0 decodes in this one.
         seed: of the order and of everything drawn for a clip.
         predict_path: a video, or a folder searched for videos, for prediction.
+        missing: what to do about listed videos that are not on disk: ``stop``, or ``leave_out``; either way they are
+            listed and counted.
+
+    Attributes:
+        root: the folder of the annotation, where there is one; it also holds what is known of the files.
     """
+
+    root: Path | None = None
 
     def __init__(
         self,
@@ -54,6 +63,7 @@ class VideoDataModule(LightningDataModule, ABC):
         num_workers: int = 2,
         seed: int = 0,
         predict_path: str | None = None,
+        missing: Literal["stop", "leave_out"] = "stop",
     ) -> None:
         super().__init__()
         for name, value, least in (("image_size", image_size, 1), ("batch_size", batch_size, 1),
@@ -64,12 +74,13 @@ class VideoDataModule(LightningDataModule, ABC):
         self.sampling, self.num_frames, self.views, self.seed = sampling, sampling.num_frames, Views.parse(views), seed
         self.train_transform, self.eval_crop = train_transform or TrainCrop(), eval_crop or EvalCrop()
         self.predict_path = None if predict_path is None else _existing(Path(predict_path))
+        self.missing: Literal["stop", "leave_out"] = missing
         self._clips: dict[str, list[Clip]] = {}
         self._saved_order: Order | None = None
 
     @abstractmethod
     def clips(self, split: Split) -> list[Clip]:
-        """The clips of a split, in an order that never changes."""
+        """All that the annotation lists for a split, on disk or not, in an order that never changes."""
 
     def protocol(self) -> dict[str, Any]:
         """How evaluation looks at a video, in plain JSON types."""
@@ -83,11 +94,18 @@ class VideoDataModule(LightningDataModule, ABC):
     def setup(self, stage: str) -> None:
         """Read the annotation of what the stage needs, and check it."""
         for split in _STAGES.get(stage, ()):
-            self._clips[split] = self.clips(split)
-            if not self._clips[split]:
-                raise ValueError(f"{type(self).__name__}: the {split} split has no clips")
+            self._clips[split] = self._present(split)
         if stage == "predict":
             self._clips["predict"] = _videos(self.predict_path)
+
+    def _present(self, split: Split) -> list[Clip]:
+        clips = self.clips(split)
+        if not clips:
+            raise ValueError(f"{type(self).__name__}: the {split} split has no clips")
+        found, sentence = present(clips, split, leave_out=self.missing == "leave_out")
+        if sentence:
+            rank_zero_warn(sentence)
+        return found
 
     def train_dataloader(self) -> TrainLoader:
         """Batches of one random view of each clip."""
