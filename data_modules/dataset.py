@@ -65,7 +65,8 @@ class TrainView:
     def __call__(self, video: Video, generator: np.random.Generator) -> UInt8[Tensor, "1 t c h w"]:
         """Frames, then space, both drawn from ``generator``."""
         frames = video.frames(self.sampling.train(video.num_frames, generator))
-        return self.transform(frames, self.size, generator)[None]
+        recipe = self.transform.draw(frames.shape[-2], frames.shape[-1], self.size, generator)
+        return recipe(recipe.box.cut(frames))[None]
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,15 @@
 """Space: from frames of any size to square crops. uint8 (0-255) in and out.
 
-Resizing is antialiased and stays in uint8, as in PIL: each of the two passes rounds and clamps. On CPU that is
-over twenty times faster than in floats and within one level of it for bilinear weights.
+What is random is drawn first, from the size of the frames alone: a :class:`Recipe` of plain numbers, which says what
+part of the frames it will read and can be followed elsewhere, in a worker or on the training device.
+
+Resizing is antialiased. On CPU it stays in uint8, as in PIL: each of the two passes rounds and clamps. That is over
+twenty times faster than in floats, and within one level of it for bilinear weights and two for bicubic.
 """
 
+import re
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -30,14 +35,36 @@ class Box(NamedTuple):
         return video[..., self.top : self.top + self.height, self.left : self.left + self.width]
 
 
+@dataclass(frozen=True)
+class Recipe:
+    """What is done to the frames of one clip, the same to each.
+
+    Args:
+        box: the part of the upright frame that is read.
+        resized: height and width that it is resized to, pixels.
+        window: the square of that which is kept.
+        flipped: whether it is mirrored, left to right.
+        interpolation: weights of the resize.
+    """
+
+    box: Box
+    resized: tuple[int, int]
+    window: Box
+    flipped: bool = False
+    interpolation: Interpolation = "bilinear"
+
+    def __call__(self, clip: UInt8[Tensor, "t c h w"]) -> UInt8[Tensor, "t c size size"]:
+        """Follow it on frames that are already cut to ``box``, on their device."""
+        clip = self.window.cut(resize(clip, *self.resized, self.interpolation))
+        return clip.flip(-1) if self.flipped else clip
+
+
 class Transform(ABC):
     """What training does to the frames of a clip, the same to each frame."""
 
     @abstractmethod
-    def __call__(
-        self, video: UInt8[Tensor, "t c h w"], size: int, generator: np.random.Generator
-    ) -> UInt8[Tensor, "t c size size"]:
-        """A ``size`` x ``size`` clip; all that is random comes from ``generator``."""
+    def draw(self, height: int, width: int, size: int, generator: np.random.Generator) -> Recipe:
+        """From frames of ``height`` x ``width`` to a ``size`` x ``size`` clip; random only in ``generator``."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +77,7 @@ class TrainCrop(Transform):
     Args:
         scale: smallest and largest area, as a part of the frame.
         ratio: smallest and largest width / height.
-        flip: mirror half of the clips. Wrong for labels such as "from left to right".
+        flip: mirror half of the clips.
         interpolation: weights of the resize.
     """
 
@@ -65,14 +92,10 @@ class TrainCrop(Transform):
         if not 0 < self.ratio[0] <= self.ratio[1]:
             raise ValueError(f"ratio: expected 0 < smallest <= largest, got {self.ratio}")
 
-    def __call__(
-        self, video: UInt8[Tensor, "t c h w"], size: int, generator: np.random.Generator
-    ) -> UInt8[Tensor, "t c size size"]:
+    def draw(self, height: int, width: int, size: int, generator: np.random.Generator) -> Recipe:
         """See the class."""
-        box = self.box(video.shape[-2], video.shape[-1], generator)
-        mirrored = generator.random() < 0.5  # drawn either way: ``flip`` changes nothing else
-        clip = resize(box.cut(video), size, size, self.interpolation)
-        return clip.flip(-1) if self.flip and mirrored else clip
+        box = self.box(height, width, generator)
+        return _squeezed(box, size, _mirrored(self.flip, generator), self.interpolation)
 
     def box(self, height: int, width: int, generator: np.random.Generator) -> Box:
         """The box of one clip with frames of ``height`` x ``width``."""
@@ -103,11 +126,10 @@ class EvalCrop(Transform):
         if not 0 < self.crop_ratio <= 1:
             raise ValueError(f"crop_ratio: expected 0 < crop_ratio <= 1, got {self.crop_ratio}")
 
-    def __call__(
-        self, video: UInt8[Tensor, "t c h w"], size: int, generator: np.random.Generator
-    ) -> UInt8[Tensor, "t c size size"]:
-        """The centre crop."""
-        return self.crops(video, size, 1)[0]
+    def draw(self, height: int, width: int, size: int, generator: np.random.Generator) -> Recipe:
+        """The centre crop; nothing is drawn."""
+        resized = self._resized(height, width, size)
+        return Recipe(Box(0, 0, height, width), resized, _windows(*resized, size, 1)[0], False, self.interpolation)
 
     def crops(self, video: UInt8[Tensor, "t c h w"], size: int, count: int) -> UInt8[Tensor, "s t c size size"]:
         """``count`` crops along the long side: 1, the centre, or 3, both ends and the centre between them.
@@ -117,23 +139,55 @@ class EvalCrop(Transform):
         """
         if count not in (1, 3):
             raise ValueError(f"crops: expected 1 (centre) or 3 (start, centre, end), got {count}")
-        video = self._short_side(video, round(size / self.crop_ratio))
-        down, right = video.shape[-2] - size, video.shape[-1] - size
-        halves = (1,) if count == 1 else (0, 1, 2)
-        places = [(down // 2, k * right // 2) if right >= down else (k * down // 2, right // 2) for k in halves]
-        return torch.stack([Box(top, left, size, size).cut(video) for top, left in places])
+        height, width = self._resized(video.shape[-2], video.shape[-1], size)
+        video = resize(video, height, width, self.interpolation)
+        return torch.stack([window.cut(video) for window in _windows(height, width, size, count)])
 
-    def _short_side(self, video: UInt8[Tensor, "t c h w"], side: int) -> UInt8[Tensor, "t c h2 w2"]:
-        height, width = video.shape[-2:]
-        short = min(height, width)
-        return resize(video, round(height * side / short), round(width * side / short), self.interpolation)
+    def _resized(self, height: int, width: int, size: int) -> tuple[int, int]:
+        side, short = round(size / self.crop_ratio), min(height, width)
+        return round(height * side / short), round(width * side / short)
 
 
 def resize(
     video: UInt8[Tensor, "t c h w"], height: int, width: int, interpolation: Interpolation
 ) -> UInt8[Tensor, "t c h2 w2"]:
     """To ``height`` x ``width``, antialiased; exactly the input where the size is already right."""
-    return interpolate(video, size=(height, width), mode=interpolation, antialias=True)
+    if has_uint8_resize(video.device):
+        return interpolate(video, size=(height, width), mode=interpolation, antialias=True)
+    floats = interpolate(video.float(), size=(height, width), mode=interpolation, antialias=True)
+    return floats.round().clamp(0, 255).to(torch.uint8)
+
+
+def has_uint8_resize(device: torch.device) -> bool:
+    """Whether PyTorch resizes uint8 with antialiasing there: on CPU alone."""
+    return device.type == "cpu"
+
+
+def mirrored_labels(labels: Sequence[str]) -> dict[int, int]:
+    """Class index -> class index of the mirror image, where it is another: names that swap "left" and "right".
+
+    "Pushing something from left to right" becomes "Pushing something from right to left" and back. A name whose
+    mirror image is no class stays itself.
+    """
+    other = {"left": "right", "right": "left"}
+    index = {label: number for number, label in enumerate(labels)}
+    swapped = [re.sub(r"\b(left|right)\b", lambda word: other[word[0]], label) for label in labels]
+    return {n: index[name] for n, name in enumerate(swapped) if index.get(name, n) != n}
+
+
+def _squeezed(box: Box, size: int, flipped: bool, interpolation: Interpolation) -> Recipe:
+    return Recipe(box, (size, size), Box(0, 0, size, size), flipped, interpolation)
+
+
+def _mirrored(flip: bool, generator: np.random.Generator) -> bool:
+    return bool(generator.random() < 0.5) and flip  # drawn either way: ``flip`` changes nothing else
+
+
+def _windows(height: int, width: int, size: int, count: int) -> list[Box]:
+    down, right = height - size, width - size
+    halves = (1,) if count == 1 else (0, 1, 2)
+    places = [(down // 2, k * right // 2) if right >= down else (k * down // 2, right // 2) for k in halves]
+    return [Box(top, left, size, size) for top, left in places]
 
 
 def _centre_box(height: int, width: int, ratio: tuple[float, float]) -> Box:

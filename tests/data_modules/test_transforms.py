@@ -4,11 +4,17 @@ import torch
 from torch.nn.functional import interpolate
 
 from data_modules.randomness import keyed_generator
-from data_modules.transforms import Box, EvalCrop, TrainCrop, resize
+from data_modules.transforms import Box, EvalCrop, TrainCrop, Transform, resize
 
 
 def rng(name: object = 0) -> np.random.Generator:
     return keyed_generator(0, 0, str(name))
+
+
+def follow(transform: Transform, video: torch.Tensor, size: int, generator: np.random.Generator) -> torch.Tensor:
+    """Draw, cut and apply."""
+    recipe = transform.draw(video.shape[-2], video.shape[-1], size, generator)
+    return recipe(recipe.box.cut(video))
 
 
 def positions(height: int, width: int) -> torch.Tensor:
@@ -75,24 +81,24 @@ def test_a_frame_no_box_fits_gets_the_largest_centred_one():
 
 def test_whole_frame_box_is_a_plain_resize():
     video = torch.randint(0, 256, (2, 3, 40, 40), dtype=torch.uint8)
-    assert torch.equal(TrainCrop(scale=(1.0, 1.0), ratio=(1.0, 1.0))(video, 40, rng()), video)
+    assert torch.equal(follow(TrainCrop(scale=(1.0, 1.0), ratio=(1.0, 1.0)), video, 40, rng()), video)
 
 
 def test_one_box_a_clip_and_the_key_decides():
     video = torch.randint(0, 256, (1, 3, 60, 80), dtype=torch.uint8).expand(4, 3, 60, 80)
-    clip = TrainCrop()(video, 32, rng(1))
+    clip = follow(TrainCrop(), video, 32, rng(1))
     assert clip.shape == (4, 3, 32, 32)
     assert clip.dtype == torch.uint8
     assert all(torch.equal(frame, clip[0]) for frame in clip)
-    assert torch.equal(TrainCrop()(video, 32, rng(1)), clip)
-    assert not torch.equal(TrainCrop()(video, 32, rng(2)), clip)
+    assert torch.equal(follow(TrainCrop(), video, 32, rng(1)), clip)
+    assert not torch.equal(follow(TrainCrop(), video, 32, rng(2)), clip)
 
 
 def test_flip_mirrors_half_of_the_clips_and_changes_nothing_else():
     video = torch.randint(0, 256, (1, 3, 60, 80), dtype=torch.uint8)
     mirrored = 0
     for k in range(400):
-        plain, maybe = TrainCrop()(video, 16, rng(k)), TrainCrop(flip=True)(video, 16, rng(k))
+        plain, maybe = follow(TrainCrop(), video, 16, rng(k)), follow(TrainCrop(flip=True), video, 16, rng(k))
         assert torch.equal(maybe, plain) or torch.equal(maybe, plain.flip(-1))
         mirrored += not torch.equal(maybe, plain)
     assert 160 < mirrored < 240  # four standard deviations
@@ -112,7 +118,7 @@ def test_three_crops_lie_along_the_long_side(height: int, width: int, corners: l
     assert crops.shape == (3, 2, 3, 32, 32)
     assert [tuple(crop[0, :2, 0, 0].tolist()) for crop in crops] == corners
     assert torch.equal(EvalCrop().crops(video, 32, 1)[0], crops[1])
-    assert torch.equal(EvalCrop()(video, 32, rng()), crops[1])
+    assert torch.equal(follow(EvalCrop(), video, 32, rng()), crops[1])
 
 
 def test_crop_ratio_takes_the_middle():
@@ -126,7 +132,7 @@ def test_crop_ratio_takes_the_middle():
 def test_every_size_gives_squares(height: int, width: int, crop_ratio: float):
     video = torch.zeros(2, 3, height, width, dtype=torch.uint8)
     assert EvalCrop(crop_ratio).crops(video, 32, 3).shape == (3, 2, 3, 32, 32)
-    assert TrainCrop()(video, 32, rng()).shape == (2, 3, 32, 32)
+    assert follow(TrainCrop(), video, 32, rng()).shape == (2, 3, 32, 32)
 
 
 @pytest.mark.parametrize(
