@@ -7,6 +7,7 @@ COMMANDS = {
     "validate": "one pass over the validation clips",
     "test": "accuracy over the test clips; writes the logits of each view",
     "predict": "the five most probable classes of a video or of each video in a folder",
+    "data index": "probe every file of a data set once, and write what was found to a manifest",
 }
 
 
@@ -22,7 +23,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _help() -> str:
-    commands = "\n".join(f"  {name:10}{what}" for name, what in COMMANDS.items())
+    commands = "\n".join(f"  {name:13}{what}" for name, what in COMMANDS.items())
     return (
         "usage: lightning-petl <command> [--config FILE.yaml ...] [--key.of.config=value ...]\n\n"
         f"commands:\n{commands}\n\n"

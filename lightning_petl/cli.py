@@ -19,6 +19,7 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCL
 from lightning.pytorch.loggers import TensorBoardLogger
 from typing_extensions import override
 
+from data_modules import cli as data_cli
 from data_modules.base import VideoDataModule
 from data_modules.folder import VideoFolder
 from data_modules.sampling import Sampling
@@ -94,9 +95,11 @@ def run(argv: list[str]) -> int:
     """Run one command in this process.
 
     Returns:
-        The exit code: 0, or 2 for a wrong value, which is told in one paragraph.
+        The exit code: 0, or 2 for a wrong value, which is told in one paragraph; that of a command on data.
     """
     try:
+        if argv[0] == "data":
+            return data_cli.run(argv[1:])
         with warnings.catch_warnings():
             for message, category in _SILENCED:
                 warnings.filterwarnings("ignore", message=message, category=category)
