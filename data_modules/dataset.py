@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 from data_modules.batch import VideoBatch
 from data_modules.decode import Video, open_video
 from data_modules.randomness import keyed_generator
-from data_modules.sampling import Sampling
+from data_modules.sampling import Length, Sampling
 from data_modules.transforms import EvalCrop, Transform
 
 
@@ -64,7 +64,7 @@ class TrainView:
 
     def __call__(self, video: Video, generator: np.random.Generator) -> UInt8[Tensor, "1 t c h w"]:
         """Frames, then space, both drawn from ``generator``."""
-        frames = video.frames(self.sampling.train(video.num_frames, generator))
+        frames = video.frames(self.sampling.train(Length(video.num_frames, video.fps), generator))
         recipe = self.transform.draw(frames.shape[-2], frames.shape[-1], self.size, generator)
         return recipe(recipe.box.cut(frames))[None]
 
@@ -80,7 +80,7 @@ class EvalViews:
 
     def __call__(self, video: Video, generator: np.random.Generator) -> UInt8[Tensor, "v t c h w"]:
         """Temporal views outside, crops inside; nothing is drawn."""
-        indices = self.sampling.test(video.num_frames, self.views.temporal)
+        indices = self.sampling.test(Length(video.num_frames, video.fps), self.views.temporal)
         crops = self.crop.crops(video.frames(indices.ravel()), self.size, self.views.spatial)
         return rearrange(crops, "s (v t) c h w -> (v s) t c h w", v=self.views.temporal)
 

@@ -96,13 +96,17 @@ class Video:
             raise ValueError(f"{self._name}: holds no frame that decodes")
         return count
 
+    @property
+    def fps(self) -> float:
+        """Mean frames a second; 0 where the file states none."""
+        return float(self._stream.average_rate or self._stream.guessed_rate or 0)
+
     def info(self) -> VideoInfo:
         """Counts, rate and upright size; decodes the first frame."""
-        rate = self._stream.average_rate or self._stream.guessed_rate
-        if not rate:
+        if not self.fps:
             raise ValueError(f"{self._name}: states no frame rate")
         height, width = self.frames([0]).shape[-2:]
-        return VideoInfo(self.num_frames, float(rate), self.num_frames / float(rate), height, width)
+        return VideoInfo(self.num_frames, self.fps, self.num_frames / self.fps, height, width)
 
     def frames(self, indices: Sequence[int] | Int64[np.ndarray, " t"]) -> UInt8[Tensor, "t c h w"]:
         """RGB (0-255), upright, in the order of ``indices``, which may repeat. Channels lie last in memory.

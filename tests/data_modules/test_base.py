@@ -262,11 +262,13 @@ def test_what_others_read(class_folders: MakeFolders):
         ["class_0", "class_1", "class_2"], 8, 4, 2,
     )  # fmt: skip
     assert json.loads(json.dumps(data.protocol())) == {
-        "sampling": {"name": "DenseSampling", "num_frames": 4, "stride": 2},
+        "sampling": {
+            "name": "DenseSampling", "num_frames": 4, "stride": 2, "padding": "repeat_last", "spacing": "ends",
+        },
         "views": "2x3",
         "image_size": 8,
         "crop": {"crop_ratio": 0.875, "interpolation": "bilinear"},
-    }
+    }  # fmt: skip
 
 
 def test_a_training_transform_without_chance_gives_the_same_clips_in_each_epoch(class_folders: MakeFolders):

@@ -5,7 +5,7 @@ import torch
 
 from data_modules.dataset import Clip, EvalViews, TrainView, VideoDataset, Views, collate
 from data_modules.decode import decode
-from data_modules.sampling import SegmentSampling
+from data_modules.sampling import Length, SegmentSampling
 from data_modules.transforms import EvalCrop, TrainCrop
 from tests.data_modules.videos import WriteVideo, noise_frames
 
@@ -32,7 +32,7 @@ def test_views_are_temporal_outside_and_crops_inside(clip: Clip):
     video = VideoDataset([clip], view)[0].video
     assert video.shape == (6, 4, 3, 32, 32)
     for temporal in range(2):
-        frames = decode(clip.path, SegmentSampling(4).test(30, 2)[temporal])
+        frames = decode(clip.path, SegmentSampling(4).test(Length(30, 25), 2)[temporal])
         for spatial, left in enumerate((0, 8, 16)):
             assert torch.equal(video[3 * temporal + spatial], frames[..., left : left + 32])
 
