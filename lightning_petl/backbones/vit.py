@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Literal, Protocol, cast, runtime_checkable
+from typing import Any, Literal, Protocol, cast, runtime_checkable
 
 import torch
 from einops import rearrange
@@ -24,13 +24,17 @@ Blocks = str | list[int]
 
 @runtime_checkable
 class Reader(Protocol):
-    """A network beside the trunk: it sees the frames, then the tokens after each tapped block, then answers."""
+    """A network beside the trunk: it sees the frames, then the tokens after each tapped block, then answers.
+
+    What it has computed so far goes from ``begin`` through ``taps[index](tokens, state)`` to ``end``; a reader itself
+    holds nothing of a clip.
+    """
 
     taps: Mapping[str, nn.Module]
     feature_dim: int
 
-    def begin(self, video: Float[Tensor, "b t c h w"], grid: Grid) -> None: ...
-    def end(self) -> Feature: ...
+    def begin(self, video: Float[Tensor, "b t c h w"], grid: Grid) -> Any: ...
+    def end(self, state: Any) -> Feature: ...
 
 
 class VideoViT(FinalNorm):
@@ -114,22 +118,22 @@ class VideoViT(FinalNorm):
         grid = self.grid._replace(frames=video.shape[1])
         with self._precision(video):
             readers = cast(list[Reader], list(self.readers.values()))
-            for reader in readers:
-                reader.begin(video, grid)
-            x = self._run(video, grid, readers)
-            outputs = [reader.end() for reader in readers] or [READOUTS[self.readout](self, x, grid)]
+            states = [reader.begin(video, grid) for reader in readers]
+            x = self._run(video, grid, states)
+            ends = [reader.end(state) for reader, state in zip(readers, states, strict=True)]
+            outputs = ends or [READOUTS[self.readout](self, x, grid)]
         return torch.stack(outputs).mean(0).float()
 
-    def _run(self, video: Float[Tensor, "b t c h w"], grid: Grid, readers: Sequence[Reader]) -> Tokens:
+    def _run(self, video: Float[Tensor, "b t c h w"], grid: Grid, states: list[Any]) -> Tokens:
         frozen, wanted = self.frozen_stages, torch.is_grad_enabled()
         with torch.set_grad_enabled(wanted and frozen == 0):
             x = self.embed(video)
         for index, block in enumerate(self.blocks):
             with torch.set_grad_enabled(wanted and frozen <= index + 1):
                 x = self._run_block(block, x, grid)
-            for reader in readers:
+            for k, reader in enumerate(cast(list[Reader], list(self.readers.values()))):
                 if str(index) in reader.taps:
-                    reader.taps[str(index)](x[:, : grid.patches.stop])
+                    states[k] = reader.taps[str(index)](x[:, : grid.patches.stop], states[k])
         return x[:, : grid.patches.stop]
 
     def _run_block(self, block: nn.Module, x: Tokens, grid: Grid) -> Tokens:
@@ -172,9 +176,12 @@ class VideoViT(FinalNorm):
     def unreachable(self) -> set[str]:
         """Trainable parameters without any path to the read-out.
 
-        Behind the last block's attention nothing carries a patch to the class token any more.
+        Behind the last block's attention nothing carries a patch to the class token any more, and readers see nothing
+        behind their last tap.
         """
-        if self.readout in ("patch_mean", "map") or len(self.readers) > 0:
+        if len(self.readers) > 0:
+            return self._behind_last_tap()
+        if self.readout in ("patch_mean", "map"):
             return set()
         last, prefix = self.blocks[-1], f"blocks.{self.depth - 1}.slots."
         return {
@@ -184,6 +191,12 @@ class VideoViT(FinalNorm):
             for name, parameter in module.named_parameters()
             if parameter.requires_grad
         }
+
+    def _behind_last_tap(self) -> set[str]:
+        last = max(int(index) for reader in cast(list[Reader], list(self.readers.values())) for index in reader.taps)
+        blocks = (f"blocks.{index}." for index in range(last + 1, self.depth))
+        behind = ("norm.", "fc_norm.", "attn_pool.", *blocks)
+        return {name for name, p in self.named_parameters() if p.requires_grad and name.startswith(behind)}
 
     def select(self, blocks: Blocks) -> list[AdaptedBlock]:
         """Return the chosen blocks: ``all``, ``last 4``, ``first 4`` or a list of indices.

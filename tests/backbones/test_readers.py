@@ -4,23 +4,25 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lightning_petl.adapters import VPT, LoRA, attach
+from lightning_petl.adapters import VPT, LNTuning, LoRA, attach
 from lightning_petl.backbones import VideoViT
 from lightning_petl.backbones.vit import Reader
 from lightning_petl.shapes import Grid
-from tests.tiny import clip, gradients, tiny_vit, trainable
+from tests.tiny import clip, gradients, shake, tiny_vit, trainable
+
+
+Log = list[tuple[str, tuple[int, ...], bool]]
 
 
 class _Tap(nn.Module):
-    def __init__(self, reader: "_SumOfTaps", index: str) -> None:
+    def __init__(self, log: Log, index: str) -> None:
         super().__init__()
-        self.index, self.owner = index, [reader]  # a list: the reader is no child of its own tap
+        self.index, self.log = index, log
         self.linear = nn.Linear(192, 4)
 
-    def forward(self, x: Tensor) -> None:
-        reader = self.owner[0]
-        reader.log.append((self.index, tuple(x.shape), x.requires_grad))
-        reader.total = reader.total + self.linear(x).mean(1)
+    def forward(self, x: Tensor, total: Tensor) -> Tensor:
+        self.log.append((self.index, tuple(x.shape), x.requires_grad))
+        return total + self.linear(x).mean(1)
 
 
 class _SumOfTaps(nn.Module):
@@ -31,16 +33,16 @@ class _SumOfTaps(nn.Module):
     def __init__(self, taps: list[int]) -> None:
         super().__init__()
         torch.manual_seed(len(taps))
-        self.log: list[tuple[str, tuple[int, ...], bool]] = []
-        self.taps = nn.ModuleDict({str(index): _Tap(self, str(index)) for index in taps})
+        self.log: Log = []
+        self.taps = nn.ModuleDict({str(index): _Tap(self.log, str(index)) for index in taps})
 
-    def begin(self, video: Tensor, grid: Grid) -> None:
+    def begin(self, video: Tensor, grid: Grid) -> Tensor:
         self.log.append(("begin", tuple(video.shape), video.requires_grad))
-        self.frames, self.total = grid.frames, torch.zeros(())
+        return torch.zeros(len(video) * grid.frames, 4)
 
-    def end(self) -> Tensor:
+    def end(self, total: Tensor) -> Tensor:
         self.log.append(("end", (), False))
-        return self.total.unflatten(0, (-1, self.frames)).mean(1)
+        return total.unflatten(0, (2, -1)).mean(1)  # two clips
 
 
 def _with(*readers: _SumOfTaps, depth: int = 3) -> VideoViT:
@@ -126,6 +128,15 @@ def test_beside_a_method_taps_carry_its_gradient() -> None:
     grads = gradients(vit, clip())
     assert {name: flag for name, _, flag in reader.log if name in "02"} == {"0": False, "2": True}
     assert grads["blocks.1.attn.qkv.deltas.LoRA.B"].any()
+
+
+def test_behind_the_last_tap_nothing_is_reachable() -> None:
+    vit = _with(_SumOfTaps([0, 1]))
+    attach(vit, [LoRA(rank=2), LNTuning()])
+    shake(trainable(vit).values(), 0.05)
+    grads = gradients(vit, clip())
+    assert vit.unreachable == {name for name, grad in grads.items() if grad is None or not grad.any()} != set()
+    assert {name.split(".")[0] for name in vit.unreachable} == {"blocks", "norm"}
 
 
 def _kept(vit: VideoViT) -> int:
