@@ -1,9 +1,22 @@
 """What a data loader hands to a model."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from jaxtyping import Int64, UInt8
+from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
+
+
+class Partners(NamedTuple):
+    """The other clips that mixup or cutmix blended into those of a batch.
+
+    Attributes:
+        label: class index of the other clip.
+        weight: part of the loss that the clip's own label keeps, 0 to 1.
+    """
+
+    label: Int64[Tensor, " b"]
+    weight: Float[Tensor, " b"]
 
 
 class VideoBatch(NamedTuple):
@@ -13,8 +26,13 @@ class VideoBatch(NamedTuple):
         video: RGB, 0-255. The trunk normalises with its own mean and std.
         label: class index, -1 where it is not known (prediction).
         clip_id: the annotation's name of each video, or its file name.
+        fault: why a video's file could not be read, empty where it could. In training another video stands in its
+            place; in evaluation the pixels mean nothing and the video counts as wrong.
+        partners: where clips were mixed.
     """
 
     video: UInt8[Tensor, "b v t c h w"]
     label: Int64[Tensor, " b"]
     clip_id: list[str]
+    fault: Sequence[str] = ()
+    partners: Partners | None = None

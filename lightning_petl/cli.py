@@ -28,6 +28,7 @@ from data_modules.video_files import VideoFiles
 from lightning_petl import artefact
 from lightning_petl.adapters import Adapter
 from lightning_petl.callbacks.artefact_writer import ArtefactWriter
+from lightning_petl.callbacks.bad_files import BadFiles
 from lightning_petl.callbacks.frozen_guard import FrozenGuard
 from lightning_petl.callbacks.gradient_guard import GradientGuard
 from lightning_petl.callbacks.ownership import Ownership
@@ -47,6 +48,7 @@ class PetlCLI(LightningCLI):
         parser.add_argument("--name", type=str, default="default", help="The run writes to runs/<name>/version_<n>.")
         parser.add_argument("--artefact", type=str | None, default=None, help="Folder of a trained adapter artefact.")
         parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
+        parser.add_lightning_class_args(BadFiles, "bad_files")
         parser.set_defaults(
             {"model": "VideoClassifier", "checkpoint.monitor": "val/top1", "checkpoint.mode": "max"}
             | {"checkpoint.save_last": True}

@@ -24,6 +24,7 @@ _NOISE = re.compile(
     r"|Expected a path but|Problem with given class_path)"
 )
 _OPTION = re.compile(r"class_path '([\w.]+)':\s+Option '[\w.]+' is not accepted")
+_WORKER_DIED = re.compile(r"^DataLoader worker \(pid")
 _WORKER = re.compile(r"^Caught (\w+) in DataLoader worker process")
 
 
@@ -40,7 +41,7 @@ def told_to_the_user(error: BaseException, class_names: list[str]) -> str | None
     if os.environ.get(SWITCH) == "1":
         return None
     for link in _chain(error):
-        worker = _raised_in_worker(link)
+        worker = _raised_in_worker(link) or _end_of_worker(link)
         if worker or _deliberate(link):
             return _one_line(worker or str(link))
     if isinstance(error, ArgumentError):
@@ -77,6 +78,11 @@ def _raised_in_worker(error: BaseException) -> str | None:
     ours = any(f"{package}/" in lines[last_frame] for package in PACKAGES)
     deliberate = ours and lines[last_frame + 1].strip().startswith("raise ")
     return "\n".join(lines[last_frame + 1 :]).split(f"{kind}: ", 1)[-1] if deliberate else None
+
+
+def _end_of_worker(error: BaseException) -> str | None:
+    """What is known of a worker process that ended: torch tells its number, the data module adds the file it read."""
+    return " ".join([str(error), *getattr(error, "__notes__", [])]) if _WORKER_DIED.match(str(error)) else None
 
 
 def _configuration(text: str, class_names: list[str]) -> str:

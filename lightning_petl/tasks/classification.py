@@ -9,7 +9,7 @@ from lightning.pytorch import LightningModule
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from data_modules.batch import VideoBatch
+from data_modules.batch import Partners, VideoBatch
 from lightning_petl.adapters import Adapter, attach
 from lightning_petl.backbones.vit import VideoViT
 from lightning_petl.checkpoint import Trunk, check_trainable, trainable_state
@@ -100,19 +100,21 @@ class VideoClassifier(LightningModule):
         return reduce(self(video).softmax(-1), "b v k -> b k", "mean")
 
     def training_step(self, batch: VideoBatch, batch_idx: int) -> Tensor:
-        loss = _loss(self(batch.video), batch.label, self.label_smoothing)
+        loss = _loss(self(batch.video), batch.label, batch.partners, self.label_smoothing)
         self.log("train/loss", loss.detach(), batch_size=len(batch.label), prog_bar=True)
         return loss
 
     def validation_step(self, batch: VideoBatch, batch_idx: int) -> None:
-        logits = self(batch.video)
-        size = len(batch.label)
-        self.log("val/loss", _loss(logits, batch.label), batch_size=size, sync_dist=True)
+        logits, size = unreadable_as_wrong(self(batch.video), batch), len(batch.label)
+        readable = [row for row in range(size) if not (batch.fault and batch.fault[row])]
+        if readable:
+            loss = _loss(logits[readable], batch.label[readable])
+            self.log("val/loss", loss, batch_size=len(readable), sync_dist=True)
         self.val_metrics.update(logits.softmax(-1).mean(1), batch.label)
         self.log_dict(dict(self.val_metrics.items()), batch_size=size, prog_bar=True)
 
     def test_step(self, batch: VideoBatch, batch_idx: int) -> Scores:
-        logits = self(batch.video)
+        logits = unreadable_as_wrong(self(batch.video), batch)
         self.test_metrics.update(logits.softmax(-1).mean(1), batch.label)
         self.log_dict(dict(self.test_metrics.items()), batch_size=len(batch.label))
         return Scores(clip_id=batch.clip_id, label=batch.label, logits=logits)
@@ -171,10 +173,27 @@ class VideoClassifier(LightningModule):
         return f"learning rate {rate:g}{scaled}; an update is {self.trainer.world_size} rank(s) x {passes} passes"
 
 
-def _loss(logits: ViewLogits, label: Labels, smoothing: float = 0.0) -> Float[Tensor, ""]:
-    views = logits.shape[1]
-    folded = rearrange(logits, "b v k -> (b v) k")
-    return cross_entropy(folded, label.repeat_interleave(views), label_smoothing=smoothing)
+def unreadable_as_wrong(logits: ViewLogits, batch: VideoBatch) -> ViewLogits:
+    """Where a video could not be read, its own class is the least probable one and all others are equal."""
+    rows = [row for row, fault in enumerate(batch.fault) if fault]
+    if not rows:
+        return logits
+    wrong = torch.zeros_like(logits[rows])
+    wrong[torch.arange(len(rows)), :, batch.label[rows]] = -1e4  # probability 0, and still a number in JSON
+    return logits.index_copy(0, torch.tensor(rows, device=logits.device), wrong)
+
+
+def _loss(
+    logits: ViewLogits, label: Labels, partners: Partners | None = None, smoothing: float = 0.0
+) -> Float[Tensor, ""]:
+    """``mean of w CE(logits, label) + (1 - w) CE(logits, partner)``; w = 1 where nothing was mixed."""
+    views, folded = logits.shape[1], rearrange(logits, "b v k -> (b v) k")
+    own = cross_entropy(folded, label.repeat_interleave(views), label_smoothing=smoothing, reduction="none")
+    if partners is None:
+        return own.mean()
+    other_label, weight = (values.repeat_interleave(views) for values in partners)
+    other = cross_entropy(folded, other_label, label_smoothing=smoothing, reduction="none")
+    return (weight * own + (1 - weight) * other).mean()
 
 
 def _check(labels: list[str], label_smoothing: float) -> None:

@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from data_modules.batch import VideoBatch
+from data_modules.batch import Partners, VideoBatch
 from lightning_petl.adapters import LinearProbe, LoRA
 from lightning_petl.heads import LinearHead
-from lightning_petl.tasks.classification import VideoClassifier
+from lightning_petl.tasks.classification import VideoClassifier, unreadable_as_wrong
 from tests.tiny import tiny_vit
 
 LABELS = ["left", "right", "still"]
@@ -40,6 +40,28 @@ def test_each_view_is_a_clip_of_its_own_in_training(monkeypatch: pytest.MonkeyPa
         for clip in clips
     ]
     torch.testing.assert_close(module.training_step(data, 0), torch.stack(losses).mean())
+
+
+def test_the_loss_of_mixed_clips_is_that_of_soft_labels(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = model(head=LinearHead(dropout=0.0), label_smoothing=0.1)
+    monkeypatch.setattr(module, "log", lambda *_, **__: None)
+    data = batch(views=1)
+    partners = Partners(torch.tensor([1, 2]), torch.tensor([0.7, 0.2]))
+    soft = torch.tensor([[0.7, 0.3, 0.0], [0.0, 0.2, 0.8]]) * 0.9 + 0.1 / 3
+    logits = module(data.video)[:, 0]
+    expected = -(soft * logits.log_softmax(-1)).sum(-1).mean()
+    torch.testing.assert_close(module.training_step(data._replace(partners=partners), 0), expected)
+
+
+def test_a_video_that_cannot_be_read_counts_as_wrong() -> None:
+    data = batch()._replace(fault=["", "b.mp4: damaged"])
+    logits = torch.tensor([[[3.0, 1.0, 2.0]], [[1.0, 9.0, 2.0]]])
+    counted = unreadable_as_wrong(logits, data)
+    torch.testing.assert_close(counted[0], logits[0])
+    probability = counted[1, 0].softmax(-1)
+    assert probability[1] == 0
+    assert probability[0] == probability[2] == 0.5
+    assert unreadable_as_wrong(logits, batch()) is logits
 
 
 def test_prediction_ranks_classes() -> None:

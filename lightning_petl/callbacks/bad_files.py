@@ -1,0 +1,91 @@
+"""Names every file that could not be read, and stops a training that has too many of them."""
+
+from typing import Any
+
+import torch.distributed as dist
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_warn
+from typing_extensions import override
+
+from data_modules.batch import VideoBatch
+
+
+class BadFiles(Callback):
+    """In training another clip stands in for one that cannot be read; this keeps count.
+
+    ``data/bad_files`` is the number of different files so far, over all ranks, logged after each epoch. In
+    evaluation the list of what counts as wrong is told at the end.
+
+    Args:
+        budget: largest part of the training clips that may fail, 0 to 1; above it training stops with the list.
+
+    Raises:
+        ValueError: a budget outside [0, 1]; later, more failures than it allows.
+    """
+
+    def __init__(self, budget: float = 0.001) -> None:
+        if not 0 <= budget <= 1:
+            raise ValueError(f"bad_files.budget: expected a part from 0 to 1, got {budget}")
+        self.budget = budget
+        self._trained: set[str] = set()
+        self._evaluated: set[str] = set()
+
+    @override
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: VideoBatch, batch_idx: int
+    ) -> None:
+        for fault in {fault for fault in batch.fault if fault} - self._trained:
+            rank_zero_warn(f"{fault}; another clip stands in")
+            self._trained.add(fault)
+            self._check(trainer)
+
+    @override
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._trained = _united(self._trained)
+        pl_module.log("data/bad_files", float(len(self._trained)))
+        self._check(trainer)
+
+    @override
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: VideoBatch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        self._evaluated |= {fault for fault in batch.fault if fault}
+
+    @override
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        faults, self._evaluated = sorted(_united(self._evaluated)), set()
+        if faults:
+            rank_zero_warn(f"{len(faults)} video(s) could not be read and count as wrong: {'; '.join(faults)}")
+
+    on_test_batch_end, on_test_end = on_validation_batch_end, on_validation_end
+
+    @override
+    def state_dict(self) -> dict[str, Any]:
+        """What failed so far. All ranks must call it, as they do in ``Trainer.save_checkpoint``."""
+        return {"trained": sorted(_united(self._trained))}
+
+    @override
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._trained = set(state_dict["trained"])
+
+    def _check(self, trainer: Trainer) -> None:
+        clips = len(trainer.train_dataloader.dataset)  # pyright: ignore[reportOptionalMemberAccess]
+        if len(self._trained) > self.budget * clips:
+            raise ValueError(
+                f"{len(self._trained)} of {clips} training clips could not be read, more than bad_files.budget="
+                f"{self.budget} allows: {'; '.join(sorted(self._trained))}"
+            )
+
+
+def _united(faults: set[str]) -> set[str]:
+    if not (dist.is_available() and dist.is_initialized()):
+        return faults
+    ranks: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(ranks, faults)
+    return set[str]().union(*ranks)
