@@ -10,6 +10,7 @@ from lightning_petl.adapters.lora import LoRA
 from lightning_petl.adapters.lv_adapter import LvAdapter
 from lightning_petl.adapters.multi_tunev import MultiTuneV
 from lightning_petl.adapters.partial import Partial
+from lightning_petl.adapters.side4video import Side4Video
 from lightning_petl.adapters.st_adapter import STAdapter
 from lightning_petl.adapters.vpt import VPT
 
@@ -26,5 +27,6 @@ __all__ = [
     "MultiTuneV",
     "Partial",
     "STAdapter",
+    "Side4Video",
     "attach",
 ]

@@ -1,0 +1,208 @@
+"""Norms that keep one tensor for the backward pass, and leave their affine part to the linear layer behind them.
+
+PyTorch's norms keep their input in float32, and the layer behind them its own half-precision copy of the output.
+With ``x̂ = (x - mean) / std`` and ``y = gamma x̂ + beta`` the backward pass needs ``x̂`` alone, for
+
+    W y + b = (W gamma) x̂ + (W beta + b)        and        dx = (g - mean(g) - x̂ mean(g x̂)) / std
+
+where g is the gradient of x̂. So x̂ is kept once, in the precision of the computation, and the gradients are exact.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple, cast
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor, nn
+from typing_extensions import override
+
+Kind = Literal["batch", "sync", "group"]
+Features = Float[Tensor, "b t n d"]
+
+
+class Normed(NamedTuple):
+    """``weight * tokens + bias``; without them the affine part is in the tokens already."""
+
+    tokens: Tensor
+    weight: Tensor | None = None
+    bias: Tensor | None = None
+
+
+def linear_of(linear: nn.Linear, normed: Normed) -> Float[Tensor, "*batch o"]:
+    """``linear(weight * tokens + bias)`` with the affine part folded into the layer."""
+    tokens, weight, bias = normed
+    if weight is None or bias is None:
+        return linear(tokens)
+    return F.linear(tokens, linear.weight * weight, linear.bias + (linear.weight * bias).sum(-1))
+
+
+class Norm(nn.Module, ABC):
+    """``gamma (x - mean) / sqrt(var + eps) + beta`` with one gamma (init 1) and beta (init 0) a channel.
+
+    Args:
+        width: channels.
+        lean: keep the standardised tokens alone; else as PyTorch does.
+    """
+
+    eps = 1e-5
+
+    def __init__(self, width: int, *, lean: bool) -> None:
+        super().__init__()
+        self.lean = lean
+        self.weight = nn.Parameter(torch.ones(width))
+        self.bias = nn.Parameter(torch.zeros(width))
+
+    @abstractmethod
+    def standardise(self, x: Features) -> Features:
+        """``(x - mean) / sqrt(var + eps)`` in the precision of the computation."""
+
+    @abstractmethod
+    def reference(self, x: Features) -> Features:
+        """The same norm, affine part included, as PyTorch computes it."""
+
+    def forward(self, x: Features) -> Features:
+        return self.standardise(x) * self.weight + self.bias if self.lean else self.reference(x)
+
+    def split(self, x: Features) -> Normed:
+        """The tokens and the affine part that the next linear layer takes over."""
+        return Normed(self.standardise(x), self.weight, self.bias) if self.lean else Normed(self.reference(x))
+
+
+class LayerNorm(Norm):
+    """Statistics of each token."""
+
+    @override
+    def standardise(self, x: Features) -> Features:
+        return standardise(x, (-1,), self.eps)
+
+    @override
+    def reference(self, x: Features) -> Features:
+        return F.layer_norm(x, self.weight.shape, self.weight, self.bias, self.eps)
+
+
+class GroupNorm(Norm):
+    """Statistics of 32 groups of channels over all frames and patches of a clip: clips never meet."""
+
+    groups = 32
+
+    @override
+    def standardise(self, x: Features) -> Features:
+        grouped = rearrange(x, "b t n (g c) -> b t n g c", g=self.groups)
+        return standardise(grouped, (1, 2, 4), self.eps).flatten(-2)
+
+    @override
+    def reference(self, x: Features) -> Features:
+        return F.group_norm(x.movedim(-1, 1), self.groups, self.weight, self.bias, self.eps).movedim(1, -1)
+
+
+class BatchNorm(Norm):
+    """Statistics of each channel over all tokens of the batch; in eval their running averages (momentum 0.1).
+
+    Args:
+        width: channels.
+        lean: as :class:`Norm`.
+        sync: statistics over the batches of all processes.
+    """
+
+    momentum = 0.1
+    running_mean: Tensor
+    running_var: Tensor
+
+    def __init__(self, width: int, *, lean: bool, sync: bool = False) -> None:
+        super().__init__(width, lean=lean or sync)
+        self.sync = sync
+        self.register_buffer("running_mean", torch.zeros(width))
+        self.register_buffer("running_var", torch.ones(width))
+
+    @override
+    def standardise(self, x: Features) -> Features:
+        if not self.training:
+            return _half((x - self.running_mean) * (self.running_var + self.eps).rsqrt())
+        mean, var, count = moments(x, (0, 1, 2), sync=self.sync)
+        with torch.no_grad():
+            self.running_mean.lerp_(mean.flatten(), self.momentum)
+            self.running_var.lerp_(var.flatten() * count / (count - 1), self.momentum)
+        return standardise(x, (0, 1, 2), self.eps, (mean, var), sync=self.sync)
+
+    @override
+    def reference(self, x: Features) -> Features:
+        running, affine = (self.running_mean, self.running_var), (self.weight, self.bias)
+        y = F.batch_norm(x.movedim(-1, 1), *running, *affine, self.training, self.momentum, self.eps)
+        return y.movedim(1, -1)
+
+
+def channel_norm(kind: Kind, width: int, *, lean: bool) -> Norm:
+    """BatchNorm of one process (``batch``) or of all (``sync``), or GroupNorm."""
+    return GroupNorm(width, lean=lean) if kind == "group" else BatchNorm(width, lean=lean, sync=kind == "sync")
+
+
+def standardise(
+    x: Tensor, dims: Sequence[int], eps: float, statistics: tuple[Tensor, Tensor] | None = None, *, sync: bool = False
+) -> Tensor:
+    """``(x - mean) / sqrt(var + eps)`` over ``dims``, through the statistics too, keeping the result alone.
+
+    Args:
+        x: any shape.
+        dims: axes of the statistics.
+        eps: added to the variance.
+        statistics: mean and variance of :func:`moments`, if they are known already.
+        sync: the statistics are those of all processes.
+    """
+    mean, var = statistics or moments(x, dims, sync=sync)[:2]
+    return cast(Tensor, _Standardise.apply(x, mean, (var + eps).rsqrt(), tuple(dims), sync))
+
+
+@torch.no_grad()
+def moments(x: Tensor, dims: Sequence[int], *, sync: bool = False) -> tuple[Tensor, Tensor, Tensor | int]:
+    """Mean, biased variance and count of the entries over ``dims``, in float32 at least."""
+    x = _wide(x)
+    mean, count = _mean(x, dims, sync)
+    return mean, _mean((x - mean).square(), dims, sync)[0], count
+
+
+class _Standardise(torch.autograd.Function):
+    @staticmethod
+    def forward(x: Tensor, mean: Tensor, scale: Tensor, dims: tuple[int, ...], sync: bool) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return _half((_wide(x) - mean) * scale)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        x, _, scale, ctx.dims, ctx.sync = inputs
+        ctx.dtype = x.dtype
+        ctx.save_for_backward(output, scale)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        output, scale = ctx.saved_tensors
+        x, g = _wide(output), _wide(gradient)
+        shift, slope = _mean(g, ctx.dims, ctx.sync)[0], _mean(g * x, ctx.dims, ctx.sync)[0]
+        return (scale * (g - shift - x * slope)).to(ctx.dtype), None, None, None, None
+
+
+def _mean(x: Tensor, dims: Sequence[int], sync: bool) -> tuple[Tensor, Tensor | int]:
+    """Mean and count over ``dims``, of all processes if they share statistics."""
+    total = x.sum(list(dims), keepdim=True)
+    count = x.numel() // total.numel()
+    if not (sync and dist.is_available() and dist.is_initialized()):
+        return total / count, count
+    both = torch.cat([total.flatten(), total.new_full((1,), count)])
+    dist.all_reduce(both)
+    return both[:-1].view_as(total) / both[-1], both[-1]
+
+
+def _wide(x: Tensor) -> Tensor:
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def _half(x: Tensor) -> Tensor:
+    """In the precision that the next linear layer computes in."""
+    device = x.device.type
+    return x.to(torch.get_autocast_dtype(device)) if _autocast(device) else x
+
+
+def _autocast(device: str) -> bool:
+    return torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)

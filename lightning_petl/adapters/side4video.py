@@ -1,0 +1,225 @@
+"""Side4Video (Yao, Wu and Li, arXiv 2311.15769): a spatio-temporal network beside the frozen trunk."""
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from lightning_petl.adapters.adapter import Adapter, require_distinct, require_positive
+from lightning_petl.adapters.normalise import BatchNorm, Features, Kind, LayerNorm, Normed, channel_norm, linear_of
+from lightning_petl.adapters.tap import TapProjection, recompute, tap_indices
+from lightning_petl.backbones.vit import Blocks, VideoViT
+from lightning_petl.shapes import Feature, Grid, Tokens
+
+HEAD_WIDTH = 64
+Branch = Literal["conv", "attn", "mlp"]
+
+
+class Side(NamedTuple):
+    """The side network's patches, its shared table of positions, and where the trunk's patches sit."""
+
+    patches: Features
+    position: Float[Tensor, "n d"]
+    grid: Grid
+
+
+class TemporalConv(nn.Module):
+    """``W_out DWConv(W_in x)`` with a depthwise convolution of 3 frames, zero outside the clip, linear throughout."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.inner = nn.Linear(width, width)
+        self.temporal = nn.Conv2d(width, width, (3, 1), padding=(1, 0), groups=width)
+        self.outer = nn.Linear(width, width)
+
+    def forward(self, x: Features, weight: Tensor | None = None, bias: Tensor | None = None) -> Features:
+        inner = rearrange(linear_of(self.inner, Normed(x, weight, bias)), "b t n d -> b d t n")
+        return self.outer(rearrange(self.temporal(inner), "b d t n -> b t n d"))
+
+
+class PatchAttention(nn.Module):
+    """Attention of the patches of a frame to its class token and its patches; heads of width 64."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.qkv = nn.Linear(width, 3 * width)
+        self.proj = nn.Linear(width, width)
+
+    def forward(self, x: Features, weight: Tensor | None = None, bias: Tensor | None = None) -> Features:
+        qkv = linear_of(self.qkv, Normed(x, weight, bias))
+        q, k, v = rearrange(qkv, "b t n (x h c) -> x (b t) h n c", x=3, c=HEAD_WIDTH)
+        y = F.scaled_dot_product_attention(q[:, :, 1:], k, v)
+        return self.proj(rearrange(y, "(b t) h n c -> b t n (h c)", t=x.shape[1]))
+
+
+class SideMlp(nn.Module):
+    """``W_2 GELU(W_1 x)``, four times as wide inside."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(width, 4 * width)
+        self.fc2 = nn.Linear(4 * width, width)
+
+    def forward(self, x: Features, weight: Tensor | None = None, bias: Tensor | None = None) -> Features:
+        return self.fc2(F.gelu(linear_of(self.fc1, Normed(x, weight, bias))))
+
+
+class SideLayer(nn.Module):
+    """One layer, right behind its block of the trunk, whose tokens are z. With ``[c; p] = W LN(z) + b``::
+
+        S = (S + p) / 2
+        S = S + TemporalConv(BN(S))
+        S = S + PatchAttention(LN([shift(c); S + position]))
+        S = S + MLP(BN(S))
+
+    The EVA form has ``[c; p] = LN(W z + b)``, and each norm behind its branch instead of before it.
+    """
+
+    def __init__(self, dim: int, recipe: "Side4Video") -> None:
+        super().__init__()
+        width, lean = recipe.width, recipe.lean
+        self.post_norm = recipe.form == "eva"
+        self.checkpoint = recipe.checkpoint
+        self.tap = TapProjection(dim, width, norm="behind" if self.post_norm else "before", lean=lean)
+        self.norms = nn.ModuleDict(
+            {
+                "conv": channel_norm(recipe.norm, width, lean=lean),
+                "attn": LayerNorm(width, lean=lean),
+                "mlp": channel_norm(recipe.norm, width, lean=lean),
+            }
+        )
+        self.branches = nn.ModuleDict(
+            {"conv": TemporalConv(width), "attn": PatchAttention(width), "mlp": SideMlp(width)}
+        )
+        if not self.post_norm:
+            self._initialise(width)
+
+    def _initialise(self, width: int) -> None:
+        attention, mlp = self.branches["attn"], self.branches["mlp"]
+        assert isinstance(attention, PatchAttention) and isinstance(mlp, SideMlp)
+        nn.init.normal_(attention.qkv.weight, std=width**-0.5)
+        nn.init.normal_(attention.proj.weight, std=(24 * width) ** -0.5)
+        nn.init.normal_(mlp.fc1.weight, std=(2 * width) ** -0.5)
+        nn.init.normal_(mlp.fc2.weight, std=(24 * width) ** -0.5)
+        nn.init.zeros_(attention.qkv.bias)
+        nn.init.zeros_(attention.proj.bias)
+
+    def forward(self, z: Tokens, side: Side) -> Side:
+        trunk = self.tap(z, side.grid)
+        x = 0.5 * side.patches + 0.5 * trunk[:, :, side.grid.patches]
+        x = x + self._branch("conv", x)
+        x = x + self._branch("attn", torch.cat([shift(trunk[:, :, :1]), x + side.position], dim=2))
+        x = x + self._branch("mlp", x)
+        return side._replace(patches=x)
+
+    def _branch(self, name: Branch, x: Features) -> Features:
+        norm, branch = self.norms[name], self.branches[name]
+        inputs = (x,) if self.post_norm else norm.split(x)
+        y = recompute(branch, *inputs) if name in self.checkpoint else branch(*inputs)
+        return norm(y) if self.post_norm else y
+
+
+def shift(x: Features) -> Features:
+    """The first half of the channels comes from the next frame, the second from the previous one; 0 at the ends."""
+    following, previous = x.chunk(2, dim=-1)
+    return torch.cat([F.pad(following[:, 1:], (0, 0, 0, 0, 0, 1)), F.pad(previous[:, :-1], (0, 0, 0, 0, 1, 0))], dim=-1)
+
+
+class SideNetwork(nn.Module):
+    """``S = BN(Conv3d(video))``, a :class:`SideLayer` behind each tapped block, ``mean_{t,n} BN(S)``.
+
+    The EVA form has no last norm.
+
+    Args:
+        dim: width of the trunk.
+        grid: where its patches sit.
+        patch_size: pixels.
+        taps: indices of the tapped blocks.
+        recipe: hyper-parameters.
+    """
+
+    def __init__(
+        self, dim: int, grid: Grid, patch_size: tuple[int, int], taps: list[int], recipe: "Side4Video"
+    ) -> None:
+        super().__init__()
+        self.feature_dim = width = recipe.width
+        self.stem = nn.Conv3d(3, width, (3, *patch_size), stride=(1, *patch_size), padding=(1, 0, 0))
+        self.norm_pre = channel_norm(recipe.norm, width, lean=recipe.lean)
+        eva = recipe.form == "eva"
+        self.norm_post = nn.Identity() if eva else channel_norm(recipe.norm, width, lean=recipe.lean)
+        position = torch.empty(grid.height * grid.width, width)
+        self.position = nn.Parameter(nn.init.normal_(position, std=0.02 if eva else 0.01))
+        self.taps = nn.ModuleDict({str(index): SideLayer(dim, recipe) for index in taps})
+
+    def begin(self, video: Float[Tensor, "b t c h w"], grid: Grid) -> Side:
+        """The patches of the stem."""
+        patches = self.stem(rearrange(video, "b t c h w -> b c t h w"))
+        return Side(self.norm_pre(rearrange(patches, "b d t h w -> b t (h w) d")), self.position, grid)
+
+    def end(self, side: Side) -> Feature:
+        """The mean patch of each clip.
+
+        Raises:
+            ValueError: a batch of one clip in training, of which BatchNorm leaves nothing.
+        """
+        if (
+            self.training
+            and isinstance(self.norm_post, BatchNorm)
+            and not self.norm_post.sync
+            and len(side.patches) < 2
+        ):
+            raise ValueError(
+                "norm 'batch' subtracts the mean of the batch, and of one clip in training nothing remains: take a "
+                "batch_size of 2 or more, or norm 'group'"
+            )
+        return self.norm_post(side.patches).mean((1, 2))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Side4Video(Adapter):
+    """A network of width d beside the trunk, fed with its tokens, which replaces its feature.
+
+    Nothing is back-propagated through the trunk. With ``n`` patches of ``P²`` pixels and ``L_t`` taps it has
+    ``L_t (14 d² + 22 d + D d + 2 D) + 9 d P² + d + 4 d + n d`` parameters, the EVA form
+    ``L_t (14 d² + 24 d + D d) + 9 d P² + d + 2 d + n d``.
+
+    The paper's models: B/16 and B/32 ``width`` 320, L/14 512, E/14 576 with ``form`` eva and ``taps`` odd; light: B/16
+    192 and L/14 320, with ``taps`` odd. Its initial values: positions with std 0.01; attention's first layer
+    ``d^-1/2``, the MLP's ``(2 d)^-1/2``, the second layer of both ``(24 d)^-1/2``; the EVA form: positions 0.02; the
+    rest PyTorch's.
+
+    Args:
+        width: d, a multiple of the head width 64; the width of the feature.
+        taps: ``all``, ``odd`` (1, 3, 5, ...), ``first k``, ``last k`` or a list of blocks.
+        form: ``clip``, or ``eva`` with its norms behind projection, convolution, attention and MLP.
+        norm: ``batch`` (the paper's, statistics of each process: clips meet in training), ``sync`` (of all processes)
+            or ``group`` (of a clip, in 32 groups).
+        checkpoint: branches that are computed again in the backward pass: ``conv``, ``attn``, ``mlp``.
+        lean: keep standardised tokens alone, in the precision of the computation; else what PyTorch's norms keep.
+
+    Raises:
+        ValueError: a width that is no multiple of 64, a trunk without class token, or taps that it does not have.
+    """
+
+    width: int = 320
+    taps: Blocks = "all"
+    form: Literal["clip", "eva"] = "clip"
+    norm: Kind = "batch"
+    checkpoint: tuple[Branch, ...] = ()
+    lean: bool = True
+
+    def __post_init__(self) -> None:
+        require_positive(width=self.width)
+        if self.width % HEAD_WIDTH:
+            raise ValueError(f"width {self.width} is not a multiple of the head width {HEAD_WIDTH}")
+        require_distinct(checkpoint=self.checkpoint)
+
+    def attach(self, vit: VideoViT) -> None:
+        if vit.cls_token is None:
+            raise ValueError(f"Side4Video shifts the class token between frames; {vit.name!r} has none")
+        taps = tap_indices(self.taps, vit.depth)
+        vit.add_reader(self.name, SideNetwork(vit.dim, vit.grid, vit.patch_size, taps, self))

@@ -1,0 +1,54 @@
+"""What every network beside the trunk needs: which blocks it taps, and what it makes of a tap."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from lightning_petl.adapters.normalise import LayerNorm, linear_of
+from lightning_petl.backbones.vit import Blocks, block_indices
+from lightning_petl.shapes import Grid, Tokens
+
+
+def tap_indices(taps: Blocks, depth: int) -> list[int]:
+    """Return the indices of the tapped blocks: as :func:`block_indices`, or ``odd`` for every second, 1, 3, 5, ...
+
+    Raises:
+        ValueError: the choice is malformed, empty, or outside the trunk.
+    """
+    if taps == "odd" and depth > 1:
+        return list(range(1, depth, 2))
+    return block_indices(taps, depth)
+
+
+class TapProjection(nn.Module):
+    """``W LN(z) + b`` of the trunk's tokens z, or ``LN(W z + b)``; as clips.
+
+    Lean and before a frozen block's tokens, one copy of z is kept, standardised, in the precision of the computation.
+
+    Args:
+        dim: width of the trunk.
+        width: width of the side network.
+        norm: LayerNorm ``before`` the projection, over ``dim``, or ``behind`` it, over ``width``.
+        lean: as :class:`~lightning_petl.adapters.normalise.Norm`.
+    """
+
+    def __init__(self, dim: int, width: int, *, norm: str, lean: bool) -> None:
+        super().__init__()
+        self.before = norm == "before"
+        self.norm = LayerNorm(dim if self.before else width, lean=lean)
+        self.linear = nn.Linear(dim, width)
+
+    def forward(self, x: Tokens, grid: Grid) -> Float[Tensor, "b t n s"]:
+        clips = x.unflatten(0, (-1, grid.frames))
+        return linear_of(self.linear, self.norm.split(clips)) if self.before else self.norm(self.linear(clips))
+
+
+def recompute(module: nn.Module, *inputs: Tensor | None) -> Tensor:
+    """Run a module without randomness, keep its inputs alone, and run it again in the backward pass.
+
+    No norm over the batch may be inside: its running averages would be updated twice.
+    """
+    if not torch.is_grad_enabled():
+        return module(*inputs)
+    return checkpoint(module, *inputs, use_reentrant=False, preserve_rng_state=False)  # pyright: ignore[reportReturnType]
