@@ -1,26 +1,73 @@
-"""Something-Something V2 (Goyal et al., arXiv 1706.04261; 174 classes) in its official files."""
+"""Something-Something V1 and V2 (Goyal et al., arXiv 1706.04261; 174 classes)."""
 
-import json
-from collections import Counter
+from abc import abstractmethod
 from pathlib import Path
 from typing import Any
 
+from data_modules import annotation
+from data_modules.annotation import Entry
 from data_modules.base import Split, VideoDataModule
 from data_modules.dataset import Clip
+from data_modules.transforms import mirrored_labels
 
-_SUFFIXES = (".mp4", ".webm")  # the later one is taken where both are there
-_FILES: dict[Split, str] = {"train": "train", "val": "validation", "test": "validation"}
+_LIST = "id num_frames label"  # of many repositories, some with folders before the id; frames are counted anew
+_NAMES: dict[Split, tuple[str, str]] = {
+    "train": ("train", "train"), "val": ("validation", "val"), "test": ("validation", "val"),
+}  # fmt: skip
 
 
-class SomethingSomething(VideoDataModule):
-    """The official lists and videos. The labels of the test list are not public: test is the validation list.
+class _SomethingSomething(VideoDataModule):
+    """The labels of the test list are not public: test is the validation list."""
 
-    Annotation files are ``{labels,train,validation}.json``, each also under its older name with
-    ``something-something-v2-`` before it. A label is the template without its brackets.
+    version: int
+    suffix: str  # of the official annotation
+    unseen: str  # suffix of a video that is not on disk
+
+    def __init__(self, root: str, *, videos: str = "", **kwargs: Any) -> None:
+        self.root = self.folder = Path(root)
+        self.videos = self.folder / (videos or f"20bn-something-something-v{self.version}")
+        super().__init__(self._labels(), **kwargs)
+
+    def clips(self, split: Split) -> list[Clip]:
+        """In the order of the list.
+
+        Raises:
+            FileNotFoundError: no list.
+            ValueError: an empty list, a damaged or repeated entry, or a label outside the labels file.
+        """
+        official, short = _NAMES[split]
+        path = self._find(official, f"{short}_videofolder.txt", f"{short}.txt")
+        listed = self._official(path) if path.suffix == self.suffix else _listed(path)
+        files = annotation.by_stem(self.videos)
+        entries = [Entry(i, files.get(i, self.videos / f"{i}{self.unseen}"), label) for i, label in listed]
+        return annotation.clips(path, entries, self.labels)
+
+    def _find(self, name: str, *others: str) -> Path:
+        names = [f"{prefix}{name}{self.suffix}" for prefix in (f"something-something-v{self.version}-", "")]
+        return annotation.find(self.folder, *names, *others)
+
+    def mirrored(self) -> dict[int, int]:
+        """Labels that swap left and right."""
+        return mirrored_labels(self.labels)
+
+    @abstractmethod
+    def _labels(self) -> list[str]: ...
+
+    @abstractmethod
+    def _official(self, path: Path) -> list[tuple[str, str]]: ...
+
+
+class SomethingSomething(_SomethingSomething):
+    """Something-Something V2: videos, lists in JSON.
+
+    Annotation files are ``{labels,train,validation}.json``, each also with ``something-something-v2-`` before it; a
+    label is the template without its brackets. In their place ``{train,val}_videofolder.txt`` or ``{train,val}.txt``
+    may list ``id num_frames label`` by the numbers of the labels file.
 
     Args:
         root: the folder that holds the annotation files.
-        videos: the folder of ``<id>.webm`` or ``<id>.mp4``, from ``root`` unless absolute.
+        videos: the folder of ``<id>.webm`` or ``<id>.mp4``, or of a folder of frames a video, from ``root`` unless
+            absolute; ``20bn-something-something-v2`` where not given.
         kwargs: those of :class:`~data_modules.base.VideoDataModule`.
 
     Raises:
@@ -28,74 +75,60 @@ class SomethingSomething(VideoDataModule):
         ValueError: labels that do not number classes from 0 on.
     """
 
-    def __init__(self, root: str, *, videos: str = "20bn-something-something-v2", **kwargs: Any) -> None:
-        self.root, self.videos = Path(root), Path(root) / videos
-        super().__init__(_labels(_annotation(self.root, "labels")), **kwargs)
+    version, suffix, unseen = 2, ".json", ".webm"
 
-    def clips(self, split: Split) -> list[Clip]:
-        """In the order of the list.
+    def _labels(self) -> list[str]:
+        path = self._find("labels")
+        numbers = {int(number): label for label, number in annotation.read_json(path).items()}
+        if not numbers or sorted(numbers) != list(range(len(numbers))):
+            raise ValueError(
+                f"{path}: expected {{label: number}} with the numbers 0, 1, 2, ...; got {sorted(numbers)[:5]}"
+            )
+        return [numbers[number] for number in range(len(numbers))]
 
-        Raises:
-            FileNotFoundError: no list, no folder of videos, or videos missing from it.
-            ValueError: an empty list, an entry without an id or template, or a label outside the labels file.
-        """
-        path = _annotation(self.root, _FILES[split])
-        index = {label: number for number, label in enumerate(self.labels)}
-        labels = {clip_id: _label(path, clip_id, template, index) for clip_id, template in _entries(path)}
-        paths = _paths(self.videos, list(labels))
-        return [Clip(clip_id, paths[clip_id], label) for clip_id, label in labels.items()]
-
-
-def _annotation(root: Path, name: str) -> Path:
-    candidates = [root / f"something-something-v2-{name}.json", root / f"{name}.json"]
-    for path in candidates:
-        if path.is_file():
-            return path
-    raise FileNotFoundError(f"no annotation file {candidates[0]} nor {candidates[1].name} beside it")
+    def _official(self, path: Path) -> list[tuple[str, str]]:
+        entries: list[dict[str, Any]] = annotation.read_json(path)
+        for number, entry in enumerate(entries):
+            if not {"id", "template"} <= entry.keys():
+                raise ValueError(f"{path}: entry {number} has {sorted(entry)}; expected at least id and template")
+        return [(str(entry["id"]), plain(entry["template"])) for entry in entries]
 
 
-def _read(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text("utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path}: is not a JSON file: {error}") from error
+class SomethingSomethingV1(_SomethingSomething):
+    """Something-Something V1: a folder of frames a video, lists ``id;label``.
+
+    Annotation files are ``something-something-v1-{labels,train,validation}.csv``, each also without what is before
+    the last hyphen. The labels file has a name a line and no numbers: classes are numbered in the order of their
+    sorted names, as in the lists ``id num_frames label`` that may stand in place of the official ones.
+
+    Args:
+        root: the folder that holds the annotation files.
+        videos: the folder of ``<id>/00001.jpg``, from ``root`` unless absolute; ``20bn-something-something-v1``
+            where not given.
+        kwargs: those of :class:`~data_modules.base.VideoDataModule`.
+
+    Raises:
+        FileNotFoundError: no labels file.
+        ValueError: an empty labels file, or a label twice in it.
+    """
+
+    version, suffix, unseen = 1, ".csv", ""
+
+    def _labels(self) -> list[str]:
+        path = self._find("labels")
+        labels = sorted(annotation.read_lines(path))
+        if len(set(labels)) < len(labels):
+            raise ValueError(f"{path}: lists a label twice")
+        return labels
+
+    def _official(self, path: Path) -> list[tuple[str, str]]:
+        return [(clip_id, label) for clip_id, label in annotation.read_rows(path, "id label")]
 
 
-def _labels(path: Path) -> list[str]:
-    numbers = {int(number): label for label, number in _read(path).items()}
-    if not numbers or sorted(numbers) != list(range(len(numbers))):
-        raise ValueError(f"{path}: expected {{label: number}} with the numbers 0, 1, 2, ...; got {sorted(numbers)[:5]}")
-    return [numbers[number] for number in range(len(numbers))]
+def _listed(path: Path) -> list[tuple[str, str]]:
+    return [(name.rpartition("/")[2], label) for name, _, label in annotation.read_rows(path, _LIST)]
 
 
-def _entries(path: Path) -> list[tuple[str, str]]:
-    entries: list[dict[str, Any]] = _read(path)
-    if not entries:
-        raise ValueError(f"{path}: the list is empty")
-    for number, entry in enumerate(entries):
-        if not {"id", "template"} <= entry.keys():
-            raise ValueError(f"{path}: entry {number} has {sorted(entry)}; expected at least id and template")
-    clip_id, count = Counter(str(entry["id"]) for entry in entries).most_common(1)[0]
-    if count > 1:
-        raise ValueError(f"{path}: clip {clip_id} is listed twice or more")
-    return [(str(entry["id"]), entry["template"]) for entry in entries]
-
-
-def _label(path: Path, clip_id: str, template: str, index: dict[str, int]) -> int:
-    label = template.replace("[", "").replace("]", "")
-    if label not in index:
-        raise ValueError(f"{path}: clip {clip_id} has label {label!r}, not among the {len(index)} of the labels file")
-    return index[label]
-
-
-def _paths(folder: Path, clip_ids: list[str]) -> dict[str, Path]:
-    if not folder.is_dir():
-        raise FileNotFoundError(f"videos: no such folder: {folder}")
-    files = {file.stem: file for suffix in _SUFFIXES for file in folder.glob(f"*{suffix}")}
-    missing = [clip_id for clip_id in clip_ids if clip_id not in files]
-    if missing:
-        raise FileNotFoundError(
-            f"{folder}: {len(missing)} of {len(clip_ids)} videos are missing (<id>.webm or <id>.mp4): "
-            f"{', '.join(missing[:5])}{', ...' if len(missing) > 5 else ''}"
-        )
-    return files
+def plain(template: str) -> str:
+    """The label of a template: "Holding [something]" without its brackets."""
+    return template.replace("[", "").replace("]", "")

@@ -1,0 +1,113 @@
+"""Annotation files to clips, and one clear sentence for each way in which they can be wrong.
+
+Whether the listed videos exist is not asked here: :class:`~data_modules.base.VideoDataModule` does that for all.
+"""
+
+import csv
+import json
+import os
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from data_modules.dataset import Clip
+
+_SUFFIXES = (".mp4", ".webm", ".avi", ".mkv", ".mov", "")  # the first is taken where several are there
+
+
+class Entry(NamedTuple):
+    """One line of a list; ``label`` is the name of a class, or its number."""
+
+    clip_id: str
+    path: Path
+    label: str
+
+
+def find(root: Path, *names: str) -> Path:
+    """The first of ``names`` that is a file under ``root``; FileNotFoundError if none is."""
+    for name in names:
+        if (root / name).is_file():
+            return root / name
+    others = f" nor {', '.join(names[1:])} beside it" if names[1:] else ""
+    raise FileNotFoundError(f"no annotation file {root / names[0]}{others}")
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file; ValueError if it is none."""
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: is not a JSON file: {error}") from error
+
+
+def read_lines(path: Path) -> list[str]:
+    """The lines that are not blank; ValueError if there are none, or for what is not UTF-8 text."""
+    try:
+        lines = [line.strip() for line in path.read_text("utf-8-sig").splitlines()]
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: is not UTF-8 text: {error}") from error
+    if not any(lines):
+        raise ValueError(f"{path}: the list is empty")
+    return [line for line in lines if line]
+
+
+def read_rows(path: Path, *forms: str) -> list[list[str]]:
+    """Lines as columns, split at the first of semicolon, comma, tab and space that the first line has.
+
+    Args:
+        path: the file.
+        forms: what a line may look like, such as ``"id num_frames label"``; none: anything goes.
+
+    Raises:
+        ValueError: an empty file, or a line with a number of columns that is in none of the forms.
+    """
+    lines = read_lines(path)
+    delimiter = next((mark for mark in ";,\t " if mark in lines[0]), ",")
+    rows = [[cell.strip() for cell in row] for row in csv.reader(lines, delimiter=delimiter, skipinitialspace=True)]
+    wrong = [row for row in rows if forms and len(row) not in {len(form.split()) for form in forms}]
+    if wrong:
+        raise ValueError(f"{path}: expected {' or '.join(map(repr, forms))} in each line, got {wrong[0]}")
+    return rows
+
+
+def read_table(path: Path, *columns: str) -> list[dict[str, str]]:
+    """The lines below a header as {column: cell}; ValueError where the header lacks one of ``columns``."""
+    header, *rows = read_rows(path)
+    absent = [name for name in columns if name not in header]
+    if absent:
+        raise ValueError(f"{path}: the first line has no column {', '.join(absent)}; it reads {', '.join(header)}")
+    short = [row for row in rows if len(row) != len(header)]
+    if short:
+        raise ValueError(f"{path}: expected {len(header)} columns as in the first line, got {short[0]}")
+    return [dict(zip(header, row, strict=True)) for row in rows]
+
+
+def clips(source: Path, entries: Sequence[Entry], labels: Sequence[str]) -> list[Clip]:
+    """The clips of a list, in its order.
+
+    Raises:
+        ValueError: nothing listed, a clip listed twice, or a label that is neither a class nor the number of one.
+    """
+    if not entries:
+        raise ValueError(f"{source}: the list is empty")
+    clip_id, count = Counter(entry.clip_id for entry in entries).most_common(1)[0]
+    if count > 1:
+        raise ValueError(f"{source}: clip {clip_id} is listed twice or more")
+    numbers = {str(number): number for number in range(len(labels))}
+    numbers |= {label: number for number, label in enumerate(labels)}
+    for entry in entries:
+        if entry.label not in numbers:
+            raise ValueError(
+                f"{source}: clip {entry.clip_id} has label {entry.label!r}, not among the {len(labels)} of the data "
+                f"set, by name or by number from 0 to {len(labels) - 1}"
+            )
+    return [Clip(entry.clip_id, entry.path, numbers[entry.label]) for entry in entries]
+
+
+def by_stem(folder: Path) -> dict[str, Path]:
+    """What a folder holds by the name without suffix: videos, and folders of frames; nothing where there is none."""
+    names = [Path(name) for name in os.listdir(folder)] if folder.is_dir() else []
+    known = [name for name in names if name.suffix.lower() in _SUFFIXES]
+    known.sort(key=lambda name: _SUFFIXES.index(name.suffix.lower()), reverse=True)
+    return {name.stem: folder / name for name in known}

@@ -1,0 +1,26 @@
+"""All data sets. Importing this module makes every class of data, sampling and transform usable by name in YAML."""
+
+from data_modules import augment as augment
+from data_modules import paper_sampling as paper_sampling
+from data_modules.diving48 import Diving48
+from data_modules.folder import VideoFolder
+from data_modules.hmdb51 import HMDB51
+from data_modules.kinetics import Kinetics
+from data_modules.motion_clips import MotionClips
+from data_modules.something_something import SomethingSomething, SomethingSomethingV1
+from data_modules.ucf101 import UCF101
+from data_modules.video_files import VideoFiles
+from data_modules.video_list import VideoList
+
+__all__ = [
+    "HMDB51",
+    "UCF101",
+    "Diving48",
+    "Kinetics",
+    "MotionClips",
+    "SomethingSomething",
+    "SomethingSomethingV1",
+    "VideoFiles",
+    "VideoFolder",
+    "VideoList",
+]
