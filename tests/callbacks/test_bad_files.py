@@ -48,7 +48,7 @@ def test_above_the_budget_training_stops_with_the_list() -> None:
 
 
 def test_a_resumed_run_goes_on_counting() -> None:
-    callback, resumed = BadFiles(budget=1), BadFiles(budget=0.25)
+    callback, resumed = BadFiles(budget=1.0), BadFiles(budget=0.25)
     with pytest.warns(UserWarning, match="a: x"):
         after(callback, 4, "a: x")
     resumed.load_state_dict(callback.state_dict())
