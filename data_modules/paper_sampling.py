@@ -106,5 +106,45 @@ class AIMKineticsSampling(DenseSampling):
         return self.num_frames * self.stride
 
 
+@dataclass(frozen=True)
+class VideoMAESampling(Sampling):
+    """VideoMAE (arXiv 2203.12602) on Kinetics, and AdaptFormer (arXiv 2205.13535) on all videos.
+
+    Validation during training, random there, is the middle view here.
+
+    Args:
+        num_frames: T.
+        stride: s.
+    """
+
+    num_frames: int = 16
+    stride: int = 4
+
+    def __post_init__(self) -> None:
+        positive("num_frames", self.num_frames)
+        positive("stride", self.stride)
+
+    def train(self, length: Length, generator: np.random.Generator) -> Int64[np.ndarray, " t"]:
+        """T even steps from a to a + T s, the last one back: floor(min(a + j T s/(T-1), a + T s - 1)).
+
+        a is uniform over [0, F - 1 - T s]. A video of F <= T s shows floor(F/s) even steps from 0 to F, then its
+        last frame.
+        """
+        positive("num_frames of the video", length.num_frames)
+        if length.num_frames > (covered := self.num_frames * self.stride):
+            start = int(generator.integers(length.num_frames - covered))
+            end, steps = start + covered, self.num_frames
+        else:
+            start, end, steps = 0, length.num_frames, length.num_frames // self.stride
+        indices = np.minimum(np.linspace(start, end, steps), end - 1).astype(np.int64)
+        return np.pad(indices, (0, self.num_frames - steps), constant_values=end - 1)
+
+    def test(self, length: Length, views: int) -> Int64[np.ndarray, "v t"]:
+        """s (floor(k (M - T)/(K - 1)) + j) of the M = ceil(F/s) frames 0, s, 2s, ..., the last one repeated."""
+        positive("num_frames of the video", length.num_frames)
+        strided = Length(-(-length.num_frames // self.stride), length.fps)
+        return self.stride * DenseSampling(self.num_frames, 1).test(strided, views)
+
+
 def _rounded(positions: np.ndarray) -> Int64[np.ndarray, "..."]:
     return np.rint(positions).astype(np.int64)

@@ -20,11 +20,11 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from typing_extensions import override
 
 from data_modules import cli as data_cli
+from data_modules import data_sets as data_sets  # makes their names known
+from data_modules.augment import Augmentation
 from data_modules.base import VideoDataModule
-from data_modules.folder import VideoFolder
 from data_modules.sampling import Sampling
-from data_modules.something_something import SomethingSomething
-from data_modules.video_files import VideoFiles
+from data_modules.transforms import Transform
 from lightning_petl import artefact
 from lightning_petl.adapters import Adapter
 from lightning_petl.callbacks.artefact_writer import ArtefactWriter
@@ -136,8 +136,8 @@ def _run(argv: list[str]) -> None:
 
 def _class_names() -> list[str]:
     """What may stand for a class in a configuration: importing a class makes its short name known."""
-    classes = {VideoClassifier, VideoFolder, SomethingSomething, VideoFiles}
-    return sorted(cls.__name__ for cls in classes.union(_subclasses(Adapter), _subclasses(Sampling)))
+    bases = (Adapter, VideoDataModule, Sampling, Transform, Augmentation)
+    return sorted({VideoClassifier.__name__, *(cls.__name__ for base in bases for cls in _subclasses(base))})
 
 
 def _subclasses(base: type) -> Iterator[type]:

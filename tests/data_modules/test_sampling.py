@@ -10,6 +10,7 @@ from data_modules.paper_sampling import (
     RoundedSegmentSampling,
     Side4VideoKineticsSampling,
     Side4VideoSomethingSampling,
+    VideoMAESampling,
 )
 from data_modules.randomness import keyed_generator
 from data_modules.sampling import DenseSampling, FpsSampling, Length, Sampling, SecondsSampling, SegmentSampling
@@ -21,6 +22,7 @@ SEGMENTS = [
 WINDOWS = [
     DenseSampling(), DenseSampling(16, 4), DenseSampling(1, 4), DenseSampling(4, 2, spacing="centres"),
     FpsSampling(8, 4.0), FpsSampling(4, 60.0), SecondsSampling(8, 2.0), SecondsSampling(1, 0.5),
+    VideoMAESampling(8, 4), VideoMAESampling(1, 4),
 ]  # fmt: skip
 LOOPED = [DenseSampling(8, 8, padding="loop"), AIMKineticsSampling(8, 4), FpsSampling(8, 2.0, padding="loop")]
 SCHEMES = [*SEGMENTS, *WINDOWS, *LOOPED]
@@ -182,6 +184,19 @@ def test_aim_on_kinetics_by_hand():
     assert (np.diff(clips) == 4).all()
     assert set(drawn(AIMKineticsSampling(4, 4), video(20), 200)[:, 0]) == set(range(5))
     assert AIMKineticsSampling(4, 4).test(video(10), 3).tolist() == [[0, 4, 8, 2]] * 3  # starts again
+
+
+def test_videomae_by_hand():
+    # T = 4, s = 3: 12 frames in steps of 4, the last one back from 12 to 11
+    scheme = VideoMAESampling(4, 3)
+    clips = drawn(scheme, video(14), 200)
+    assert {tuple(clip) for clip in clips.tolist()} == {(0, 4, 8, 11), (1, 5, 9, 12)}
+    # 11 frames: floor(11/3) = 3 steps over [0, 11], at 0, 5.5 and the end, then the last frame
+    assert drawn(scheme, video(11), 1).tolist() == [[0, 5, 10, 10]]
+    assert drawn(scheme, video(2), 1).tolist() == [[1, 1, 1, 1]]
+    # 26 frames: M = 9 of them, 5 places more than T; starts 0, floor(5/3), floor(10/3), 5 in strides
+    assert scheme.test(video(26), 4).tolist() == [[0, 3, 6, 9], [3, 6, 9, 12], [9, 12, 15, 18], [15, 18, 21, 24]]
+    assert scheme.test(video(7), 2).tolist() == [[0, 3, 6, 6]] * 2
 
 
 @pytest.mark.parametrize(
