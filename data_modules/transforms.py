@@ -3,8 +3,8 @@
 What is random is drawn first, from the size of the frames alone: a :class:`Recipe` of plain numbers, which says what
 part of the frames it will read and can be followed elsewhere, in a worker or on the training device.
 
-Resizing is antialiased. On CPU it stays in uint8, as in PIL: each of the two passes rounds and clamps. That is over
-twenty times faster than in floats, and within one level of it for bilinear weights and two for bicubic.
+Resizing is antialiased, and each of its two passes rounds and clamps, as in PIL. On CPU it stays in uint8, which is
+over twenty times faster than floats; other devices have only floats, which are within two levels of it.
 """
 
 import re
@@ -111,6 +111,78 @@ class TrainCrop(Transform):
 
 
 @dataclass(frozen=True)
+class MultiScaleCrop(Transform):
+    """A box of a few sizes at a few places, resized (TSN's training crop; Wang et al., arXiv 1705.02953, sec. 4.1).
+
+    Height and width are drawn together from ``scales`` of the short side, at most ``max_distort`` places apart in
+    that list. The box lies at one of 13 places: a quarter of the room apart, all nine corners, centres of edges and
+    centre, and the four centres of the quarters.
+
+    Args:
+        scales: sides of the box, as parts of the short side, largest first.
+        max_distort: how far apart in ``scales`` height and width may be; 0 keeps squares.
+        flip: mirror half of the clips.
+        interpolation: weights of the resize.
+    """
+
+    scales: tuple[float, ...] = (1.0, 0.875, 0.75, 0.66)
+    max_distort: int = 1
+    flip: bool = False
+    interpolation: Interpolation = "bilinear"
+
+    def __post_init__(self) -> None:
+        if not self.scales or not all(0 < scale <= 1 for scale in self.scales):
+            raise ValueError(f"scales: expected parts of the short side, above 0 and at most 1, got {self.scales}")
+        if self.max_distort < 0:
+            raise ValueError(f"max_distort: expected 0 or more, got {self.max_distort}")
+
+    def draw(self, height: int, width: int, size: int, generator: np.random.Generator) -> Recipe:
+        """See the class."""
+        short = min(height, width)
+        sides = [max(1, int(short * scale)) for scale in self.scales]
+        sides = [min(size, short) if abs(side - size) < 3 else side for side in sides]  # TSN resizes by no two pixels
+        places = range(len(sides))
+        pairs = [(sides[i], sides[k]) for i in places for k in places if abs(i - k) <= self.max_distort]
+        h, w = pairs[generator.integers(len(pairs))]
+        down, right = _QUARTERS[generator.integers(len(_QUARTERS))]
+        box = Box(down * ((height - h) // 4), right * ((width - w) // 4), h, w)
+        return _squeezed(box, size, _mirrored(self.flip, generator), self.interpolation)
+
+
+_QUARTERS = [(down, right) for down in (0, 2, 4) for right in (0, 2, 4)] + [(1, 1), (1, 3), (3, 1), (3, 3)]
+
+
+@dataclass(frozen=True)
+class ShortSideJitterCrop(Transform):
+    """The short side resized to a random length, then a square of ``size`` at a random place (SlowFast).
+
+    Only the square is read and resized: its side is rounded to a pixel of the frame, not of the resized frame.
+
+    Args:
+        scale: shortest and longest short side, over ``size``. (8 / 7, 10 / 7) is SlowFast's 256 to 320 pixels at
+            224 (Feichtenhofer et al., arXiv 1812.03982); ST-Adapter takes (1.0, 1.15) (Pan et al., arXiv 2206.13559).
+        flip: mirror half of the clips.
+        interpolation: weights of the resize.
+    """
+
+    scale: tuple[float, float] = (8 / 7, 10 / 7)
+    flip: bool = False
+    interpolation: Interpolation = "bilinear"
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.scale[0] <= self.scale[1]:
+            raise ValueError(f"scale: expected 1 <= shortest <= longest, of the crop's size, got {self.scale}")
+
+    def draw(self, height: int, width: int, size: int, generator: np.random.Generator) -> Recipe:
+        """See the class."""
+        short = round(size * generator.uniform(*self.scale))
+        side = max(1, round(min(height, width) * size / short))
+        top, left = generator.integers(height - side + 1), generator.integers(width - side + 1)
+        box = Box(int(top), int(left), side, side)
+        return _squeezed(box, size, _mirrored(self.flip, generator), self.interpolation)
+
+
+@dataclass(frozen=True)
 class EvalCrop(Transform):
     """Short side resized to size / crop_ratio, then squares of ``size``. Nothing is random, so it can train too.
 
@@ -154,8 +226,10 @@ def resize(
     """To ``height`` x ``width``, antialiased; exactly the input where the size is already right."""
     if has_uint8_resize(video.device):
         return interpolate(video, size=(height, width), mode=interpolation, antialias=True)
-    floats = interpolate(video.float(), size=(height, width), mode=interpolation, antialias=True)
-    return floats.round().clamp(0, 255).to(torch.uint8)
+    floats = video.float()
+    for shape in ((video.shape[-2], width), (height, width)):  # the passes of the CPU, each rounded and clamped
+        floats = interpolate(floats, size=shape, mode=interpolation, antialias=True).round().clamp(0, 255)
+    return floats.to(torch.uint8)
 
 
 def has_uint8_resize(device: torch.device) -> bool:
@@ -169,9 +243,9 @@ def mirrored_labels(labels: Sequence[str]) -> dict[int, int]:
     "Pushing something from left to right" becomes "Pushing something from right to left" and back. A name whose
     mirror image is no class stays itself.
     """
-    other = {"left": "right", "right": "left"}
+    other = {"left": "right", "right": "left", "Left": "Right", "Right": "Left"}
     index = {label: number for number, label in enumerate(labels)}
-    swapped = [re.sub(r"\b(left|right)\b", lambda word: other[word[0]], label) for label in labels]
+    swapped = [re.sub(r"\b([Ll]eft|[Rr]ight)\b", lambda word: other[word[0]], label) for label in labels]
     return {n: index[name] for n, name in enumerate(swapped) if index.get(name, n) != n}
 
 
