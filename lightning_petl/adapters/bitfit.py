@@ -7,12 +7,11 @@ from typing import Literal
 from torch import nn
 
 from lightning_petl.adapters.adapter import Unfreezing, require_distinct
-from lightning_petl.backbones.block import AdaptedBlock
+from lightning_petl.backbones.block import AdaptedBlock, Part
 from lightning_petl.backbones.linear import BiasDelta
 from lightning_petl.backbones.vit import EXTENSIONS, Blocks, VideoViT
 
 Target = Literal["q", "k", "v", "proj", "fc1", "fc2", "norm1", "norm2"]
-_PATHS = {"proj": "attn.proj", "fc1": "mlp.fc1", "fc2": "mlp.fc2", "norm1": "norm1", "norm2": "norm2"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,24 +37,32 @@ class BitFit(Unfreezing):
         require_distinct(targets=self.targets)
 
     def parameters(self, vit: VideoViT) -> Iterable[nn.Parameter]:
-        paths = [_PATHS[target] for target in self.targets if target in _PATHS]
-        if set("qkv") <= set(self.targets):
-            paths.append("attn.qkv")
         for block in vit.select(self.blocks):
-            yield from (_bias(block, path) for path in paths)
+            for target in self.targets:
+                # keys without a bias (EVA) are no reason to refuse all three
+                optional = target == "k" and self._whole_qkv
+                whole = (part for part in block.parts(target) if not self._is_slice(part))
+                yield from (bias for part in whole for bias in _bias(block, part, optional=optional))
         if self.outside:
             yield from outside_biases(vit)
 
+    @property
+    def _whole_qkv(self) -> bool:
+        return set("qkv") <= set(self.targets)
+
+    def _is_slice(self, part: Part) -> bool:
+        """Whether only a slice of the bias that it shares is meant."""
+        return part.shares_bias and not self._whole_qkv
+
     def attach(self, vit: VideoViT) -> None:
         super().attach(vit)
-        parts = [] if set("qkv") <= set(self.targets) else [part for part in "qkv" if part in self.targets]
         for block in vit.select(self.blocks):
-            qkv = block.linear("attn.qkv") if parts else None
-            for part in parts:
-                assert qkv is not None
-                start = "qkv".index(part) * vit.dim
-                delta = BiasDelta(range(start, start + vit.dim), 3 * vit.dim)
-                qkv.add_delta(f"{self.name}_{part}", delta)
+            for target in self.targets:
+                for part in filter(self._is_slice, block.parts(target)):
+                    linear = block.linear(part.path)
+                    width = linear.out_features // part.slices
+                    rows = range(part.number * width, (part.number + 1) * width)
+                    linear.add_delta(f"{self.name}_{target}", BiasDelta(rows, linear.out_features))
 
 
 def outside_biases(vit: VideoViT) -> Iterable[nn.Parameter]:
@@ -67,8 +74,11 @@ def outside_biases(vit: VideoViT) -> Iterable[nn.Parameter]:
             yield bias
 
 
-def _bias(block: AdaptedBlock, path: str) -> nn.Parameter:
-    bias = block.get_submodule(path).bias
-    if not isinstance(bias, nn.Parameter):
-        raise ValueError(f"BitFit: {path} of this trunk has no bias")
-    return bias
+def _bias(block: AdaptedBlock, part: Part, *, optional: bool) -> list[nn.Parameter]:
+    path, _, name = part.bias.rpartition(".")
+    bias = getattr(block.get_submodule(path), name, None)
+    if isinstance(bias, nn.Parameter):
+        return [bias]
+    if optional:
+        return []
+    raise ValueError(f"BitFit: {part.path} of this trunk has no bias")

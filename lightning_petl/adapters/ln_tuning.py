@@ -23,6 +23,7 @@ class LNTuning(Unfreezing):
 
     def parameters(self, vit: VideoViT) -> Iterable[nn.Parameter]:
         for block in vit.select(self.blocks):
-            yield from (*block.norm1.parameters(), *block.norm2.parameters())
+            for part in (*block.parts("norm1"), *block.parts("norm2")):
+                yield from block.get_submodule(part.path).parameters()
         if self.outside:
             yield from (*vit.norm_pre.parameters(), *vit.norm.parameters(), *vit.fc_norm.parameters())

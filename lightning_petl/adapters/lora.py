@@ -10,13 +10,12 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from lightning_petl.adapters.adapter import Adapter, require_distinct, require_positive
-from lightning_petl.backbones.block import AdaptedBlock
+from lightning_petl.backbones.block import AdaptedBlock, Part
 from lightning_petl.backbones.linear import AdaptedLinear, Inner
 from lightning_petl.backbones.vit import Blocks, VideoViT
 
-Target = Literal["q", "k", "v", "o", "fc1", "fc2"]
+Target = Literal["q", "k", "v", "o", "fc1", "fc2", "fc1_g", "fc1_x"]
 Init = Literal["kaiming", "gaussian", "pissa", "olora", "orthogonal"]
-_PATHS = {"o": "attn.proj", "fc1": "mlp.fc1", "fc2": "mlp.fc2"}
 
 
 class LoRADelta(nn.Module):
@@ -131,7 +130,7 @@ class LoRA(Adapter):
     Args:
         rank: r.
         alpha: numerator of the scale; 8 with rank 8, so 1 by default.
-        targets: any of q, k, v, o (attention's output), fc1, fc2.
+        targets: any of q, k, v, o (attention's output), fc1, fc2; a SwiGLU's fc1 is fc1_g (gate) and fc1_x (value).
         fused: ``per_slice``: one A for each of q, k, v; ``shared``: one A and a tall B over all of qkv, as peft.
         dropout: on x.
         rslora: scale alpha / sqrt(rank) (Kalajdzievski, 2023).
@@ -161,14 +160,16 @@ class LoRA(Adapter):
 
     def attach(self, vit: VideoViT) -> None:
         for block in vit.select(self.blocks):
-            slices = ["qkv".index(target) for target in self.targets if target in "qkv"]
-            if slices:
-                self._add(block, "attn.qkv", *(([0], 1) if self.fused == "shared" else (slices, 3)))
-            for target in self.targets:
-                if target in _PATHS:
-                    self._add(block, _PATHS[target], [0], 1)
+            parts = [part for target in self.targets for part in block.parts("proj" if target == "o" else target)]
+            paths = dict.fromkeys(part.path for part in parts)
+            if self.fused == "shared" and {"attn.q_proj", "attn.qkv"} & paths.keys() == {"attn.q_proj"}:
+                raise ValueError("fused: shared adapts q, k and v together; this trunk has them apart: use per_slice")
+            for path in paths:
+                self._add(block, path, [part for part in parts if part.path == path])
 
-    def _add(self, block: AdaptedBlock, path: str, slices: list[int], num_slices: int) -> None:
+    def _add(self, block: AdaptedBlock, path: str, parts: list[Part]) -> None:
+        shared = self.fused == "shared" and path == "attn.qkv"
+        slices, num_slices = ([0], 1) if shared else ([part.number for part in parts], parts[0].slices)
         linear = block.linear(path)
         delta = (DoRADelta if self.dora else LoRADelta)(linear, slices, num_slices, self)
         linear.add_delta(self.name, delta)

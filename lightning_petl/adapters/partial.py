@@ -23,7 +23,6 @@ class Partial(Unfreezing):
 
     def parameters(self, vit: VideoViT) -> Iterable[nn.Parameter]:
         for block in vit.select(self.blocks):
-            yield from (*block.norm1.parameters(), *block.attn.parameters(), *block.ls1.parameters())
-            yield from (*block.norm2.parameters(), *block.mlp.parameters(), *block.ls2.parameters())
+            yield from block.trunk_parameters()
         if self.norm:
             yield from (*vit.norm.parameters(), *vit.fc_norm.parameters())

@@ -14,8 +14,9 @@ import timm
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from timm.models.vision_transformer import VisionTransformer, checkpoint_filter_fn
 from torch import Tensor, nn
+
+from lightning_petl.backbones.families import Trunk, to_new_names
 
 State = dict[str, Tensor]
 
@@ -49,7 +50,7 @@ _NOT_TRUNK = (
 )
 
 
-def load_trunk(name: str, weights: str, depth: int | None) -> VisionTransformer:
+def load_trunk(name: str, weights: str, depth: int | None) -> Trunk:
     """Return timm's model at its native image size with the weights loaded, cut to ``depth`` blocks.
 
     Raises:
@@ -62,7 +63,8 @@ def load_trunk(name: str, weights: str, depth: int | None) -> VisionTransformer:
     model = _create(name, pretrained=weights == "hub", cut=None if weights == "hub" else depth)
     if weights not in ("hub", "random"):
         load_weights(model, Path(weights), depth)
-    model.blocks = cast(nn.Sequential, model.blocks)[:depth]
+    blocks = cast(nn.Sequential, model.blocks)
+    del blocks[depth or len(blocks) :]
     return model
 
 
@@ -73,7 +75,7 @@ def _blocks_of(name: str) -> int:
         return len(cast(nn.Sequential, _create(name, pretrained=False, cut=None).blocks))
 
 
-def load_weights(model: VisionTransformer, path: Path, depth: int | None = None) -> None:
+def load_weights(model: Trunk, path: Path, depth: int | None = None) -> None:
     """Load a local file strictly into ``model``, or its first ``depth`` blocks.
 
     Raises:
@@ -86,7 +88,7 @@ def load_weights(model: VisionTransformer, path: Path, depth: int | None = None)
     # timm's filter would quietly resample the patches of another trunk
     resized = [key for key, value in source.items() if value.ndim == 4 and value.shape != patches]
     _refuse("of another shape", resized, path)
-    state = _trunk(checkpoint_filter_fn(source, model))
+    state = _trunk(to_new_names(source, model))
     expected = model.state_dict()
     _refuse("missing", expected.keys() - state.keys(), path)
     _refuse("unexpected", state.keys() - expected.keys(), path)
@@ -140,7 +142,7 @@ def to_timm_names(state: Mapping[str, Tensor]) -> State:
     return _fuse(_add_batch_axis({_rename(key): value for key, value in state.items()}))
 
 
-def weights_hash(model: VisionTransformer) -> str:
+def weights_hash(model: Trunk) -> str:
     """SHA-256 over names, shapes and float32 bytes of the trunk, before any cast, fold or interpolation."""
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
@@ -151,7 +153,7 @@ def weights_hash(model: VisionTransformer) -> str:
     return digest.hexdigest()
 
 
-def _create(name: str, pretrained: bool, cut: int | None) -> VisionTransformer:
+def _create(name: str, pretrained: bool, cut: int | None) -> Trunk:
     if not timm.is_model(name):
         near = ", ".join(timm.list_models(f"*{name.split('.')[0][:12]}*")[:5]) or "timm.list_models() lists them"
         raise ValueError(f"backbone {name!r} is not a timm model; near: {near}")
@@ -165,8 +167,8 @@ def _create(name: str, pretrained: bool, cut: int | None) -> VisionTransformer:
             f"weights of {name!r} cannot be had from the hub ({type(error).__name__}: {error}). "
             "Give weights: <local file>, or weights: random if a random trunk is what you want"
         ) from error
-    if not isinstance(model, VisionTransformer):
-        raise ValueError(f"backbone {name!r} is a {type(model).__name__}; a VisionTransformer is needed")
+    if not isinstance(model, Trunk):
+        raise ValueError(f"backbone {name!r} is a {type(model).__name__}; a VisionTransformer or Eva is needed")
     return model
 
 

@@ -1,6 +1,6 @@
 """A frozen image transformer that reads video frame by frame and knows nothing of methods."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal, Protocol, cast, runtime_checkable
 
@@ -8,17 +8,17 @@ import torch
 from einops import rearrange
 from jaxtyping import Float
 from timm.layers.patch_embed import PatchEmbed
-from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from lightning_petl.backbones.block import AdaptedBlock
+from lightning_petl.backbones.families import Trunk, adopted_blocks
 from lightning_petl.backbones.linear import AdaptedLinear, insert
 from lightning_petl.backbones.pretrained import load_trunk, weights_hash
 from lightning_petl.backbones.readout import READOUTS, FinalNorm, Readout, require
 from lightning_petl.shapes import Clip, Feature, Grid, Tokens
 
-EXTENSIONS = ("slots", "prompts", "deltas", "readers", "shared")
+EXTENSIONS = ("entry", "slots", "prompts", "deltas", "readers", "shared")
 Blocks = str | list[int]
 
 
@@ -38,7 +38,7 @@ class Reader(Protocol):
 
 
 class VideoViT(FinalNorm):
-    """Any timm ``VisionTransformer`` (ViT, CLIP, DINOv2, DeiT-3, SigLIP), frozen, frame by frame.
+    """A timm ``VisionTransformer`` (ViT, CLIP, DINOv2, DeiT-3, SigLIP) or ``Eva`` (EVA-02-CLIP, DINOv3), frozen.
 
     Normalises uint8 frames with the trunk's own mean and std, folds frames into the batch, embeds, runs the
     blocks, and reads one feature a clip. What the trunk computes before the first thing that trains runs under
@@ -72,7 +72,7 @@ class VideoViT(FinalNorm):
     ) -> None:
         super().__init__()
         model = load_trunk(name, weights, depth)
-        require(readout, model.has_class_token, model.attn_pool is not None)
+        require(readout, model.cls_token is not None, model.attn_pool is not None)
         self.name, self.weights, self.frozen_dtype = name, weights, frozen_dtype
         self.readout: Readout = readout
         self.weights_hash = weights_hash(model)
@@ -92,14 +92,15 @@ class VideoViT(FinalNorm):
     pixel_mean: Tensor
     pixel_std: Tensor
 
-    def _adopt(self, model: VisionTransformer, num_frames: int) -> None:
+    def _adopt(self, model: Trunk, num_frames: int) -> None:
         self.patch_embed, self.norm_pre = model.patch_embed, model.norm_pre
         self.cls_token, self.reg_token, self.pos_embed = model.cls_token, model.reg_token, model.pos_embed
         self.no_embed_class = bool(model.no_embed_class)
-        self.blocks = nn.ModuleList(AdaptedBlock(block) for block in cast(Sequence[nn.Module], model.blocks))
+        self.blocks = adopted_blocks(model)
         self.norm, self.fc_norm = model.norm, model.fc_norm
         self.attn_pool = model.attn_pool if self.readout == "map" else None
         self.prompts, self.readers, self.shared = nn.ModuleDict(), nn.ModuleDict(), nn.ModuleDict()
+        self.entry = nn.ModuleDict()
         self.image_size = cast(tuple[int, int], self.patch_embed.img_size)
         self.patch_size = cast(tuple[int, int], self.patch_embed.patch_size)
         height, width = cast(tuple[int, int], self.patch_embed.grid_size)
@@ -142,13 +143,17 @@ class VideoViT(FinalNorm):
         return block(x, grid)
 
     def embed(self, video: Float[Tensor, "b t c h w"]) -> Tokens:
-        """Return class token, registers, patches with positions, then shallow prompts."""
+        """Return class token, registers, patches with positions and what enters with them, then shallow prompts."""
         x = self.patch_embed(rearrange(video, "b t c h w -> (b t) c h w"))
+        x = x.flatten(1, -2)  # trunks of any image size leave rows and columns apart
         prefix = [token.expand(x.shape[0], -1, -1) for token in (self.cls_token, self.reg_token) if token is not None]
         if self.no_embed_class or self.pos_embed is None:
             x = torch.cat([*prefix, x if self.pos_embed is None else x + self.pos_embed], dim=1)
         else:
             x = torch.cat([*prefix, x], dim=1) + self.pos_embed
+        grid = self.grid._replace(frames=video.shape[1])
+        for module in self.entry.values():
+            x = x + module(x, grid)
         x = self.norm_pre(x)
         prompts = [prompt(x.shape[0]) for prompt in self.prompts.values()]
         return torch.cat([x, *prompts], dim=1) if prompts else x
@@ -156,7 +161,7 @@ class VideoViT(FinalNorm):
     @property
     def frozen_stages(self) -> int:
         """How many leading stages (the embedding, then each block) hold nothing that trains."""
-        modules = (self.patch_embed, self.norm_pre, self.prompts)
+        modules = (self.patch_embed, self.entry, self.norm_pre, self.prompts)
         embedding = [*self.parameters(recurse=False), *(p for module in modules for p in module.parameters())]
         trains = [any(p.requires_grad for p in embedding), *(owns_trainable(block) for block in self.blocks)]
         return trains.index(True) if any(trains) else len(trains)
@@ -207,6 +212,10 @@ class VideoViT(FinalNorm):
         chosen = [self.blocks[index] for index in block_indices(blocks, self.depth)]
         return cast(list[AdaptedBlock], chosen)
 
+    def add_entry(self, name: str, module: nn.Module) -> None:
+        """Add ``module(tokens, grid)`` to the tokens before the norm in front of the blocks."""
+        insert(self.entry, name, module)
+
     def add_prompt(self, name: str, prompt: nn.Module) -> None:
         """Let prompts enter before the first block and leave behind the last one."""
         insert(self.prompts, name, prompt)
@@ -255,8 +264,8 @@ class VideoViT(FinalNorm):
             raise ValueError(f"clips are {got} px, the trunk was built for {self.image_size} px: set image_size")
 
 
-def _check_sizes(model: VisionTransformer, image_size: int | None, num_frames: int) -> None:
-    patch = model.patch_embed.patch_size[0]
+def _check_sizes(model: Trunk, image_size: int | None, num_frames: int) -> None:
+    patch = cast(tuple[int, int], model.patch_embed.patch_size)[0]
     if image_size is not None and (image_size < patch or image_size % patch > 0):
         raise ValueError(
             f"image_size {image_size} is not a multiple of the patch size {patch}: pixels would be cut off"

@@ -305,7 +305,7 @@ def test_unknown_name_shows_near_ones() -> None:
 
 
 def test_another_architecture() -> None:
-    with pytest.raises(ValueError, match="'resnet10t' is a ResNet; a VisionTransformer is needed"):
+    with pytest.raises(ValueError, match="'resnet10t' is a ResNet; a VisionTransformer or Eva is needed"):
         VideoViT("resnet10t", weights="random")
 
 

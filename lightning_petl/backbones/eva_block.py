@@ -1,0 +1,140 @@
+"""The second block class: timm's EVA blocks, with norms before or behind attention and MLP."""
+
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from jaxtyping import Float
+from timm.layers.mlp import SwiGLU
+from timm.layers.pos_embed_sincos import apply_rot_embed_cat
+from timm.models.eva import EvaAttention, EvaBlock, EvaBlockPostNorm
+from torch import Tensor, nn
+
+from lightning_petl.backbones.block import AdaptedBlock, Part
+from lightning_petl.backbones.linear import AdaptedLinear
+from lightning_petl.shapes import Grid, Tokens
+
+Heads = Float[Tensor, "bt heads n c"]
+RopeTable = Float[Tensor, "patches sin_cos"]
+
+
+class EvaQKV(AdaptedLinear):
+    """EVA's fused layer. Its bias lives in the attention, as ``q_bias`` and ``v_bias``; keys have none."""
+
+    def __init__(self, linear: nn.Linear, attn: EvaAttention) -> None:
+        nn.Module.__init__(self)
+        self.in_features, self.out_features = linear.in_features, linear.out_features
+        self.weight = linear.weight
+        self.deltas = nn.ModuleDict()
+        self.attn = (attn,)  # a tuple: the attention must not become a child of its own layer
+
+    @property
+    def bias(self) -> Tensor | None:  # pyright: ignore[reportIncompatibleVariableOverride]
+        parts = (self.attn[0].q_bias, self.attn[0].k_bias, self.attn[0].v_bias)
+        biases: list[Tensor] = [part for part in parts if part is not None]
+        return torch.cat(biases) if biases else None
+
+    def folded(self) -> nn.Linear:
+        """Return the layer with every delta folded; the bias is written back to where it lives."""
+        plain, attn = super().folded(), self.attn[0]
+        if attn.q_bias is not None and attn.v_bias is not None:
+            query, key, value = plain.bias.detach().chunk(3)
+            attn.q_bias.data, attn.v_bias.data = query, value
+            # timm fixes the keys' bias at zero and does not save it
+            attn.register_buffer("k_bias", key, persistent=bool(key.any()))
+        return EvaQKV(plain, attn)
+
+
+class AdaptedEvaBlock(AdaptedBlock):
+    """A timm ``EvaBlock``: q, k and v fused or apart, rotary positions, inner norms, SwiGLU.
+
+    It owns the forward pass of its attention, for timm's reads the weight of the fused ``qkv`` and never calls the
+    layer. Rows that are no patches (class token, registers, prompts) are not rotated.
+
+    Args:
+        block: timm's block.
+        rope: sines, then cosines of every patch. None: no rotary positions.
+    """
+
+    adopts: ClassVar[type[nn.Module]] = EvaBlock
+    attn: EvaAttention  # pyright: ignore[reportIncompatibleVariableOverride]
+    rope: RopeTable | None
+
+    def __init__(self, block: nn.Module, rope: RopeTable | None = None) -> None:
+        super().__init__(block)
+        if type(self.attn) is not EvaAttention:
+            raise TypeError(f"{type(self).__name__} adopts timm's EvaAttention, not {type(self.attn).__name__}")
+        own = dict(block.named_parameters(recurse=False))
+        self.gamma_1, self.gamma_2 = own.get("gamma_1"), own.get("gamma_2")
+        self.register_buffer("rope", rope, persistent=False)
+        if self.attn.qkv is not None:
+            self.attn.qkv = EvaQKV(self.attn.qkv, self.attn)
+
+    def attend(self, x: Tokens, grid: Grid | None = None) -> Tokens:
+        q, k, v = self._heads(x)
+        q, k = self.attn.q_norm(q), self.attn.k_norm(k)
+        if self.rope is not None and grid is not None:
+            q, k = (self._rotated(z, self.rope, grid.patches).type_as(v) for z in (q, k))
+        h = rearrange(F.scaled_dot_product_attention(q, k, v), "b heads n c -> b n (heads c)")
+        return self.attn.proj_drop(self.attn.proj(self.attn.norm(h)))
+
+    def _heads(self, x: Tokens) -> tuple[Heads, Heads, Heads]:
+        attn = self.attn
+        apart = (attn.q_proj, attn.k_proj, attn.v_proj)
+        parts = [linear(x) for linear in apart if linear] if attn.qkv is None else attn.qkv(x).chunk(3, dim=-1)
+        q, k, v = (rearrange(z, "b n (heads c) -> b heads n c", heads=attn.num_heads) for z in parts)
+        return q, k, v
+
+    def _rotated(self, z: Heads, rope: RopeTable, patches: slice) -> Heads:
+        before, here, behind = z.tensor_split((patches.start, patches.stop), dim=2)
+        return torch.cat([before, apply_rot_embed_cat(here, rope, half=self.attn.rotate_half), behind], dim=2)
+
+    def attn_out(self, h: Tokens) -> Tokens:
+        """LayerScale, where there is one."""
+        return h if self.gamma_1 is None else self.gamma_1 * h
+
+    def mlp_out(self, h: Tokens) -> Tokens:
+        """LayerScale, where there is one."""
+        return h if self.gamma_2 is None else self.gamma_2 * h
+
+    def _parts(self) -> dict[str, list[Part]]:
+        parts = super()._parts()
+        if self.attn.qkv is None:
+            parts |= {name: [Part(f"attn.{name}_proj")] for name in "qkv"}
+        else:
+            parts |= {name: [EvaPart("attn.qkv", index, 3)] for index, name in enumerate("qkv")}
+        if isinstance(self.mlp, SwiGLU):
+            gate, value = Part("mlp.fc1_g"), Part("mlp.fc1_x")
+            parts |= {"fc1": [gate, value], "fc1_g": [gate], "fc1_x": [value]}
+        return parts
+
+
+class EvaPart(Part):
+    """A slice of the fused layer with a bias of its own."""
+
+    @property
+    def bias(self) -> str:
+        return f"attn.{'qkv'[self.number]}_bias"
+
+    @property
+    def shares_bias(self) -> bool:
+        return False
+
+
+class AdaptedPostNormBlock(AdaptedEvaBlock):
+    """A timm ``EvaBlockPostNorm``: ``x = x + norm1(attn(x))``, ``x = x + norm2(mlp(x))``."""
+
+    adopts: ClassVar[type[nn.Module]] = EvaBlockPostNorm
+
+    def attn_in(self, x: Tokens) -> Tokens:
+        return x
+
+    def attn_out(self, h: Tokens) -> Tokens:
+        return self.norm1(h)
+
+    def mlp_in(self, x: Tokens) -> Tokens:
+        return x
+
+    def mlp_out(self, h: Tokens) -> Tokens:
+        return self.norm2(h)
