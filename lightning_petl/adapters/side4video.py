@@ -19,6 +19,9 @@ HEAD_WIDTH = 64
 Branch = Literal["conv", "attn", "mlp"]
 
 
+Patches = Float[Tensor, "b t p d"]
+
+
 class Side(NamedTuple):
     """The side network's patches, its shared table of positions, and where the trunk's patches sit."""
 
@@ -49,7 +52,7 @@ class PatchAttention(nn.Module):
         self.qkv = nn.Linear(width, 3 * width)
         self.proj = nn.Linear(width, width)
 
-    def forward(self, x: Features, weight: Tensor | None = None, bias: Tensor | None = None) -> Features:
+    def forward(self, x: Features, weight: Tensor | None = None, bias: Tensor | None = None) -> Patches:
         qkv = linear_of(self.qkv, Normed(x, weight, bias))
         q, k, v = rearrange(qkv, "b t n (x h c) -> x (b t) h n c", x=3, c=HEAD_WIDTH)
         y = F.scaled_dot_product_attention(q[:, :, 1:], k, v)
@@ -92,21 +95,10 @@ class SideLayer(nn.Module):
                 "mlp": channel_norm(recipe.norm, width, lean=lean),
             }
         )
-        self.branches = nn.ModuleDict(
-            {"conv": TemporalConv(width), "attn": PatchAttention(width), "mlp": SideMlp(width)}
-        )
+        attention, mlp = PatchAttention(width), SideMlp(width)
         if not self.post_norm:
-            self._initialise(width)
-
-    def _initialise(self, width: int) -> None:
-        attention, mlp = self.branches["attn"], self.branches["mlp"]
-        assert isinstance(attention, PatchAttention) and isinstance(mlp, SideMlp)
-        nn.init.normal_(attention.qkv.weight, std=width**-0.5)
-        nn.init.normal_(attention.proj.weight, std=(24 * width) ** -0.5)
-        nn.init.normal_(mlp.fc1.weight, std=(2 * width) ** -0.5)
-        nn.init.normal_(mlp.fc2.weight, std=(24 * width) ** -0.5)
-        nn.init.zeros_(attention.qkv.bias)
-        nn.init.zeros_(attention.proj.bias)
+            _initialise(attention, mlp, width)
+        self.branches = nn.ModuleDict({"conv": TemporalConv(width), "attn": attention, "mlp": mlp})
 
     def forward(self, z: Tokens, side: Side) -> Side:
         trunk = self.tap(z, side.grid)
@@ -116,11 +108,20 @@ class SideLayer(nn.Module):
         x = x + self._branch("mlp", x)
         return side._replace(patches=x)
 
-    def _branch(self, name: Branch, x: Features) -> Features:
+    def _branch(self, name: Branch, x: Features) -> Patches:
         norm, branch = self.norms[name], self.branches[name]
         inputs = (x,) if self.post_norm else norm.split(x)
         y = recompute(branch, *inputs) if name in self.checkpoint else branch(*inputs)
         return norm(y) if self.post_norm else y
+
+
+def _initialise(attention: PatchAttention, mlp: SideMlp, width: int) -> None:
+    nn.init.normal_(attention.qkv.weight, std=width**-0.5)
+    nn.init.normal_(attention.proj.weight, std=(24 * width) ** -0.5)
+    nn.init.zeros_(attention.qkv.bias)
+    nn.init.zeros_(attention.proj.bias)
+    nn.init.normal_(mlp.fc1.weight, std=(2 * width) ** -0.5)
+    nn.init.normal_(mlp.fc2.weight, std=(24 * width) ** -0.5)
 
 
 def shift(x: Features) -> Features:
@@ -166,17 +167,13 @@ class SideNetwork(nn.Module):
         Raises:
             ValueError: a batch of one clip in training, of which BatchNorm leaves nothing.
         """
-        if (
-            self.training
-            and isinstance(self.norm_post, BatchNorm)
-            and not self.norm_post.sync
-            and len(side.patches) < 2
-        ):
+        norm = self.norm_post
+        if self.training and len(side.patches) == 1 and isinstance(norm, BatchNorm) and not norm.sync:
             raise ValueError(
                 "norm 'batch' subtracts the mean of the batch, and of one clip in training nothing remains: take a "
                 "batch_size of 2 or more, or norm 'group'"
             )
-        return self.norm_post(side.patches).mean((1, 2))
+        return norm(side.patches).mean((1, 2))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,6 +19,7 @@ from lightning_petl.adapters import (
     LvAdapter,
     MultiTuneV,
     Partial,
+    Side4Video,
     STAdapter,
 )
 
@@ -30,6 +31,7 @@ _ST = STAdapter(bottleneck=8)
 _AF = AdaptFormer(bottleneck=8)
 _LV = LvAdapter(bottleneck=8)
 _LORA = LoRA(rank=4, alpha=8.0)
+_S4V = Side4Video(width=64)
 _DRAWN = ("q", "k", "v", "fc1", "fc2", "norm2")
 
 
@@ -43,6 +45,11 @@ def _bottleneck(extra: int = 0) -> int:
 
 def _lora(*shapes: tuple[int, int], magnitudes: int = 0) -> int:
     return L * (sum(4 * (inputs + outputs) for inputs, outputs in shapes) + magnitudes)
+
+
+def _side(taps: int, width: int = 64) -> int:
+    stem = 9 * width * 16**2 + width
+    return taps * (14 * width**2 + 22 * width + D * width + 2 * D) + stem + 4 * width + PATCHES * width
 
 
 _SQUARE = (D, D)
@@ -112,6 +119,15 @@ _ROWS: dict[str, tuple[Adapter, int]] = {
         ),
         _st(3, 2) + 2 * D * L + _lora(*3 * [_SQUARE]) + 9 * D * L + _bottleneck(),
     ),
+    "side4video": (_S4V, _side(2)),
+    "side4video_plain": (replace(_S4V, lean=False), _side(2)),
+    "side4video_light": (replace(_S4V, taps="odd", checkpoint=("mlp",)), _side(1)),
+    "side4video_group": (replace(_S4V, norm="group", width=128), _side(2, 128)),
+    "side4video_sync": (replace(_S4V, norm="sync", taps=[0]), _side(1)),
+    "side4video_eva": (
+        replace(_S4V, form="eva", checkpoint=("conv", "attn", "mlp")),
+        _side(2) + 2 * (2 * 64 - 2 * D) - 2 * 64,
+    ),
 }
 
 METHODS: dict[str, list[Adapter]] = {name: [adapter] for name, (adapter, _) in _ROWS.items()}
@@ -144,7 +160,17 @@ MOVES_AT_INIT = {
 """Not the identity at init, as published: random prompts, and the released video code's second init."""
 ROUNDS_AT_INIT = {"dora", "dora_shared", "pissa_dora"}
 """The identity up to rounding: the bias is added behind a ratio of norms."""
-TEMPORAL = {"st_adapter", "st_adapter_attn", "st_adapter_mlp", "st_adapter_333", "st_adapter_last", "multi_tunev"}
+READERS = {name for name in METHODS if name.startswith("side4video")}
+"""They replace the trunk's feature and leave its tokens alone."""
+TEMPORAL = {
+    "st_adapter",
+    "st_adapter_attn",
+    "st_adapter_mlp",
+    "st_adapter_333",
+    "st_adapter_last",
+    "multi_tunev",
+    *READERS,
+}
 """They see the order of frames."""
 LINEAR_DELTAS = {
     "bitfit_k",
@@ -170,6 +196,7 @@ _PAIRED = [
     "adapt_former",
     "adapt_former_after_block",
     "multi_tunev",
+    "side4video",
 ]
 _ALONE = {"linear_probe", "full_fine_tuning"}
 _MEANINGLESS = {

@@ -26,7 +26,7 @@ class Classifier(nn.Module):
         super().__init__()
         self.backbone = randomised(METHODS[method])
         torch.manual_seed(0)
-        self.head = nn.Linear(self.backbone.dim, 3)
+        self.head = nn.Linear(self.backbone.feature_dim, 3)
 
     def forward(self, video: Tensor) -> Tensor:
         return self.head(self.backbone(video))

@@ -133,7 +133,9 @@ def test_prefix_ends_at_the_first_thing_that_learns() -> None:
     assert {name: adapted(METHODS[name]).frozen_stages for name in expected} == expected
 
 
-@pytest.mark.parametrize("method", ["multi_tunev", "st_adapter", "lora_qv", "adapt_former", "bitfit", "vpt_deep"])
+@pytest.mark.parametrize(
+    "method", ["multi_tunev", "st_adapter", "lora_qv", "adapt_former", "bitfit", "vpt_deep", "side4video"]
+)
 def test_overfits_eight_clips(method: str) -> None:
     vit = adapted(METHODS[method]).train()
     torch.manual_seed(0)
