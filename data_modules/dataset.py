@@ -64,7 +64,7 @@ class TrainView:
 
     def __call__(self, video: Video, generator: np.random.Generator) -> UInt8[Tensor, "1 t c h w"]:
         """Frames, then space, both drawn from ``generator``."""
-        frames = video.frames(self.sampling.train(Length(video.num_frames, video.fps), generator))
+        frames = video.frames(self.sampling.train(Length(video.num_frames, video.fps), generator)).pixels
         recipe = self.transform.draw(frames.shape[-2], frames.shape[-1], self.size, generator)
         return recipe(recipe.box.cut(frames))[None]
 
@@ -81,7 +81,7 @@ class EvalViews:
     def __call__(self, video: Video, generator: np.random.Generator) -> UInt8[Tensor, "v t c h w"]:
         """Temporal views outside, crops inside; nothing is drawn."""
         indices = self.sampling.test(Length(video.num_frames, video.fps), self.views.temporal)
-        crops = self.crop.crops(video.frames(indices.ravel()), self.size, self.views.spatial)
+        crops = self.crop.crops(video.frames(indices.ravel()).pixels, self.size, self.views.spatial)
         return rearrange(crops, "s (v t) c h w -> (v s) t c h w", v=self.views.temporal)
 
 

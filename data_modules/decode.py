@@ -1,30 +1,33 @@
-"""Video files to frames. Only this file and ``encode.py`` import av.
+"""Video files to frames. Only this file, ``track.py``, ``picture.py`` and ``encode.py`` import av.
 
-A frame is named by its rank in presentation order, from 0; time stamps, which may be missing or uneven, play no
-part. One codec thread per video: clips are read in parallel, frames of one clip are not.
+A frame is named by its rank in presentation order, from 0. One codec thread per video: clips are read in parallel,
+frames of one clip are not.
 """
 
-import threading
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
-from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import av
 import numpy as np
 import torch
-from av.container import InputContainer
 from av.error import FFmpegError
-from av.video.reformatter import VideoReformatter
+from av.video.frame import VideoFrame
 from einops import rearrange
-from jaxtyping import Int64, UInt8
+from jaxtyping import Float64, Int64, UInt8
 from torch import Tensor
+
+from data_modules.colour import Planes
+from data_modules.images import ImageTrack
+from data_modules.picture import YUV, Shape, read_image
+from data_modules.source import Source
+from data_modules.track import FileTrack
+from data_modules.transforms import Box
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".webm", ".avi", ".mkv", ".mov"})
 
-# A packet of these holds one shown frame. Others (VP8's hidden frames, XviD's packed ones) are counted by decoding.
-_ONE_FRAME_A_PACKET = frozenset({"h264", "hevc", "vp9", "av1"})
+Indices: TypeAlias = Sequence[int] | Int64[np.ndarray, " t"]
 
 
 class VideoInfo(NamedTuple):
@@ -34,8 +37,10 @@ class VideoInfo(NamedTuple):
         num_frames: frames that can be shown, counted in the file; its header is not believed.
         fps: mean frames a second.
         duration: num_frames / fps, seconds.
-        height: of the upright frame, pixels.
-        width: of the upright frame, pixels.
+        height: of the upright frame with square pixels, pixels.
+        width: of the upright frame with square pixels, pixels.
+        codec: such as "h264", or "images".
+        keyframes: number of frames at which decoding can start.
     """
 
     num_frames: int
@@ -43,111 +48,203 @@ class VideoInfo(NamedTuple):
     duration: float
     height: int
     width: int
+    codec: str
+    keyframes: int
 
 
-def probe(path: str | Path) -> VideoInfo:
+class Frames(NamedTuple):
+    """Frames of one video.
+
+    Attributes:
+        pixels: RGB, 0-255; channels lie last in memory.
+        seconds: presentation time of each, from that of the video's first frame.
+    """
+
+    pixels: UInt8[Tensor, "t c h w"]
+    seconds: Float64[Tensor, " t"]
+
+
+def probe(path: str | Path | Source) -> VideoInfo:
     """What the file holds. Errors as in :func:`open_video`."""
     with open_video(path) as video:
         return video.info()
 
 
-def decode(path: str | Path, indices: Sequence[int] | Int64[np.ndarray, " t"]) -> UInt8[Tensor, "t c h w"]:
-    """The frames at ``indices``, as :meth:`Video.frames`. Errors as in :func:`open_video`."""
+def decode(path: str | Path | Source, indices: Indices) -> UInt8[Tensor, "t c h w"]:
+    """The pixels of the frames at ``indices``, as :meth:`Video.frames`. Errors as in :func:`open_video`."""
     with open_video(path) as video:
-        return video.frames(indices)
+        return video.frames(indices).pixels
 
 
 @contextmanager
-def open_video(path: str | Path) -> Generator["Video"]:
+def open_video(path: str | Path | Source, *, sequential: bool = False, image_fps: float = 12.0) -> Generator["Video"]:
     """An open video, closed again at the end of the ``with`` block.
+
+    Args:
+        path: a video file, a part of a file, or a folder of frame images.
+        sequential: decode every frame up to the last one that is wanted, skipping none.
+        image_fps: rate of a folder of images, frames a second; 12 is that of Something-Something.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: not a video, damaged, or without a frame that decodes; names the file and the reason.
     """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"{path}: no such video file")
+    source = path if isinstance(path, Source) else Source(Path(path))
+    if source.path.is_dir():
+        yield Video(ImageTrack(source.path, read_image, fps=image_fps), str(source))
+        return
+    if not source.path.is_file():
+        raise FileNotFoundError(f"{source}: no such video file")
     try:
-        with av.open(str(path), metadata_errors="ignore") as container:  # titles in any encoding
-            yield Video(container, str(path))
+        with av.open(source.url, metadata_errors="ignore") as container:  # titles in any encoding
+            yield Video(FileTrack(container, str(source), sequential=sequential), str(source))
     except FFmpegError as error:
-        raise ValueError(f"{path}: cannot be read as a video: {error.strerror}") from error
+        raise ValueError(f"{source}: cannot be read as a video: {error.strerror}") from error
 
 
 class Video:
-    """The video track of an open file; its compressed packets are read once and kept."""
+    """Frames of an open file or folder, upright and with square pixels."""
 
-    def __init__(self, container: InputContainer, name: str) -> None:
-        if not container.streams.video:
-            raise ValueError(f"{name}: holds no video track")
-        self._name = name
-        self._stream = container.streams.video[0]
-        self._stream.codec_context.thread_count = 1
-        self._packets = [packet for packet in container.demux(self._stream) if packet.size]
+    def __init__(self, track: FileTrack | ImageTrack[VideoFrame], name: str) -> None:
+        self._track, self._name = track, name
+        self._learned: Shape | None = None
 
-    @cached_property
+    @property
     def num_frames(self) -> int:
         """Frames that can be shown."""
-        if self._stream.codec_context.name in _ONE_FRAME_A_PACKET:
-            count = sum(not packet.is_discard for packet in self._packets)
-        else:
-            count = sum(1 for _ in self._decoded())
-        if not count:
+        if not len(self._track.seconds):
             raise ValueError(f"{self._name}: holds no frame that decodes")
-        return count
+        return len(self._track.seconds)
 
     @property
     def fps(self) -> float:
-        """Mean frames a second; 0 where the file states none."""
-        return float(self._stream.average_rate or self._stream.guessed_rate or 0)
+        """Mean frames a second."""
+        return self._track.fps
+
+    @property
+    def seconds(self) -> Float64[np.ndarray, " t"]:
+        """When each frame is shown, from the first one."""
+        return self._track.seconds
+
+    @property
+    def height(self) -> int:
+        """Of the frames, pixels."""
+        return self._shape.upright[0]
+
+    @property
+    def width(self) -> int:
+        """Of the frames, pixels."""
+        return self._shape.upright[1]
 
     def info(self) -> VideoInfo:
-        """Counts, rate and upright size; decodes the first frame."""
-        if not self.fps:
-            raise ValueError(f"{self._name}: states no frame rate")
-        height, width = self.frames([0]).shape[-2:]
-        return VideoInfo(self.num_frames, self.fps, self.num_frames / self.fps, height, width)
+        """Counts, rate and size; decodes the first frame."""
+        count, fps = self.num_frames, self.fps
+        return VideoInfo(count, fps, count / fps, self.height, self.width, self._track.codec, self._track.keyframes)
 
-    def frames(self, indices: Sequence[int] | Int64[np.ndarray, " t"]) -> UInt8[Tensor, "t c h w"]:
-        """RGB (0-255), upright, in the order of ``indices``, which may repeat. Channels lie last in memory.
+    def check(self) -> None:
+        """Decode every frame once, in order.
 
         Raises:
-            ValueError: an index below 0, or at or above the number of frames that decode.
+            ValueError: anything is damaged or cut short; names the file and the reason.
         """
-        ranks = [int(index) for index in indices]
-        if not ranks or min(ranks) < 0:
-            raise ValueError(f"{self._name}: frame indices are one or more numbers from 0 on, got {ranks}")
-        pictures = self._pictures(frozenset(ranks))
-        return rearrange(torch.from_numpy(np.stack([pictures[rank] for rank in ranks])), "t h w c -> t c h w")
+        self._track.check()
+        self.info()
 
-    def _pictures(self, wanted: frozenset[int]) -> dict[int, UInt8[np.ndarray, "h w c"]]:
-        pictures: dict[int, UInt8[np.ndarray, "h w c"]] = {}
-        seen = 0
-        for rank, frame in enumerate(self._decoded()):
-            if rank in wanted:
-                pictures[rank] = _picture(frame)
-            if len(pictures) == len(wanted):
-                return pictures
-            seen = rank + 1
-        raise ValueError(f"{self._name}: frame {max(wanted)} was asked for, counted from 0; {seen} frames decode")
+    def ranks(self, seconds: Sequence[float] | Float64[np.ndarray, " t"]) -> Int64[np.ndarray, " t"]:
+        """The frame that is shown at each time, seconds from the first frame; before it the first."""
+        later = np.searchsorted(self._track.seconds, np.asarray(seconds, np.float64), side="right")
+        return np.clip(later - 1, 0, self.num_frames - 1)
 
-    def _decoded(self) -> Iterator[av.VideoFrame]:
-        self._stream.codec_context.flush_buffers()  # an earlier pass may have stopped anywhere
-        for packet in self._packets:
-            yield from packet.decode()
-        yield from self._stream.decode(None)
+    def frames(self, indices: Indices, box: Box | None = None) -> Frames:
+        """RGB in the order of ``indices``, which may repeat.
+
+        Args:
+            indices: ranks in presentation order, from 0.
+            box: the part that is wanted of each frame; by default all of it.
+
+        Raises:
+            ValueError: an index below 0, or at or above the number of frames; a box beyond the frame; damaged data.
+        """
+        pixels = self._gather(indices, lambda frame, shape: shape.rgb(frame)[_slices(_inside(box, shape))])
+        seconds = self._track.seconds[np.asarray(indices)]
+        return Frames(rearrange(torch.from_numpy(pixels), "t h w c -> t c h w"), torch.from_numpy(seconds))
+
+    def planes(self, indices: Indices, box: Box | None = None) -> Planes:
+        """The same frames as the decoder gives them, for :func:`data_modules.colour.to_rgb`; see :meth:`frames`."""
+        seen = dict[str, Planes]()
+
+        def pack(frame: VideoFrame, shape: Shape) -> UInt8[np.ndarray, " n"]:
+            yuv, wanted = shape.yuv(frame), _inside(box, shape)
+            grown, moved = _grown(wanted)
+            seen["as"] = Planes(torch.empty(0, 0), grown.height, grown.width, moved, yuv.matrix, yuv.full_range)
+            return _packed(yuv, grown)
+
+        data = self._gather(indices, pack)
+        return seen["as"]._replace(data=torch.from_numpy(data))
+
+    def _gather(
+        self, indices: Indices, read: Callable[[VideoFrame, Shape], UInt8[np.ndarray, "..."]]
+    ) -> UInt8[np.ndarray, "t ..."]:
+        """What ``read`` takes from each frame; each is decoded once."""
+        asked = [int(index) for index in indices]
+        if not asked or min(asked) < 0:
+            raise ValueError(f"{self._name}: frame indices are one or more numbers from 0 on, got {asked}")
+        ranks, order = np.unique(asked, return_inverse=True)
+        place = {rank: number for number, rank in enumerate(ranks.tolist())}
+        parts: UInt8[np.ndarray, "t ..."] | None = None
+        for rank, frame in self._track.pictures(frozenset(place)):
+            part = read(frame, self._learn(frame))
+            parts = np.empty((len(ranks), *part.shape), np.uint8) if parts is None else parts
+            parts[place.pop(rank)] = part
+            if not place:
+                return parts if np.array_equal(asked, ranks) else parts[order]
+        raise ValueError(self._absent(max(place)))
+
+    def _absent(self, rank: int) -> str:
+        count = len(self._track.seconds)
+        if rank < count:
+            return f"{self._name}: frame {rank} of {count} does not decode"
+        return f"{self._name}: frame {rank} was asked for, counted from 0; {count} frames decode"
+
+    @property
+    def _shape(self) -> Shape:
+        if self._learned is None:
+            self._gather([0], lambda frame, shape: np.empty(0, np.uint8))
+        assert self._learned is not None, "a decoded frame has a shape"
+        return self._learned
+
+    def _learn(self, frame: VideoFrame) -> Shape:
+        """The shape of the first frame that is decoded is that of the video."""
+        if self._learned is None:
+            self._learned = Shape.of(frame, self._track.pixel_ratio)
+        return self._learned
 
 
-class _Converter(threading.local):
-    """One per thread: a new scaler for every frame costs three times the conversion itself."""
+def _inside(box: Box | None, shape: Shape) -> Box:
+    height, width = shape.upright
+    if box is None:
+        return Box(0, 0, height, width)
+    if min(box) < 0 or 0 in box[2:] or box.top + box.height > height or box.left + box.width > width:
+        raise ValueError(f"box: {box} is not within a frame of {height} x {width} pixels")
+    return box
 
-    def __init__(self) -> None:
-        self.reformatter = VideoReformatter()
+
+def _slices(box: Box) -> tuple[slice, slice]:
+    return slice(box.top, box.top + box.height), slice(box.left, box.left + box.width)
 
 
-_CONVERTER = _Converter()
+def _grown(box: Box) -> tuple[Box, Box]:
+    """The smallest box around ``box`` with even edges, and ``box`` inside it."""
+    top, left = box.top % 2, box.left % 2
+    height, width = box.height + top, box.width + left
+    grown = Box(box.top - top, box.left - left, height + height % 2, width + width % 2)
+    return grown, Box(top, left, box.height, box.width)
 
 
-def _picture(frame: av.VideoFrame) -> UInt8[np.ndarray, "h w c"]:
-    rgb = _CONVERTER.reformatter.reformat(frame, format="rgb24", threads=1).to_ndarray()
-    return np.rot90(rgb, round(frame.rotation / 90)).astype(np.uint8, copy=False)  # both count anticlockwise
+def _packed(yuv: YUV, box: Box) -> UInt8[np.ndarray, " n"]:
+    """The planes inside a box with even edges; the last row and column of an odd frame are doubled."""
+    halves = Box(*(side // 2 for side in box))
+    luma = yuv.luma[_slices(box)]
+    if luma.shape != box[2:]:
+        luma = np.pad(luma, [(0, box.height - luma.shape[0]), (0, box.width - luma.shape[1])], mode="edge")
+    return np.concatenate([luma.ravel(), yuv.u[_slices(halves)].ravel(), yuv.v[_slices(halves)].ravel()])

@@ -1,0 +1,73 @@
+"""Which packets of a compressed video must be decoded for the frames that are wanted. Pure arithmetic.
+
+A packet holds one picture and stands in decoding order; a frame is named by its rank in presentation order. A
+picture refers only to pictures that are decoded before it. It can be decoded from every key frame that is not after
+it in either order; pictures between the two in decoding order that nothing refers to need not be.
+"""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Int64
+
+UNKNOWN = np.iinfo(np.int64).min
+
+
+class PacketTable(NamedTuple):
+    """What a container says of its packets, in decoding order.
+
+    Attributes:
+        time: presentation time, in any unit; ``UNKNOWN`` where there is none.
+        keyframe: decoding can start here.
+        shown: the packet becomes a frame; edit lists and hidden pictures leave some out.
+    """
+
+    time: Int64[np.ndarray, " p"]
+    keyframe: Bool[np.ndarray, " p"]
+    shown: Bool[np.ndarray, " p"]
+
+
+class Segment(NamedTuple):
+    """Packets ``start`` up to ``stop``, fed from a fresh start; the first is a key frame."""
+
+    start: int
+    stop: int
+
+
+def presentation(table: PacketTable) -> Int64[np.ndarray, " t"] | None:
+    """The packet of each frame, by rank; None where only decoding can tell.
+
+    That is where times are missing or double, or where pictures come before the first key frame in either order:
+    whether such a picture can be decoded, the container does not say.
+    """
+    packets = np.flatnonzero(table.shown)
+    time = table.time[packets]
+    if not len(packets) or not table.keyframe[0]:
+        return None
+    if time.min() < table.time[0] or table.time[0] == UNKNOWN or len(np.unique(time)) < len(time):
+        return None
+    return packets[np.argsort(time)]
+
+
+def segments(table: PacketTable, targets: Iterable[int]) -> list[Segment]:
+    """What to feed so that the packets ``targets`` give their frames; as little as key frames allow.
+
+    Args:
+        table: of a stream whose :func:`presentation` is known.
+        targets: one or more packets, each with a frame.
+    """
+    fed: list[Segment] = []
+    keyframes = np.flatnonzero(table.keyframe)
+    for target in sorted(targets):
+        start = _entry(table, keyframes, target)
+        while fed and start <= fed[-1].stop:  # an open group of pictures may reach back over several
+            start = min(start, fed.pop().start)
+        fed.append(Segment(start, target + 1))
+    return fed
+
+
+def _entry(table: PacketTable, keyframes: Int64[np.ndarray, " k"], target: int) -> int:
+    """The last key frame at or before ``target`` in both orders."""
+    before = keyframes[: np.searchsorted(keyframes, target, side="right")]
+    return int(before[table.time[before] <= table.time[target]][-1])

@@ -1,0 +1,33 @@
+"""Where the bytes of a video lie: a file, or a part of one, such as a member of a tar archive."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+
+class Source(NamedTuple):
+    """Bytes ``start`` up to ``start + size`` of a file.
+
+    Attributes:
+        path: the file.
+        start: the first byte, from 0.
+        size: number of bytes; None up to the end of the file.
+    """
+
+    path: Path
+    start: int = 0
+    size: int | None = None
+
+    @property
+    def url(self) -> str:
+        """What FFmpeg opens; absolute, because it takes the part of a relative name before a colon for a protocol."""
+        path = self.path.absolute()
+        if not self.start and self.size is None:
+            return str(path)
+        end = 0 if self.size is None else self.start + self.size  # 0: to the end
+        return f"subfile,,start,{self.start},end,{end},,:{path}"
+
+    def __str__(self) -> str:
+        """As errors name it."""
+        if not self.start and self.size is None:
+            return str(self.path)
+        return f"{self.path} (byte {self.start} to {'the end' if self.size is None else self.start + self.size})"
