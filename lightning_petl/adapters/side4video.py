@@ -1,7 +1,7 @@
 """Side4Video (Yao, Wu and Li, arXiv 2311.15769): a spatio-temporal network beside the frozen trunk."""
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -10,7 +10,16 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lightning_petl.adapters.adapter import Adapter, require_distinct, require_positive
-from lightning_petl.adapters.normalise import BatchNorm, Features, Kind, LayerNorm, Normed, channel_norm, linear_of
+from lightning_petl.adapters.normalise import (
+    BatchNorm,
+    Features,
+    Kind,
+    LayerNorm,
+    Norm,
+    Normed,
+    channel_norm,
+    linear_of,
+)
 from lightning_petl.adapters.tap import TapProjection, recompute, tap_indices
 from lightning_petl.backbones.vit import Blocks, VideoViT
 from lightning_petl.shapes import Feature, Grid, Tokens
@@ -109,7 +118,7 @@ class SideLayer(nn.Module):
         return side._replace(patches=x)
 
     def _branch(self, name: Branch, x: Features) -> Patches:
-        norm, branch = self.norms[name], self.branches[name]
+        norm, branch = cast(Norm, self.norms[name]), self.branches[name]
         inputs = (x,) if self.post_norm else norm.split(x)
         y = recompute(branch, *inputs) if name in self.checkpoint else branch(*inputs)
         return norm(y) if self.post_norm else y
