@@ -98,7 +98,8 @@ def sharpness(video: Rgb, factor: float) -> Rgb:
 def auto_contrast(video: Rgb) -> Rgb:
     """Each channel of each frame stretched to 0-255; a flat one stays."""
     low, high = (level.double()[..., None] for level in (video.amin(dim=(2, 3)), video.amax(dim=(2, 3))))
-    scale, levels = 255 / (high - low).clamp(min=1), _levels(video).double()
+    scale = torch.full_like(high, 255) / (high - low).clamp(min=1)  # a number over a tensor would round twice
+    levels = _levels(video).double()
     stretched = (levels * scale - low * scale).trunc().clamp(0, 255)
     return _look_up(torch.where(high > low, stretched, levels), video)
 
@@ -160,8 +161,8 @@ OPERATIONS: dict[str, Callable[[Tensor, float], Tensor]] = {
 
 MOTIONS: dict[str, Callable[[float, int, int], Matrix]] = {  # argument, height, width
     "Rotate": rotation,
-    "ShearX": lambda part, _, __: (1, part, 0, 0, 1, 0),
-    "ShearY": lambda part, _, __: (1, 0, 0, part, 1, 0),
-    "TranslateXRel": lambda part, _, width: (1, 0, part * width, 0, 1, 0),
-    "TranslateYRel": lambda part, height, _: (1, 0, 0, 0, 1, part * height),
+    "ShearX": lambda part, _, __: (1.0, part, 0.0, 0.0, 1.0, 0.0),
+    "ShearY": lambda part, _, __: (1.0, 0.0, 0.0, part, 1.0, 0.0),
+    "TranslateXRel": lambda part, _, width: (1.0, 0.0, part * width, 0.0, 1.0, 0.0),
+    "TranslateYRel": lambda part, height, _: (1.0, 0.0, 0.0, 0.0, 1.0, part * height),
 }

@@ -25,12 +25,12 @@ class Policy(NamedTuple):
         inc: 1 for operations that all grow more severe with the magnitude.
     """
 
-    m: float = 10
-    n: float = 2
+    m: float = 10.0
+    n: float = 2.0
     p: float = 0.5
-    mstd: float = 0
-    mmax: float = 10
-    inc: float = 0
+    mstd: float = 0.0
+    mmax: float = 10.0
+    inc: float = 0.0
 
     @classmethod
     def parse(cls, text: str) -> "Policy":
@@ -54,7 +54,7 @@ class Policy(NamedTuple):
     def magnitude(self, generator: np.random.Generator) -> float:
         """Of one operation."""
         drawn = generator.uniform(0, self.m) if self.mstd > 100 else generator.normal(self.m, self.mstd)
-        return float(np.clip(drawn, 0, self.mmax))
+        return min(max(drawn, 0.0), self.mmax)
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,8 @@ class RandAugment(Augmentation):
         """See the class."""
         policy = Policy.parse(self.policy)
         arguments = INCREASING if policy.inc else ARGUMENTS
-        names = [str(name) for name in generator.choice(list(arguments), int(policy.n))]
+        choices = list(arguments)
+        names = [choices[number] for number in generator.integers(len(choices), size=int(policy.n))]
         names = [name for name in names if generator.random() <= policy.p]
         return Steps(tuple(self._step(name, arguments[name], policy, generator) for name in names), self.fill)
 
@@ -99,9 +100,9 @@ ARGUMENTS: dict[str, _Argument] = {
     "Equalize": lambda level, sign: 0.0,
     "Invert": lambda level, sign: 0.0,
     "Rotate": lambda level, sign: sign * 30 * level,  # degrees
-    "Posterize": lambda level, sign: min(8, int(4 * level)),  # bits that stay
-    "Solarize": lambda level, sign: min(256, int(256 * level)),  # threshold
-    "SolarizeAdd": lambda level, sign: min(128, int(110 * level)),
+    "Posterize": lambda level, sign: min(8.0, 4 * level // 1),  # bits that stay
+    "Solarize": lambda level, sign: min(256.0, 256 * level // 1),  # threshold
+    "SolarizeAdd": lambda level, sign: min(128.0, 110 * level // 1),
     "Color": lambda level, sign: 0.1 + 1.8 * level,
     "Contrast": lambda level, sign: 0.1 + 1.8 * level,
     "Brightness": lambda level, sign: 0.1 + 1.8 * level,
@@ -113,8 +114,8 @@ ARGUMENTS: dict[str, _Argument] = {
 }
 
 INCREASING: dict[str, _Argument] = ARGUMENTS | {
-    "Posterize": lambda level, sign: max(0, 4 - int(4 * level)),
-    "Solarize": lambda level, sign: 256 - min(256, int(256 * level)),
+    "Posterize": lambda level, sign: max(0.0, 4 - 4 * level // 1),
+    "Solarize": lambda level, sign: 256 - min(256.0, 256 * level // 1),
     "Color": lambda level, sign: max(0.1, 1 + sign * 0.9 * level),
     "Contrast": lambda level, sign: max(0.1, 1 + sign * 0.9 * level),
     "Brightness": lambda level, sign: max(0.1, 1 + sign * 0.9 * level),
