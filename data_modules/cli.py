@@ -1,25 +1,24 @@
 """``lightning-petl data <command>``: what is done to a data set before training."""
 
+import argparse
 import inspect
-from argparse import SUPPRESS
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
+import yaml
 from jsonargparse import ArgumentParser, set_parsing_settings
 
 from data_modules.base import VideoDataModule
 from data_modules.index import index
+from data_modules.ingest import ingest
 
 # Called with the data module and the command's own options, which are the function's arguments and their docstring.
 COMMANDS: dict[str, Callable[..., int]] = {
     "index": index,
+    "ingest": ingest,
 }
-
-# The other keys of a run's config.yaml: it can be given as it is, and only its data is read.
-_OF_A_RUN = (
-    "seed_everything", "trainer", "model", "name", "artefact", "checkpoint", "optimizer", "lr_scheduler",
-    "ckpt_path", "weights_only", "return_predictions", "verbose",
-)  # fmt: skip
 
 
 def run(argv: list[str]) -> int:
@@ -34,13 +33,14 @@ def run(argv: list[str]) -> int:
     if argv[0] not in COMMANDS:
         raise ValueError(f"data: no command {argv[0]!r}; there are: {', '.join(COMMANDS)}")
     set_parsing_settings(omegaconf_absolute_to_relative_paths=True)
-    parser = _parser(argv[0])
-    options = parser.instantiate(parser.parse_args(argv[1:]))
-    names = set(inspect.signature(COMMANDS[argv[0]]).parameters)
-    return COMMANDS[argv[0]](**{name: value for name, value in options.as_dict().items() if name in names})
+    parser = _parser(argv[0], argv[1:])
+    config = parser.parse_args(argv[1:])
+    for key in vars(config).keys() - inspect.signature(COMMANDS[argv[0]]).parameters.keys():
+        del config[key]
+    return COMMANDS[argv[0]](**vars(parser.instantiate(config)))
 
 
-def _parser(command: str) -> ArgumentParser:
+def _parser(command: str, argv: list[str]) -> ArgumentParser:
     function = COMMANDS[command]
     parser = ArgumentParser(
         prog=f"lightning-petl data {command}",
@@ -51,9 +51,20 @@ def _parser(command: str) -> ArgumentParser:
     parser.add_argument("-c", "--config", action="config", help="A YAML file with the key data; may be repeated.")
     parser.add_function_arguments(function, as_group=False, skip={"data"})
     parser.add_subclass_arguments(VideoDataModule, "data", required=True, fail_untyped=False)
-    for key in _OF_A_RUN:
-        parser.add_argument(f"--{key}", type=Any, help=SUPPRESS)
+    for key in sorted(_keys(argv) - {"data", *inspect.signature(function).parameters}):
+        parser.add_argument(f"--{key}", type=Any, help=argparse.SUPPRESS)
     return parser
+
+
+def _keys(argv: list[str]) -> set[str]:
+    """Those of the configuration files: what a run's config.yaml says of model and Trainer is not for this command."""
+    finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    finder.add_argument("-c", "--config", action="append", default=[])
+    keys = set[str]()
+    for file in filter(Path.is_file, map(Path, finder.parse_known_args(argv)[0].config)):
+        with suppress(yaml.YAMLError):  # told by the parser proper
+            keys.update(yaml.safe_load(file.read_text("utf-8")) or {})
+    return keys
 
 
 def _help() -> str:

@@ -50,7 +50,7 @@ def probe(path: Path) -> VideoInfo:
         ValueError: the file is no video, or damaged.
     """
     with open_video(path) as video:
-        video.frames([video.num_frames - 1])
+        video.check()
         return video.info()
 
 

