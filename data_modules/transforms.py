@@ -43,7 +43,8 @@ class Recipe:
         box: the part of the upright frame that is read.
         resized: height and width that it is resized to, pixels.
         window: the square of that which is kept.
-        flipped: whether it is mirrored, left to right.
+        flipped: whether it is mirrored, left to right; a label that names a side changes with it
+            (:func:`mirrored_labels`).
         interpolation: weights of the resize.
     """
 

@@ -2,39 +2,16 @@ import data_modules  # noqa: F401, I001  # first: makes torchvision importable, 
 
 import colorsys
 import pickle
-from collections.abc import Callable
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageEnhance, ImageOps
+from PIL import ImageEnhance, ImageOps
 from timm.data import auto_augment as timm_ops
-from torch.nn.functional import interpolate
 
-from data_modules.affine import affine, rotation
 from data_modules.operations import Step, Steps, grey
+from tests.data_modules.pictures import apart, by_pillow, video_of
 
 SIZES = [(3, 48, 48), (2, 31, 52)]
-
-
-def video_of(frames: int = 3, height: int = 48, width: int = 48) -> torch.Tensor:
-    """Smooth colours, noise on them, and a frame that does not fill the range."""
-    generator = torch.Generator().manual_seed(height * width)
-    coarse = torch.rand(frames, 3, 5, 6, generator=generator) * 300 - 20
-    noise = torch.randn(frames, 3, height, width, generator=generator) * 8
-    video = (interpolate(coarse, size=(height, width), mode="bilinear") + noise).clamp(0, 255)
-    video[0] = video[0] / 2 + 40
-    return video.to(torch.uint8)
-
-
-def by_pillow(change: Callable[[Image.Image], Image.Image], video: torch.Tensor) -> torch.Tensor:
-    """Each frame through Pillow."""
-    frames = [change(Image.fromarray(frame.permute(1, 2, 0).numpy())) for frame in video]
-    return torch.stack([torch.from_numpy(np.array(frame)).permute(2, 0, 1) for frame in frames])
-
-
-def apart(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    return (a.int() - b.int()).abs()
 
 
 EXACT = [
@@ -83,42 +60,6 @@ def test_no_bits_are_black():
     assert not Steps((Step("Posterize", 0.0),))(video_of()).any()
 
 
-TENTHS = (-0.45, 0.3)  # shifts by tenths of a pixel make many sums whole, and Pillow's fall just short of some
-
-MOTION = [
-    *[("Rotate", degrees, timm_ops.rotate) for degrees in (-30.0, -7.3, 0.0, 13.2, 30.0)],
-    *[("ShearX", part, timm_ops.shear_x) for part in (-0.3, 0.0, 0.127)],
-    *[("ShearY", part, timm_ops.shear_y) for part in (-0.3, 0.0, 0.127)],
-    *[("TranslateXRel", part, timm_ops.translate_x_rel) for part in (-0.45, -0.117, 0.0, 0.25, 0.3)],
-    *[("TranslateYRel", part, timm_ops.translate_y_rel) for part in (-0.45, -0.117, 0.0, 0.25, 0.3)],
-]
-
-
-@pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
-@pytest.mark.parametrize(("name", "value", "pillow"), MOTION)
-def test_motions_are_within_a_level_of_pillow(name: str, value: float, pillow, interpolation, size):
-    video, fill = video_of(*size), (124, 116, 104)
-    moved = Steps((Step(name, value, interpolation),), fill)(video)
-    resample = getattr(Image.Resampling, interpolation.upper())
-    expected = by_pillow(lambda image: pillow(image, value, resample=resample, fillcolor=fill), video)
-    assert apart(moved, expected).max() <= 1
-    assert (moved != expected).float().mean() < 0.01 or value in TENTHS
-
-
-def test_moving_by_whole_pixels_is_exact():
-    video = video_of(1, 32, 32)
-    moved = affine(video, (1.0, 0.0, 8.0, 0.0, 1.0, -3.0), "bicubic", (7, 8, 9))
-    assert torch.equal(moved[..., 3:, :24], video[..., :-3, 8:])
-    assert moved[0, :, 0, 0].tolist() == [7, 8, 9]
-    assert moved[0, :, 31, 31].tolist() == [7, 8, 9]
-
-
-def test_quarter_turns():
-    video = video_of(2, 32, 32)
-    assert torch.equal(affine(video, rotation(90.0, 32, 32), "bilinear", (0, 0, 0)), video.rot90(1, (2, 3)))
-
-
 def test_grey_is_pillows():
     video = video_of()
     expected = by_pillow(lambda image: image.convert("L").convert("RGB"), video)
@@ -148,7 +89,7 @@ def test_steps_follow_each_other_and_travel():
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize(("name", "value"), [(name, value) for name, value, _ in EXACT + MOTION] + [("Hue", 0.2)])
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name, value, _ in EXACT] + [("Hue", 0.2)])
 def test_cuda_agrees(name: str, value: float):
     video, steps = video_of(), Steps((Step(name, float(value)),))
     assert apart(steps(video.cuda()).cpu(), steps(video)).max() <= 1

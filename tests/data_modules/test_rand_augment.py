@@ -15,7 +15,7 @@ from timm.data import auto_augment
 from data_modules.operations import Step, Steps
 from data_modules.rand_augment import ARGUMENTS, INCREASING, Policy, RandAugment
 from data_modules.randomness import keyed_generator
-from tests.data_modules.test_operations import by_pillow, video_of
+from tests.data_modules.pictures import by_pillow, video_of
 
 FILL = (124, 116, 104)
 
