@@ -100,7 +100,8 @@ def copy_clip(task: Task) -> Entry:
         except Unfaithful:
             quality = transcode(task.original, copy, replace(task.profile, crf=task.profile.crf // 2 or 1))
     except ValueError as error:
-        return keep(task, "kept" if isinstance(error, Unfaithful) else "damaged", str(error))
+        reason = str(error).removeprefix(f"{task.original}: ")
+        return keep(task, "kept" if isinstance(error, Unfaithful) else "damaged", reason)
     return _entry(task, copy, "encoded", "", quality)
 
 
