@@ -11,13 +11,19 @@ from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_warn
 from torch.utils.data import DataLoader
 
-from data_modules.dataset import Clip, EvalViews, Sample, TrainView, VideoDataset, Views
+from data_modules.augment import Augmentation
+from data_modules.batch import VideoBatch
+from data_modules.collate import Collate, PlaneBatch
+from data_modules.dataset import Clip, OnFault, Policy, Sample, VideoDataset
 from data_modules.decode import VIDEO_SUFFIXES
+from data_modules.files import Files, Located
 from data_modules.loader import TrainLoader, eval_loader
-from data_modules.presence import present
+from data_modules.mixing import Mixing
+from data_modules.reading import Reading
 from data_modules.sampler import EpochBatchSampler, EvalSampler, Order
 from data_modules.sampling import Sampling
 from data_modules.transforms import EvalCrop, TrainCrop, Transform
+from data_modules.views import EvalViews, TrainView, View, Views
 
 Split = Literal["train", "val", "test"]
 _STAGES: dict[str, tuple[Split, ...]] = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",)}
@@ -35,20 +41,25 @@ class VideoDataModule(LightningDataModule, ABC):
         sampling: which frames a clip shows.
         image_size: side of the square clips, pixels.
         train_transform: space in training; ``TrainCrop()`` where not given.
+        augmentations: what training does to a clip after that, in order.
+        mixing: mixup and CutMix of the clips of a batch.
+        num_sample: clips that training makes of the frames that it reads of a video; a batch has batch_size x
+            num_sample clips.
         eval_crop: space in evaluation; ``EvalCrop()`` where not given.
         views: temporal x spatial views of test and predict, such as "4x3".
-        batch_size: clips a process takes at a time, in training and evaluation.
+        batch_size: videos a process takes at a time, in training and evaluation.
         num_workers: processes that decode, for each loader; 0 decodes in this one.
+        transforms_on: ``worker``; or ``device``, where workers hand over YUV planes and colour conversion, crop and all
+            that follows run on the training device, with the same draws; ``auto``: device, unless that is the CPU.
+        files: what to do about files that are missing, damaged or hang, and where an ingested copy is.
         seed: of the order and of everything drawn for a clip.
         predict_path: a video, or a folder searched for videos, for prediction.
-        missing: what to do about listed videos that are not on disk: ``stop``, or ``leave_out``; either way they are
-            listed and counted.
 
     Attributes:
-        root: the folder of the annotation, where there is one; it also holds what is known of the files.
+        root: the folder of the annotation; it also holds the manifest of the files.
     """
 
-    root: Path | None = None
+    root: Path = Path()
 
     def __init__(
         self,
@@ -57,30 +68,43 @@ class VideoDataModule(LightningDataModule, ABC):
         sampling: Sampling,
         image_size: int = 224,
         train_transform: Transform | None = None,
+        augmentations: list[Augmentation] | None = None,
+        mixing: Mixing | None = None,
+        num_sample: int = 1,
         eval_crop: EvalCrop | None = None,
         views: str = "1x1",
         batch_size: int = 8,
         num_workers: int = 2,
+        transforms_on: Literal["auto", "worker", "device"] = "auto",
+        files: Files = Files(),
         seed: int = 0,
         predict_path: str | None = None,
-        missing: Literal["stop", "leave_out"] = "stop",
     ) -> None:
         super().__init__()
         for name, value, least in (("image_size", image_size, 1), ("batch_size", batch_size, 1),
-                                   ("num_workers", num_workers, 0)):  # fmt: skip
+                                   ("num_workers", num_workers, 0), ("num_sample", num_sample, 1)):  # fmt: skip
             if value < least:
                 raise ValueError(f"{name}: expected {least} or more, got {value}")
+        if mixing and batch_size % 2:
+            raise ValueError(f"batch_size: mixing takes clips in pairs, got {batch_size}; take an even one")
         self.labels, self.image_size, self.batch_size, self.num_workers = labels, image_size, batch_size, num_workers
         self.sampling, self.num_frames, self.views, self.seed = sampling, sampling.num_frames, Views.parse(views), seed
         self.train_transform, self.eval_crop = train_transform or TrainCrop(), eval_crop or EvalCrop()
+        self.augmentations, self.mixing, self.num_sample = augmentations or [], mixing, num_sample
+        self.transforms_on, self.files = transforms_on, files
         self.predict_path = None if predict_path is None else _existing(Path(predict_path))
-        self.missing: Literal["stop", "leave_out"] = missing
-        self._clips: dict[str, list[Clip]] = {}
+        self._located: dict[str, Located] = {}
+        self._known_bad: dict[str, str] = {}
+        self._reading: dict[str, Reading] = {}
         self._saved_order: Order | None = None
 
     @abstractmethod
     def clips(self, split: Split) -> list[Clip]:
         """All that the annotation lists for a split, on disk or not, in an order that never changes."""
+
+    def mirrored(self) -> dict[int, int]:
+        """Class -> class of the mirror image, where a flip changes what is shown; training maps labels by it."""
+        return {}
 
     def protocol(self) -> dict[str, Any]:
         """How evaluation looks at a video, in plain JSON types."""
@@ -94,26 +118,76 @@ class VideoDataModule(LightningDataModule, ABC):
     def setup(self, stage: str) -> None:
         """Read the annotation of what the stage needs, and check it."""
         for split in _STAGES.get(stage, ()):
-            self._clips[split] = self._present(split)
+            self._locate(split)
         if stage == "predict":
-            self._clips["predict"] = _videos(self.predict_path)
+            videos = _videos(self.predict_path)
+            self._located["predict"] = Located(videos, {}, "")
 
-    def _present(self, split: Split) -> list[Clip]:
+    def _locate(self, split: Split) -> None:
         clips = self.clips(split)
         if not clips:
             raise ValueError(f"{type(self).__name__}: the {split} split has no clips")
-        found, sentence = present(clips, split, leave_out=self.missing == "leave_out")
-        if sentence:
-            rank_zero_warn(sentence)
-        return found
+        located = self.files.located(clips, split, self.root)
+        known_bad = self.files.known_bad(located, self.root)
+        if located.absent:
+            rank_zero_warn(located.absent)
+        if known_bad and split != "train" and self.files.broken == "stop":
+            raise ValueError(f"{_told(known_bad, split)}; files.broken=count_wrong counts them as wrong")
+        if known_bad:
+            rank_zero_warn(
+                f"{_told(known_bad, split)}; {'others stand in' if split == 'train' else 'they count as wrong'}"
+            )
+        self._located[split] = located
+        self._known_bad |= known_bad
 
     def train_dataloader(self) -> TrainLoader:
-        """Batches of one random view of each clip."""
-        view = TrainView(self.sampling, self.train_transform, self.image_size)
-        dataset = VideoDataset(self._clips["train"], view, seed=self.seed)
+        """Batches of random clips of each video."""
+        view = TrainView(self.sampling, self.train_transform, self.image_size, self.augmentations, self.num_sample)
+        dataset = self._dataset("train", view, "replace")
         rank, world_size = self._rank_of_world()
         sampler = EpochBatchSampler(self._order(), rank=rank, world_size=world_size, position=self._position)
-        return TrainLoader(dataset, sampler, self.num_workers)
+        return TrainLoader(dataset, sampler, self._collate(), self.num_workers)
+
+    def _dataset(self, split: str, view: View, on_fault: OnFault) -> VideoDataset:
+        self._reading[split] = Reading(self.num_workers, self.files.deadline)
+        return VideoDataset(
+            self._located[split].clips,
+            view,
+            seed=self.seed,
+            policy=Policy(on_fault, self._known_bad),
+            mirrored=self.mirrored(),
+            on_device=self._on_device(),
+            reading=self._reading[split],
+        )
+
+    def _on_device(self) -> bool:
+        if self.transforms_on != "auto":
+            return self.transforms_on == "device"
+        return self.trainer is not None and self.trainer.strategy.root_device.type != "cpu"
+
+    def _collate(self) -> Collate:
+        return Collate(self.mixing, self.seed)
+
+    def on_after_batch_transfer(self, batch: VideoBatch | PlaneBatch, dataloader_idx: int) -> VideoBatch:
+        """Make clips of planes, where that was left to the device."""
+        collate = self._collate() if self.trainer and self.trainer.training else Collate()
+        return collate.render(batch) if isinstance(batch, PlaneBatch) else batch
+
+    def on_exception(self, exception: BaseException) -> None:
+        """Name the file at which a worker ended, and note the one that hung."""
+        for split, reading in self._reading.items():
+            for path, hung in reading.of_dead_workers(exception):
+                exception.add_note(f"It was reading {path}.")
+                if hung and self._located[split].keys:
+                    exception.add_note(self._noted(path, split))
+
+    def _noted(self, path: str, split: str) -> str:
+        try:
+            place = self.files.note_hung(path, self._located[split], self.root)
+        except OSError as error:
+            return f"It hung, and could not be noted as hung: {error}."
+        waited = f"files.deadline={self.files.deadline:g} s"
+        return f"It gave no answer in {waited} and is noted in {place}: a new run does not try it."
 
     def val_dataloader(self) -> DataLoader[Sample]:
         """Every clip once, one central view."""
@@ -129,17 +203,18 @@ class VideoDataModule(LightningDataModule, ABC):
 
     def state_dict(self) -> dict[str, Any]:
         """What a resume in mid-epoch must agree with."""
-        return self._order()._asdict() if "train" in self._clips else {}
+        return self._order()._asdict() if "train" in self._located else {}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Compared at the first batch, if that is in mid-epoch."""
         self._saved_order = Order(**state_dict) if state_dict else None
 
     def _eval_loader(self, split: str, views: Views) -> DataLoader[Sample]:
-        clips = self._clips[split]
-        dataset = VideoDataset(clips, EvalViews(self.sampling, self.eval_crop, self.image_size, views))
+        dataset = self._dataset(
+            split, EvalViews(self.sampling, self.eval_crop, self.image_size, views), self.files.broken
+        )
         rank, world_size = self._rank_of_world()
-        sampler = EvalSampler(len(clips), rank=rank, world_size=world_size)
+        sampler = EvalSampler(len(dataset), rank=rank, world_size=world_size)
         return eval_loader(dataset, sampler, batch_size=self.batch_size, num_workers=self.num_workers)
 
     def _rank_of_world(self) -> tuple[int, int]:
@@ -149,7 +224,7 @@ class VideoDataModule(LightningDataModule, ABC):
         _, world_size = self._rank_of_world()
         # Trainer sets overfit_batches by name only; those few batches must be the same in every epoch
         shuffled = not getattr(self.trainer, "overfit_batches", 0)
-        return Order(len(self._clips["train"]), self.batch_size * world_size, self.seed, shuffled)
+        return Order(len(self._located["train"].clips), self.batch_size * world_size, self.seed, shuffled)
 
     def _position(self) -> tuple[int, int]:
         """The epoch, and the batches of it that are done, as Lightning counts batches when it asks for one.
@@ -167,6 +242,12 @@ class VideoDataModule(LightningDataModule, ABC):
                 f"{self._saved_order}, now {self._order()}; set these back, or start from the end of an epoch"
             )
         return ceil(earlier / self.trainer.num_training_batches), done
+
+
+def _told(known_bad: Mapping[str, str], split: str) -> str:
+    files = "; ".join(f"{path}: {reason}" for path, reason in list(known_bad.items())[:5])
+    more = f"; and {len(known_bad) - 5} more" if len(known_bad) > 5 else ""
+    return f"{len(known_bad)} video(s) of the {split} split are known to be bad: {files}{more}"
 
 
 def _existing(path: Path) -> Path:

@@ -1,88 +1,75 @@
-"""Clips on disk to samples, and samples to a batch."""
+"""Clips on disk to samples."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
-from einops import rearrange
 from jaxtyping import UInt8
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from data_modules.batch import VideoBatch
-from data_modules.decode import Video, open_video
+from data_modules.colour import Planes
+from data_modules.decode import open_video
 from data_modules.randomness import keyed_generator
-from data_modules.sampling import Length, Sampling
-from data_modules.transforms import EvalCrop, Transform
+from data_modules.reading import Reading
+from data_modules.sampling import Length
+from data_modules.source import Source
+from data_modules.transforms import Box
+from data_modules.views import Look, View
+
+OnFault = Literal["replace", "stop", "count_wrong"]
+_STAND_INS = 20  # clips tried in the place of a bad one; that all of them are bad means that something else is
 
 
 class Clip(NamedTuple):
     """One annotated video; ``label`` is -1 where it is not known."""
 
     clip_id: str
-    path: Path
+    path: Path | Source
     label: int
+
+
+class Unrendered(NamedTuple):
+    """Decoded planes and what is to be made of them on the training device."""
+
+    planes: Planes
+    look: Look
 
 
 class Sample(NamedTuple):
-    """One video as the batch holds it."""
+    """One video as it leaves a worker.
 
-    video: UInt8[Tensor, "v t c h w"]
-    label: int
+    Attributes:
+        video: its views, or what they are made from.
+        labels: one for all views, or one for each.
+        clip_id: of the clip that is seen.
+        epoch: in which it was drawn, from 0.
+        fault: why the clip that should stand here could not be read; empty if it could.
+    """
+
+    video: UInt8[Tensor, "v t c h w"] | Unrendered
+    labels: tuple[int, ...]
     clip_id: str
-
-
-class Views(NamedTuple):
-    """How often evaluation looks at a video; written "temporal x spatial", as in "4x3"."""
-
-    temporal: int
-    spatial: int
-
-    @classmethod
-    def parse(cls, text: str) -> "Views":
-        """From such as "1x3".
-
-        Raises:
-            ValueError: not two numbers, no temporal view, or other than 1 or 3 crops.
-        """
-        temporal, _, spatial = text.partition("x")
-        if not temporal.isdecimal() or int(temporal) < 1 or spatial not in ("1", "3"):
-            raise ValueError(f"views: expected temporal x spatial such as '1x1' or '4x3', 1 or 3 crops; got {text!r}")
-        return cls(int(temporal), int(spatial))
+    epoch: int
+    fault: str = ""
 
 
 @dataclass(frozen=True)
-class TrainView:
-    """One random clip of a video, as the only view."""
+class Policy:
+    """What to do about a video that cannot be read, after one more try by plain sequential decoding.
 
-    sampling: Sampling
-    transform: Transform
-    size: int
+    Args:
+        on_fault: ``replace`` it by a clip chosen from (seed, epoch, clip id), ``stop``, or ``count_wrong``: give zeros
+            and say so.
+        known: reason by path, for files that are known to be bad; they are not tried.
+    """
 
-    def __call__(self, video: Video, generator: np.random.Generator) -> UInt8[Tensor, "1 t c h w"]:
-        """Frames, then space, both drawn from ``generator``."""
-        frames = video.frames(self.sampling.train(Length(video.num_frames, video.fps), generator)).pixels
-        recipe = self.transform.draw(frames.shape[-2], frames.shape[-1], self.size, generator)
-        return recipe(recipe.box.cut(frames))[None]
-
-
-@dataclass(frozen=True)
-class EvalViews:
-    """All views of evaluation; the video is decoded once."""
-
-    sampling: Sampling
-    crop: EvalCrop
-    size: int
-    views: Views
-
-    def __call__(self, video: Video, generator: np.random.Generator) -> UInt8[Tensor, "v t c h w"]:
-        """Temporal views outside, crops inside; nothing is drawn."""
-        indices = self.sampling.test(Length(video.num_frames, video.fps), self.views.temporal)
-        crops = self.crop.crops(video.frames(indices.ravel()).pixels, self.size, self.views.spatial)
-        return rearrange(crops, "s (v t) c h w -> (v s) t c h w", v=self.views.temporal)
+    on_fault: OnFault = "stop"
+    known: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 class VideoDataset(Dataset[Sample]):
@@ -90,36 +77,101 @@ class VideoDataset(Dataset[Sample]):
 
     Args:
         clips: what there is.
-        view: from an open video to what is seen of it.
+        view: what is seen of a video.
         seed: with the epoch and the clip's name the key of all that is drawn for a sample.
+        policy: what to do about bad files.
+        mirrored: class -> class of the mirror image, for clips that are flipped.
+        on_device: leave colour conversion, cropping and all that follows to the training device.
+        reading: where workers note the file that they read.
     """
 
     def __init__(
         self,
         clips: Sequence[Clip],
-        view: Callable[[Video, np.random.Generator], UInt8[Tensor, "v t c h w"]],
+        view: View,
         *,
         seed: int = 0,
+        policy: Policy = Policy(),
+        mirrored: Mapping[int, int] | None = None,
+        on_device: bool = False,
+        reading: Reading | None = None,
     ) -> None:
-        self._clips, self._view, self._seed = clips, view, seed
+        self._clips, self._view, self._seed, self._policy = clips, view, seed, policy
+        self._mirrored, self._on_device, self._reading = mirrored or {}, on_device, reading or Reading(0, math.inf)
 
     def __len__(self) -> int:
         """Number of clips."""
         return len(self._clips)
 
     def __getitem__(self, key: tuple[int, int] | int) -> Sample:
-        """Decode one sample. Errors of :func:`data_modules.decode.open_video`."""
+        """Read one sample.
+
+        Raises:
+            ValueError, FileNotFoundError: those of :func:`data_modules.decode.open_video`, where the policy says so.
+        """
         epoch, index = key if isinstance(key, tuple) else (0, key)
         clip = self._clips[index]
-        with open_video(clip.path) as video:
-            seen = self._view(video, keyed_generator(self._seed, epoch, clip.clip_id))
-        return Sample(seen, clip.label, clip.clip_id)
+        try:
+            return self._sample(clip, epoch, clip.clip_id)
+        except (ValueError, FileNotFoundError) as error:
+            if self._policy.on_fault == "stop":
+                raise
+            fault = str(error)
+        stands_in = self._stand_in if self._policy.on_fault == "replace" else self._blank
+        return stands_in(clip, epoch)._replace(fault=fault)
+
+    def _sample(self, clip: Clip, epoch: int, name: str) -> Sample:
+        if str(clip.path) in self._policy.known:
+            raise ValueError(f"{clip.path}: {self._policy.known[str(clip.path)]}")
+        with self._reading.file(str(clip.path)):
+            try:
+                return self._read(clip, epoch, name, sequential=False)
+            except ValueError:
+                return self._read(clip, epoch, name, sequential=True)
+
+    def _read(self, clip: Clip, epoch: int, name: str, *, sequential: bool) -> Sample:
+        generator = keyed_generator(self._seed, epoch, name)
+        with open_video(clip.path, sequential=sequential) as video:
+            indices = self._view.indices(Length(video.num_frames, video.fps), generator)
+            drawn = _Drawn(self._view, generator)
+            if self._on_device:
+                seen = Unrendered(video.planes(indices, drawn.box), drawn.look)
+            else:
+                frames = video.frames(indices, drawn.box)
+                seen = drawn.look(frames.pixels)
+        return Sample(seen, self._labels(clip, drawn.look), clip.clip_id, epoch)
+
+    def _labels(self, clip: Clip, look: Look) -> tuple[int, ...]:
+        return tuple(self._mirrored.get(clip.label, clip.label) if flip else clip.label for flip in look.flipped)
+
+    def _stand_in(self, clip: Clip, epoch: int) -> Sample:
+        """The first readable one of clips drawn from (seed, epoch, clip id)."""
+        generator = keyed_generator(self._seed, epoch, f"stand-in for {clip.clip_id}")
+        for index in generator.integers(len(self._clips), size=_STAND_INS):
+            try:
+                return self._sample(self._clips[index], epoch, f"{self._clips[index].clip_id} for {clip.clip_id}")
+            except (ValueError, FileNotFoundError):
+                continue
+        raise ValueError(f"{clip.path}: cannot be read, nor can any of {_STAND_INS} clips drawn in its place")
+
+    def _blank(self, clip: Clip, epoch: int) -> Sample:
+        """Black views of the right shape."""
+        size, generator = self._view.size, np.random.default_rng(0)
+        look = self._view.look(size, size, generator)
+        black = torch.zeros(len(self._view.indices(Length(1, 1.0), generator)), 3, size, size, dtype=torch.uint8)
+        seen = look(look.box.cut(black))
+        return Sample(seen, self._labels(clip, look), clip.clip_id, epoch)
 
 
-def collate(samples: Sequence[Sample]) -> VideoBatch:
-    """Stack samples of one shape."""
-    return VideoBatch(
-        video=torch.stack([sample.video for sample in samples]),
-        label=torch.tensor([sample.label for sample in samples]),
-        clip_id=[sample.clip_id for sample in samples],
-    )
+class _Drawn:
+    """A look that is drawn when the size of the frames is known: when the first of them is decoded."""
+
+    look: Look
+
+    def __init__(self, view: View, generator: np.random.Generator) -> None:
+        self._view, self._generator = view, generator
+
+    def box(self, height: int, width: int) -> Box:
+        """The part to read of frames of this size."""
+        self.look = self._view.look(height, width, self._generator)
+        return self.look.box

@@ -28,6 +28,7 @@ from data_modules.transforms import Box
 VIDEO_SUFFIXES = frozenset({".mp4", ".webm", ".avi", ".mkv", ".mov"})
 
 Indices: TypeAlias = Sequence[int] | Int64[np.ndarray, " t"]
+Part: TypeAlias = Box | Callable[[int, int], Box] | None
 
 
 class VideoInfo(NamedTuple):
@@ -155,26 +156,28 @@ class Video:
         later = np.searchsorted(self._track.seconds, np.asarray(seconds, np.float64), side="right")
         return np.clip(later - 1, 0, self.num_frames - 1)
 
-    def frames(self, indices: Indices, box: Box | None = None) -> Frames:
+    def frames(self, indices: Indices, box: Part = None) -> Frames:
         """RGB in the order of ``indices``, which may repeat.
 
         Args:
             indices: ranks in presentation order, from 0.
-            box: the part that is wanted of each frame; by default all of it.
+            box: the part that is wanted of each frame, or a function that is asked for it once, with the height and the
+                width that the first decoded frame shows; by default all of it.
 
         Raises:
             ValueError: an index below 0, or at or above the number of frames; a box beyond the frame; damaged data.
         """
-        pixels = self._gather(indices, lambda frame, shape: shape.rgb(frame)[_slices(_inside(box, shape))])
+        place = _Place(box)
+        pixels = self._gather(indices, lambda frame, shape: shape.rgb(frame)[_slices(place.inside(shape))])
         seconds = self._track.seconds[np.asarray(indices)]
         return Frames(rearrange(torch.from_numpy(pixels), "t h w c -> t c h w"), torch.from_numpy(seconds))
 
-    def planes(self, indices: Indices, box: Box | None = None) -> Planes:
+    def planes(self, indices: Indices, box: Part = None) -> Planes:
         """The same frames as the decoder gives them, for :func:`data_modules.colour.to_rgb`; see :meth:`frames`."""
-        seen = dict[str, Planes]()
+        seen, place = dict[str, Planes](), _Place(box)
 
         def pack(frame: VideoFrame, shape: Shape) -> UInt8[np.ndarray, " n"]:
-            yuv, wanted = shape.yuv(frame), _inside(box, shape)
+            yuv, wanted = shape.yuv(frame), place.inside(shape)
             grown, moved = _grown(wanted)
             seen["as"] = Planes(torch.empty(0, 0), grown.height, grown.width, moved, yuv.matrix, yuv.full_range)
             return _packed(yuv, grown)
@@ -220,13 +223,25 @@ class Video:
         return self._learned
 
 
-def _inside(box: Box | None, shape: Shape) -> Box:
+class _Place:
+    """The part of the frames that is wanted; asked for once, all frames of a video have one size."""
+
+    def __init__(self, box: Part) -> None:
+        self._wanted, self._inside = box, None
+
+    def inside(self, shape: Shape) -> Box:
+        """The part as a box of frames of this shape."""
+        if self._inside is None:
+            wanted = self._wanted or (lambda height, width: Box(0, 0, height, width))
+            self._inside = wanted if isinstance(wanted, Box) else wanted(*shape.upright)
+            _check(self._inside, shape)
+        return self._inside
+
+
+def _check(box: Box, shape: Shape) -> None:
     height, width = shape.upright
-    if box is None:
-        return Box(0, 0, height, width)
     if min(box) < 0 or 0 in box[2:] or box.top + box.height > height or box.left + box.width > width:
         raise ValueError(f"box: {box} is not within a frame of {height} x {width} pixels")
-    return box
 
 
 def _slices(box: Box) -> tuple[slice, slice]:

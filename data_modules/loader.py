@@ -7,7 +7,8 @@ import torch
 from torch.utils.data import DataLoader
 
 from data_modules.batch import VideoBatch
-from data_modules.dataset import Sample, VideoDataset, collate
+from data_modules.collate import Collate, PlaneBatch
+from data_modules.dataset import Sample, VideoDataset
 from data_modules.sampler import EpochBatchSampler, EvalSampler
 
 
@@ -26,10 +27,12 @@ class TrainLoader(DataLoader[Sample]):
     (learning rate schedules do); at the first batch the progress is right in every case.
     """
 
-    def __init__(self, dataset: VideoDataset, batch_sampler: EpochBatchSampler, num_workers: int = 0) -> None:
+    def __init__(
+        self, dataset: VideoDataset, batch_sampler: EpochBatchSampler, collate: Collate, num_workers: int = 0
+    ) -> None:
         super().__init__(dataset, batch_sampler=batch_sampler, collate_fn=collate, **_options(num_workers))
 
-    def __iter__(self) -> Iterator[VideoBatch]:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def __iter__(self) -> Iterator[VideoBatch | PlaneBatch]:  # pyright: ignore[reportIncompatibleMethodOverride]
         """One epoch, or the rest of it."""
         yield from super().__iter__()
 
@@ -45,7 +48,7 @@ def eval_loader(
     dataset: VideoDataset, sampler: EvalSampler, *, batch_size: int, num_workers: int = 0
 ) -> DataLoader[Sample]:
     """The clips of ``sampler`` in order; the last batch may be small."""
-    return DataLoader(dataset, batch_size=batch_size, sampler=sampler, collate_fn=collate, **_options(num_workers))
+    return DataLoader(dataset, batch_size=batch_size, sampler=sampler, collate_fn=Collate(), **_options(num_workers))
 
 
 def _options(num_workers: int) -> _Options:

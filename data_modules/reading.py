@@ -7,7 +7,7 @@ import faulthandler
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 import torch
@@ -30,7 +30,7 @@ class Reading:
         self._deadline = deadline
 
     @contextmanager
-    def file(self, name: str) -> Iterator[None]:
+    def file(self, name: str) -> Generator[None]:
         """While the block runs, this worker reads ``name``; outside workers nothing is noted and nothing ends."""
         worker = get_worker_info()
         if worker is None:

@@ -10,7 +10,8 @@ from lightning.pytorch import Trainer
 from torch.utils.data import DataLoader, Dataset
 
 from data_modules.batch import VideoBatch
-from data_modules.dataset import Sample, collate
+from data_modules.collate import Collate
+from data_modules.dataset import Sample
 from lightning_petl.adapters import Adapter, AdaptFormer, STAdapter
 from lightning_petl.backbones import VideoViT
 from lightning_petl.callbacks.frozen_guard import FrozenGuard
@@ -28,7 +29,7 @@ class Clips(Dataset[Sample]):
     def __getitem__(self, index: int) -> Sample:
         generator = torch.Generator().manual_seed(index)
         video = torch.randint(0, 256, (1, 2, 3, 32, 32), dtype=torch.uint8, generator=generator)
-        return Sample(video, index % 2, str(index))
+        return Sample(video, (index % 2,), str(index), epoch=0)
 
 
 def model(adapter: Adapter) -> VideoClassifier:
@@ -42,7 +43,7 @@ def fit(module: VideoClassifier, folder: Path, *callbacks: Any, steps: int = 4) 
         accelerator="cpu", max_steps=steps, logger=False, enable_checkpointing=False, enable_progress_bar=False,
         enable_model_summary=False, default_root_dir=folder, callbacks=list(callbacks), use_distributed_sampler=False,
     )  # fmt: skip
-    loader = DataLoader(Clips(), batch_size=4, collate_fn=collate)
+    loader = DataLoader(Clips(), batch_size=4, collate_fn=Collate())
     trainer.fit(module, loader, loader)
 
 

@@ -161,7 +161,7 @@ def test_overfitting_takes_the_same_batches_each_epoch(class_folders: MakeFolder
 
 @pytest.mark.parametrize("world_size", [1, 2, 3])
 def test_evaluation_sees_each_clip_once_on_any_number_of_ranks(class_folders: MakeFolders, world_size: int):
-    data = folder(class_folders(train=3, val=101), batch_size=8)
+    data = folder(class_folders(train=3, val=101), batch_size=8, transforms_on="worker")
     data.setup("validate")
 
     class Rank:

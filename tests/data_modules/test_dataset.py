@@ -3,10 +3,12 @@ import pickle
 import pytest
 import torch
 
-from data_modules.dataset import Clip, EvalViews, TrainView, VideoDataset, Views, collate
+from data_modules.collate import Collate
+from data_modules.dataset import Clip, VideoDataset
 from data_modules.decode import decode
 from data_modules.sampling import Length, SegmentSampling
 from data_modules.transforms import EvalCrop, TrainCrop
+from data_modules.views import EvalViews, TrainView, Views
 from tests.data_modules.videos import WriteVideo, noise_frames
 
 
@@ -19,7 +21,7 @@ def test_a_training_sample_is_a_function_of_seed_epoch_and_name(clip: Clip):
     view = TrainView(SegmentSampling(4), TrainCrop(), 16)
     dataset = VideoDataset([Clip("other", clip.path, 1), clip], view, seed=3)
     sample = dataset[2, 1]
-    assert (sample.label, sample.clip_id, sample.video.shape) == (7, "one", (1, 4, 3, 16, 16))
+    assert (sample.labels, sample.clip_id, sample.video.shape) == ((7,), "one", (1, 4, 3, 16, 16))
     alone = VideoDataset([clip], view, seed=3)
     assert torch.equal(alone[2, 0].video, sample.video)  # not of its place in the list
     assert len(dataset) == 2
@@ -39,7 +41,7 @@ def test_views_are_temporal_outside_and_crops_inside(clip: Clip):
 
 def test_collate(clip: Clip):
     dataset = VideoDataset([clip, clip._replace(label=-1, clip_id="two")], TrainView(SegmentSampling(2), EvalCrop(), 8))
-    batch = collate([dataset[0], dataset[1]])
+    batch = Collate()([dataset[0], dataset[1]])
     assert batch.video.shape == (2, 1, 2, 3, 8, 8)
     assert batch.video.dtype == torch.uint8
     assert batch.label.tolist() == [7, -1]

@@ -7,8 +7,8 @@ import pytest
 
 from data_modules.base import Split
 from data_modules.dataset import Clip
+from data_modules.files import Files
 from data_modules.folder import VideoFolder
-from data_modules.presence import present
 from data_modules.sampling import SegmentSampling
 
 
@@ -22,23 +22,24 @@ def test_missing_files_are_counted_and_named(tmp_path: Path):
         clip.path.parent.mkdir(exist_ok=True)
         clip.path.touch()
     with pytest.raises(FileNotFoundError, match=r"6 of the 10 videos of the val split are missing: .*4\.mp4.*\.\.\."):
-        present(listed, "val", leave_out=False)
-    found, sentence = present(listed, "val", leave_out=True)
-    assert found == listed[:4]
-    assert "6 of the 10" in sentence
-    assert "left out" in sentence
+        Files().located(listed, "val", tmp_path)
+    located = Files(missing="leave_out").located(listed, "val", tmp_path)
+    assert located.clips == listed[:4]
+    assert "6 of the 10" in located.absent
+    assert "left out" in located.absent
 
 
 def test_nothing_is_said_where_nothing_is_missing(tmp_path: Path):
     listed = clips(tmp_path, 3)
     for clip in listed:
         clip.path.mkdir(parents=True)  # a folder of frames is there too
-    assert present(listed, "train", leave_out=False) == (listed, "")
+    located = Files().located(listed, "train", tmp_path)
+    assert located == (listed, {str(clip.path): f"{n}/{n}.mp4" for n, clip in enumerate(listed)}, "")
 
 
 def test_a_split_without_any_video_stops_always(tmp_path: Path):
     with pytest.raises(FileNotFoundError, match="10 of the 10 videos"):
-        present(clips(tmp_path, 10), "train", leave_out=True)
+        Files(missing="leave_out").located(clips(tmp_path, 10), "train", tmp_path)
 
 
 class OneMore(VideoFolder):
@@ -53,7 +54,7 @@ def test_the_data_module_stops_or_goes_on_as_told(class_folders: Callable[..., P
     options = {"sampling": SegmentSampling(2), "image_size": 8, "batch_size": 2, "num_workers": 0}
     with pytest.raises(FileNotFoundError, match=r"1 of the 16 videos of the train split .*gone\.mp4"):
         OneMore(root, **options).setup("fit")
-    data = OneMore(root, missing="leave_out", **options)
+    data = OneMore(root, files=Files(missing="leave_out"), **options)
     with pytest.warns(UserWarning, match="gone"):
         data.setup("fit")
     assert len(data.train_dataloader().dataset) == 15
