@@ -2,6 +2,7 @@
 
 from lightning_petl.adapters.adapt_former import AdaptFormer
 from lightning_petl.adapters.adapter import Adapter, attach
+from lightning_petl.adapters.aim import AIM
 from lightning_petl.adapters.bitfit import BitFit
 from lightning_petl.adapters.full_fine_tuning import FullFineTuning
 from lightning_petl.adapters.linear_probe import LinearProbe
@@ -15,6 +16,7 @@ from lightning_petl.adapters.st_adapter import STAdapter
 from lightning_petl.adapters.vpt import VPT
 
 __all__ = [
+    "AIM",
     "VPT",
     "AdaptFormer",
     "Adapter",

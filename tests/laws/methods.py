@@ -8,6 +8,7 @@ from dataclasses import replace
 from itertools import combinations_with_replacement
 
 from lightning_petl.adapters import (
+    AIM,
     VPT,
     Adapter,
     AdaptFormer,
@@ -25,11 +26,12 @@ from lightning_petl.adapters import (
 
 D, L, F = 192, 2, 768
 BLOCK = 4 * D * D + 4 * D + 2 * D * F + F + D + 4 * D
-PATCHES = 4
+PATCHES, FRAMES = 4, 4
 
 _ST = STAdapter(bottleneck=8)
 _AF = AdaptFormer(bottleneck=8)
 _LV = LvAdapter(bottleneck=8)
+_AIM = AIM(bottleneck=8)
 _LORA = LoRA(rank=4, alpha=8.0)
 _S4V = Side4Video(width=64)
 _DRAWN = ("q", "k", "v", "fc1", "fc2", "norm2")
@@ -41,6 +43,10 @@ def _st(volume: int, sites: int) -> int:
 
 def _bottleneck(extra: int = 0) -> int:
     return L * (2 * D * 8 + 8 + D + extra)
+
+
+def _aim(adapters: int, norm: int = 2 * D) -> int:
+    return adapters * _bottleneck() + FRAMES * D + norm
 
 
 def _lora(*shapes: tuple[int, int], magnitudes: int = 0) -> int:
@@ -110,6 +116,10 @@ _ROWS: dict[str, tuple[Adapter, int]] = {
     "adapt_former_learnable": (replace(_AF, scale="learnable", dropout=0.1), _bottleneck(1)),
     "adapt_former_norm_in": (replace(_AF, layernorm="in", activation="gelu"), _bottleneck(2 * D)),
     "adapt_former_norm_out": (replace(_AF, layernorm="out"), _bottleneck(2 * D)),
+    "aim": (_AIM, _aim(3)),
+    "aim_two_temporal": (replace(_AIM, temporal_adapters=2, scale=0.5, drop_path=0.3), _aim(4)),
+    "aim_without_norm": (replace(_AIM, norm=False), _aim(3, norm=0)),
+    "aim_quarter": (AIM(blocks="last 1"), 3 * (2 * D * 48 + 48 + D) + FRAMES * D + 2 * D),
     "multi_tunev": (
         MultiTuneV(
             st_adapter=_ST,
@@ -134,6 +144,9 @@ METHODS: dict[str, list[Adapter]] = {name: [adapter] for name, (adapter, _) in _
 COUNTS: dict[str, int] = {name: count for name, (_, count) in _ROWS.items()}
 
 TRAINS_IN_TRUNK: dict[str, str] = {
+    "aim": r"norm\..*",
+    "aim_two_temporal": r"norm\..*",
+    "aim_quarter": r"norm\..*",
     "full_fine_tuning": r".*",
     "partial": r"blocks\.1\..*|norm\..*",
     "partial_two_without_norm": r"blocks\..*",
@@ -169,6 +182,10 @@ TEMPORAL = {
     "st_adapter_333",
     "st_adapter_last",
     "multi_tunev",
+    "aim",
+    "aim_two_temporal",
+    "aim_without_norm",
+    "aim_quarter",
     *READERS,
 }
 """They see the order of frames."""
@@ -195,6 +212,7 @@ _PAIRED = [
     "st_adapter",
     "adapt_former",
     "adapt_former_after_block",
+    "aim",
     "multi_tunev",
     "side4video",
 ]

@@ -30,6 +30,7 @@ CHECKED = [
     "lv_adapter_both_sites",
     "st_adapter",
     "adapt_former",
+    "aim_two_temporal",
     "multi_tunev",
 ]
 every_method_on_eva = pytest.mark.parametrize(("name", "method"), list(product(THREE, CHECKED)))

@@ -129,7 +129,7 @@ def test_evaluation_keeps_nothing() -> None:
 
 def test_prefix_ends_at_the_first_thing_that_learns() -> None:
     expected = {"linear_probe": 3, "full_fine_tuning": 0, "bitfit": 0, "vpt_shallow": 0, "vpt_deep": 1, "vpt_last": 2}
-    expected |= {"vpt_project": 1, "vpt_shallow_project": 0}
+    expected |= {"aim": 0, "vpt_project": 1, "vpt_shallow_project": 0}
     assert {name: adapted(METHODS[name]).frozen_stages for name in expected} == expected
 
 
