@@ -2,6 +2,7 @@
 
 from data_modules import augment as augment
 from data_modules import paper_sampling as paper_sampling
+from data_modules import rand_augment as rand_augment
 from data_modules.diving48 import Diving48
 from data_modules.folder import VideoFolder
 from data_modules.hmdb51 import HMDB51

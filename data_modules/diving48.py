@@ -28,9 +28,9 @@ class Diving48(VideoDataModule):
     """
 
     def __init__(self, root: str, *, videos: str = "rgb", **kwargs: Any) -> None:
-        self.root = self.folder = Path(root)
-        self.videos = self.folder / videos
-        path = annotation.find(self.folder, "Diving48_vocab.json")
+        self.root = Path(root)
+        self.videos = self.root / videos
+        path = annotation.find(self.root, "Diving48_vocab.json")
         words = annotation.read_json(path)
         if not words or not isinstance(words, list):
             raise ValueError(f"{path}: expected a list of classes, each a list of words")
@@ -43,7 +43,7 @@ class Diving48(VideoDataModule):
             FileNotFoundError: no list of V2.
             ValueError: an empty list, a repeated entry or one without name or label, or an unknown label.
         """
-        path = annotation.find(self.folder, f"Diving48_V2_{_FILES[split]}.json")
+        path = annotation.find(self.root, f"Diving48_V2_{_FILES[split]}.json")
         dives: list[dict[str, Any]] = annotation.read_json(path)
         for number, dive in enumerate(dives):
             if not {"vid_name", "label"} <= dive.keys():

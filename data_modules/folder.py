@@ -23,8 +23,8 @@ class VideoFolder(VideoDataModule):
     """
 
     def __init__(self, root: str, **kwargs: Any) -> None:
-        self.root = self.folder = Path(root)
-        super().__init__(_classes(self.folder / "train"), **kwargs)
+        self.root = Path(root)
+        super().__init__(_classes(self.root / "train"), **kwargs)
 
     def clips(self, split: Split) -> list[Clip]:
         """Sorted by class, then by file name.
@@ -33,9 +33,9 @@ class VideoFolder(VideoDataModule):
             FileNotFoundError: no folder for the split.
             ValueError: a class that training does not have.
         """
-        folder = self.folder / split
+        folder = self.root / split
         if split == "test" and not folder.is_dir():
-            folder = self.folder / "val"
+            folder = self.root / "val"
         unknown = sorted(set(_classes(folder)) - set(self.labels))
         if unknown:
             raise ValueError(f"{folder}: class folders {unknown} are not among the {len(self.labels)} of train")

@@ -32,7 +32,7 @@ class Kinetics(VideoDataModule):
     """
 
     def __init__(self, root: str, *, videos: str = "{split}", num_classes: int | None = None, **kwargs: Any) -> None:
-        self.root = self.folder = Path(root)
+        self.root = Path(root)
         self.videos = videos
         path = self._find("train")
         labels = sorted({row["label"] for row in annotation.read_table(path, *_COLUMNS)})
@@ -53,13 +53,13 @@ class Kinetics(VideoDataModule):
         others = sorted({row["split"] for row in rows if not row.get("split", name).startswith(name)})
         if others:
             raise ValueError(f"{path}: lists clips of the split {others[0]!r}, expected {name}")
-        folder = self.folder / self.videos.replace("{split}", name)
+        folder = self.root / self.videos.replace("{split}", name)
         listed = [(_clip_id(path, row), row["label"]) for row in rows]
         entries = [Entry(clip_id, folder / f"{clip_id}.mp4", label) for clip_id, label in listed]
         return annotation.clips(path, entries, self.labels)
 
     def _find(self, name: str) -> Path:
-        return annotation.find(self.folder, f"{name}.csv", f"kinetics_{name}.csv")
+        return annotation.find(self.root, f"{name}.csv", f"kinetics_{name}.csv")
 
 
 def _clip_id(path: Path, row: dict[str, str]) -> str:

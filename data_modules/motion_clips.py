@@ -26,7 +26,7 @@ class MotionClips(SomethingSomething):
 
     def prepare_data(self) -> None:
         """Render what is not there, in one process a machine; ValueError where another data set is in the folder."""
-        render(self.folder, self.num_train, self.num_test, self.render_seed)
+        render(self.root, self.num_train, self.num_test, self.render_seed)
 
     def _labels(self) -> list[str]:
         return [plain(motion.template) for motion in MOTIONS]

@@ -24,8 +24,8 @@ class _SomethingSomething(VideoDataModule):
     unseen: str  # suffix of a video that is not on disk
 
     def __init__(self, root: str, *, videos: str = "", **kwargs: Any) -> None:
-        self.root = self.folder = Path(root)
-        self.videos = self.folder / (videos or f"20bn-something-something-v{self.version}")
+        self.root = Path(root)
+        self.videos = self.root / (videos or f"20bn-something-something-v{self.version}")
         super().__init__(self._labels(), **kwargs)
 
     def clips(self, split: Split) -> list[Clip]:
@@ -44,7 +44,7 @@ class _SomethingSomething(VideoDataModule):
 
     def _find(self, name: str, *others: str) -> Path:
         names = [f"{prefix}{name}{self.suffix}" for prefix in (f"something-something-v{self.version}-", "")]
-        return annotation.find(self.folder, *names, *others)
+        return annotation.find(self.root, *names, *others)
 
     def mirrored(self) -> dict[int, int]:
         """Labels that swap left and right."""

@@ -41,13 +41,13 @@ class VideoList(VideoDataModule):
         names: str | None = None,
         **kwargs: Any,
     ) -> None:
-        self.root = self.folder = Path(root)
-        self.videos = self.folder / videos
+        self.root = Path(root)
+        self.videos = self.root / videos
         self.lists: dict[Split, tuple[str, ...]] = {"train": (train,), "val": (val,), "test": (test, val)}
         if names is None:
-            labels = _classes({label for _, label in _rows(annotation.find(self.folder, train))})
+            labels = _classes({label for _, label in _rows(annotation.find(self.root, train))})
         else:
-            labels = annotation.read_lines(annotation.find(self.folder, names))
+            labels = annotation.read_lines(annotation.find(self.root, names))
         super().__init__(labels, **kwargs)
 
     def clips(self, split: Split) -> list[Clip]:
@@ -57,7 +57,7 @@ class VideoList(VideoDataModule):
             FileNotFoundError: no list.
             ValueError: an empty list, a line that is none, a video listed twice, or an unknown class.
         """
-        path = annotation.find(self.folder, *self.lists[split])
+        path = annotation.find(self.root, *self.lists[split])
         entries = [Entry(name, self.videos / name, label) for name, label in _rows(path)]
         return annotation.clips(path, entries, self.labels)
 

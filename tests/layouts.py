@@ -137,6 +137,12 @@ LAYOUTS: dict[str, Callable[[Path], None]] = {
     "video_list": video_list,
 }
 
+# flags: what is smaller in the tiny data sets than in the real ones
+TINY = {
+    **{name: ["--data.init_args.num_classes=2"] for name in ("k400", "k600", "k700")},
+    "motion": ["--data.init_args.num_train=6", "--data.init_args.num_test=6"],
+}
+
 
 def lay_out(name: str, root: Path) -> Path:
     """A tiny data set as configs/data/<name>.yaml reads it, under ``root``."""

@@ -1,15 +1,15 @@
 """Every YAML file of the repository builds and runs one step through the command line, on a small trunk."""
 
-import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
 
-from data_modules.motion import render
 from lightning_petl.__main__ import main
+from tests.layouts import TINY, lay_out
 
 ROOT = Path(__file__).parents[1]
 FILES = sorted([*ROOT.glob("configs/**/*.yaml"), *ROOT.glob("experiments/**/*.yaml")])
@@ -25,22 +25,27 @@ BASE = {
 DEBUG_NEEDS_MORE_STEPS = {"configs/debug/overfit.yaml": "--trainer.max_epochs=1"}
 
 
+def data_set(file: Path) -> str | None:
+    """The data set that a file is about."""
+    return file.stem if file.parent == ROOT / "configs/data" else None
+
+
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Six motion clips a split in Something-Something's layout, and as a folder of classes."""
-    root = render(tmp_path_factory.mktemp("data") / "ssv2", num_train=6, num_test=6)
-    for split in ("train", "val"):
-        for number, video in enumerate(sorted((root / "videos").glob("*.mp4"))[:6]):
-            folder = root / split / f"class_{number % 2}"
-            folder.mkdir(parents=True, exist_ok=True)
-            shutil.copy(video, folder)
+def data(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], Path]:
+    """The root of a tiny data set for a file: in the layout that it reads, else the motion clips."""
+    base = tmp_path_factory.mktemp("data")
+
+    def root(file: Path) -> Path:
+        name = data_set(file) or "motion"
+        return base / name if (base / name).exists() else lay_out(name, base / name)
+
     return root
 
 
-def arguments(file: Path, data: Path, folder: Path) -> list[str]:
+def arguments(file: Path, root: Path, folder: Path) -> list[str]:
     """One step of fit with ``file`` over the base."""
     name = str(file.relative_to(ROOT))
-    base = dict(BASE)
+    base = {key: value for key, value in BASE.items() if key != "data" or not data_set(file)}
     if "adapters" not in file.read_text():
         base["model"] = {**BASE["model"], "adapters": [{"class_path": "LinearProbe"}]}
     (folder / "base.yaml").write_text(yaml.safe_dump(base))
@@ -49,25 +54,27 @@ def arguments(file: Path, data: Path, folder: Path) -> list[str]:
         "fit", "--config", str(folder / "base.yaml"), "--config", str(file),
         "--model.init_args.backbone.init_args.weights=random", "--model.init_args.backbone.init_args.depth=4",
         "--model.init_args.optim.global_batch=2", "--model.init_args.optim.schedule.warmup=0",
-        f"--data.init_args.root={data}", "--data.init_args.batch_size=2",
+        f"--data.init_args.root={root}", "--data.init_args.batch_size=2",
         "--data.init_args.num_workers=0", f"--data.init_args.image_size={56 if patch14 else 64}",
         "--trainer.accelerator=cpu", "--trainer.precision=32-true", "--trainer.enable_progress_bar=false",
         f"--trainer.default_root_dir={folder}", "--checkpoint.monitor=null", "--trainer.limit_val_batches=1",
         DEBUG_NEEDS_MORE_STEPS.get(name, "--trainer.max_steps=1"),
-        *(["--data.init_args.videos=videos"] if name == "configs/data/ssv2.yaml" else []),
+        *TINY.get(data_set(file) or "", []),
     ]  # fmt: skip
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
-def test_runs_one_step(file: Path, data: Path, tmp_path: Path) -> None:
-    code = main(arguments(file, data, tmp_path))
+def test_runs_one_step(file: Path, data: Callable[[Path], Path], tmp_path: Path) -> None:
+    code = main(arguments(file, data(file), tmp_path))
     assert code == 0
     assert list(tmp_path.glob("version_0/checkpoints/last.ckpt"))
 
 
 @pytest.mark.parametrize("name", THROUGH_THE_SCRIPT)
-def test_runs_one_step_through_the_console_script(name: str, data: Path, tmp_path: Path) -> None:
+def test_runs_one_step_through_the_console_script(name: str, data: Callable[[Path], Path], tmp_path: Path) -> None:
     script = Path(sys.executable).parent / "lightning-petl"
-    done = subprocess.run([str(script), *arguments(ROOT / name, data, tmp_path)], capture_output=True, text=True)
+    done = subprocess.run(
+        [str(script), *arguments(ROOT / name, data(ROOT / name), tmp_path)], capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     assert "Traceback" not in done.stderr

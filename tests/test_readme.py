@@ -4,17 +4,25 @@ import re
 import shlex
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
+from data_modules.augment import Augmentation
+from data_modules.base import VideoDataModule
 from data_modules.motion import render
+from data_modules.sampling import Sampling
+from data_modules.transforms import Transform
+from lightning_petl import cli
 from lightning_petl.__main__ import main
 from lightning_petl.adapters import attach
+from tests.layouts import TINY, lay_out
 from tests.tiny import tiny_vit
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/**/*.md"))]
+BESIDE_CODE, PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md"], sorted(ROOT.glob("docs/**/*.md"))
+DOCUMENTS = [*BESIDE_CODE, *PAGES]
 SMALL = [
     "--model.init_args.backbone.init_args.weights=random", "--model.init_args.backbone.init_args.depth=1",
     "--data.init_args.batch_size=2", "--data.init_args.num_workers=0",
@@ -25,15 +33,15 @@ SMALL = [
 ]  # fmt: skip
 
 
-def fences(language: str) -> list[str]:
-    """The code blocks of one language in all documents."""
-    text = "\n".join(path.read_text("utf-8") for path in DOCUMENTS)
+def fences(language: str, documents: Sequence[Path] = DOCUMENTS) -> list[str]:
+    """The code blocks of one language in some documents."""
+    text = "\n".join(path.read_text("utf-8") for path in documents)
     return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
 
 
-def commands(program: str) -> list[list[str]]:
+def commands(program: str, documents: Sequence[Path] = DOCUMENTS) -> list[list[str]]:
     """The calls of one program, line continuations joined, as argument lists."""
-    lines = "\n".join(fences("bash")).replace("\\\n", " ").splitlines()
+    lines = "\n".join(fences("bash", documents)).replace("\\\n", " ").splitlines()
     return [shlex.split(line, comments=True)[1:] for line in lines if line.startswith(f"{program} ")]
 
 
@@ -58,7 +66,7 @@ def size(argv: list[str]) -> str:
 
 
 def test_the_commands_of_the_readme_in_order(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    calls = commands("lightning-petl")
+    calls = commands("lightning-petl", BESIDE_CODE)
     assert len(calls) >= 5
     for argv in calls:
         saved = any("runs/default" in argument for argument in argv)
@@ -68,6 +76,25 @@ def test_the_commands_of_the_readme_in_order(workplace: Path, capsys: pytest.Cap
         assert main([*argv[:-1], *flags, argv[-1]] if shown else [*argv, *flags, *extra]) == 0, argv
     assert (workplace / "runs/default/version_0/artefact").is_dir()
     assert "clip.mp4" in capsys.readouterr().out
+
+
+def test_the_commands_of_the_pages_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(ROOT / "configs", tmp_path / "configs")
+    monkeypatch.chdir(tmp_path)
+    for argv in commands("lightning-petl", PAGES):
+        names = re.findall(r"configs/data/(\w+)\.yaml", " ".join(argv))
+        for name in names:
+            if not (tmp_path / "data" / name).exists():
+                lay_out(name, tmp_path / "data" / name)
+        tiny = [flag for name in names for flag in TINY.get(name, [])]
+        assert main([*argv, *tiny, *([*SMALL, size(argv)] if argv[0] == "fit" else [])]) == 0, argv
+
+
+def test_the_page_on_data_names_every_choice() -> None:
+    text = (ROOT / "docs/data.md").read_text("utf-8")
+    for base in (VideoDataModule, Sampling, Transform, Augmentation):
+        for cls in cli._subclasses(base):
+            assert f"`{cls.__name__}`" in text or not cls.__module__.startswith("data_modules")
 
 
 def test_make_knows_its_targets() -> None:

@@ -20,6 +20,7 @@ from data_modules.data_sets import (
     VideoFolder,
     VideoList,
 )
+from data_modules.files import Files
 from data_modules.sampling import SegmentSampling
 from tests.layouts import FRAMES, lay_out
 
@@ -134,7 +135,7 @@ def test_missing_videos_are_listed_and_counted(name: str, own: Callable[[str], P
     path.rename(path.with_name("elsewhere"))
     with pytest.raises(FileNotFoundError, match=f"1 of the 4 videos of the train split are missing: .*{path.name}"):
         data_of(name, root).setup("fit")
-    data = data_of(name, root, missing="leave_out", batch_size=3)
+    data = data_of(name, root, files=Files(missing="leave_out"), batch_size=3)
     with pytest.warns(UserWarning, match="1 of the 4 videos of the train split are missing"):
         data.setup("fit")
     (batch,) = data.train_dataloader()
@@ -312,7 +313,7 @@ def test_wrong_lists(own: Callable[[str], Path]):
 
 
 def test_motion_clips_are_rendered_where_they_are_not_there(tmp_path: Path):
-    options = {"sampling": SegmentSampling(2), "image_size": 16, "batch_size": 6, "num_workers": 0}
+    options: dict[str, Any] = {"sampling": SegmentSampling(2), "image_size": 16, "batch_size": 6, "num_workers": 0}
     data = MotionClips(str(tmp_path / "motion"), num_train=6, num_test=6, **options)
     assert len(data.labels) == 6
     assert data.mirrored() == {0: 1, 1: 0}
