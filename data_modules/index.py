@@ -37,7 +37,8 @@ def index(
         data: the data set.
         workers: probe processes; one for each CPU where not given.
         timeout: seconds after which a file counts as hung and its process is killed.
-        output: the manifest; ``manifest.csv`` in the root of the data set where not given.
+        output: the manifest; that of the data set's ``files.manifest`` where not given, which is ``manifest.csv``
+            beside the annotation.
 
     Returns:
         0 where every file is good, else 1.
@@ -45,7 +46,8 @@ def index(
     Raises:
         ValueError: the data set lists no clip.
     """
-    output, paths = output or data.root / NAME, _paths(data)
+    output = output or (Path(data.files.manifest) if data.files.manifest else data.root / NAME)
+    paths = _paths(data)
     try:
         _complete(output, data.root, paths, workers=_cpus() if workers is None else workers, timeout=timeout)
     except KeyboardInterrupt:
@@ -58,7 +60,7 @@ def index(
 
 def _paths(data: VideoDataModule) -> list[Path]:
     splits: tuple[Split, ...] = get_args(Split)
-    paths = list(dict.fromkeys(Path(clip.path) for split in splits for clip in data.clips(split)))
+    paths = list(dict.fromkeys(Path(str(clip.path)) for split in splits for clip in data.clips(split)))
     if not paths:
         raise ValueError(f"{type(data).__name__}: lists no clips")
     return paths

