@@ -6,6 +6,7 @@ frames of one clip are not.
 
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
@@ -98,7 +99,7 @@ def open_video(path: str | Path | Source, *, sequential: bool = False, image_fps
         raise FileNotFoundError(f"{source}: no such video file")
     try:
         with av.open(source.url, metadata_errors="ignore") as container:  # titles in any encoding
-            yield Video(FileTrack(container, str(source), sequential=sequential), str(source))
+            yield Video(FileTrack(container, source, sequential=sequential), str(source))
     except FFmpegError as error:
         raise ValueError(f"{source}: cannot be read as a video: {error.strerror}") from error
 
@@ -108,7 +109,6 @@ class Video:
 
     def __init__(self, track: FileTrack | ImageTrack[VideoFrame], name: str) -> None:
         self._track, self._name = track, name
-        self._learned: Shape | None = None
 
     @property
     def num_frames(self) -> int:
@@ -167,41 +167,49 @@ class Video:
         Raises:
             ValueError: an index below 0, or at or above the number of frames; a box beyond the frame; damaged data.
         """
-        place = _Place(box)
-        pixels = self._gather(indices, lambda frame, shape: shape.rgb(frame)[_slices(place.inside(shape))])
+        box, shape = self._box(box), self._shape
+
+        def write(frame: VideoFrame, row: UInt8[np.ndarray, "h w 3"]) -> None:
+            row[:] = shape.rgb(frame)[_slices(box)]
+
+        pixels = self._gather(indices, (box.height, box.width, 3), write)
         seconds = self._track.seconds[np.asarray(indices)]
         return Frames(rearrange(torch.from_numpy(pixels), "t h w c -> t c h w"), torch.from_numpy(seconds))
 
     def planes(self, indices: Indices, box: Part = None) -> Planes:
         """The same frames as the decoder gives them, for :func:`data_modules.colour.to_rgb`; see :meth:`frames`."""
-        seen, place = dict[str, Planes](), _Place(box)
+        grown, inside = _grown(self._box(box))
+        shape, colour = self._shape, set[tuple[str, bool]]()
 
-        def pack(frame: VideoFrame, shape: Shape) -> UInt8[np.ndarray, " n"]:
-            yuv, wanted = shape.yuv(frame), place.inside(shape)
-            grown, moved = _grown(wanted)
-            seen["as"] = Planes(torch.empty(0, 0), grown.height, grown.width, moved, yuv.matrix, yuv.full_range)
-            return _packed(yuv, grown)
+        def write(frame: VideoFrame, row: UInt8[np.ndarray, " n"]) -> None:
+            yuv = shape.yuv(frame)
+            colour.add((yuv.matrix, yuv.full_range))
+            _pack(yuv, grown, row)
 
-        data = self._gather(indices, pack)
-        return seen["as"]._replace(data=torch.from_numpy(data))
+        data = self._gather(indices, (grown.height * grown.width * 3 // 2,), write)
+        if len(colour) > 1:
+            raise ValueError(f"{self._name}: the frames of one clip differ in colour: {sorted(colour)}")
+        (matrix, full_range), *_ = colour
+        return Planes(torch.from_numpy(data), grown.height, grown.width, inside, matrix, full_range)
 
     def _gather(
-        self, indices: Indices, read: Callable[[VideoFrame, Shape], UInt8[np.ndarray, "..."]]
+        self,
+        indices: Indices,
+        size: tuple[int, ...],
+        write: Callable[[VideoFrame, UInt8[np.ndarray, "..."]], None],
     ) -> UInt8[np.ndarray, "t ..."]:
-        """What ``read`` takes from each frame; each is decoded once."""
+        """What ``write`` puts down of each frame; each is decoded once."""
         asked = [int(index) for index in indices]
         if not asked or min(asked) < 0:
             raise ValueError(f"{self._name}: frame indices are one or more numbers from 0 on, got {asked}")
         ranks, order = np.unique(asked, return_inverse=True)
-        place = {rank: number for number, rank in enumerate(ranks.tolist())}
-        parts: UInt8[np.ndarray, "t ..."] | None = None
-        for rank, frame in self._track.pictures(frozenset(place)):
-            part = read(frame, self._learn(frame))
-            parts = np.empty((len(ranks), *part.shape), np.uint8) if parts is None else parts
-            parts[place.pop(rank)] = part
-            if not place:
+        places = {rank: place for place, rank in enumerate(ranks.tolist())}
+        parts = np.empty((len(ranks), *size), np.uint8)
+        for rank, frame in self._track.pictures(frozenset(places)):
+            write(frame, parts[places.pop(rank)])
+            if not places:
                 return parts if np.array_equal(asked, ranks) else parts[order]
-        raise ValueError(self._absent(max(place)))
+        raise ValueError(self._absent(max(places)))
 
     def _absent(self, rank: int) -> str:
         count = len(self._track.seconds)
@@ -209,39 +217,22 @@ class Video:
             return f"{self._name}: frame {rank} of {count} does not decode"
         return f"{self._name}: frame {rank} was asked for, counted from 0; {count} frames decode"
 
-    @property
+    @cached_property
     def _shape(self) -> Shape:
-        if self._learned is None:
-            self._gather([0], lambda frame, shape: np.empty(0, np.uint8))
-        assert self._learned is not None, "a decoded frame has a shape"
-        return self._learned
+        if self._track.size is not None:
+            return Shape.of_size(*self._track.size, self._track.pixel_ratio)
+        for _, frame in self._track.pictures(frozenset([0])):
+            return Shape.of(frame, self._track.pixel_ratio)
+        raise ValueError(self._absent(0))
 
-    def _learn(self, frame: VideoFrame) -> Shape:
-        """The shape of the first frame that is decoded is that of the video."""
-        if self._learned is None:
-            self._learned = Shape.of(frame, self._track.pixel_ratio)
-        return self._learned
-
-
-class _Place:
-    """The part of the frames that is wanted; asked for once, all frames of a video have one size."""
-
-    def __init__(self, box: Part) -> None:
-        self._wanted, self._inside = box, None
-
-    def inside(self, shape: Shape) -> Box:
-        """The part as a box of frames of this shape."""
-        if self._inside is None:
-            wanted = self._wanted or (lambda height, width: Box(0, 0, height, width))
-            self._inside = wanted if isinstance(wanted, Box) else wanted(*shape.upright)
-            _check(self._inside, shape)
-        return self._inside
-
-
-def _check(box: Box, shape: Shape) -> None:
-    height, width = shape.upright
-    if min(box) < 0 or 0 in box[2:] or box.top + box.height > height or box.left + box.width > width:
-        raise ValueError(f"box: {box} is not within a frame of {height} x {width} pixels")
+    def _box(self, part: Part) -> Box:
+        height, width = self._shape.upright
+        if part is None:
+            return Box(0, 0, height, width)
+        box = part if isinstance(part, Box) else part(height, width)
+        if min(box) < 0 or 0 in box[2:] or box.top + box.height > height or box.left + box.width > width:
+            raise ValueError(f"{self._name}: {box} is not within its frames of {height} x {width} pixels")
+        return box
 
 
 def _slices(box: Box) -> tuple[slice, slice]:
@@ -256,10 +247,19 @@ def _grown(box: Box) -> tuple[Box, Box]:
     return grown, Box(top, left, box.height, box.width)
 
 
-def _packed(yuv: YUV, box: Box) -> UInt8[np.ndarray, " n"]:
-    """The planes inside a box with even edges; the last row and column of an odd frame are doubled."""
-    halves = Box(*(side // 2 for side in box))
-    luma = yuv.luma[_slices(box)]
-    if luma.shape != box[2:]:
-        luma = np.pad(luma, [(0, box.height - luma.shape[0]), (0, box.width - luma.shape[1])], mode="edge")
-    return np.concatenate([luma.ravel(), yuv.u[_slices(halves)].ravel(), yuv.v[_slices(halves)].ravel()])
+def _pack(yuv: YUV, box: Box, row: UInt8[np.ndarray, " n"]) -> None:
+    """The planes inside a box with even edges, one after the other."""
+    half = Box(*(side // 2 for side in box))
+    for plane, part in ((yuv.luma, box), (yuv.u, half), (yuv.v, half)):
+        area = part.height * part.width
+        _cut(plane, part, row[:area].reshape(part.height, part.width))
+        row = row[area:]
+
+
+def _cut(plane: UInt8[np.ndarray, "h w"], box: Box, out: UInt8[np.ndarray, "h2 w2"]) -> None:
+    """The part inside the box; beyond the end of an odd plane its last row and column are doubled."""
+    part = plane[_slices(box)]
+    height, width = part.shape
+    out[:height, :width] = part
+    out[height:, :width] = part[-1:]
+    out[:, width:] = out[:, width - 1 : width]

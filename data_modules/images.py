@@ -28,6 +28,7 @@ class ImageTrack(Generic[Picture]):
 
     codec = "images"
     pixel_ratio = 1.0
+    size: tuple[int, int] | None = None  # not known before the first image is read
 
     def __init__(self, folder: Path, read: Callable[[Path], Picture], *, fps: float) -> None:
         if fps <= 0:

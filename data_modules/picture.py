@@ -65,14 +65,19 @@ class Shape(NamedTuple):
 
         A display matrix (ISO 14496-12, sec. 6.2.2) shows (x, y) at (ax + cy, bx + dy); it is rounded to a quarter turn.
         """
-        stored = frame.height, max(1, round(frame.width * pixel_ratio))
+        shape = cls.of_size(frame.height, frame.width, pixel_ratio)
         if not frame.rotation:  # asked first, because side data and frame hold each other in memory
-            return cls(stored)
+            return shape
         parts: Any = frame.side_data
         a, b, _, c, d = np.frombuffer(bytes(parts["DISPLAYMATRIX"]), np.int32)[:5].tolist()
         if abs(b) > abs(a):
-            return cls(stored, transposed=True, flipped=b < 0, mirrored=c < 0)
-        return cls(stored, flipped=d < 0, mirrored=a < 0)
+            return shape._replace(transposed=True, flipped=b < 0, mirrored=c < 0)
+        return shape._replace(flipped=d < 0, mirrored=a < 0)
+
+    @classmethod
+    def of_size(cls, height: int, width: int, pixel_ratio: float) -> "Shape":
+        """Of upright pictures."""
+        return cls((height, max(1, round(width * pixel_ratio))))
 
     @property
     def upright(self) -> tuple[int, int]:

@@ -28,13 +28,6 @@ class PacketTable(NamedTuple):
     shown: Bool[np.ndarray, " p"]
 
 
-class Segment(NamedTuple):
-    """Packets ``start`` up to ``stop``, fed from a fresh start; the first is a key frame."""
-
-    start: int
-    stop: int
-
-
 def presentation(table: PacketTable) -> Int64[np.ndarray, " t"] | None:
     """The packet of each frame, by rank; None where only decoding can tell.
 
@@ -50,21 +43,25 @@ def presentation(table: PacketTable) -> Int64[np.ndarray, " t"] | None:
     return packets[np.argsort(time)]
 
 
-def segments(table: PacketTable, targets: Iterable[int]) -> list[Segment]:
-    """What to feed so that the packets ``targets`` give their frames; as little as key frames allow.
+def segments(table: PacketTable, targets: Iterable[int]) -> list[Int64[np.ndarray, " n"]]:
+    """What to feed so that the packets ``targets`` give their frames, as little as key frames allow.
+
+    Each segment begins with a key frame, before which the decoder is emptied. Pictures of the segment that are shown
+    before that key frame are left out: they may refer to what lies before it, and nothing after it refers to them
+    (ISO 14496-10, sec. D.2.8; ISO 23008-2, sec. 7.4.2.2).
 
     Args:
         table: of a stream whose :func:`presentation` is known.
         targets: one or more packets, each with a frame.
     """
-    fed: list[Segment] = []
+    spans: list[tuple[int, int]] = []
     keyframes = np.flatnonzero(table.keyframe)
     for target in sorted(targets):
         start = _entry(table, keyframes, target)
-        while fed and start <= fed[-1].stop:  # an open group of pictures may reach back over several
-            start = min(start, fed.pop().start)
-        fed.append(Segment(start, target + 1))
-    return fed
+        while spans and start <= spans[-1][1]:  # an open group of pictures may reach back over several
+            start = min(start, spans.pop()[0])
+        spans.append((start, target + 1))
+    return [start + np.flatnonzero(table.time[start:stop] >= table.time[start]) for start, stop in spans]
 
 
 def _entry(table: PacketTable, keyframes: Int64[np.ndarray, " k"], target: int) -> int:

@@ -3,9 +3,11 @@
 With ``decode.py`` and ``encode.py`` the only file that imports av.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from functools import cached_property
-from itertools import dropwhile, islice
+from itertools import dropwhile
+from typing import Literal, TypeAlias
 
 import numpy as np
 from av.container import InputContainer
@@ -14,14 +16,19 @@ from av.packet import Packet
 from av.stream import Discard
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
-from jaxtyping import Float64, Int64
+from jaxtyping import Float64
 
 from data_modules.bitstream import frames_shown
-from data_modules.plan import UNKNOWN, PacketTable, Segment, presentation, segments
+from data_modules.header import may_be_turned
+from data_modules.plan import UNKNOWN, PacketTable, presentation, segments
+from data_modules.source import Source
 
 _BY_TIME = frozenset({"h264", "hevc"})  # pictures are shown in the order of their time stamps
 _BY_PACKET = frozenset({"vp8", "vp9", "av1", "mjpeg", "mpeg4"})  # and here in the order of their packets
+_TIMED = frozenset({"mp4", "matroska", "mpegts", "mpeg", "flv", "asf"})
 _KEPT_BYTES = 128 << 20  # of packets; those of a longer video are read again from the key frames on
+
+_Key: TypeAlias = tuple[int | None, int | None, int | None]  # names a packet: pts, dts, position
 
 
 class FileTrack:
@@ -32,56 +39,68 @@ class FileTrack:
 
     Args:
         container: open.
-        name: of the file, for errors.
+        source: what it was opened from.
         sequential: decode every picture up to the last one that is wanted.
 
     Raises:
         ValueError: without a video track.
     """
 
-    def __init__(self, container: InputContainer, name: str, *, sequential: bool) -> None:
+    def __init__(self, container: InputContainer, source: Source, *, sequential: bool) -> None:
         if not container.streams.video:
-            raise ValueError(f"{name}: holds no video track")
-        self._container, self._name, self._sequential = container, name, sequential
+            raise ValueError(f"{source}: holds no video track")
+        self._container, self._source, self._sequential = container, source, sequential
         self._stream: VideoStream = container.streams.video[0]
         for stream in container.streams:
             stream.discard = Discard.default if stream is self._stream else Discard.all
         self._context = self._stream.codec_context
         self._context.thread_count = 1
         self._context.options = {"err_detect": "explode"}  # damage is an error, not a picture of it
+        self._skip: Literal["DEFAULT", "NONREF"] = "DEFAULT"
         self.codec = self._context.codec.canonical_name
         self.pixel_ratio = float(self._stream.sample_aspect_ratio or 1)
         self._read()
 
     def _read(self) -> None:
         """The one pass over the file."""
-        self._packets, size = list[Packet](), 0
-        self._keys, keyframe, shown = list[tuple[int | None, ...]](), list[bool](), list[int | None]()
+        keep = self._container.size <= _KEPT_BYTES
+        self._packets, self._keys = list[Packet](), list[_Key]()
+        keyframe, shown = list[bool](), list[int | None]()
         for packet in self._demux():
             self._keys.append((packet.pts, packet.dts, packet.pos))
             keyframe.append(packet.is_keyframe)
-            peek = b"" if self.codec in _BY_TIME else bytes(packet)
-            shown.append(0 if packet.is_discard else frames_shown(self.codec, peek))
-            size += packet.size
-            if size <= _KEPT_BYTES:
+            shown.append(self._shown(packet))
+            if keep:
                 self._packets.append(packet)
-        if size > _KEPT_BYTES:
-            self._packets.clear()
-        time = self._stamps if self.codec in _BY_TIME else np.arange(len(shown))
+        stamps = np.array([UNKNOWN if pts is None else pts for pts, _, _ in self._keys], np.int64)
+        time = stamps if self.codec in _BY_TIME else np.arange(len(stamps))
         self._table = PacketTable(time, np.array(keyframe, bool), np.array(shown) == 1)
-        known = self.codec in _BY_TIME | _BY_PACKET and None not in shown
-        self._order = presentation(self._table) if known else None
-        self._rank = np.full(len(shown), -1)
+        told = None not in shown and (self.codec in _BY_PACKET or (self.codec in _BY_TIME and self._stores_times))
+        self._order = presentation(self._table) if told else None
+        self._rank = np.full(len(stamps), -1)
         if self._order is not None:
             self._rank[self._order] = np.arange(len(self._order))
 
-    @cached_property
-    def _stamps(self) -> Int64[np.ndarray, " p"]:
-        stamps = [pts if pts is not None else UNKNOWN for pts, _, _ in self._keys]
-        return np.array(stamps, np.int64)
+    def _shown(self, packet: Packet) -> int | None:
+        if self.codec in _BY_TIME or packet.is_discard:
+            return int(not packet.is_discard)
+        return frames_shown(self.codec, bytes(packet))
+
+    @property
+    def _stores_times(self) -> bool:
+        """Other containers make presentation times up from the order of their packets."""
+        names = set(self._container.format.name.split(","))
+        return bool(names & _TIMED) or not self._context.has_b_frames
 
     def _demux(self) -> Iterator[Packet]:
         return (packet for packet in self._container.demux(self._stream) if packet.size)
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """Height and width of the pictures, pixels; None where the first one must tell them or how it is turned."""
+        height, width = self._context.height, self._context.width
+        turned = may_be_turned(self._container.format.name, self._source.path, self._source.start)
+        return None if turned or not height or not width else (height, width)
 
     @property
     def keyframes(self) -> int:
@@ -92,7 +111,7 @@ class FileTrack:
     def seconds(self) -> Float64[np.ndarray, " t"]:
         """Presentation time of each picture, from the first; by rank and rate where the file's times do not grow."""
         if self._order is None:
-            stamps = [frame.pts for frame in self._decoded(Segment(0, len(self._keys)))]
+            stamps = [frame.pts for frame in self._decoded(range(len(self._keys)))]
         else:
             stamps = [self._keys[packet][0] for packet in self._order.tolist()]
         known = np.array([UNKNOWN if stamp is None else stamp for stamp in stamps], np.int64)
@@ -105,21 +124,20 @@ class FileTrack:
         """Mean frames a second by the header."""
         rate = self._stream.average_rate or self._stream.guessed_rate
         if not rate:
-            raise ValueError(f"{self._name}: states no frame rate")
+            raise ValueError(f"{self._source}: states no frame rate")
         return float(rate)
 
     def pictures(self, ranks: frozenset[int]) -> Iterator[tuple[int, VideoFrame]]:
-        """Those at ``ranks``, in any order; one that does not decode is left out.
+        """Those at ``ranks``, in any order; one that does not exist is left out.
 
         Raises:
             ValueError: damaged data on the way to a wanted picture.
         """
         if self._order is None:
-            numbered = enumerate(self._decoded(Segment(0, len(self._keys))))
-        else:
-            stored = sorted(rank for rank in ranks if rank < len(self._order))
-            numbered = ((frame.pts or 0, frame) for frame in self._planned(self._order[stored]))
-        return ((rank, frame) for rank, frame in numbered if rank in ranks)
+            every = enumerate(self._decoded(range(len(self._keys))))
+            return ((rank, frame) for rank, frame in every if rank in ranks)
+        packet_of = {rank: int(self._order[rank]) for rank in ranks if rank < len(self._order)}
+        return self._planned(packet_of)
 
     def check(self) -> None:
         """Decode everything once, in order.
@@ -127,35 +145,47 @@ class FileTrack:
         Raises:
             ValueError: damaged, or with other pictures than its packets promise.
         """
-        count = sum(1 for _ in self._decoded(Segment(0, len(self._keys))))
+        count = sum(1 for _ in self._decoded(range(len(self._keys))))
         if self._order is not None and count != len(self._order):
-            raise ValueError(f"{self._name}: {len(self._order)} frames are stored and {count} of them decode")
+            raise ValueError(f"{self._source}: {len(self._order)} frames are stored and {count} of them decode")
 
-    def _planned(self, targets: Int64[np.ndarray, " t"]) -> Iterator[VideoFrame]:
-        wanted = frozenset[int](targets.tolist())
-        if not wanted:
+    def _planned(self, packet_of: dict[int, int]) -> Iterator[tuple[int, VideoFrame]]:
+        with suppress(ValueError):
+            yield from self._ranked(packet_of, self._needed(packet_of))
+        if packet_of:  # left by a key frame that does not hold all that follows, as in rolling intra refresh; or damage
+            yield from self._ranked(packet_of, self._decoded(range(max(packet_of.values()) + 1)))
+
+    def _ranked(self, packet_of: dict[int, int], frames: Iterator[VideoFrame]) -> Iterator[tuple[int, VideoFrame]]:
+        """Those that are wanted, which are struck off."""
+        for frame in frames:
+            if frame.pts in packet_of:
+                del packet_of[frame.pts]
+                yield frame.pts, frame
+
+    def _needed(self, packet_of: dict[int, int]) -> Iterator[VideoFrame]:
+        if self._sequential or not packet_of:
             return
-        if self._sequential:
-            yield from self._decoded(Segment(0, max(wanted) + 1))
-            return
+        wanted = frozenset(packet_of.values())
         fed = segments(self._table, wanted)
-        if self.codec == "mpeg4" and fed[0].start:  # the first packet may name an encoder whose errors are mended
-            list(self._decoded(Segment(0, 1)))
+        if self.codec == "mpeg4" and fed[0][0] > 0:  # the first packet may name an encoder whose errors are mended
+            list(self._decoded(range(1)))
         for segment in fed:
-            yield from self._decoded(segment, wanted)
+            yield from self._decoded(segment.tolist(), wanted)
 
-    def _decoded(self, segment: Segment, wanted: frozenset[int] | None = None) -> Iterator[VideoFrame]:
-        """The pictures of ``segment``, without those that are neither wanted nor referred to."""
+    def _decoded(self, numbers: Sequence[int], wanted: frozenset[int] | None = None) -> Iterator[VideoFrame]:
+        """The pictures of the packets ``numbers``, without those that are neither wanted nor referred to."""
         self._context.flush_buffers()  # an earlier pass may have stopped anywhere
-        for number, packet in enumerate(self._between(segment), segment.start):
-            self._context.skip_frame = "DEFAULT" if wanted is None or number in wanted else "NONREF"
+        for number, packet in zip(numbers, self._numbered(numbers), strict=False):
+            skip = "DEFAULT" if wanted is None or number in wanted else "NONREF"
+            if skip != self._skip:
+                self._skip = self._context.skip_frame = skip
             if self._order is not None:
                 packet.pts = int(self._rank[number])  # decoders hand it on
             yield from self._decode(packet, number)
-        yield from self._decode(None, segment.stop - 1)
+        yield from self._decode(None, len(self._keys))
 
     def _decode(self, packet: Packet | None, number: int) -> list[VideoFrame]:
-        damaged = f"{self._name}: damaged at packet {number} of {len(self._keys)}"
+        damaged = f"{self._source}: damaged at packet {number} of {len(self._keys)}"
         try:
             frames = self._context.decode(packet)
         except FFmpegError as error:
@@ -164,19 +194,19 @@ class FileTrack:
             raise ValueError(f"{damaged}: a part of it is missing")
         return frames
 
-    def _between(self, segment: Segment) -> Iterator[Packet]:
+    def _numbered(self, numbers: Sequence[int]) -> Iterator[Packet]:
         if self._packets:
-            return iter(self._packets[segment.start : segment.stop])
-        return self._read_again(segment)
+            return (self._packets[number] for number in numbers)
+        wanted = frozenset(numbers)
+        return (packet for number, packet in enumerate(self._read_again(numbers[0]), numbers[0]) if number in wanted)
 
-    def _read_again(self, segment: Segment) -> Iterator[Packet]:
-        """From the file: at the key frame if its index leads there, else from the beginning."""
-        first = self._keys[segment.start]
+    def _read_again(self, start: int) -> Iterator[Packet]:
+        """From packet ``start`` on: through the index of the file if it leads there, else from the beginning."""
+        first = self._keys[start]
         for _, dts, _ in (first, self._keys[0]):
             self._container.seek(dts or 0, stream=self._stream)
             packets = dropwhile(lambda packet: (packet.pts, packet.dts, packet.pos) != first, self._demux())
-            found = next(packets, None)
-            if found is not None:
-                yield found
-                yield from islice(packets, segment.stop - segment.start - 1)
+            for packet in packets:
+                yield packet
+                yield from packets
                 return
