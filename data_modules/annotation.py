@@ -9,7 +9,7 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from data_modules.dataset import Clip
 
@@ -39,6 +39,17 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text("utf-8"))
     except ValueError as error:
         raise ValueError(f"{path}: is not a JSON file: {error}") from error
+
+
+def read_records(path: Path, *keys: str) -> list[dict[str, Any]]:
+    """A list of objects that have ``keys`` from a JSON file; ValueError for anything else."""
+    records = read_json(path)
+    if not isinstance(records, list) or not records:
+        raise ValueError(f"{path}: expected a list that is not empty")
+    for number, record in enumerate(cast(list[Any], records)):
+        if not isinstance(record, dict) or not set(keys) <= cast(dict[str, Any], record).keys():
+            raise ValueError(f"{path}: entry {number} is {_short(record)}; expected at least {' and '.join(keys)}")
+    return cast(list[dict[str, Any]], records)
 
 
 def read_lines(path: Path) -> list[str]:
@@ -103,6 +114,10 @@ def clips(source: Path, entries: Sequence[Entry], labels: Sequence[str]) -> list
                 f"set, by name or by number from 0 to {len(labels) - 1}"
             )
     return [Clip(entry.clip_id, entry.path, numbers[entry.label]) for entry in entries]
+
+
+def _short(record: object) -> str:
+    return json.dumps(record)[:60]
 
 
 def by_stem(folder: Path) -> dict[str, Path]:

@@ -32,7 +32,7 @@ class Diving48(VideoDataModule):
         self.videos = self.root / videos
         path = annotation.find(self.root, "Diving48_vocab.json")
         words = annotation.read_json(path)
-        if not words or not isinstance(words, list):
+        if not isinstance(words, list) or not words or not all(isinstance(label, list) for label in words):
             raise ValueError(f"{path}: expected a list of classes, each a list of words")
         super().__init__([" ".join(label) for label in words], **kwargs)
 
@@ -44,10 +44,7 @@ class Diving48(VideoDataModule):
             ValueError: an empty list, a repeated entry or one without name or label, or an unknown label.
         """
         path = annotation.find(self.root, f"Diving48_V2_{_FILES[split]}.json")
-        dives: list[dict[str, Any]] = annotation.read_json(path)
-        for number, dive in enumerate(dives):
-            if not {"vid_name", "label"} <= dive.keys():
-                raise ValueError(f"{path}: entry {number} has {sorted(dive)}; expected at least vid_name and label")
+        dives = annotation.read_records(path, "vid_name", "label")
         names = [(str(dive["vid_name"]), str(dive["label"])) for dive in dives]
         entries = [Entry(name, self.videos / f"{name}.mp4", label) for name, label in names]
         return annotation.clips(path, entries, self.labels)

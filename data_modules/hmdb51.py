@@ -53,8 +53,8 @@ class HMDB51(VideoDataModule):
 
     def _entries(self, label: str, code: str) -> list[Entry]:
         path = self.splits / f"{label}{self.ending}"
-        rows = annotation.read_rows(path, "video code")
-        wrong = [row for row in rows if row[1] not in ("0", "1", "2")]
+        rows = [line.rsplit(maxsplit=1) for line in annotation.read_lines(path)]  # names hold any sign
+        wrong = [" ".join(row) for row in rows if len(row) != 2 or row[1] not in ("0", "1", "2")]
         if wrong:
-            raise ValueError(f"{path}: expected 0, 1 or 2 after the name of a video, got {wrong[0]}")
+            raise ValueError(f"{path}: expected the name of a video and 0, 1 or 2, got {wrong[0]!r}")
         return [Entry(f"{label}/{name}", self.videos / label / name, label) for name, found in rows if found == code]

@@ -1,5 +1,6 @@
 """Something-Something V1 and V2 (Goyal et al., arXiv 1706.04261; 174 classes)."""
 
+import json
 from abc import abstractmethod
 from pathlib import Path
 from typing import Any
@@ -79,18 +80,16 @@ class SomethingSomething(_SomethingSomething):
 
     def _labels(self) -> list[str]:
         path = self._find("labels")
-        numbers = {int(number): label for label, number in annotation.read_json(path).items()}
-        if not numbers or sorted(numbers) != list(range(len(numbers))):
+        content = annotation.read_json(path)
+        labels = {str(number): label for label, number in content.items()} if isinstance(content, dict) else {}
+        if not labels or set(labels) != {str(number) for number in range(len(labels))}:
             raise ValueError(
-                f"{path}: expected {{label: number}} with the numbers 0, 1, 2, ...; got {sorted(numbers)[:5]}"
+                f"{path}: expected {{label: number}} with the numbers 0, 1, 2, ...; got {json.dumps(content)[:60]}"
             )
-        return [numbers[number] for number in range(len(numbers))]
+        return [labels[str(number)] for number in range(len(labels))]
 
     def _official(self, path: Path) -> list[tuple[str, str]]:
-        entries: list[dict[str, Any]] = annotation.read_json(path)
-        for number, entry in enumerate(entries):
-            if not {"id", "template"} <= entry.keys():
-                raise ValueError(f"{path}: entry {number} has {sorted(entry)}; expected at least id and template")
+        entries = annotation.read_records(path, "id", "template")
         return [(str(entry["id"]), plain(entry["template"])) for entry in entries]
 
 

@@ -58,19 +58,21 @@ def test_missing_annotation(tmp_path: Path):
         data_of(tmp_path).setup("fit")
 
 
-@pytest.mark.parametrize("labels", [{}, {"a": "1", "b": "2"}, {"a": "0", "b": "2"}])
-def test_labels_must_number_the_classes(tmp_path: Path, labels: dict[str, str]):
+@pytest.mark.parametrize("labels", [{}, {"a": "1", "b": "2"}, {"a": "0", "b": "2"}, {"0": "a"}, ["a", "b"]])
+def test_labels_must_number_the_classes(tmp_path: Path, labels: object):
     with pytest.raises(ValueError, match=r"labels\.json: expected {label: number} with the numbers 0, 1, 2"):
         data_of(lay_out(tmp_path, labels=labels))
 
 
 def test_empty_list(tmp_path: Path):
-    with pytest.raises(ValueError, match=r"train\.json: the list is empty"):
+    with pytest.raises(ValueError, match=r"train\.json: expected a list that is not empty"):
         data_of(lay_out(tmp_path, train=[])).setup("fit")
 
 
 def test_a_list_without_labels(tmp_path: Path):
-    with pytest.raises(ValueError, match=r"validation\.json: entry 0 has \['id'\]; expected at least id and template"):
+    with pytest.raises(
+        ValueError, match=r"validation\.json: entry 0 is {\"id\": \"9\"}; expected at least id and template"
+    ):
         data_of(lay_out(tmp_path, validation=[{"id": "9"}])).setup("validate")
 
 
