@@ -51,7 +51,8 @@ class Collate:
         if not unrendered:
             return self._batch([cast(Tensor, sample.video) for sample in samples], samples)
         data = [video.planes.data for video in unrendered]
-        emptied = [video._replace(planes=video.planes._replace(data=video.planes.data[:0])) for video in unrendered]
+        nothing = torch.empty(0, 0, dtype=torch.uint8)  # a view would take its whole storage along
+        emptied = [video._replace(planes=video.planes._replace(data=nothing)) for video in unrendered]
         rest = [sample._replace(video=video) for sample, video in zip(samples, emptied, strict=True)]
         return PlaneBatch(torch.cat([d.flatten() for d in data]), rest, [(d.shape[0], d.shape[1]) for d in data])
 

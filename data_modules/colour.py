@@ -56,6 +56,13 @@ def to_rgb(planes: Planes) -> UInt8[Tensor, "t c h w"]:
     return planes.box.cut(pixels)
 
 
+def black(num_frames: int, size: int) -> Planes:
+    """Planes of black square frames."""
+    even = size + size % 2
+    luma, chroma = torch.zeros(num_frames, even * even), torch.full((num_frames, even * even // 2), 128)
+    return Planes(torch.cat([luma, chroma], 1).byte(), even, even, Box(0, 0, size, size), "bt601", full_range=True)
+
+
 def _chroma_weights(matrix: str, like: Tensor) -> Float32[Tensor, "3 2"]:
     """R, G, B per U', V'."""
     red, blue = LUMA[matrix]

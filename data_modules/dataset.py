@@ -7,18 +7,16 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
-import torch
 from jaxtyping import UInt8
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from data_modules.colour import Planes
+from data_modules.colour import Planes, black, to_rgb
 from data_modules.decode import open_video
 from data_modules.randomness import keyed_generator
 from data_modules.reading import Reading
 from data_modules.sampling import Length
 from data_modules.source import Source
-from data_modules.transforms import Box
 from data_modules.views import Look, View
 
 OnFault = Literal["replace", "stop", "count_wrong"]
@@ -133,13 +131,12 @@ class VideoDataset(Dataset[Sample]):
         generator = keyed_generator(self._seed, epoch, name)
         with open_video(clip.path, sequential=sequential) as video:
             indices = self._view.indices(Length(video.num_frames, video.fps), generator)
-            drawn = _Drawn(self._view, generator)
+            look = self._view.look(video.height, video.width, generator)
             if self._on_device:
-                seen = Unrendered(video.planes(indices, drawn.box), drawn.look)
+                seen = Unrendered(video.planes(indices, look.box), look)
             else:
-                frames = video.frames(indices, drawn.box)
-                seen = drawn.look(frames.pixels)
-        return Sample(seen, self._labels(clip, drawn.look), clip.clip_id, epoch)
+                seen = look(video.frames(indices, look.box).pixels)
+        return Sample(seen, self._labels(clip, look), clip.clip_id, epoch)
 
     def _labels(self, clip: Clip, look: Look) -> tuple[int, ...]:
         return tuple(self._mirrored.get(clip.label, clip.label) if flip else clip.label for flip in look.flipped)
@@ -157,21 +154,7 @@ class VideoDataset(Dataset[Sample]):
     def _blank(self, clip: Clip, epoch: int) -> Sample:
         """Black views of the right shape."""
         size, generator = self._view.size, np.random.default_rng(0)
+        planes = black(len(self._view.indices(Length(1, 1.0), generator)), size)
         look = self._view.look(size, size, generator)
-        black = torch.zeros(len(self._view.indices(Length(1, 1.0), generator)), 3, size, size, dtype=torch.uint8)
-        seen = look(look.box.cut(black))
+        seen = Unrendered(planes, look) if self._on_device else look(to_rgb(planes))
         return Sample(seen, self._labels(clip, look), clip.clip_id, epoch)
-
-
-class _Drawn:
-    """A look that is drawn when the size of the frames is known: when the first of them is decoded."""
-
-    look: Look
-
-    def __init__(self, view: View, generator: np.random.Generator) -> None:
-        self._view, self._generator = view, generator
-
-    def box(self, height: int, width: int) -> Box:
-        """The part to read of frames of this size."""
-        self.look = self._view.look(height, width, self._generator)
-        return self.look.box
