@@ -165,6 +165,12 @@ class SideNetwork(nn.Module):
         self.position = nn.Parameter(nn.init.normal_(position, std=0.02 if eva else 0.01))
         self.taps = nn.ModuleDict({str(index): SideLayer(dim, recipe) for index in taps})
 
+    @property
+    def recomputed(self) -> list[nn.Module]:
+        """The branches that the backward pass computes again."""
+        layers = cast(list[SideLayer], list(self.taps.values()))
+        return [layer.branches[name] for layer in layers for name in layer.checkpoint]
+
     def begin(self, video: Float[Tensor, "b t c h w"], grid: Grid) -> Side:
         """The patches of the stem."""
         patches = self.stem(rearrange(video, "b t c h w -> b c t h w"))

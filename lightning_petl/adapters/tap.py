@@ -18,13 +18,17 @@ def tap_indices(taps: Blocks, depth: int) -> list[int]:
     """
     if taps == "odd" and depth > 1:
         return list(range(1, depth, 2))
-    return block_indices(taps, depth)
+    try:
+        return block_indices(taps, depth)
+    except ValueError as error:
+        odd = ", or 'odd' for 1, 3, 5, ..." if depth > 1 else ""
+        raise ValueError(f"taps: {error}{odd}") from error
 
 
 class TapProjection(nn.Module):
     """``W LN(z) + b`` of the trunk's tokens z, or ``LN(W z + b)``; as clips.
 
-    Lean and before a frozen block's tokens, one copy of z is kept, standardised, in the precision of the computation.
+    With ``before`` and ``lean``, one copy of z is kept, standardised, in the precision of the computation.
 
     Args:
         dim: width of the trunk.

@@ -7,11 +7,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from lightning_petl.backbones import VideoViT
 from tests.laws.methods import METHODS
 from tests.tiny import clip, gradients, randomised
 
-# torch's own tracing reads .grad of the tokens that enter a block, to learn whether they have one
-pytestmark = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")
+pytestmark = [
+    # torch's own tracing reads .grad of the tokens that enter a block, to learn whether they have one
+    pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning"),
+    # and makes an object of each autograd function that it meets
+    pytest.mark.filterwarnings("ignore:.*Function'> should not be instantiated:DeprecationWarning"),
+]
 # every kind of module once; other settings of a method trace the same code
 CHECKED = [
     "full_fine_tuning",
@@ -50,6 +55,20 @@ def test_compiled_block_equals_eager(method: str) -> None:
         torch.testing.assert_close(gradient, gradients_expected[name], atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("training", [False, True], ids=["eval", "train"])
+@pytest.mark.parametrize("method", ["side4video", "side4video_light", "side4video_group", "side4video_eva"])
+def test_compiled_tap_equals_eager(method: str, training: bool) -> None:
+    eager, compiled = (randomised(METHODS[method]).train(training) for _ in range(2))
+    expected, gradients_expected = eager(clip()).detach(), gradients(eager, clip())
+    for tap in compiled.readers["Side4Video"].taps.values():
+        tap.compile(fullgraph=True, backend="eager")
+    torch.testing.assert_close(compiled(clip()).detach(), expected, atol=1e-6, rtol=1e-6)
+    for name, gradient in gradients(compiled, clip()).items():
+        torch.testing.assert_close(gradient, gradients_expected[name], atol=1e-5, rtol=1e-5)
+    for name, buffer in compiled.named_buffers():
+        torch.testing.assert_close(buffer, eager.get_buffer(name))
+
+
 @pytest.mark.parametrize("method", ["multi_tunev", "dora", "st_adapter"])
 def test_blocks_share_graphs(method: str) -> None:
     """Twelve blocks must not mean twelve compilations."""
@@ -67,15 +86,15 @@ def test_blocks_share_graphs(method: str) -> None:
 
 
 class _Classifier(nn.Module):
-    def __init__(self, backbone: nn.Module) -> None:
+    def __init__(self, backbone: VideoViT) -> None:
         super().__init__()
-        self.backbone, self.head = backbone, nn.Linear(192, 5)
+        self.backbone, self.head = backbone, nn.Linear(backbone.feature_dim, 5)
 
     def forward(self, video: Tensor) -> Tensor:
         return self.head(self.backbone(video))
 
 
-@pytest.mark.parametrize("method", ["multi_tunev", "st_adapter", "dora", "vpt_shallow", "lora_qv"])
+@pytest.mark.parametrize("method", ["multi_tunev", "st_adapter", "dora", "vpt_shallow", "lora_qv", "side4video"])
 def test_exported_program_equals_the_model(method: str) -> None:
     model = _Classifier(randomised(METHODS[method])).eval()
     with torch.no_grad():

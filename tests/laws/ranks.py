@@ -17,6 +17,8 @@ from tests.tiny import clip, randomised
 
 BATCH, RANKS = 4, 2
 Result = tuple[float, dict[str, Tensor]]
+NORMED = ["side4video", "side4video_group", "side4video_sync"]
+"""One of each kind of statistics: these train too, with the statistics of their batch."""
 
 
 class Classifier(nn.Module):
@@ -54,11 +56,22 @@ def trained_gradients(model: nn.Module) -> dict[str, Tensor]:
     return {name: gradient.detach().clone() for name, gradient in result.items()}
 
 
+def running_averages(model: nn.Module) -> dict[str, Tensor]:
+    """Buffers of batch norms, by name."""
+    return {name: buffer.clone() for name, buffer in model.named_buffers() if "running_" in name}
+
+
 def ddp(method: str) -> tuple[nn.Module, nn.Module]:
     """The model and what is called: replicated, gradients averaged."""
     model = Classifier(method)
     unused = bool(model.backbone.unreachable)
     return model, DistributedDataParallel(model, find_unused_parameters=unused)
+
+
+def training_ddp(method: str) -> tuple[nn.Module, nn.Module]:
+    """As :func:`ddp`, in training mode."""
+    model, called = ddp(method)
+    return model, called.train()
 
 
 def fsdp(method: str) -> tuple[nn.Module, nn.Module]:
@@ -84,6 +97,7 @@ def run_all(rank: int, store: str, methods: list[str], output: str) -> None:
             for strategy, wrap in wraps.items()
             for method in methods
         }
+        results |= {f"training-{method}": _step_of_rank(training_ddp, method, rank) for method in NORMED}
         if rank == 0:
             torch.save(results, output)
     finally:
@@ -95,4 +109,4 @@ def _step_of_rank(wrap: Callable[[str], tuple[nn.Module, nn.Module]], method: st
     video, label = (tensor.chunk(RANKS)[rank] for tensor in batch())
     loss = step(called, video, label)
     dist.all_reduce(loss)
-    return (loss / RANKS).item(), trained_gradients(model)
+    return (loss / RANKS).item(), trained_gradients(model) | running_averages(model)

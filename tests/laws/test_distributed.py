@@ -5,7 +5,7 @@ import torch
 from torch import multiprocessing
 
 from tests.laws.methods import METHODS
-from tests.laws.ranks import RANKS, Classifier, Result, batch, run_all, step, trained_gradients
+from tests.laws.ranks import RANKS, Classifier, Result, batch, run_all, running_averages, step, trained_gradients
 
 SINGLES = list(METHODS)  # in eval mode: with dropout, ranks draw their own masks
 
@@ -22,10 +22,25 @@ def two_ranks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Result]:
 @pytest.mark.parametrize("method", SINGLES)
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
 def test_two_ranks_equal_one(two_ranks: dict[str, Result], strategy: str, method: str) -> None:
-    loss, gradients = two_ranks[f"{strategy}-{method}"]
-    model = Classifier(method)
+    _compare(two_ranks[f"{strategy}-{method}"], Classifier(method))
+
+
+@pytest.mark.parametrize("method", ["side4video_group", "side4video_sync"])
+def test_two_ranks_train_like_one(two_ranks: dict[str, Result], method: str) -> None:
+    """Where statistics are of a clip, or of all processes."""
+    _compare(two_ranks[f"training-{method}"], Classifier(method).train())
+
+
+def test_statistics_of_a_process_are_not_those_of_all(two_ranks: dict[str, Result]) -> None:
+    """The published BatchNorm is a declared exception."""
+    with pytest.raises(AssertionError):
+        _compare(two_ranks["training-side4video"], Classifier("side4video").train())
+
+
+def _compare(result: Result, model: Classifier) -> None:
+    loss, seen = result
     assert step(model, *batch()).item() == pytest.approx(loss, abs=1e-5)
-    expected = trained_gradients(model)
-    assert gradients.keys() == expected.keys()
-    for name, gradient in expected.items():
-        torch.testing.assert_close(gradients[name], gradient, atol=1e-5, rtol=1e-4, msg=lambda m, n=name: f"{n}: {m}")
+    expected = trained_gradients(model) | running_averages(model)
+    assert seen.keys() == expected.keys()
+    for name, tensor in expected.items():
+        torch.testing.assert_close(seen[name], tensor, atol=1e-5, rtol=1e-4, msg=lambda m, n=name: f"{n}: {m}")
