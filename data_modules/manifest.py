@@ -9,6 +9,7 @@ import csv
 import io
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args, get_type_hints
 
@@ -120,14 +121,13 @@ def _cut(path: Path) -> bool:
 
 def _entries(lines: Iterable[str]) -> Iterator[Entry]:
     for line in filter(None, lines):
-        try:
-            yield _entry(dict(zip(_COLUMNS, next(csv.reader([line])), strict=True)))
-        except ValueError:
-            continue
+        with suppress(ValueError):
+            yield _entry(*next(csv.reader([line])))
 
 
-def _entry(texts: dict[str, str]) -> Entry:
-    status: Status = _STATUSES[_STATUSES.index(texts["status"])]  # pyright: ignore[reportArgumentType]
-    info = VideoInfo(**{name: of_text(texts[name]) for name, of_text in _INFO.items()}) if status == "ok" else None
-    stamp = Stamp(int(texts["size"]), int(texts["modified"])) if texts["size"] else None
-    return Entry(texts["path"], status, texts["reason"], stamp, info)
+def _entry(*row: str) -> Entry:
+    path, status, *measured, size, modified, reason = row
+    status = _STATUSES[_STATUSES.index(status)]  # pyright: ignore[reportArgumentType]
+    numbers = [of_text(text) for of_text, text in zip(_INFO.values(), measured, strict=True) if status == "ok"]
+    stamp = Stamp(int(size), int(modified)) if size else None
+    return Entry(path, status, reason, stamp, VideoInfo(*numbers) if numbers else None)
