@@ -52,6 +52,15 @@ def read_records(path: Path, *keys: str) -> list[dict[str, Any]]:
     return cast(list[dict[str, Any]], records)
 
 
+def read_numbered(path: Path) -> list[str]:
+    """The names of a JSON file ``{name: number}`` in order; ValueError where the numbers are not 0, 1, 2, ..."""
+    content = read_json(path)
+    names = {str(number): name for name, number in content.items()} if isinstance(content, dict) else {}
+    if not names or set(names) != {str(number) for number in range(len(names))}:
+        raise ValueError(f"{path}: expected {{label: number}} with the numbers 0, 1, 2, ...; got {_short(content)}")
+    return [names[str(number)] for number in range(len(names))]
+
+
 def read_lines(path: Path) -> list[str]:
     """The lines that are not blank; ValueError if there are none, or for what is not UTF-8 text."""
     try:

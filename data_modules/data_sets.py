@@ -8,7 +8,8 @@ from data_modules.folder import VideoFolder
 from data_modules.hmdb51 import HMDB51
 from data_modules.kinetics import Kinetics
 from data_modules.motion_clips import MotionClips
-from data_modules.something_something import SomethingSomething, SomethingSomethingV1
+from data_modules.something_something import SomethingSomething
+from data_modules.something_something_v1 import SomethingSomethingV1
 from data_modules.ucf101 import UCF101
 from data_modules.video_files import VideoFiles
 from data_modules.video_list import VideoList
