@@ -49,10 +49,11 @@ def arguments(file: Path, root: Path, folder: Path) -> list[str]:
     if "adapters" not in file.read_text():
         base["model"] = {**BASE["model"], "adapters": [{"class_path": "LinearProbe"}]}
     (folder / "base.yaml").write_text(yaml.safe_dump(base))
+    depth = 1 if file.stem == "eva02_e14" else 4  # each of its blocks holds 68 M parameters
     patch14 = "14" in file.stem or file.stem == "demo"
     return [
         "fit", "--config", str(folder / "base.yaml"), "--config", str(file),
-        "--model.init_args.backbone.init_args.weights=random", "--model.init_args.backbone.init_args.depth=4",
+        "--model.init_args.backbone.init_args.weights=random", f"--model.init_args.backbone.init_args.depth={depth}",
         "--model.init_args.optim.global_batch=2", "--model.init_args.optim.schedule.warmup=0",
         f"--data.init_args.root={root}", "--data.init_args.batch_size=2",
         "--data.init_args.num_workers=0", f"--data.init_args.image_size={56 if patch14 else 64}",

@@ -19,7 +19,8 @@ class BitFit(Unfreezing):
     """Only biases train, chosen by module and never by name. Nothing is added, nothing costs at inference.
 
     ViT-B/16: 102,912 parameters for all. q, k and v share one fused bias: all three together train it in place,
-    a part of them trains an added vector of that part, init 0, with the same effect.
+    a part of them trains an added vector of that part, init 0, with the same effect. EVA's q and v have biases of
+    their own, and k has none. The norms inside attention and MLP, where there are any, go with norm1 and norm2.
 
     Args:
         targets: biases of a block; ``q k v fc1 fc2 norm2`` is the subset drawn in Multi-TuneV.
