@@ -42,7 +42,7 @@ def ingest(
     reencode: bool = True,
     tar: bool = False,
     short_side: int = 256,
-    crf: int = 20,
+    crf: int = 22,
     workers: int | None = None,
     timeout: int | float = 1800,
 ) -> int:

@@ -52,8 +52,8 @@ class Profile:
     """
 
     short_side: int = 256
-    crf: int = 20
-    psnr_floor: float = 35.0
+    crf: int = 22
+    psnr_floor: float = 33.0
 
     def __post_init__(self) -> None:
         if self.short_side < 16 or self.short_side % 2:

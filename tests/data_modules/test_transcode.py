@@ -190,7 +190,7 @@ def test_the_copy_is_upright_and_silent(tmp_path: Path) -> None:
         pictures = np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
     assert pictures.shape == (20, 96, 64, 3)
     turned = moving(20)[:, ::-1].swapaxes(1, 2)  # the first row on the right
-    assert np.abs(pictures.astype(int) - turned).mean() < 4
+    assert np.abs(pictures.astype(int) - turned).mean() < 6  # turned otherwise it would be over 30
 
 
 def test_pixels_become_square(tmp_path: Path) -> None:
@@ -217,7 +217,7 @@ def test_colours_mean_the_same(colorspace: int, color_range: int, tmp_path: Path
 def test_a_worse_copy_is_no_copy(write: WriteVideo, tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (20, 64, 96, 3), dtype=np.uint8)
     original = write("noise.mkv", noise, codec="libx264", gop=1)
-    with pytest.raises(Unfaithful, match=r"luma within [\d.]+ dB, under the floor of 35; a lower crf may help"):
+    with pytest.raises(Unfaithful, match=r"luma within [\d.]+ dB, under the floor of 33; a lower crf may help"):
         transcode(original, tmp_path / "copy.mp4", Profile(crf=51))
     assert not (tmp_path / "copy.mp4").exists()
     assert not list(tmp_path.glob(".partial*"))
@@ -271,6 +271,6 @@ def test_a_clip_that_does_not_decode_is_kept_as_bad_as_it_is(tmp_path: Path) -> 
     bad.write_bytes(struct.pack("100I", *range(100)))
     entry = copy_clip(Task("bad.mp4", bad, tmp_path / "out", Profile()))
     assert (entry.status, entry.num_frames) == ("damaged", 0)
-    assert "bad.mp4: cannot be read as a video" in entry.reason
+    assert entry.reason.startswith("cannot be read as a video: ")
     assert (tmp_path / "out" / "bad.mp4").read_bytes() == bad.read_bytes()
     assert keep(Task("bad.mp4", bad, tmp_path / "out", None), "copied", "").status == "damaged"
