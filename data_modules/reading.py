@@ -45,7 +45,11 @@ class Reading:
             self._write(worker.id, "")
 
     def of_dead_workers(self, error: BaseException) -> list[tuple[str, bool]]:
-        """The files at which the workers ended that torch's ``error`` tells of; each with whether it hung."""
+        """The files at which the workers ended that torch's ``error`` tells of; each with whether it hung.
+
+        Torch looks after its workers every five seconds, so a worker that was killed in the last seconds before the
+        deadline is taken for one that hung.
+        """
         match = _DEAD_WORKERS.search(str(error))
         pids = set(match[1].replace(" ", "").split(",")) if match else set[str]()
         lines = [self._read(worker).split("\t", 2) for worker in range(len(self._lines))]
