@@ -38,11 +38,12 @@ class EvaQKV(AdaptedLinear):
     def folded(self) -> nn.Linear:
         """Return the layer with every delta folded; the bias is written back to where it lives."""
         plain, attn = super().folded(), self.attn[0]
-        if attn.q_bias is not None and attn.v_bias is not None:
-            query, key, value = plain.bias.detach().chunk(3)
-            attn.q_bias.data, attn.v_bias.data = query, value
-            # timm fixes the keys' bias at zero and does not save it
-            attn.register_buffer("k_bias", key, persistent=bool(key.any()))
+        if attn.q_bias is None or attn.v_bias is None:
+            return plain
+        query, key, value = plain.bias.detach().chunk(3)
+        attn.q_bias.data, attn.v_bias.data = query, value
+        # timm fixes the keys' bias at zero and does not save it
+        attn.register_buffer("k_bias", key, persistent=bool(key.any()))
         return EvaQKV(plain, attn)
 
 

@@ -14,7 +14,7 @@ from lightning_petl.adapters import BitFit, LoRA, attach
 from lightning_petl.backbones import VideoViT
 from lightning_petl.backbones.block import SLOTS, AdaptedBlock, PromptTable
 from lightning_petl.backbones.eva_block import AdaptedEvaBlock, AdaptedPostNormBlock
-from lightning_petl.backbones.linear import ScaleDelta
+from lightning_petl.backbones.linear import BiasDelta, ScaleDelta
 from lightning_petl.backbones.pretrained import load_weights
 from lightning_petl.shapes import Grid
 from tests.families import EVA, SIZES, toy_model, toy_vit
@@ -224,6 +224,21 @@ def test_folding_a_scale_reaches_the_biases_of_q_and_v() -> None:
     torch.testing.assert_close(vit(clip()), before, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(attn.q_bias, q_bias * delta.vector[:192])
     assert "blocks.0.attn.k_bias" not in vit.state_dict()
+
+
+@pytest.mark.parametrize("name", [FUSED, "vit_small_patch16_dinov3"])
+def test_folding_a_bias_that_the_trunk_lacks_loses_nothing(name: str) -> None:
+    """Rotated, a bias on the keys is no shift of all logits; where timm has no place for it, there is a new key."""
+    vit = toy_vit(name)
+    plain, keys = vit(clip()), set(vit.state_dict())
+    delta = BiasDelta(range(192, 2 * 192), 3 * 192)
+    nn.init.normal_(delta.bias)
+    vit.blocks[0].linear("attn.qkv").add_delta("bias", delta)
+    before = vit(clip())
+    vit.fold()
+    assert (before - plain).abs().max() > 1e-4
+    torch.testing.assert_close(vit(clip()), before, atol=1e-5, rtol=1e-5)
+    assert len(set(vit.state_dict()) - keys) == 1
 
 
 @pytest.mark.parametrize(
