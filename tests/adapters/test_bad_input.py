@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from lightning_petl.adapters import (
+    AIM,
     VPT,
     Adapter,
     AdaptFormer,
@@ -64,7 +65,7 @@ def test_dropout_is_a_probability(method: Callable[..., Adapter], rate: float) -
     ids=str,
 )
 @pytest.mark.parametrize(
-    "method", [LoRA, STAdapter, AdaptFormer, VPT, LvAdapter, BitFit, LNTuning, Partial, MultiTuneV]
+    "method", [AIM, LoRA, STAdapter, AdaptFormer, VPT, LvAdapter, BitFit, LNTuning, Partial, MultiTuneV]
 )
 def test_blocks(method: Callable[..., Adapter], blocks: str | list[int]) -> None:
     with pytest.raises(
