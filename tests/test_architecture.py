@@ -28,7 +28,7 @@ LAWS: dict[str, tuple[str, str]] = {
     ),
     "a method knows the trunk, shapes, the bottleneck and the interface": (
         r"lightning_petl\.adapters\.(?!multi_tunev$).*",
-        r"lightning_petl(?!\.(backbones|shapes)\b|\.adapters\.(adapter|bottleneck|normalise|tap)\b).*",
+        r"lightning_petl(?!\.(backbones|shapes)\b|\.adapters\.(adapter|bottleneck|frames|normalise|tap)\b).*",
     ),
     "the composition may know its parts": (
         r"lightning_petl\.adapters\.multi_tunev",

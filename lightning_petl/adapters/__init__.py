@@ -3,12 +3,14 @@
 from lightning_petl.adapters.adapt_former import AdaptFormer
 from lightning_petl.adapters.adapter import Adapter, attach
 from lightning_petl.adapters.aim import AIM
+from lightning_petl.adapters.attentive_probe import AttentiveProbe
 from lightning_petl.adapters.bitfit import BitFit
 from lightning_petl.adapters.full_fine_tuning import FullFineTuning
 from lightning_petl.adapters.linear_probe import LinearProbe
 from lightning_petl.adapters.ln_tuning import LNTuning
 from lightning_petl.adapters.lora import LoRA
 from lightning_petl.adapters.lv_adapter import LvAdapter
+from lightning_petl.adapters.m_adapter import MAdapter
 from lightning_petl.adapters.multi_tunev import MultiTuneV
 from lightning_petl.adapters.partial import Partial
 from lightning_petl.adapters.side4video import Side4Video
@@ -20,12 +22,14 @@ __all__ = [
     "VPT",
     "AdaptFormer",
     "Adapter",
+    "AttentiveProbe",
     "BitFit",
     "FullFineTuning",
     "LNTuning",
     "LinearProbe",
     "LoRA",
     "LvAdapter",
+    "MAdapter",
     "MultiTuneV",
     "Partial",
     "STAdapter",

@@ -182,7 +182,7 @@ class VideoViT(FinalNorm):
         """Trainable parameters without any path to the read-out.
 
         Behind the last block's attention nothing carries a patch to the class token any more, and readers see nothing
-        behind their last tap.
+        behind their last tap; what is dead in itself, they say in an ``unreachable`` of their own.
         """
         if len(self.readers) > 0:
             return self._behind_last_tap()
@@ -201,7 +201,8 @@ class VideoViT(FinalNorm):
         last = max(int(index) for reader in cast(list[Reader], list(self.readers.values())) for index in reader.taps)
         blocks = (f"blocks.{index}." for index in range(last + 1, self.depth))
         behind = ("norm.", "fc_norm.", "attn_pool.", *blocks)
-        return {name for name, p in self.named_parameters() if p.requires_grad and name.startswith(behind)}
+        dead = {f"readers.{key}.{name}" for key, r in self.readers.items() for name in getattr(r, "unreachable", ())}
+        return dead | {name for name, p in self.named_parameters() if p.requires_grad and name.startswith(behind)}
 
     def select(self, blocks: Blocks) -> list[AdaptedBlock]:
         """Return the chosen blocks: ``all``, ``last 4``, ``first 4`` or a list of indices.
@@ -225,7 +226,17 @@ class VideoViT(FinalNorm):
         insert(self.shared, name, module)
 
     def add_reader(self, name: str, reader: nn.Module) -> None:
-        """Hang a reader beside the trunk; several are averaged, and replace the trunk's own feature."""
+        """Hang a reader beside the trunk; several are averaged, and replace the trunk's own feature.
+
+        Raises:
+            ValueError: the others' features have another width.
+        """
+        width = cast(Reader, reader).feature_dim
+        if len(self.readers) > 0 and width != self.feature_dim:
+            raise ValueError(
+                f"readers are averaged: {name} of width {width} cannot stand beside {', '.join(self.readers)} of width "
+                f"{self.feature_dim}"
+            )
         insert(self.readers, name, reader)
 
     def fold(self) -> None:

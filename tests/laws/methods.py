@@ -12,12 +12,14 @@ from lightning_petl.adapters import (
     VPT,
     Adapter,
     AdaptFormer,
+    AttentiveProbe,
     BitFit,
     FullFineTuning,
     LinearProbe,
     LNTuning,
     LoRA,
     LvAdapter,
+    MAdapter,
     MultiTuneV,
     Partial,
     Side4Video,
@@ -34,6 +36,8 @@ _LV = LvAdapter(bottleneck=8)
 _AIM = AIM(bottleneck=8)
 _LORA = LoRA(rank=4, alpha=8.0)
 _S4V = Side4Video(width=64)
+_M = MAdapter(width=64)
+_PROBE = AttentiveProbe(blocks=1)
 _DRAWN = ("q", "k", "v", "fc1", "fc2", "norm2")
 
 
@@ -56,6 +60,17 @@ def _lora(*shapes: tuple[int, int], magnitudes: int = 0) -> int:
 def _side(taps: int, width: int = 64) -> int:
     stem = 9 * width * 16**2 + width
     return taps * (14 * width**2 + 22 * width + D * width + 2 * D) + stem + 4 * width + PATCHES * width
+
+
+def _m(taps: int, units: int, width: int = 64, mixing: int = 4 * 32, gates: int = 1) -> int:
+    """Projections, then M-adapters with a bottleneck of 32 channels, and the last norm."""
+    fusion = 2 * width + 2 * width**2 + 2 * width
+    temporal = 2 * width + 2 * width * 32 + 32 + width + mixing
+    return taps * (2 * D + D * width + width) + units * (gates + fusion + temporal) + 2 * width
+
+
+def _probe(blocks: int) -> int:
+    return blocks * (12 * D**2 + 13 * D) + 11 * D**2 + 13 * D
 
 
 _SQUARE = (D, D)
@@ -138,6 +153,19 @@ _ROWS: dict[str, tuple[Adapter, int]] = {
         replace(_S4V, form="eva", checkpoint=("conv", "attn", "mlp")),
         _side(2) + 2 * (2 * 64 - 2 * D) - 2 * 64,
     ),
+    "m_adapter": (_M, _m(2, 2)),
+    "m_adapter_plain": (replace(_M, lean=False), _m(2, 2)),
+    "m_adapter_tree": (replace(_M, combine="tree", pool="gap"), _m(2, 1)),
+    "m_adapter_parallel": (replace(_M, combine="parallel", pool="cls"), _m(2, 2)),
+    "m_adapter_attention": (
+        replace(_M, temporal="attention", checkpoint=("fusion", "temporal")),
+        _m(2, 2, mixing=3 * 32**2 + 3 * 32),
+    ),
+    "m_adapter_shift": (replace(_M, temporal="shift", width=40, bottleneck=32, taps="odd"), _m(1, 1, 40, mixing=0)),
+    "m_adapter_single": (replace(_M, combine="parallel", taps=[0]), _m(1, 1)),
+    "attentive_probe": (_PROBE, _probe(1)),
+    "attentive_probe_frames": (replace(_PROBE, frame_positions=True, taps="all", checkpoint=("mlp",)), _probe(1)),
+    "attentive_probe_plain": (replace(_PROBE, blocks=0, lean=False, heads=3), _probe(0)),
 }
 
 METHODS: dict[str, list[Adapter]] = {name: [adapter] for name, (adapter, _) in _ROWS.items()}
@@ -173,8 +201,21 @@ MOVES_AT_INIT = {
 """Not the identity at init, as published: random prompts, and the released video code's second init."""
 ROUNDS_AT_INIT = {"dora", "dora_shared", "pissa_dora"}
 """The identity up to rounding: the bias is added behind a ratio of norms."""
-READERS = {name for name in METHODS if name.startswith("side4video")}
+READERS = {name for name in METHODS if name.startswith(("side4video", "m_adapter", "attentive_probe"))}
 """They replace the trunk's feature and leave its tokens alone."""
+DEAD = {
+    name: {"readers.MAdapter.shares" if name.endswith("single") else f"readers.MAdapter.taps.{first}.units.0.gate"}
+    for name, first in {
+        "m_adapter": 0,
+        "m_adapter_plain": 0,
+        "m_adapter_attention": 0,
+        "m_adapter_shift": 1,
+        "m_adapter_single": 0,
+    }.items()
+}
+"""Parameters that no read-out reaches: gates with nothing to choose between."""
+BLIND_READERS = {"attentive_probe", "attentive_probe_plain"}
+"""As published, they leave the order of frames to a trunk that knows it."""
 TEMPORAL = {
     "st_adapter",
     "st_adapter_attn",
@@ -186,7 +227,7 @@ TEMPORAL = {
     "aim_two_temporal",
     "aim_without_norm",
     "aim_quarter",
-    *READERS,
+    *READERS - BLIND_READERS,
 }
 """They see the order of frames."""
 LINEAR_DELTAS = {
@@ -215,6 +256,8 @@ _PAIRED = [
     "aim",
     "multi_tunev",
     "side4video",
+    "m_adapter",
+    "attentive_probe",
 ]
 _ALONE = {"linear_probe", "full_fine_tuning"}
 _MEANINGLESS = {
@@ -231,6 +274,9 @@ _MEANINGLESS = {
     frozenset({"dora", "pissa"}),
     frozenset({"dora", "bitfit_k"}),
     frozenset({"dora", "multi_tunev"}),
+    # features of two widths have no mean
+    frozenset({"attentive_probe", "side4video"}),
+    frozenset({"attentive_probe", "m_adapter"}),
 }
 
 

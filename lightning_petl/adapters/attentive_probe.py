@@ -1,0 +1,205 @@
+"""The attentive probe of V-JEPA 2 (Assran et al., arXiv 2506.09985, released code)."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from lightning_petl.adapters.adapter import Adapter, require_distinct, require_positive
+from lightning_petl.adapters.frames import frame_sines
+from lightning_petl.adapters.normalise import Features, LayerNorm, Normed, linear_of, standardise
+from lightning_petl.adapters.tap import recompute, tap_indices
+from lightning_petl.backbones.vit import Blocks, VideoViT
+from lightning_petl.shapes import Feature, Grid, Tokens
+
+HEADS, MLP_RATIO, STD, EPS = 16, 4, 0.02, 1e-6
+Part = Literal["attn", "mlp"]
+
+
+class Tapped(NamedTuple):
+    """Tokens of the blocks tapped so far, as clips, and where the trunk's patches sit."""
+
+    tokens: tuple[Features, ...]
+    grid: Grid
+
+
+class Tap(nn.Module):
+    """Standardises a block's tokens, as the norm behind a trunk would, and keeps them for the end of the trunk."""
+
+    def forward(self, z: Tokens, tapped: Tapped) -> Tapped:
+        tokens = standardise(z.unflatten(0, (-1, tapped.grid.frames)), (-1,), EPS)
+        return tapped._replace(tokens=(*tapped.tokens, tokens))
+
+
+class SelfAttention(nn.Module):
+    """Attention among all tokens of all frames of a clip."""
+
+    def __init__(self, dim: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.proj = nn.Linear(dim, dim)
+
+    def forward(self, x: Features, weight: Tensor | None = None, bias: Tensor | None = None) -> Features:
+        qkv = linear_of(self.qkv, Normed(x, weight, bias))
+        q, k, v = rearrange(qkv, "b t n (x h c) -> x b h (t n) c", x=3, h=self.heads)
+        return self.proj(rearrange(F.scaled_dot_product_attention(q, k, v), "b h (t n) c -> b t n (h c)", t=x.shape[1]))
+
+
+class CrossAttention(nn.Module):
+    """Attention of one query to all tokens of a clip, without a projection behind it."""
+
+    def __init__(self, dim: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.q = nn.Linear(dim, dim)
+        self.kv = nn.Linear(dim, 2 * dim)
+
+    def forward(self, query: Float[Tensor, "1 1 1 d"], x: Normed) -> Float[Tensor, "b 1 1 d"]:
+        q = rearrange(self.q(query), "1 1 n (h c) -> 1 h n c", h=self.heads)
+        k, v = rearrange(linear_of(self.kv, x), "b t n (x h c) -> x b h (t n) c", x=2, h=self.heads)
+        y = F.scaled_dot_product_attention(q.expand(len(k), -1, -1, -1), k, v)
+        return rearrange(y, "b h n c -> b 1 n (h c)")
+
+
+class Mlp(nn.Module):
+    """``W_2 GELU(W_1 x)``, four times as wide inside."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(dim, MLP_RATIO * dim)
+        self.fc2 = nn.Linear(MLP_RATIO * dim, dim)
+
+    def forward(self, x: Features, weight: Tensor | None = None, bias: Tensor | None = None) -> Features:
+        return self.fc2(F.gelu(linear_of(self.fc1, Normed(x, weight, bias))))
+
+
+class SelfBlock(nn.Module):
+    """``x = x + SelfAttention(LN(x)); x = x + MLP(LN(x))``."""
+
+    def __init__(self, dim: int, recipe: "AttentiveProbe") -> None:
+        super().__init__()
+        self.checkpoint = recipe.checkpoint
+        self.norm1, self.norm2 = (LayerNorm(dim, lean=recipe.lean) for _ in range(2))
+        self.attn = SelfAttention(dim, recipe.heads)
+        self.mlp = Mlp(dim)
+
+    def forward(self, x: Features) -> Features:
+        x = x + self._part("attn", self.attn, self.norm1.split(x))
+        return x + self._part("mlp", self.mlp, self.norm2.split(x))
+
+    def _part(self, name: Part, part: nn.Module, normed: Normed) -> Features:
+        return recompute(part, *normed) if name in self.checkpoint else part(*normed)
+
+
+class CrossBlock(nn.Module):
+    """``y = query + CrossAttention(query, LN(x)); y + MLP(LN(y))``."""
+
+    def __init__(self, dim: int, recipe: "AttentiveProbe") -> None:
+        super().__init__()
+        self.norm1, self.norm2 = (LayerNorm(dim, lean=recipe.lean) for _ in range(2))
+        self.attn = CrossAttention(dim, recipe.heads)
+        self.mlp = Mlp(dim)
+
+    def forward(self, query: Float[Tensor, "1 1 1 d"], x: Features) -> Float[Tensor, "b 1 1 d"]:
+        y = query + self.attn(query, self.norm1.split(x))
+        return y + self.mlp(*self.norm2.split(y))
+
+
+class Pooler(nn.Module):
+    """Self-attention blocks over all tokens of a clip, then one query reads them.
+
+    Args:
+        dim: width of the trunk, and of the feature.
+        taps: indices of the tapped blocks.
+        recipe: hyper-parameters.
+    """
+
+    def __init__(self, dim: int, taps: Sequence[int], recipe: "AttentiveProbe") -> None:
+        super().__init__()
+        self.feature_dim, self.frame_positions = dim, recipe.frame_positions
+        self.taps = nn.ModuleDict({str(index): Tap() for index in taps})
+        self.blocks = nn.ModuleList([SelfBlock(dim, recipe) for _ in range(recipe.blocks)])
+        self.query = nn.Parameter(nn.init.trunc_normal_(torch.empty(dim), std=STD))
+        self.cross = CrossBlock(dim, recipe)
+        self.apply(_initialise)
+        for weight, number in self._into_the_stream():
+            weight.data.div_(math.sqrt(2 * number))
+
+    def _into_the_stream(self) -> Iterator[tuple[Tensor, int]]:
+        """Last weights of every branch, and the number of their block; the query's MLP counts with the last one."""
+        for number, block in enumerate(self.blocks, 1):
+            yield from ((block.get_parameter(f"{name}.weight"), number) for name in ("attn.proj", "mlp.fc2"))
+        yield self.cross.mlp.fc2.weight, max(1, len(self.blocks))
+
+    @property
+    def recomputed(self) -> list[nn.Module]:
+        """The parts that the backward pass computes again."""
+        blocks = [block for block in self.blocks if isinstance(block, SelfBlock)]
+        return [block.get_submodule(name) for block in blocks for name in block.checkpoint]
+
+    def begin(self, video: Float[Tensor, "b t c h w"], grid: Grid) -> Tapped:
+        """Nothing yet."""
+        return Tapped((), grid)
+
+    def end(self, tapped: Tapped) -> Feature:
+        """What the query has read of each clip."""
+        x = torch.cat(tapped.tokens, dim=2)
+        if self.frame_positions:
+            x = x + frame_sines(x)
+        for block in self.blocks:
+            x = block(x)
+        return self.cross(self.query[None, None, None], x).flatten(1)
+
+
+def _initialise(module: nn.Module) -> None:
+    if isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=STD)
+        nn.init.zeros_(module.bias)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttentiveProbe(Adapter):
+    """A small transformer that reads the trunk's last tokens, of all frames together, and replaces its feature.
+
+    ``12 D² + 13 D`` parameters a self-attention block and ``11 D² + 13 D`` behind them: 49,336,320 at D = 1024 with
+    three. The published trunk ends in a norm; here the tokens are standardised, without weights. As published it knows
+    the order of frames by the trunk's tokens alone, and so not at all beside an image trunk; ``frame_positions`` tells.
+
+    Initial values: weights and query truncated normal with std 0.02, biases 0; the last layer of attention and MLP of
+    block i of I divided by ``sqrt(2 i)``, the last MLP's by ``sqrt(2 I)``.
+
+    Args:
+        taps: the blocks whose tokens it reads, side by side: ``last 1``, as published, ``all``, ``odd``, ``first k``,
+            ``last k`` or a list.
+        blocks: self-attention blocks in front of the query.
+        heads: of every attention.
+        frame_positions: add sines of the frame's number to its tokens.
+        checkpoint: parts of the self-attention blocks that are computed again in the backward pass: ``attn``, ``mlp``.
+        lean: as :class:`~lightning_petl.adapters.normalise.Norm`.
+
+    Raises:
+        ValueError: a width of the trunk that is no multiple of ``heads``, or taps that it does not have.
+    """
+
+    taps: Blocks = "last 1"
+    blocks: int = 3
+    heads: int = HEADS
+    frame_positions: bool = False
+    checkpoint: tuple[Part, ...] = ()
+    lean: bool = True
+
+    def __post_init__(self) -> None:
+        require_positive(heads=self.heads, blocks=self.blocks + 1)
+        require_distinct(checkpoint=self.checkpoint)
+
+    def attach(self, vit: VideoViT) -> None:
+        if vit.dim % self.heads:
+            raise ValueError(f"heads {self.heads} do not divide the width {vit.dim} of {vit.name!r}")
+        vit.add_reader(self.name, Pooler(vit.dim, tap_indices(self.taps, vit.depth), self))

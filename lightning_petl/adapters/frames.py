@@ -1,0 +1,72 @@
+"""What mixes the frames of each token, for networks beside the trunk."""
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from lightning_petl.adapters.normalise import Features
+
+HEAD_WIDTH = 64
+Mixing = Literal["dwconv", "attention", "shift"]
+
+
+class FrameConv(nn.Conv2d):
+    """Depthwise convolution over 3 frames, zero outside the clip; 4 numbers a channel."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__(width, width, (3, 1), padding=(1, 0), groups=width)
+
+    def forward(self, input: Features) -> Features:
+        return rearrange(super().forward(rearrange(input, "b t n d -> b d t n")), "b d t n -> b t n d")
+
+
+class FrameAttention(nn.Module):
+    """Attention of each token among its frames, with sines of the frame's number added in front.
+
+    Heads are 64 wide; a width that is no multiple of it is one head. ``3 d² + 3 d`` parameters.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.heads = width // HEAD_WIDTH if width % HEAD_WIDTH == 0 else 1
+        self.qkv = nn.Linear(width, 3 * width)
+
+    def forward(self, x: Features) -> Features:
+        qkv = self.qkv(x + frame_sines(x))
+        q, k, v = rearrange(qkv, "b t n (x h c) -> x (b n) h t c", x=3, h=self.heads)
+        return rearrange(F.scaled_dot_product_attention(q, k, v), "(b n) h t c -> b t n (h c)", b=len(x))
+
+
+class FrameShift(nn.Module):
+    """The first half of the channels from the next frame, the second from the previous one; 0 outside the clip."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+
+    def forward(self, x: Features) -> Features:
+        following, previous = x.chunk(2, dim=-1)
+        ends = F.pad(following[:, 1:], (0, 0, 0, 0, 0, 1)), F.pad(previous[:, :-1], (0, 0, 0, 0, 1, 0))
+        return torch.cat(ends, dim=-1)
+
+
+MIXINGS: dict[Mixing, Callable[[int], nn.Module]] = {
+    "dwconv": FrameConv,
+    "attention": FrameAttention,
+    "shift": FrameShift,
+}
+
+
+def frame_sines(x: Features) -> Float[Tensor, "t 1 d"]:
+    """``sin(t w_i), cos(t w_i)`` with ``w_i = 10000^(-2 i / d)``, one row for each frame t of x.
+
+    An odd width ends in a sine.
+    """
+    frames, width = x.shape[1], x.shape[-1]
+    rates = 10_000.0 ** (-torch.arange(0, width, 2, device=x.device) / width)
+    angles = torch.arange(frames, device=x.device)[:, None] * rates
+    return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)[:, None, :width].to(x.dtype)
