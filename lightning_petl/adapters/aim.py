@@ -97,7 +97,8 @@ class AIM(Adapter):
 
     A table of one row a frame, init 0, is added to all tokens before the norm in front of the blocks, and the final
     norm trains. The identity at init; blind to the order of frames while the table is 0. Per block 3 or 4 times
-    ``2 D b + b + D`` parameters, and ``T D + 2 D``.
+    ``2 D b + b + D`` parameters, and ``T D + 2 D``. LN1 and LN2 are what a block has in front: nothing, if its norms
+    stand behind (EVA-02-CLIP-E).
 
     Args:
         bottleneck: width b; None: a quarter of the trunk's width, as published.
