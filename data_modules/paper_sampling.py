@@ -6,7 +6,7 @@ s = (F - 1) / T below; round is to the nearest, halves to even, in double precis
 from dataclasses import dataclass, field
 
 import numpy as np
-from jaxtyping import Int64
+from jaxtyping import Float64, Int64
 
 from data_modules.sampling import DenseSampling, Length, Padding, Sampling, SegmentSampling, Spacing, positive
 
@@ -146,5 +146,5 @@ class VideoMAESampling(Sampling):
         return self.stride * DenseSampling(self.num_frames, 1).test(strided, views)
 
 
-def _rounded(positions: np.ndarray) -> Int64[np.ndarray, "..."]:
+def _rounded(positions: Float64[np.ndarray, " n"]) -> Int64[np.ndarray, " n"]:
     return np.rint(positions).astype(np.int64)

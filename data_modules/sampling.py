@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 import numpy as np
-from jaxtyping import Int64
+from jaxtyping import Float64, Int64
 
 Padding = Literal["repeat_last", "loop"]
 Spacing = Literal["ends", "centres"]
@@ -200,7 +200,7 @@ class SecondsSampling(WindowSampling):
         return whole_frames(np.arange(self.num_frames) * fps * self.seconds / self.num_frames)
 
 
-def whole_frames(positions: np.ndarray) -> Int64[np.ndarray, "..."]:
+def whole_frames(positions: Float64[np.ndarray, " t"]) -> Int64[np.ndarray, " t"]:
     """Floor, where a position within 1e-6 below a frame is that frame: 30000/1001 fps are no round number."""
     return np.floor(positions + 1e-6).astype(np.int64)
 

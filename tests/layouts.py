@@ -14,7 +14,6 @@ from data_modules.encode import write_video
 from data_modules.motion import render
 
 FRAMES, HEIGHT, WIDTH = 10, 32, 48
-Split = str
 _NUMBERS = {"train": range(4), "val": range(4, 8)}
 
 

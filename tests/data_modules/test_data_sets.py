@@ -304,6 +304,19 @@ def test_a_list_with_names_test_and_absolute_paths(own: Callable[[str], Path], t
     assert data.clips("test") == [(f"{root}/clips/5.mp4", root / "clips/5.mp4", 0)]
 
 
+def test_a_list_of_folders_of_frames(own: Callable[[str], Path]):
+    root = own("ssv1")
+    for split, first in (("train", 0), ("val", 4)):
+        lines = [f"20bn-something-something-v1/{n} {FRAMES} {n % 2}" for n in range(first, first + 4)]
+        (root / f"{split}.txt").write_text("\n".join(lines))
+    data = data_of("video_list", root, train="train.txt", val="val.txt", sampling=SegmentSampling(FRAMES))
+    data.setup("fit")
+    (batch,) = data.val_dataloader()
+    assert batch.clip_id == [f"20bn-something-something-v1/{n}" for n in range(4, 8)]
+    assert batch.label.tolist() == [0, 1, 0, 1]
+    assert (batch.video[0].float().mean(dim=(-3, -2, -1)) - (14 + 20 * torch.arange(FRAMES))).abs().max() < 5
+
+
 def test_wrong_lists(own: Callable[[str], Path]):
     root = own("video_list")
     (root / "val.csv").write_text("clips/5.mp4,bird\n")

@@ -92,6 +92,15 @@ def test_dense_starts_are_uniform_over_every_place_that_fits():
     assert chi_squared(counts) < 2
 
 
+def test_other_starts_and_segments_are_uniform():
+    starts = Counter(drawn(FpsSampling(4, 4.0), video(60, 30), 4000)[:, 0].tolist())
+    assert set(starts) == set(range(60 - 22))  # offsets 0, 7, 15, 22
+    middle = Counter(drawn(RoundedSegmentSampling(4), video(81), 4000)[:, 1].tolist())
+    assert set(middle) == set(range(20, 41))  # s = 20, with both ends
+    assert chi_squared(starts) < 2
+    assert chi_squared(middle) < 2.5
+
+
 @pytest.mark.parametrize("length", LENGTHS)
 @pytest.mark.parametrize("views", [1, 2, 3])
 def test_segment_views_are_equal_steps_inside_each_segment(length: int, views: int):
