@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import av
 import numpy as np
 import torch
 
@@ -11,8 +12,14 @@ from data_modules.encode import write_video
 from data_modules.prober import probe
 
 NUM_FRAMES = 24
-# file name -> encoder; three containers with their index behind, in front of and between the frames
-ORIGINALS = {"h264.mp4": "libx264", "vp9.webm": "libvpx-vp9", "mpeg4.avi": "mpeg4", "h265.mkv": "libx265"}
+# file name -> encoder; the index of frames lies behind them, between them or, in a file made for the web, before them
+ORIGINALS = {
+    "h264.mp4": "libx264",
+    "vp9.webm": "libvpx-vp9",
+    "mpeg4.avi": "mpeg4",
+    "h265.mkv": "libx265",
+    "web.mp4": "libx264",
+}
 Corrupt = Callable[[bytes, np.random.Generator], bytes]
 
 
@@ -24,7 +31,20 @@ def write_originals(folder: Path) -> list[Path]:
     frames = np.clip(np.stack(moving) + noise, 0, 255).astype(np.uint8)
     for name, encoder in ORIGINALS.items():
         write_video(folder / name, frames, 25, codec=encoder, gop=8)
+    index_first(folder / "web.mp4")
     return [folder / name for name in ORIGINALS]
+
+
+def index_first(path: Path) -> None:
+    """Repack an MP4 file as those are that begin to play before they are there."""
+    plain = path.rename(path.with_stem("plain"))
+    with av.open(str(plain)) as source, av.open(str(path), "w", options={"movflags": "faststart"}) as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.size:
+                packet.stream = stream
+                target.mux(packet)
+    plain.unlink()
 
 
 def truncated(data: bytes, generator: np.random.Generator) -> bytes:

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data_modules.prober import Answer, answers
+from data_modules.decode import open_video
+from data_modules.prober import Answer, answers, probe
 from tests.data_modules.corruption import KINDS, ORIGINALS, verdict, write_originals
 
 Pair = tuple[Path, Path]
@@ -41,7 +42,9 @@ def test_no_crash_no_hang_and_no_silence(tmp_path: Path, count: int) -> None:
     for kind in ("emptied", "garbage", "a_web_page", "streamless"):
         assert set(table[kind]) == {"reported"}, kind
     assert set(table["untouched"]) == {"harmless"}
-    assert set(table["truncated"]) <= {"reported", "fewer", "harmless"}
+    # coded pictures carry no checksum: what hits only them may decode to other pictures. Nothing else is ever silent
+    assert {kind for kind in KINDS if table[kind]["altered"] or table[kind]["fewer"]} <= {"flipped", "holed"}
+    assert sum(counts["altered"] + counts["fewer"] for counts in table.values()) <= 0.1 * count
 
 
 def outcome(answer: Answer[Pair, str]) -> str:
@@ -52,3 +55,14 @@ def test_what_is_compared_against_is_good(tmp_path: Path) -> None:
     originals = write_originals(tmp_path)
     found = answers(verdict, [(path, path) for path in originals], workers=1, timeout=60)
     assert [answer.result for answer in found] == ["harmless"] * len(ORIGINALS)
+
+
+def test_a_check_says_the_same_after_frames_were_read(tmp_path: Path) -> None:
+    for path in write_originals(tmp_path):
+        cut = path.with_stem("cut")
+        cut.write_bytes(path.read_bytes()[: -path.stat().st_size // 4])
+        with open_video(path) as video:
+            video.frames([20, 3])
+            video.check()
+        with pytest.raises(ValueError, match=r"cut\.\w+: "):
+            probe(cut)
