@@ -8,7 +8,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 HOOK := --jaxtyping-packages=lightning_petl,data_modules,beartype.beartype
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow check clean
+.PHONY: help demo bench-data test test-slow check clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 20
@@ -18,8 +18,15 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[test,demo]"
 	@touch $@
 
+$(VENV)/bench: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[bench]"
+	@touch $@
+
 demo: $(VENV)/installed  ## train Multi-TuneV on a motion data set and compare it with a linear probe (SEED=0)
 	$(BIN)/python experiments/demo/run.py --seed $(SEED)
+
+bench-data: $(VENV)/bench  ## time the data path beside decord, torchcodec, OpenCV and PyAV (ARGS="--clips 4")
+	OMP_NUM_THREADS=1 $(BIN)/python -m experiments.benchmarks.data.run $(ARGS)
 
 test: $(VENV)/installed  ## run the tests that need neither root nor a GPU
 	$(PYTEST) tests -n 2 --dist loadfile --ignore tests/compiled $(HOOK)
