@@ -106,6 +106,20 @@ def test_bytes_of_the_released_design() -> None:
     assert plain == pytest.approx(126.2e6, rel=0.05)
 
 
+def test_tensors_without_memory_are_counted_as_real_ones() -> None:
+    vit = adapted([Side4Video(width=64, checkpoint=("mlp",))]).train()
+
+    def run(clips: int) -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16):
+            return vit.features(torch.ones(clips, 4, 3, 32, 32))
+
+    real = saved_bytes_per_clip(run, recomputed=vit.readers["Side4Video"].recomputed)
+    vit.to("meta")
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        vit.to_empty(device="cpu")
+        assert saved_bytes_per_clip(run, recomputed=vit.readers["Side4Video"].recomputed) == real
+
+
 SAVINGS = [{"lean": False}, *({"checkpoint": c} for c in [("mlp",), ("conv", "attn"), ("conv", "attn", "mlp")])]
 every_form = pytest.mark.parametrize("form", ["clip", "eva"])
 every_norm = pytest.mark.parametrize("norm", ["batch", "group"])
