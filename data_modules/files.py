@@ -54,10 +54,13 @@ class Files:
 
         Raises:
             FileNotFoundError: something is missing and may not be left out, or everything is.
+            ValueError: the ingested copy has none of the clips.
         """
         keys = [manifest.key(Path(str(clip.path)), root) for clip in clips]
         storage = Storage(self.ingested) if self.ingested else None
         there = [key in storage for key in keys] if storage else _on_disk(clips)
+        if storage and keys and not any(there):
+            storage.source(keys[0])  # raises: it is the copy of another data set
         absent = [str(clip.path) for clip, is_there in zip(clips, there, strict=True) if not is_there]
         sentence = _listed(absent, len(clips), split)
         if absent and (self.missing == "stop" or len(absent) == len(clips)):

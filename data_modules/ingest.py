@@ -55,7 +55,7 @@ def ingest(
 
     Args:
         data: the data set.
-        output: folder of the copy, for the data set's option ``ingested``.
+        output: folder of the copy, for the data set's option ``files.ingested``.
         reencode: false copies the bytes as they are, into tar shards.
         tar: shards of about 1 GiB, for file systems that are slow with many small files.
         short_side: pixels to which a larger short side is reduced; a smaller one stays.
@@ -147,7 +147,7 @@ def _run(copy: Copy, output: Path, *, workers: int, timeout: int | float, consol
             _check_room(copy, output, len(some), console)
             for answer in answers(copy_clip, some, workers=workers, timeout=timeout):
                 if answer.failure == "raised":
-                    raise ValueError(answer.reason)
+                    raise ValueError(f"{answer.item.original}: {answer.reason}")
                 copy.add(answer.result or keep(answer.item, "damaged", answer.reason))
                 progress.advance(bar)
 

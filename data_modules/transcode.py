@@ -91,8 +91,7 @@ def copy_clip(task: Task) -> Entry:
     """
     if task.profile is None:
         return keep(task, "copied", "")
-    file = task.name.lstrip("/")
-    copy = task.folder / (file if file.endswith(".mp4") else f"{file}.mp4")
+    copy = _encoded(task)
     copy.parent.mkdir(parents=True, exist_ok=True)
     try:
         try:
@@ -112,7 +111,7 @@ def keep(task: Task, status: Status, reason: str) -> Entry:
         ValueError: it is a folder of frame images, and could be a video.
     """
     if task.original.is_dir() and status != "damaged":
-        raise ValueError(f"{task.original}: frame images only become a video by re-encoding. {reason}".strip())
+        raise ValueError(f"frame images only become a video by re-encoding. {reason}".strip())
     copy = task.original if task.profile is None else _copied(task)
     quality = Quality(0, 0.0, math.inf)
     if status != "damaged":
@@ -124,7 +123,14 @@ def keep(task: Task, status: Status, reason: str) -> Entry:
     return _entry(task, copy, status, reason, quality)
 
 
+def _encoded(task: Task) -> Path:
+    file = task.name.lstrip("/")
+    return task.folder / (file if file.endswith(".mp4") else f"{file}.mp4")
+
+
 def _copied(task: Task) -> Path:
+    partly_encoded = _encoded(task).with_name(f".partial-{_encoded(task).name}")
+    partly_encoded.unlink(missing_ok=True)  # by a process that was killed
     copy = task.folder / task.name.lstrip("/")
     copy.parent.mkdir(parents=True, exist_ok=True)
     partial = copy.with_name(f".partial-{copy.name}")

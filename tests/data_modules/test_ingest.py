@@ -160,6 +160,13 @@ def test_training_reads_the_copy(data: DataSet) -> None:
     assert [str(clip.path).split(" (byte")[0] for clip in located.clips] == [str(data.output / "shard-00000.tar")] * 7
 
 
+def test_the_copy_of_another_data_set_is_refused(data: DataSet) -> None:
+    data.ingest("--tar=true", "--reencode=false")
+    files, other = Files(ingested=str(data.output)), [Clip("7", data.root / "train" / "up" / "7.mp4", 0)]
+    with pytest.raises(ValueError, match=r"index\.csv: has no clip 'train/up/7\.mp4' among its 7, such as 'train/left"):
+        files.located(other, "train", data.root)
+
+
 START = "import sys, data_modules.ingest_copy as c; c.SHARD = 40_000; from lightning_petl.__main__ import main; "
 
 
@@ -257,6 +264,13 @@ def test_a_bad_clip_stays_as_it_is_and_is_listed(
     assert source.path.read_bytes()[source.start : end] == b"no video at all"
     with pytest.raises(ValueError, match="cannot be read as a video"):
         decode(source, [0])
+
+
+def test_a_clip_that_hangs_is_kept_and_listed(data: DataSet, capsys: pytest.CaptureFixture[str]) -> None:
+    assert data.ingest("--timeout=0.001") == 1  # no clip is encoded in that time
+    assert "damaged: train/left/1.webm: no answer in 0.001 s" in capsys.readouterr().out
+    assert {name: (data.output / name).read_bytes() for name in CLIPS} == contents(data.root)
+    assert not list(data.output.rglob(".partial-*"))
 
 
 def told(data: DataSet, capsys: pytest.CaptureFixture[str], *options: str) -> str:
