@@ -79,7 +79,7 @@ def decode(path: str | Path | Source, indices: Indices) -> UInt8[Tensor, "t c h 
 
 
 @contextmanager
-def open_video(path: str | Path | Source, *, sequential: bool = False, image_fps: float = 12.0) -> Generator["Video"]:
+def open_video(path: str | Path | Source, *, sequential: bool = False, image_fps: int | float = 12) -> Generator["Video"]:
     """An open video, closed again at the end of the ``with`` block.
 
     Args:

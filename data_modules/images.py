@@ -30,10 +30,10 @@ class ImageTrack(Generic[Picture]):
     pixel_ratio = 1.0
     size: tuple[int, int] | None = None  # not known before the first image is read
 
-    def __init__(self, folder: Path, read: Callable[[Path], Picture], *, fps: float) -> None:
+    def __init__(self, folder: Path, read: Callable[[Path], Picture], *, fps: int | float) -> None:
         if fps <= 0:
             raise ValueError(f"fps: a folder of images needs a rate above 0 frames a second, got {fps}")
-        self._read, self.fps = read, fps
+        self._read, self.fps = read, float(fps)
         images = (path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
         self._paths = sorted(images, key=lambda path: (_natural(path.stem), path.name))
 

@@ -43,7 +43,7 @@ class FileTrack:
         sequential: decode every picture up to the last one that is wanted.
 
     Raises:
-        ValueError: without a video track.
+        ValueError: without a video track, or a decoder for it.
     """
 
     def __init__(self, container: InputContainer, source: Source, *, sequential: bool) -> None:
@@ -54,8 +54,11 @@ class FileTrack:
         for stream in container.streams:
             stream.discard = Discard.default if stream is self._stream else Discard.all
         self._context = self._stream.codec_context
+        if not self._context:
+            raise ValueError(f"{source}: this FFmpeg has no decoder for its video track")
         self._context.thread_count = 1
         self._context.options = {"err_detect": "explode"}  # damage is an error, not a picture of it
+        self._context.open(strict=False)  # before packets are skipped: dav1d keeps what it is told to skip at first
         self._skip: Literal["DEFAULT", "NONREF"] = "DEFAULT"
         self.codec = self._context.codec.canonical_name
         self.pixel_ratio = float(self._stream.sample_aspect_ratio or 1)
@@ -63,28 +66,34 @@ class FileTrack:
 
     def _read(self) -> None:
         """The one pass over the file."""
-        keep = self._container.size <= _KEPT_BYTES
         self._packets, self._keys = list[Packet](), list[_Key]()
-        keyframe, shown = list[bool](), list[int | None]()
-        for packet in self._demux():
-            self._keys.append((packet.pts, packet.dts, packet.pos))
-            keyframe.append(packet.is_keyframe)
-            shown.append(self._shown(packet))
-            if keep:
-                self._packets.append(packet)
-        stamps = np.array([UNKNOWN if pts is None else pts for pts, _, _ in self._keys], np.int64)
-        time = stamps if self.codec in _BY_TIME else np.arange(len(stamps))
+        rows = [(packet.pts, packet.is_keyframe, self._shown(packet)) for packet in self._collected()]
+        self._count = len(rows)
+        if not rows:
+            raise ValueError(f"{self._source}: holds no frame that decodes")
+        pts, keyframe, shown = zip(*rows, strict=True)
+        self._stamps = np.array([UNKNOWN if time is None else time for time in pts], np.int64)
+        time = self._stamps if self.codec in _BY_TIME else np.arange(len(rows))
         self._table = PacketTable(time, np.array(keyframe, bool), np.array(shown) == 1)
         told = None not in shown and (self.codec in _BY_PACKET or (self.codec in _BY_TIME and self._stores_times))
         self._order = presentation(self._table) if told else None
-        self._rank = np.full(len(stamps), -1)
         if self._order is not None:
+            self._rank = np.full(len(rows), -1)
             self._rank[self._order] = np.arange(len(self._order))
 
+    def _collected(self) -> Iterator[Packet]:
+        if self._container.size <= _KEPT_BYTES:
+            self._packets.extend(self._demux())
+            yield from self._packets
+        else:
+            for packet in self._demux():
+                self._keys.append((packet.pts, packet.dts, packet.pos))
+                yield packet
+
     def _shown(self, packet: Packet) -> int | None:
-        if self.codec in _BY_TIME or packet.is_discard:
-            return int(not packet.is_discard)
-        return frames_shown(self.codec, bytes(packet))
+        if packet.is_discard:
+            return 0
+        return 1 if self.codec in _BY_TIME else frames_shown(self.codec, bytes(packet))
 
     @property
     def _stores_times(self) -> bool:
@@ -111,10 +120,10 @@ class FileTrack:
     def seconds(self) -> Float64[np.ndarray, " t"]:
         """Presentation time of each picture, from the first; by rank and rate where the file's times do not grow."""
         if self._order is None:
-            stamps = [frame.pts for frame in self._decoded(range(len(self._keys)))]
+            stamps = [frame.pts for frame in self._decoded(range(self._count))]
+            known = np.array([UNKNOWN if stamp is None else stamp for stamp in stamps], np.int64)
         else:
-            stamps = [self._keys[packet][0] for packet in self._order.tolist()]
-        known = np.array([UNKNOWN if stamp is None else stamp for stamp in stamps], np.int64)
+            known = self._stamps[self._order]
         if UNKNOWN in known or (np.diff(known) <= 0).any():
             return np.arange(len(known)) / self.fps
         return (known - known[:1]) * float(self._stream.time_base or 1)
@@ -134,7 +143,7 @@ class FileTrack:
             ValueError: damaged data on the way to a wanted picture.
         """
         if self._order is None:
-            every = enumerate(self._decoded(range(len(self._keys))))
+            every = enumerate(self._decoded(range(self._count)))
             return ((rank, frame) for rank, frame in every if rank in ranks)
         packet_of = {rank: int(self._order[rank]) for rank in ranks if rank < len(self._order)}
         return self._planned(packet_of)
@@ -143,11 +152,29 @@ class FileTrack:
         """Decode everything once, in order.
 
         Raises:
-            ValueError: damaged, or with other pictures than its packets promise.
+            ValueError: damaged, cut short, or with other pictures than its packets promise.
         """
-        count = sum(1 for _ in self._decoded(range(len(self._keys))))
+        promised, end = self._promised, self._end
+        if end < promised - 2 / self.fps:
+            raise ValueError(f"{self._source}: cut short: {end:.2f} s are there of {promised:.2f} s by its header")
+        count = sum(1 for _ in self._decoded(range(self._count)))
         if self._order is not None and count != len(self._order):
-            raise ValueError(f"{self._source}: {len(self._order)} frames are stored and {count} of them decode")
+            raise ValueError(f"{self._source}: {len(self._order)} frames are stored, {count} decode")
+
+    @property
+    def _promised(self) -> float:
+        """When the last picture ends by the header, seconds; 0 where it does not say so of the video track."""
+        if self._stream.duration:
+            return float((self._stream.start_time or 0) + self._stream.duration) * float(self._stream.time_base or 0)
+        alone = len(self._container.streams) == 1
+        return ((self._container.start_time or 0) + (self._container.duration or 0)) / 1e6 if alone else 0.0
+
+    @property
+    def _end(self) -> float:
+        """When the last picture ends by its packet, seconds; infinite where packets do not tell."""
+        timed = zip(self._stamps.tolist(), self._packets, strict=False)  # packets of a long video are not kept
+        ends = [pts + (packet.duration or 0) for pts, packet in timed if pts != UNKNOWN]
+        return max(ends) * float(self._stream.time_base or 0) if ends else float("inf")
 
     def _planned(self, packet_of: dict[int, int]) -> Iterator[tuple[int, VideoFrame]]:
         with suppress(ValueError):
@@ -182,17 +209,19 @@ class FileTrack:
             if self._order is not None:
                 packet.pts = int(self._rank[number])  # decoders hand it on
             yield from self._decode(packet, number)
-        yield from self._decode(None, len(self._keys))
+        yield from self._decode(None, self._count)
 
     def _decode(self, packet: Packet | None, number: int) -> list[VideoFrame]:
-        damaged = f"{self._source}: damaged at packet {number} of {len(self._keys)}"
         try:
             frames = self._context.decode(packet)
         except FFmpegError as error:
-            raise ValueError(f"{damaged}: {error.strerror}") from error
+            raise self._damaged(number, error.strerror) from error
         if (packet and packet.is_corrupt) or any(frame.is_corrupt for frame in frames):
-            raise ValueError(f"{damaged}: a part of it is missing")
+            raise self._damaged(number, "a part of it is missing")
         return frames
+
+    def _damaged(self, number: int, reason: str | None) -> ValueError:
+        return ValueError(f"{self._source}: damaged at packet {number} of {self._count}: {reason}")
 
     def _numbered(self, numbers: Sequence[int]) -> Iterator[Packet]:
         if self._packets:

@@ -1,8 +1,9 @@
 """Tiny files of every codec and oddity that video data sets hold, made on the spot."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import av
@@ -27,7 +28,7 @@ class Oddity(NamedTuple):
 
     name: str
     codec: str
-    options: dict[str, str] = {}
+    options: Mapping[str, str] = MappingProxyType({})
     pixel_format: str = "yuv420p"
     count: int = 50
     size: tuple[int, int] = (64, 96)
@@ -117,7 +118,7 @@ def write_odd(folder: Path, odd: Oddity) -> Path:
     """Encode one file."""
     path = folder / odd.name
     with av.open(str(path), "w") as container:
-        stream = container.add_stream(odd.codec, rate=25, options=odd.options)
+        stream = container.add_stream(odd.codec, rate=25, options=dict(odd.options))
         stream.height, stream.width = odd.size
         stream.pix_fmt, stream.thread_count, stream.gop_size = odd.pixel_format, 1, odd.gop
         timed = odd.ticks is not Oddity._field_defaults["ticks"]

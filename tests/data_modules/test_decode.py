@@ -1,5 +1,7 @@
 import os
+import re
 import struct
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -7,7 +9,11 @@ import numpy as np
 import pytest
 import torch
 
+from data_modules.colour import to_rgb
 from data_modules.decode import decode, open_video, probe
+from data_modules.source import Source
+from data_modules.transforms import Box
+from tests.data_modules.oddities import ODDITIES, write_odd
 from tests.data_modules.videos import WriteVideo, grey_frames, noise_frames
 
 FILES = [
@@ -164,3 +170,122 @@ def test_files_are_closed_also_after_errors(write: WriteVideo):
         with pytest.raises(ValueError, match="was asked for"):
             decode(path, [99])
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_frames_have_square_pixels(tmp_path: Path):
+    path = tmp_path / "wide.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.height, stream.width, stream.pix_fmt = 48, 64, "yuv420p"
+        stream.codec_context.sample_aspect_ratio = Fraction(3, 2)
+        for pixels in grey_frames(3, 48, 64):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        container.mux(stream.encode(None))
+    with open_video(path) as video:
+        assert (video.height, video.width) == (48, 96)
+        assert video.frames([1]).pixels.shape == (1, 3, 48, 96)
+        assert ((video.frames(range(3)).pixels.float().mean((1, 2, 3)) - 20) / 4).round().tolist() == [0, 1, 2]
+        assert to_rgb(video.planes([2])).shape == (1, 3, 48, 96)
+
+
+@pytest.mark.parametrize("matrix", [(0, 1, -1, 0), (0, -1, 1, 0), (-1, 0, 0, -1), (-1, 0, 0, 1)])
+def test_planes_come_upright(write: WriteVideo, matrix: tuple[int, int, int, int]):
+    path = write(frames=noise_frames(3))
+    display_matrix(path, *matrix)
+    with open_video(path) as video:
+        height, width = video.height, video.width
+        frames, planes = video.frames([0, 2]).pixels, video.planes([0, 2])
+    assert frames.shape == (2, 3, height, width)
+    error = ((to_rgb(planes).float() - frames.float()) ** 2).mean()
+    assert 10 * torch.log10(255**2 / error) > 30  # the chroma of a turned picture is resampled
+
+
+def test_a_box_is_cut_out_of_the_whole(write: WriteVideo):
+    with open_video(write(frames=noise_frames(12, 64, 96))) as video:
+        whole = video.frames([3, 11, 3])
+        for box in (Box(0, 0, 64, 96), Box(3, 5, 17, 31), Box(63, 95, 1, 1)):
+            part = video.frames([3, 11, 3], box)
+            assert torch.equal(part.pixels, box.cut(whole.pixels))
+            assert torch.equal(part.seconds, whole.seconds)
+            assert torch.equal(to_rgb(video.planes([3, 11, 3], box)), box.cut(to_rgb(video.planes([3, 11, 3]))))
+        asked = video.frames([3], lambda height, width: Box(1, 2, height - 1, width - 2)).pixels
+        assert torch.equal(asked, whole.pixels[:1, :, 1:, 2:])
+        for box in (Box(0, 0, 65, 96), Box(0, 1, 64, 96), Box(-1, 0, 4, 4), Box(0, 0, 0, 4)):
+            with pytest.raises(ValueError, match=r"clip\.mp4: Box.* is not within its frames of 64 x 96 pixels"):
+                video.frames([0], box)
+
+
+def test_a_part_of_a_file_is_a_video(write: WriteVideo, tmp_path: Path):
+    whole = write(frames=noise_frames(20))
+    data, archive = whole.read_bytes(), tmp_path / "archive.tar"
+    archive.write_bytes(bytes(700) + data + bytes(900))
+    source = Source(archive, 700, len(data))
+    assert torch.equal(decode(source, range(20)), decode(whole, range(20)))
+    assert probe(source) == probe(whole)
+    with pytest.raises(ValueError, match=r"archive\.tar \(byte 1 to 500\): cannot be read as a video"):
+        probe(Source(archive, 1, 499))
+
+
+def trimmed(path: Path, ticks: int) -> None:
+    """Let the edit list of the file begin ``ticks`` later (ISO 14496-12, sec. 8.6.6)."""
+    data = path.read_bytes()
+    place = data.index(b"elst") + 4 + 4 + 4 + 4  # flags, count, duration
+    (start,) = struct.unpack(">i", data[place : place + 4])
+    path.write_bytes(data[:place] + struct.pack(">i", start + ticks) + data[place + 4 :])
+
+
+def test_an_edit_list_leaves_frames_out(write: WriteVideo):
+    path = write(frames=grey_frames(40, 64, 96))
+    with av.open(str(path)) as container:
+        tick = container.streams.video[0].time_base
+        trimmed(path, int(Fraction(5, 25) / tick))
+    assert probe(path).num_frames == len(sequential(path)) == 35
+    means = decode(path, [0, 7, 34]).float().mean((1, 2, 3))
+    assert ((means - 20) / 4).round().tolist() == [5, 12, 39]
+
+
+def holed(path: Path, packet: int) -> None:
+    """Zero the inside of one packet."""
+    with av.open(str(path)) as container:
+        found = [p for p in container.demux(video=0) if p.size][packet]
+        start, size = found.pos, found.size
+    data = bytearray(path.read_bytes())
+    data[start + size // 4 : start + size] = bytes(size - size // 4)
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("name", ["h264.mp4", "hevc.mp4", "av1.mp4", "mpeg4.avi", "mjpeg.avi"])
+def test_a_damaged_frame_is_an_error_and_those_before_it_are_not(tmp_path: Path, name: str):
+    (odd,) = (odd for odd in ODDITIES if odd.name == name)
+    path = write_odd(tmp_path, odd)
+    whole = decode(path, range(10))
+    holed(path, 19)
+    reason = rf"{re.escape(name)}: (damaged at packet \d+ of 50: |frame \d+ of 50 does not|50 frames are stored, \d+ )"
+    with open_video(path) as video:
+        assert torch.equal(video.frames(range(10)).pixels, whole)
+        with pytest.raises(ValueError, match=reason):
+            video.frames(range(50))
+        with pytest.raises(ValueError, match=reason):
+            video.check()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="counts threads as Linux shows them")
+def test_opening_clips_takes_neither_memory_nor_threads(write: WriteVideo):
+    paths = [write("a.mp4"), write("b.webm", codec="libvpx-vp9"), write("c.avi", codec="mpeg4")]
+
+    def clips(count: int) -> None:
+        for i in range(count):
+            with open_video(paths[i % 3]) as video:
+                video.frames([3, 20]) if i % 2 else video.planes([3, 20])
+
+    clips(60)
+    memory, threads = resident(), len(os.listdir("/proc/self/task"))
+    clips(1000)
+    assert resident() - memory <= 10 << 20
+    assert len(os.listdir("/proc/self/task")) == threads
+
+
+def resident() -> int:
+    """Bytes of this process that lie in memory."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
