@@ -8,6 +8,7 @@ COMMANDS = {
     "test": "accuracy over the test clips; writes the logits of each view",
     "predict": "the five most probable classes of a video or of each video in a folder",
     "data index": "probe every file of a data set once, and write what was found to a manifest",
+    "data ingest": "copy a data set once into files or tar shards that decode fast, every copy verified",
 }
 
 
