@@ -8,17 +8,18 @@ from pathlib import Path
 
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lightning_petl.__main__ import main
 from lightning_petl.checkpoint import RandomState
 from tests.runs import Command, write_videos
 
 
-def on_two_ranks(flags: list[str]) -> None:
-    flags = [*flags, "--trainer.devices=2", "--trainer.strategy=ddp"]
+def on_ranks(count: int, flags: list[str]) -> None:
+    flags = [*flags, f"--trainer.devices={count}", "--trainer.strategy=ddp"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     python = [sys.executable, "-m", "lightning_petl"]
-    done = subprocess.run([*python, *flags], capture_output=True, text=True, env=environment, timeout=120)
+    done = subprocess.run([*python, *flags], capture_output=True, text=True, env=environment, timeout=300)
     assert done.returncode == 0, done.stderr
 
 
@@ -32,7 +33,7 @@ def test_uneven_ranks_equal_one_process(command: Command) -> None:
     write_videos(command.videos, val=4)
     (command.videos / "val" / "left" / "0.mp4").unlink()  # 7 clips: batches of 3 + 1 and of 3
     assert main(command("test")) == 0
-    on_two_ranks(command("test"))
+    on_ranks(2, command("test"))
     one, two = (scores(command.runs / f"version_{n}" / "test_scores.jsonl") for n in (0, 1))
     assert one.keys() == two.keys()
     assert len(one) == 7
@@ -40,8 +41,31 @@ def test_uneven_ranks_equal_one_process(command: Command) -> None:
         assert logits[0] == pytest.approx(two[clip][0], abs=1e-5)
 
 
+@pytest.mark.slow
+def test_101_videos_give_the_metrics_of_one_process_bit_for_bit(command: Command) -> None:
+    write_videos(command.videos, val=51)
+    (command.videos / "val" / "left" / "7.mp4").unlink()
+    assert main(command("test")) == 0
+    found = [metrics(command.runs / "version_0")]
+    for ranks in (2, 3):
+        on_ranks(ranks, command("test"))
+        found.append(metrics(command.runs / f"version_{ranks - 1}"))
+        assert len(scores(command.runs / f"version_{ranks - 1}" / "test_scores.jsonl")) == 101
+    assert found[0].keys() == {"test/top1", "test/top5", "test/mean_class"}
+    assert found[1] == found[0]
+    assert found[2] == found[0]
+    assert found[0]["test/top1"] * 101 == pytest.approx(round(found[0]["test/top1"] * 101), abs=1e-4)
+
+
+def metrics(run: Path) -> dict[str, float]:
+    events = EventAccumulator(str(run))
+    events.Reload()
+    names = [name for name in events.Tags()["scalars"] if name.startswith("test/")]
+    return {name: events.Scalars(name)[-1].value for name in names}
+
+
 def test_training_leaves_one_artefact_and_the_random_state_of_each_rank(command: Command) -> None:
-    on_two_ranks(command("fit", ["--model.optim.global_batch=12"]))
+    on_ranks(2, command("fit", ["--model.optim.global_batch=12"]))
     run = command.runs / "version_0"
     assert (run / "artefact" / "adapter_model.safetensors").is_file()
     checkpoint = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
