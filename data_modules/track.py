@@ -27,7 +27,6 @@ _BY_TIME = frozenset({"h264", "hevc"})  # pictures are shown in the order of the
 _BY_PACKET = frozenset({"vp8", "vp9", "av1", "mjpeg", "mpeg4"})  # and here in the order of their packets
 _TIMED = frozenset({"mp4", "matroska", "mpegts", "mpeg", "flv", "asf"})
 _KEPT_BYTES = 128 << 20  # of packets; those of a longer video are read again from the key frames on
-
 _Key: TypeAlias = tuple[int | None, int | None, int | None]  # names a packet: pts, dts, position
 
 

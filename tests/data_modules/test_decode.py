@@ -140,6 +140,16 @@ def test_truncated_file_has_its_first_frames_only(write: WriteVideo):
         decode(path, [59])
 
 
+@pytest.mark.parametrize(("name", "codec"), [("c.mkv", "libx264"), ("c.webm", "libvpx-vp9"), ("c.avi", "mpeg4")])
+def test_a_check_tells_that_a_file_is_cut_short(write: WriteVideo, name: str, codec: str):
+    path = write(name, noise_frames(60, 64, 96), codec=codec)
+    with open_video(path) as video:
+        video.check()
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
+    with pytest.raises(ValueError, match=rf"{name}: cut short: "), open_video(path) as video:
+        video.check()
+
+
 def test_header_without_frames(write: WriteVideo):
     path = write("empty.mkv", grey_frames(30))
     data = path.read_bytes()
