@@ -37,7 +37,9 @@ def run(argv: list[str]) -> int:
     config = parser.parse_args(argv[1:])
     for key in vars(config).keys() - inspect.signature(COMMANDS[argv[0]]).parameters.keys():
         del config[key]
-    return COMMANDS[argv[0]](**vars(parser.instantiate(config)))
+    arguments = vars(parser.instantiate(config))
+    arguments["data"].prepare_data()
+    return COMMANDS[argv[0]](**arguments)
 
 
 def _parser(command: str, argv: list[str]) -> ArgumentParser:

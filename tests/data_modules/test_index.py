@@ -204,3 +204,9 @@ def test_the_commands_on_data_are_listed(capsys: pytest.CaptureFixture[str]) -> 
 def test_without_a_configuration_data_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["data", "index"]) == 2
     assert "the following arguments are required: data" in capsys.readouterr().err
+
+
+def test_a_data_set_that_makes_its_files_makes_them_first(tmp_path: Path) -> None:
+    motion = ["--config", "configs/data/motion.yaml", "--data.num_train=6", "--data.num_test=6"]
+    assert main(["data", "index", *motion, f"--data.root={tmp_path}", "--workers=1"]) == 0
+    assert len(read(tmp_path / "manifest.csv")) == 12
