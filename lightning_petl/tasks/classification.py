@@ -15,8 +15,9 @@ from lightning_petl.backbones.vit import VideoViT
 from lightning_petl.checkpoint import Trunk, check_trainable, trainable_state
 from lightning_petl.heads import LinearHead
 from lightning_petl.metrics import accuracies
-from lightning_petl.optim import Optimisation, accumulation
+from lightning_petl.optim import Optimisation
 from lightning_petl.shapes import Labels, Logits, Video
+from lightning_petl.tasks.updates import Updates, accumulate
 
 ViewLogits = Float[Tensor, "b v k"]
 
@@ -66,7 +67,7 @@ class VideoClassifier(LightningModule):
         label_smoothing: float = 0.0,
     ) -> None:
         super().__init__()
-        _check(labels, label_smoothing)
+        check_labels(labels, label_smoothing)
         attach(backbone, adapters)
         self.backbone, self.adapters, self.labels = backbone, tuple(adapters), tuple(labels)
         self.head_recipe, self.head = head, head.build(backbone.feature_dim, len(labels))
@@ -100,7 +101,7 @@ class VideoClassifier(LightningModule):
         return reduce(self(video).softmax(-1), "b v k -> b k", "mean")
 
     def training_step(self, batch: VideoBatch, batch_idx: int) -> Tensor:
-        loss = _loss(self(batch.video), batch.label, batch.partners, self.label_smoothing)
+        loss = classification_loss(self(batch.video), batch.label, batch.partners, self.label_smoothing)
         self.log("train/loss", loss.detach(), batch_size=len(batch.label), prog_bar=True)
         return loss
 
@@ -108,7 +109,7 @@ class VideoClassifier(LightningModule):
         logits, size = unreadable_as_wrong(self(batch.video), batch), len(batch.label)
         readable = [row for row in range(size) if not (batch.fault and batch.fault[row])]
         if readable:
-            loss = _loss(logits[readable], batch.label[readable])
+            loss = classification_loss(logits[readable], batch.label[readable])
             self.log("val/loss", loss, batch_size=len(readable), sync_dist=True)
         self.val_metrics.update(logits.softmax(-1).mean(1), batch.label)
         self.log_dict(dict(self.val_metrics.items()), batch_size=size, prog_bar=True)
@@ -125,25 +126,15 @@ class VideoClassifier(LightningModule):
 
     def setup(self, stage: str) -> None:
         """Accumulate gradients as far as the global batch asks for."""
-        if stage != "fit" or self.optim.global_batch is None:
-            return
-        steps = accumulation(self.optim.global_batch, ranks=self.trainer.world_size, micro=self._micro_batch())
-        if self.trainer.accumulate_grad_batches not in (1, steps):
-            given = self.trainer.accumulate_grad_batches
-            raise ValueError(f"global_batch asks for {steps} accumulated passes, accumulate_grad_batches is {given}")
-        self.trainer.accumulate_grad_batches = steps
+        if stage == "fit":
+            accumulate(self.trainer, self.optim.global_batch)
 
     def configure_optimizers(self) -> Any:
-        steps = self.trainer.estimated_stepping_batches
-        if steps == float("inf"):
-            raise ValueError("the length of training is unknown: set trainer.max_epochs or trainer.max_steps")
-        rate = self.optim.rate(self._global_batch()) if self.optim.lr_per else self.optim.lr
-        optimizer = self.optim.optimizer(dict(self.named_parameters()), self.owners, rate)
-        self.trainer.fit_loop.setup_data()  # with max_steps alone the Trainer does not know its epochs yet
-        epochs = steps * self.trainer.accumulate_grad_batches / self.trainer.num_training_batches
-        factor = self.optim.schedule.factor(int(steps), epochs)
+        updates = Updates.of(self.trainer)
+        optimizer = self.optim.optimizer(dict(self.named_parameters()), self.owners, updates.rate(self.optim))
+        factor = self.optim.schedule.factor(updates.count, updates.epochs)
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
-        self.print(self._updates(rate))
+        self.print(updates.told(self.optim))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": self.optim.schedule.per}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -158,20 +149,6 @@ class VideoClassifier(LightningModule):
         if checkpoint["labels"] != list(self.labels):
             raise ValueError(f"the checkpoint was trained on other labels: {checkpoint['labels'][:5]}...")
 
-    def _micro_batch(self) -> int:
-        size = getattr(getattr(self.trainer, "datamodule", None), "batch_size", None)
-        if size is None:
-            raise ValueError("global_batch and lr_per need a data module that has a batch_size")
-        return size
-
-    def _global_batch(self) -> int:
-        return self._micro_batch() * self.trainer.world_size * self.trainer.accumulate_grad_batches
-
-    def _updates(self, rate: float) -> str:
-        scaled = f" ({self.optim.lr:g} per {self.optim.lr_per} clips)" if self.optim.lr_per else ""
-        passes = self.trainer.accumulate_grad_batches
-        return f"learning rate {rate:g}{scaled}; an update is {self.trainer.world_size} rank(s) x {passes} passes"
-
 
 def unreadable_as_wrong(logits: ViewLogits, batch: VideoBatch) -> ViewLogits:
     """Where a video could not be read, its own class is the least probable one and all others are equal."""
@@ -183,7 +160,7 @@ def unreadable_as_wrong(logits: ViewLogits, batch: VideoBatch) -> ViewLogits:
     return logits.index_copy(0, torch.tensor(rows, device=logits.device), wrong)
 
 
-def _loss(
+def classification_loss(
     logits: ViewLogits, label: Labels, partners: Partners | None = None, smoothing: float = 0.0
 ) -> Float[Tensor, ""]:
     """``mean of w CE(logits, label) + (1 - w) CE(logits, partner)``; w = 1 where nothing was mixed."""
@@ -196,7 +173,7 @@ def _loss(
     return (weight * own + (1 - weight) * other).mean()
 
 
-def _check(labels: list[str], label_smoothing: float) -> None:
+def check_labels(labels: list[str], label_smoothing: float) -> None:
     twice = sorted({label for label in labels if labels.count(label) > 1})
     if twice:
         raise ValueError(f"labels must be unique, but these occur twice: {', '.join(twice)}")
