@@ -121,6 +121,8 @@ class Pooler(nn.Module):
         recipe: hyper-parameters.
     """
 
+    reads_pixels = False
+
     def __init__(self, dim: int, taps: Sequence[int], recipe: "AttentiveProbe") -> None:
         super().__init__()
         self.feature_dim, self.frame_positions = dim, recipe.frame_positions

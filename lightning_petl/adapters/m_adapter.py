@@ -165,6 +165,8 @@ class MBranch(nn.Module):
         recipe: hyper-parameters.
     """
 
+    reads_pixels = False
+
     def __init__(self, dim: int, taps: Sequence[int], recipe: "MAdapter") -> None:
         super().__init__()
         self.feature_dim, self.pool = recipe.width, recipe.pool

@@ -27,7 +27,8 @@ class Reader(Protocol):
     """A network beside the trunk: it sees the frames, then the tokens after each tapped block, then answers.
 
     What it has computed so far goes from ``begin`` through ``taps[index](tokens, state)`` to ``end``; a reader itself
-    holds nothing of a clip.
+    holds nothing of a clip. One with ``reads_pixels = False`` needs the tapped tokens alone: ``begin`` may then get
+    frames of no pixels.
     """
 
     taps: Mapping[str, nn.Module]
@@ -111,19 +112,20 @@ class VideoViT(FinalNorm):
             self.register_buffer(f"pixel_{key}", values, persistent=False)
 
     def forward(self, clip: Clip) -> Feature:
-        return self.features((clip.float() / 255 - self.pixel_mean) / self.pixel_std)
+        return self.features(self.normalise(clip))
+
+    def normalise(self, clip: Clip) -> Float[Tensor, "b t c h w"]:
+        """Return clips with the mean and std of the trunk's own pixels taken out."""
+        return (clip.float() / 255 - self.pixel_mean) / self.pixel_std
 
     def features(self, video: Float[Tensor, "b t c h w"]) -> Feature:
         """Return the feature of clips that are already normalised."""
         self._check(video)
         grid = self.grid._replace(frames=video.shape[1])
-        with self._precision(video):
-            readers = cast(list[Reader], list(self.readers.values()))
-            states = [reader.begin(video, grid) for reader in readers]
+        with self.precision(video.device):
+            states = self.begin(video, grid)
             x = self._run(video, grid, states)
-            ends = [reader.end(state) for reader, state in zip(readers, states, strict=True)]
-            outputs = ends or [READOUTS[self.readout](self, x, grid)]
-        return torch.stack(outputs).mean(0).float()
+            return self.end(x, grid, states)
 
     def _run(self, video: Float[Tensor, "b t c h w"], grid: Grid, states: list[Any]) -> Tokens:
         frozen, wanted = self.frozen_stages, torch.is_grad_enabled()
@@ -131,13 +133,28 @@ class VideoViT(FinalNorm):
             x = self.embed(video)
         for index, block in enumerate(self.blocks):
             with torch.set_grad_enabled(wanted and frozen <= index + 1):
-                x = self._run_block(block, x, grid)
-            for k, reader in enumerate(cast(list[Reader], list(self.readers.values()))):
-                if str(index) in reader.taps:
-                    states[k] = reader.taps[str(index)](x[:, : grid.patches.stop], states[k])
+                x = self.run_block(block, x, grid)
+            self.read(index, x[:, : grid.patches.stop], states)
         return x[:, : grid.patches.stop]
 
-    def _run_block(self, block: nn.Module, x: Tokens, grid: Grid) -> Tokens:
+    def begin(self, video: Float[Tensor, "b t c h w"], grid: Grid) -> list[Any]:
+        """Return the first state of each reader."""
+        return [reader.begin(video, grid) for reader in cast(list[Reader], list(self.readers.values()))]
+
+    def read(self, index: int, x: Tokens, states: list[Any]) -> None:
+        """Hand the tokens behind block ``index`` to the readers that tap it; their states go on in place."""
+        for k, reader in enumerate(cast(list[Reader], list(self.readers.values()))):
+            if str(index) in reader.taps:
+                states[k] = reader.taps[str(index)](x, states[k])
+
+    def end(self, x: Tokens, grid: Grid, states: list[Any]) -> Float[Tensor, "b s"]:
+        """Return the mean of what the readers answer, or what the trunk's own read-out reads of its last tokens."""
+        readers = cast(list[Reader], list(self.readers.values()))
+        ends = [reader.end(state) for reader, state in zip(readers, states, strict=True)]
+        return torch.stack(ends or [READOUTS[self.readout](self, x, grid)]).mean(0).float()
+
+    def run_block(self, block: nn.Module, x: Tokens, grid: Grid) -> Tokens:
+        """Return the tokens behind a block."""
         if self.activation_checkpointing and torch.is_grad_enabled():
             return cast(Tokens, checkpoint(block, x, grid, use_reentrant=False))
         return block(x, grid)
@@ -264,10 +281,11 @@ class VideoViT(FinalNorm):
             module.eval()
         return self
 
-    def _precision(self, video: Tensor) -> AbstractContextManager[object]:
+    def precision(self, device: torch.device) -> AbstractContextManager[object]:
+        """The context of the trunk's computation: autocast, where it is stored in bfloat16."""
         if self.frozen_dtype == "float32":
             return nullcontext()
-        return torch.autocast(video.device.type, torch.bfloat16)
+        return torch.autocast(device.type, torch.bfloat16)
 
     def _check(self, video: Float[Tensor, "b t c h w"]) -> None:
         if video.shape[-2:] != self.image_size:
