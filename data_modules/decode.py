@@ -10,7 +10,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
-import av
 import numpy as np
 import torch
 from av.error import FFmpegError
@@ -23,7 +22,7 @@ from data_modules.colour import Planes
 from data_modules.images import ImageTrack
 from data_modules.picture import YUV, Shape, read_image
 from data_modules.source import Source
-from data_modules.track import FileTrack
+from data_modules.track import FileTrack, opened
 from data_modules.transforms import Box
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".webm", ".avi", ".mkv", ".mov"})
@@ -79,7 +78,9 @@ def decode(path: str | Path | Source, indices: Indices) -> UInt8[Tensor, "t c h 
 
 
 @contextmanager
-def open_video(path: str | Path | Source, *, sequential: bool = False, image_fps: int | float = 12) -> Generator["Video"]:
+def open_video(
+    path: str | Path | Source, *, sequential: bool = False, image_fps: int | float = 12
+) -> Generator["Video"]:
     """An open video, closed again at the end of the ``with`` block.
 
     Args:
@@ -98,7 +99,7 @@ def open_video(path: str | Path | Source, *, sequential: bool = False, image_fps
     if not source.path.is_file():
         raise FileNotFoundError(f"{source}: no such video file")
     try:
-        with av.open(source.url, metadata_errors="ignore") as container:  # titles in any encoding
+        with opened(source) as container:
             yield Video(FileTrack(container, source, sequential=sequential), str(source))
     except FFmpegError as error:
         raise ValueError(f"{source}: cannot be read as a video: {error.strerror}") from error

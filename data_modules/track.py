@@ -9,6 +9,7 @@ from functools import cached_property
 from itertools import dropwhile
 from typing import Literal, TypeAlias
 
+import av
 import numpy as np
 from av.container import InputContainer
 from av.error import FFmpegError
@@ -20,14 +21,46 @@ from jaxtyping import Float64
 
 from data_modules.bitstream import frames_shown
 from data_modules.header import may_be_turned
+from data_modules.parameter_set import parameter_set
 from data_modules.plan import UNKNOWN, PacketTable, presentation, segments
 from data_modules.source import Source
 
 _BY_TIME = frozenset({"h264", "hevc"})  # pictures are shown in the order of their time stamps
 _BY_PACKET = frozenset({"vp8", "vp9", "av1", "mjpeg", "mpeg4"})  # and here in the order of their packets
 _TIMED = frozenset({"mp4", "matroska", "mpegts", "mpeg", "flv", "asf"})
+_WITH_HEADER = frozenset({"mp4", "matroska"})
+_TOLD_BY_CONTAINER = frozenset({"vp8", "vp9", "av1"})
+_HEADER_ALONE = {"codec_whitelist": "none", "probesize": "32", "analyzeduration": "1"}
 _KEPT_BYTES = 128 << 20  # of packets; those of a longer video are read again from the key frames on
 _Key: TypeAlias = tuple[int | None, int | None, int | None]  # names a packet: pts, dts, position
+
+
+def opened(source: Source) -> InputContainer:
+    """The container of a file, which the caller closes.
+
+    To learn what a header may leave open FFmpeg decodes pictures and sound, for as long as a tenth of a clip takes.
+    Where the header leaves nothing open, nothing is decoded.
+    """
+    container = av.open(source.url, metadata_errors="ignore", options=_HEADER_ALONE)  # titles in any encoding
+    if _tells_all(container):
+        return container
+    container.close()
+    return av.open(source.url, metadata_errors="ignore")
+
+
+def _tells_all(container: InputContainer) -> bool:
+    """Whether the header states rate, size, pixel ratio and order of pictures, or the codec leaves no choice."""
+    if not container.streams.video or not _WITH_HEADER & set(container.format.name.split(",")):
+        return False
+    stream, context = container.streams.video[0], container.streams.video[0].codec_context
+    if context is None or not stream.average_rate:  # pyright: ignore[reportUnnecessaryComparison]
+        return False
+    if context.codec.canonical_name != "h264":
+        return context.codec.canonical_name in _TOLD_BY_CONTAINER
+    stated = parameter_set(bytes(context.extradata or b""))
+    if stated is None or stated.reorder is None or (stated.height, stated.width) != (context.height, context.width):
+        return False
+    return stream.sample_aspect_ratio is not None or stated.pixel_ratio in ((0, 0), (1, 1))
 
 
 class FileTrack:
@@ -164,7 +197,8 @@ class FileTrack:
     def _promised(self) -> float:
         """When the last picture ends by the header, seconds; 0 where it does not say so of the video track."""
         if self._stream.duration:
-            return float((self._stream.start_time or 0) + self._stream.duration) * float(self._stream.time_base or 0)
+            first = min((stamp for stamp in self._stamps.tolist() if stamp != UNKNOWN), default=0)
+            return float(first + self._stream.duration) * float(self._stream.time_base or 0)
         alone = len(self._container.streams) == 1
         return ((self._container.start_time or 0) + (self._container.duration or 0)) / 1e6 if alone else 0.0
 

@@ -1,0 +1,148 @@
+"""What the header of an H.264 stream says of all its pictures, so that none has to be decoded to know it."""
+
+from typing import NamedTuple
+
+_HIGH_PROFILES = frozenset({100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135})
+_ANY_RATIO = 255  # aspect_ratio_idc: two numbers follow
+_RATIOS = {1: (1, 1), 2: (12, 11), 3: (10, 11), 4: (16, 11), 5: (40, 33), 6: (24, 11), 7: (20, 11), 8: (32, 11),
+           9: (80, 33), 10: (18, 11), 11: (15, 11), 12: (64, 33), 13: (160, 99), 14: (4, 3), 15: (3, 2),
+           16: (2, 1)}  # fmt: skip
+
+
+class ParameterSet(NamedTuple):
+    """Of the pictures of a stream.
+
+    Attributes:
+        height: pixels, without what is cropped.
+        width: the same.
+        pixel_ratio: width over height of a pixel, as two numbers; (0, 0) where nothing is said.
+        reorder: pictures that may be decoded before another one and shown after it; None where nothing is said.
+    """
+
+    height: int
+    width: int
+    pixel_ratio: tuple[int, int]
+    reorder: int | None
+
+
+class _Bits:
+    """Reads an H.264 payload (ITU-T H.264, sec. 7.3.1 and 9.1)."""
+
+    def __init__(self, payload: bytes) -> None:
+        plain = payload.replace(b"\0\0\3", b"\0\0")  # bytes that only keep start codes from appearing
+        self._bits = "".join(f"{byte:08b}" for byte in plain)
+        self._place = 0
+
+    def number(self, count: int = 1) -> int:
+        """Of ``count`` bits."""
+        self._place += count
+        return int(self._bits[self._place - count : self._place], 2)
+
+    def code(self) -> int:
+        """An unsigned Exp-Golomb code."""
+        zeros = self._bits.index("1", self._place) - self._place
+        self._place += zeros
+        return self.number(zeros + 1) - 1
+
+    def signed(self) -> int:
+        """A signed one."""
+        code = self.code()
+        return (code + 1) // 2 if code % 2 else -code // 2
+
+
+def parameter_set(extradata: bytes) -> ParameterSet | None:
+    """The only parameter set of an MP4 or Matroska header (ISO 14496-15, sec. 5.3.3); None if there is another form.
+
+    The syntax is that of ITU-T H.264, sec. 7.3.2.1.1 and E.1.1.
+    """
+    if len(extradata) < 12 or extradata[0] != 1 or extradata[5] & 31 != 1 or extradata[8] & 31 != 7:
+        return None
+    try:
+        return _read(_Bits(extradata[9 : 8 + int.from_bytes(extradata[6:8], "big")]))
+    except ValueError:  # it ends too early
+        return None
+
+
+def _read(bits: _Bits) -> ParameterSet:
+    profile, _, _ = bits.number(8), bits.number(16), bits.code()
+    chroma = _chroma(bits) if profile in _HIGH_PROFILES else 1
+    bits.code()  # log2_max_frame_num
+    _skip_order_count(bits)
+    _, _ = bits.code(), bits.number()  # reference frames, gaps
+    width, map_height, frames_only = 16 * (bits.code() + 1), 16 * (bits.code() + 1), bits.number()
+    if not frames_only:
+        bits.number()
+    bits.number()
+    left, right, top, bottom = (bits.code() for _ in range(4)) if bits.number() else (0, 0, 0, 0)
+    across, down = 1 + (chroma in (1, 2)), (1 + (chroma == 1)) * (2 - frames_only)
+    size = map_height * (2 - frames_only) - down * (top + bottom), width - across * (left + right)
+    if not bits.number():
+        return ParameterSet(*size, (0, 0), None)
+    return ParameterSet(*size, *_usability(bits))
+
+
+def _chroma(bits: _Bits) -> int:
+    """The format of chroma: 1 is 4:2:0, 2 is 4:2:2."""
+    chroma = bits.code()
+    if chroma == 3:
+        bits.number()
+    _, _, _ = bits.code(), bits.code(), bits.number()
+    if bits.number():
+        for index in range(8 if chroma != 3 else 12):
+            if bits.number():
+                _skip_scaling_list(bits, 16 if index < 6 else 64)
+    return chroma
+
+
+def _skip_scaling_list(bits: _Bits, size: int) -> None:
+    last = scale = 8
+    for _ in range(size):
+        if scale:
+            scale = (last + bits.signed()) % 256
+        last = scale or last
+
+
+def _skip_order_count(bits: _Bits) -> None:
+    kind = bits.code()
+    if kind == 0:
+        bits.code()
+    elif kind == 1:
+        _, _, _ = bits.number(), bits.signed(), bits.signed()
+        for _ in range(bits.code()):
+            bits.signed()
+
+
+def _usability(bits: _Bits) -> tuple[tuple[int, int], int | None]:
+    """Pixel ratio and reordering."""
+    ratio = (0, 0)
+    if bits.number():
+        kind = bits.number(8)
+        ratio = (bits.number(16), bits.number(16)) if kind == _ANY_RATIO else _RATIOS.get(kind, (0, 0))
+    if bits.number():  # overscan
+        bits.number()
+    if bits.number():  # video signal
+        bits.number(4)
+        if bits.number():
+            bits.number(24)
+    if bits.number():  # where chroma lies
+        _, _ = bits.code(), bits.code()
+    if bits.number():  # timing
+        bits.number(65)
+    buffers = [_skip_buffer(bits) for _ in range(2) if bits.number()]
+    if buffers:
+        bits.number()
+    bits.number()
+    if not bits.number():
+        return ratio, None
+    bits.number()
+    _, _, _, _, reorder = (bits.code() for _ in range(5))
+    return ratio, reorder
+
+
+def _skip_buffer(bits: _Bits) -> bool:
+    count = bits.code() + 1
+    bits.number(8)
+    for _ in range(count):
+        _, _, _ = bits.code(), bits.code(), bits.number()
+    bits.number(20)
+    return True
