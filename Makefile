@@ -8,7 +8,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 HOOK := --jaxtyping-packages=lightning_petl,data_modules,beartype.beartype
 
 .DEFAULT_GOAL := help
-.PHONY: help demo bench-data test test-slow check clean
+.PHONY: help demo bench-data bench-memory test test-slow check clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 20
@@ -27,6 +27,9 @@ demo: $(VENV)/installed  ## train Multi-TuneV on a motion data set and compare i
 
 bench-data: $(VENV)/bench  ## time the data path beside decord, torchcodec, OpenCV and PyAV (ARGS="--clips 4")
 	OMP_NUM_THREADS=1 $(BIN)/python -m experiments.benchmarks.data.run $(ARGS)
+
+bench-memory: $(VENV)/installed  ## count what each method keeps for the backward pass; half an hour (ARGS="--steps 0": minutes)
+	OMP_NUM_THREADS=1 $(BIN)/python -m experiments.benchmarks.memory.run $(ARGS)
 
 test: $(VENV)/installed  ## run the tests that need neither root nor a GPU
 	$(PYTEST) tests -n 2 --dist loadfile --ignore tests/compiled $(HOOK)

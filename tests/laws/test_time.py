@@ -53,7 +53,19 @@ def test_a_clip_alone_gives_the_same(method: str) -> None:
     torch.testing.assert_close(vit(video)[1:2], vit(video[1:2]), atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("method", ["st_adapter", "multi_tunev", "lora_qv", "side4video", "side4video_eva"])
+@pytest.mark.parametrize(
+    "method",
+    [
+        "st_adapter",
+        "multi_tunev",
+        "lora_qv",
+        "side4video",
+        "side4video_eva",
+        "m_adapter",
+        "m_adapter_attention",
+        "attentive_probe",
+    ],
+)
 def test_other_numbers_of_frames(method: str) -> None:
     """The trunk takes the number of frames from the clip; one frame is a video, too."""
     vit = randomised(METHODS[method])
