@@ -8,6 +8,8 @@ import numpy as np
 from av.stream import Discard
 from jaxtyping import Int64
 
+from data_modules.source import Source
+from data_modules.track import opened
 from experiments.benchmarks.data.measure import Item
 
 
@@ -24,7 +26,7 @@ class DecodeOnly:
     def __call__(self, path: Path, indices: Int64[np.ndarray, " t"]) -> None:
         """Decode."""
         groups, wanted = self._plans[path, indices.tobytes()]
-        with av.open(str(path), metadata_errors="ignore") as container:
+        with opened(Source(path)) as container:
             stream = container.streams.video[0]
             for other in container.streams:
                 other.discard = Discard.default if other is stream else Discard.all
