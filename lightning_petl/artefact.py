@@ -2,17 +2,17 @@
 
 import importlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, fields
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from safetensors.torch import load_file
 from safetensors.torch import save as serialise
 
 from lightning_petl.adapters import Adapter
 from lightning_petl.backbones.vit import VideoViT
-from lightning_petl.checkpoint import Trunk, load_trainable, trainable_state, write_whole
+from lightning_petl.checkpoint import State, Trunk, load_trainable, trainable_state, write_whole
 from lightning_petl.heads import LinearHead
 from lightning_petl.tasks.classification import VideoClassifier
 
@@ -20,12 +20,28 @@ SCHEMA = 1
 CONFIG, WEIGHTS, LABELS = "adapter_config.json", "adapter_model.safetensors", "labels.json"
 
 
+class Trained(NamedTuple):
+    """A stack on a trunk, a head, and what was trained of both, named as in a ``VideoClassifier``."""
+
+    backbone: VideoViT
+    adapters: Sequence[Adapter]
+    head: LinearHead
+    labels: Sequence[str]
+    weights: State
+
+
 def save(folder: Path, model: VideoClassifier, protocol: Mapping[str, Any]) -> None:
+    """:func:`write` what was trained in ``model``."""
+    state = trainable_state(model)
+    write(folder, Trained(model.backbone, model.adapters, model.head_recipe, model.labels, state), protocol)
+
+
+def write(folder: Path, trained: Trained, protocol: Mapping[str, Any]) -> None:
     """Write stack, trainable weights, head, labels, preprocessing, sampling protocol and the trunk's hash.
 
     Args:
         folder: created; files in it are replaced whole.
-        model: what was trained.
+        trained: what was trained.
         protocol: how the data module looks at a video, in JSON types.
 
     Raises:
@@ -33,18 +49,18 @@ def save(folder: Path, model: VideoClassifier, protocol: Mapping[str, Any]) -> N
     """
     config = {
         "schema": SCHEMA,
-        "backbone": _describe_trunk(model.backbone),
-        "adapters": [encode(adapter) for adapter in model.adapters],
-        "head": asdict(model.head_recipe),
+        "backbone": _describe_trunk(trained.backbone),
+        "adapters": [encode(adapter) for adapter in trained.adapters],
+        "head": asdict(trained.head),
         "preprocessing": {
-            "mean": model.backbone.pixel_mean.flatten().tolist(),
-            "std": model.backbone.pixel_std.flatten().tolist(),
+            "mean": trained.backbone.pixel_mean.flatten().tolist(),
+            "std": trained.backbone.pixel_std.flatten().tolist(),
         },
         "protocol": dict(protocol),
     }
-    weights = {key: value.detach().cpu().contiguous() for key, value in trainable_state(model).items()}
+    weights = {key: value.detach().cpu().contiguous() for key, value in trained.weights.items()}
     write_whole(folder / WEIGHTS, serialise(weights, {"format": "pt"}))
-    write_whole(folder / LABELS, json.dumps(list(model.labels), indent=1, ensure_ascii=False).encode())
+    write_whole(folder / LABELS, json.dumps(list(trained.labels), indent=1, ensure_ascii=False).encode())
     write_whole(folder / CONFIG, json.dumps(config, indent=1).encode())
 
 

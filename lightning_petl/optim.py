@@ -1,10 +1,11 @@
 """Optimiser, parameter groups, learning-rate schedule and the arithmetic of batch sizes."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import torch
 from torch import nn
 from torch.optim import SGD, AdamW, Optimizer
 
@@ -122,6 +123,42 @@ class Optimisation:
         if self.algorithm == "sgd":
             return SGD(groups, lr=rate, momentum=self.momentum)
         return AdamW(groups, lr=rate, betas=self.betas)
+
+
+class Together(Optimizer):
+    """Several optimisers as one: one loss, one backward pass, each with its own groups and rule.
+
+    Its groups and its state are theirs, one behind the other, so that whatever takes an optimiser takes it.
+
+    Args:
+        optimizers: by name; no parameter is in two of them.
+        stopped: names of those that make no more steps; it may grow.
+    """
+
+    def __init__(self, optimizers: Mapping[str, Optimizer], stopped: Container[str] = ()) -> None:
+        self.optimizers, self.stopped = dict(optimizers), stopped
+        super().__init__([group for optimizer in optimizers.values() for group in optimizer.param_groups], {})
+        self._share()
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """One step of each that has not stopped."""
+        with torch.enable_grad():
+            loss = closure() if closure else None
+        for name, optimizer in self.optimizers.items():
+            if name not in self.stopped:
+                optimizer.step()
+        return loss
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """As of any optimiser with all these groups."""
+        super().load_state_dict(state_dict)
+        self._share()
+
+    def _share(self) -> None:
+        groups = iter(self.param_groups)
+        for optimizer in self.optimizers.values():
+            optimizer.state = self.state
+            optimizer.param_groups = [next(groups) for _ in optimizer.param_groups]
 
 
 def parameter_groups(

@@ -1,7 +1,5 @@
 """Writes the adapter artefact when training ends."""
 
-from typing import cast
-
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_only
 from typing_extensions import override
@@ -17,6 +15,6 @@ class ArtefactWriter(Callback):
     @override
     @rank_zero_only
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        folder = run_folder(trainer) / "artefact"
-        protocol = trainer.datamodule.protocol()  # pyright: ignore[reportAttributeAccessIssue]  # Trainer sets it by name
-        artefact.save(folder, cast(VideoClassifier, pl_module), protocol)
+        if isinstance(pl_module, VideoClassifier):
+            protocol = trainer.datamodule.protocol()  # pyright: ignore[reportAttributeAccessIssue]  # set by name
+            artefact.save(run_folder(trainer) / "artefact", pl_module, protocol)

@@ -38,6 +38,8 @@ class TestScores(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
+        if outputs is None:  # of a bank, whose members each have others
+            return
         scores = cast(Scores, outputs)
         columns = (scores["clip_id"], scores["label"].tolist(), scores["logits"].float().tolist())
         self._rows += [{"clip_id": c, "label": n, "logits": v} for c, n, v in zip(*columns, strict=True)]
@@ -45,7 +47,7 @@ class TestScores(Callback):
     @override
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         rows = _gather(self._rows)
-        if trainer.is_global_zero:
+        if rows and trainer.is_global_zero:
             lines = "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows)
             write_whole(run_folder(trainer) / "test_scores.jsonl", lines.encode())
 

@@ -1,0 +1,171 @@
+"""What each member of a bank leaves behind, as if it had been a run of its own, and which of them was best."""
+
+import csv
+import io
+import math
+import shutil
+from pathlib import Path
+from typing import Any, cast
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
+from rich.console import Console
+from rich.table import Table
+from typing_extensions import override
+
+from lightning_petl import artefact
+from lightning_petl.callbacks.predictions import run_folder
+from lightning_petl.checkpoint import write_whole
+from lightning_petl.tasks.bank import Bank, Losses
+from lightning_petl.tasks.member import settings
+
+FOLDER, BEST, LAST, RANKING = "members", "best", "artefact", "ranking.csv"
+MONITOR = "val/top1"
+
+
+class MemberRuns(Callback):
+    """``<run folder>/members/<name>``: TensorBoard events, ``artefact`` of the last step, ``best`` by val/top1.
+
+    Both folders are artefacts of plain classifiers, for ``predict --artefact``. When training ends it prints the
+    members, best first, with the hyper-parameters in which they differ, and writes them to ``ranking.csv``. With any
+    other model it does nothing.
+    """
+
+    def __init__(self) -> None:
+        self._best: dict[str, dict[str, float]] = {}
+        self._runs: dict[str, TensorBoardLogger] = {}
+        self._folder = ""
+        self._logged = -1
+
+    @override
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not isinstance(pl_module, Bank):
+            return
+        root, self._logged = run_folder(trainer) / FOLDER, -1
+        if trainer.is_global_zero:
+            for name in self._best:
+                _copy(Path(self._folder, name, BEST), root / name / BEST)
+            if trainer.loggers:
+                self._runs = {name: TensorBoardLogger(root.parent, FOLDER, name) for name in pl_module.members}
+        self._folder = str(root)
+
+    @override
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        step, every = trainer.global_step, trainer.log_every_n_steps
+        if not self._runs or every == 0 or step % every or step == self._logged:
+            return
+        bank, self._logged = cast(Bank, pl_module), step
+        groups = trainer.optimizers[0].param_groups
+        for name, loss in zip(bank.members, cast(Losses, outputs)["losses"].tolist(), strict=True):
+            if name not in bank.stopped:
+                rates = {f"lr/{g['owner']}": g["lr"] for g in groups if g["name"].startswith(f"{name}/")}
+                self._runs[name].log_metrics({"train/loss": loss, **rates}, step)
+
+    @override
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not isinstance(pl_module, Bank) or trainer.sanity_checking:
+            return
+        for name in pl_module.members:
+            found = _of(trainer, name, "val/")
+            if name in self._runs:
+                self._runs[name].log_metrics(found, trainer.global_step)
+            if trainer.training and found.get(MONITOR, -math.inf) > self._best.get(name, {}).get(MONITOR, -math.inf):
+                self._best[name] = {MONITOR: found[MONITOR], "step": trainer.global_step}
+                self._write(trainer, pl_module, name, BEST)
+        if not trainer.training:
+            self._rank(trainer, pl_module, {name: _of(trainer, name, "val/") for name in pl_module.members}, MONITOR)
+
+    @override
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if isinstance(pl_module, Bank):
+            found = {name: _of(trainer, name, "test/") for name in pl_module.members}
+            self._rank(trainer, pl_module, found, "test/top1")
+
+    @override
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not isinstance(pl_module, Bank):
+            return
+        for name, member in pl_module.members.items():
+            self._write(trainer, pl_module, name, LAST)
+            if name in self._runs:
+                score = self._best.get(name, {}).get(MONITOR, math.nan)
+                self._runs[name].log_hyperparams(settings(member), {"best/top1": score})
+        self._close()
+        self._rank(trainer, pl_module, self._best, MONITOR)
+
+    @override
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        self._close()
+
+    @override
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": self._best, "folder": self._folder}
+
+    @override
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._best, self._folder = state_dict["best"], state_dict["folder"]
+
+    def _close(self) -> None:
+        for run in self._runs.values():
+            run.finalize("success")
+        self._runs = {}
+
+    def _write(self, trainer: Trainer, bank: Bank, name: str, place: str) -> None:
+        if trainer.is_global_zero:
+            protocol = trainer.datamodule.protocol()  # pyright: ignore[reportAttributeAccessIssue]  # set by name
+            artefact.write(Path(self._folder, name, place), bank.trained(name), protocol)
+
+    def _rank(self, trainer: Trainer, bank: Bank, found: dict[str, dict[str, float]], monitor: str) -> None:
+        if not trainer.is_global_zero:
+            return
+        rows = ranking(bank, found, monitor)
+        Console().print(_table(rows))
+        write_whole(run_folder(trainer) / RANKING, _csv(rows).encode())
+
+
+def ranking(bank: Bank, found: dict[str, dict[str, float]], monitor: str) -> list[dict[str, Any]]:
+    """A row a member, best first: its score, the step of it, the hyper-parameters in which members differ.
+
+    Args:
+        bank: whose members.
+        found: metrics by member; one that has none comes last.
+        monitor: the metric that ranks.
+    """
+    table = {name: settings(member) for name, member in bank.members.items()}
+    paths = list(dict.fromkeys(path for values in table.values() for path in values))
+    differing = [path for path in paths if len({values.get(path) for values in table.values()}) > 1]
+    rows = [
+        {"member": name, monitor: found.get(name, {}).get(monitor), "step": found.get(name, {}).get("step")}
+        | {path: values.get(path) for path in differing}
+        | ({"stopped": bank.stopped.get(name)} if bank.stopped else {})
+        for name, values in table.items()
+    ]
+    return sorted(rows, key=lambda row: math.inf if row[monitor] is None else -row[monitor])
+
+
+def _of(trainer: Trainer, name: str, prefix: str) -> dict[str, float]:
+    """The metrics of a member, without its name."""
+    found = trainer.callback_metrics.items()
+    return {key.removeprefix(f"{name}/"): float(v) for key, v in found if key.startswith(f"{name}/{prefix}")}
+
+
+def _copy(source: Path, target: Path) -> None:
+    if source.is_dir() and source != target:
+        shutil.copytree(source, target, dirs_exist_ok=True)
+
+
+def _csv(rows: list[dict[str, Any]]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _table(rows: list[dict[str, Any]]) -> Table:
+    table = Table(*(key.removeprefix("optim.") for key in rows[0]))
+    for row in rows:
+        table.add_row(*("" if v is None else f"{v:.4g}" if isinstance(v, float) else str(v) for v in row.values()))
+    return table

@@ -1,0 +1,329 @@
+"""Many experiments from one pass of the trunk."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypedDict, cast
+
+import torch
+import torch.distributed as dist
+from einops import rearrange
+from jaxtyping import Float
+from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities import rank_zero_warn
+from torch import Tensor, nn
+from torch.nn.utils import clip_grad_norm_
+from torch.optim import Optimizer
+from torchmetrics import MetricCollection
+
+from data_modules.batch import VideoBatch
+from lightning_petl.adapters import attach
+from lightning_petl.artefact import Trained
+from lightning_petl.backbones.vit import Reader, VideoViT
+from lightning_petl.checkpoint import Trunk, check_trainable, trainable_state
+from lightning_petl.metrics import accuracies
+from lightning_petl.optim import Together
+from lightning_petl.shapes import Feature, Labels, Video
+from lightning_petl.tasks.abreast import Abreast
+from lightning_petl.tasks.classification import ViewLogits, check_labels, classification_loss, unreadable_as_wrong
+from lightning_petl.tasks.member import Member, expand
+from lightning_petl.tasks.updates import Updates, accumulate
+
+READER = "Bank"
+
+
+class Losses(TypedDict):
+    """What a training step returns: the sum that is minimised, and the loss of each member."""
+
+    loss: Tensor
+    losses: Float[Tensor, " m"]
+
+
+class Bank(LightningModule):
+    """Readers and heads of many experiments behind one pass of a frozen trunk; ``loss = sum over members of loss_m``.
+
+    No two members share a parameter, so the gradient of the sum is each member's own. Each has its initial values,
+    dropout, optimiser, schedule, clipping norm, metrics, TensorBoard run, artefact and best weights as it would in a
+    run of its own (:class:`~lightning_petl.tasks.classification.VideoClassifier`) with the same seed; data, frames
+    and augmentation are shared. The first loss that is not a number stops its member, and no other.
+
+    In fp16, members share the gradient scaler: where one overflows, all skip the update.
+
+    Args:
+        backbone: the trunk.
+        members: recipes by name.
+        labels: class names by index.
+        grid: values by path into a member, as ``optim.lr``; every member is trained at every point of it.
+
+    Raises:
+        ValueError: a member that changes the trunk, or what :func:`~lightning_petl.tasks.member.expand` raises.
+    """
+
+    def __init__(
+        self,
+        backbone: VideoViT,
+        members: dict[str, Member],
+        labels: list[str],
+        *,
+        grid: dict[str, list[Any]] | None = None,
+    ) -> None:
+        super().__init__()
+        self.members, self.labels = expand(members, grid or {}), tuple(labels)
+        for member in self.members.values():
+            check_labels(labels, member.label_smoothing)
+        self.backbone = backbone
+        self.heads = self._build(backbone)
+        self.stopped: dict[str, int] = {}
+        """Member -> updates that were made when its loss was no number."""
+        self._saved_streams: list[Any] = []
+        self.train()  # the Trainer does not call it, and the frozen trunk must be in eval
+        self.strict_loading = False  # a checkpoint holds no frozen weights; on_load_checkpoint is strict on the rest
+        self.val_metrics, self.test_metrics = self._metrics("val"), self._metrics("test")
+
+    def _build(self, backbone: VideoViT) -> nn.ModuleList:
+        """Hang all readers beside the trunk; return the heads.
+
+        Both are made from the random state in which a run of the member's own would make them.
+        """
+        readers, heads = list[nn.ModuleDict](), nn.ModuleList()
+        for name, member in self.members.items():
+            with torch.random.fork_rng([]):
+                if member.seed is not None:
+                    torch.default_generator.manual_seed(member.seed)
+                readers.append(_readers(backbone, name, member))
+                widths = [cast(Reader, reader).feature_dim for reader in readers[-1].values()] or [backbone.dim]
+                heads.append(member.head.build(widths[0], len(self.labels)))
+        backbone.add_reader(READER, Abreast(backbone, readers))
+        return heads
+
+    def _metrics(self, stage: str) -> nn.ModuleList:
+        return nn.ModuleList([accuracies(len(self.labels), f"{name}/{stage}/") for name in self.members])
+
+    @property
+    def abreast(self) -> Abreast:
+        """All readers, as the one that the trunk knows."""
+        return cast(Abreast, self.backbone.readers[READER])
+
+    @property
+    def owners(self) -> dict[str, str]:
+        """Owner of each trainable parameter: ``<member>/<adapter>``, or ``<member>/head``."""
+        return {
+            name: f"{member}/{owner}"
+            for member, owners in zip(self.members, self._owned(), strict=True)
+            for name, owner in owners.items()
+        }
+
+    def _owned(self) -> Iterator[dict[str, str]]:
+        """Of each member, the owner of each trainable parameter."""
+        for number, (readers, head) in enumerate(zip(self.abreast.members, self.heads, strict=True)):
+            prefix = f"backbone.readers.{READER}.members.{number}."
+            inside = {f"{prefix}{name}": name.partition(".")[0] for name, _ in readers.named_parameters()}
+            yield inside | {f"heads.{number}.{name}": "head" for name, _ in head.named_parameters()}
+
+    @property
+    def unreachable(self) -> set[str]:
+        """Trainable parameters without a path to the read-out, and those of stopped members."""
+        dead = {name for name, owner in self.owners.items() if owner.rpartition("/")[0] in self.stopped}
+        return dead | {f"backbone.{name}" for name in self.backbone.unreachable}
+
+    @property
+    def trunk(self) -> Trunk:
+        """What the trainable state was trained on."""
+        return Trunk(self.backbone.name, self.backbone.weights_hash)
+
+    def trained(self, name: str) -> Trained:
+        """What an artefact holds of a member."""
+        number, member = list(self.members).index(name), self.members[name]
+        parts = {"backbone.readers": self.abreast.members[number], "head": self.heads[number]}
+        weights = {f"{part}.{key}": v for part, module in parts.items() for key, v in trainable_state(module).items()}
+        return Trained(self.backbone, member.adapters, member.head, self.labels, weights)
+
+    def forward(self, video: Video) -> list[ViewLogits]:
+        """The logits of each member."""
+        return self._classify(self.backbone(rearrange(video, "b v t c h w -> (b v) t c h w")), len(video))
+
+    def _classify(self, features: Feature, clips: int) -> list[ViewLogits]:
+        logits: list[ViewLogits] = []
+        parts = features.split(self.abreast.widths, dim=1)
+        for head, stream, feature in zip(self.heads, self.abreast.streams, parts, strict=True):
+            with stream.drawing(feature.device):
+                logits.append(rearrange(head(feature), "(b v) k -> b v k", b=clips))
+        return logits
+
+    def training_step(self, batch: VideoBatch, batch_idx: int) -> Losses:
+        losses = [
+            classification_loss(logits, batch.label, batch.partners, member.label_smoothing)
+            for logits, member in zip(self(batch.video), self.members.values(), strict=True)
+        ]
+        told = torch.stack(losses).detach()
+        self._stop(told)
+        terms = [
+            _nothing(self._weights_of(number)) if name in self.stopped else loss
+            for number, (name, loss) in enumerate(zip(self.members, losses, strict=True))
+        ]
+        total = torch.stack(terms).sum()
+        going = len(self.members) - len(self.stopped)
+        self.log("train/loss", total.detach() / going, batch_size=len(batch.label), prog_bar=True)
+        return Losses(loss=total, losses=told)
+
+    def _stop(self, losses: Float[Tensor, " m"]) -> None:
+        """Stop the members whose loss is no number, on all ranks where it is none on one."""
+        finite = losses.isfinite().float()
+        if dist.is_available() and dist.is_initialized():
+            dist.all_reduce(finite, dist.ReduceOp.MIN)
+        for name, good in zip(self.members, finite.tolist(), strict=True):
+            if not good and name not in self.stopped:
+                self.stopped[name] = self.global_step
+                rank_zero_warn(f"member {name}: its loss is no number after {self.global_step} updates; it stops here")
+        if len(self.stopped) == len(self.members):
+            raise ValueError(f"the loss of every member is no number, since these updates: {self.stopped}")
+
+    def validation_step(self, batch: VideoBatch, batch_idx: int) -> None:
+        readable = [row for row in range(len(batch.label)) if not (batch.fault and batch.fault[row])]
+        for name, logits in self._evaluated(batch, self.val_metrics):
+            if readable:
+                loss = classification_loss(logits[readable], batch.label[readable])
+                self.log(f"{name}/val/loss", loss, batch_size=len(readable), sync_dist=True)
+
+    def on_validation_epoch_end(self) -> None:
+        """``val/top1`` is that of the best member."""
+        going = [metrics for name, metrics in zip(self.members, self.val_metrics, strict=True) if self._goes(name)]
+        scores = [cast(MetricCollection, metrics)["top1"].compute() for metrics in going]
+        if scores:
+            self.log("val/top1", torch.stack(scores).max(), prog_bar=True)
+
+    def test_step(self, batch: VideoBatch, batch_idx: int) -> None:
+        for _ in self._evaluated(batch, self.test_metrics):
+            pass
+
+    def predict_step(self, batch: VideoBatch, batch_idx: int) -> None:
+        raise ValueError("a bank has many answers: predict with a member, --artefact <run>/members/<name>/best")
+
+    def _evaluated(self, batch: VideoBatch, metrics: nn.ModuleList) -> Iterator[tuple[str, ViewLogits]]:
+        """Count what each member that goes on makes of a batch."""
+        for name, scores, logits in zip(self.members, metrics, self(batch.video), strict=True):
+            if self._goes(name):
+                logits = unreadable_as_wrong(_no_number_as_wrong(logits, batch.label), batch)
+                found = cast(MetricCollection, scores)
+                found.update(logits.softmax(-1).mean(1), batch.label)
+                self.log_dict(dict(found.items()), batch_size=len(batch.label))
+                yield name, logits
+
+    def _goes(self, name: str) -> bool:
+        return name not in self.stopped
+
+    def setup(self, stage: str) -> None:
+        """Accumulate gradients as far as the members ask for: all of them the same."""
+        if stage != "fit":
+            return
+        asked = {member.optim.global_batch for member in self.members.values()}
+        if len(asked) > 1:
+            raise ValueError(f"members share their batches: global_batch must be one for all of them, not {asked}")
+        if self.trainer.gradient_clip_val:
+            raise ValueError("each member has a gradient of its own: set its clip_norm, not trainer.gradient_clip_val")
+        accumulate(self.trainer, asked.pop())
+
+    def configure_optimizers(self) -> Any:
+        updates, parameters = Updates.of(self.trainer), dict(self.named_parameters())
+        optimizers, factors = dict[str, Optimizer](), list[Callable[[int], float]]()
+        for (name, member), owned in zip(self.members.items(), self._owned(), strict=True):
+            optim, own = member.optim, {key: parameters[key] for key in owned}
+            optimizers[name] = optim.optimizer(own, owned, updates.rate(optim))
+            factor = optim.schedule.factor(updates.count, updates.epochs)
+            every = updates.per_epoch if optim.schedule.per == "epoch" else 1
+            for group in optimizers[name].param_groups:
+                group["name"] = f"{name}/{group['name']}"
+                factors.append(lambda i, factor=factor, every=every: factor(i // every))
+        optimizer = Together(optimizers, self.stopped)
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factors)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: int | float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip the gradient of each member to its own norm."""
+        for number, member in enumerate(self.members.values()):
+            if member.clip_norm is not None:
+                clip_grad_norm_(self._weights_of(number), member.clip_norm)
+
+    def _weights_of(self, number: int) -> list[nn.Parameter]:
+        return [*self.abreast.members[number].parameters(), *self.heads[number].parameters()]
+
+    def on_train_start(self) -> None:
+        """Dropout of each member draws what a run of its own would draw, or goes on where it was saved."""
+        rank, ranks = self.trainer.global_rank, self.trainer.world_size
+        if self._saved_streams and len(self._saved_streams) != ranks:
+            rank_zero_warn(
+                f"the checkpoint holds the random streams of {len(self._saved_streams)} rank(s), this run has {ranks}: "
+                "dropout will differ from a run without the stop"
+            )
+        for number, (stream, member) in enumerate(zip(self.abreast.streams, self.members.values(), strict=True)):
+            stream.start(self.device, None if member.seed is None else member.seed + rank)
+            if len(self._saved_streams) == ranks:
+                stream.state = [state.cpu() for state in self._saved_streams[rank][number]]
+        self._saved_streams = []
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["state_dict"] = trainable_state(self)
+        checkpoint["trunk"], checkpoint["labels"] = list(self.trunk), list(self.labels)
+        streams = _gather([stream.state for stream in self.abreast.streams])
+        checkpoint["bank"] = {"members": list(self.members), "stopped": dict(self.stopped), "streams": streams}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        if "bank" not in checkpoint:
+            raise ValueError("not a training state of a bank")
+        Trunk(*checkpoint["trunk"]).require(self.trunk)
+        saved = checkpoint["bank"]
+        if saved["members"] != list(self.members):
+            raise ValueError(f"the checkpoint's members are {', '.join(saved['members'])}: not those of this bank")
+        check_trainable(self, checkpoint["state_dict"])
+        if checkpoint["labels"] != list(self.labels):
+            raise ValueError(f"the checkpoint was trained on other labels: {checkpoint['labels'][:5]}...")
+        self.stopped |= saved["stopped"]
+        self._saved_streams = saved["streams"]
+
+
+def _readers(vit: VideoViT, name: str, member: Member) -> nn.ModuleDict:
+    """Take the readers of a member off the trunk again.
+
+    Raises:
+        ValueError: a method does anything else to the trunk, which the other members share.
+    """
+    before = _outside_readers(vit)
+    attach(vit, member.adapters)
+    inside = {owner for key, owner in vit.owners.items() if not key.startswith("readers.")}
+    if inside or _outside_readers(vit) != before:
+        found = ", ".join(sorted(inside)) or ", ".join(adapter.name for adapter in member.adapters)
+        raise ValueError(
+            f"member {name}: {found} changes the trunk, whose one pass all members of a bank share; only readers may "
+            "stand here (side networks and probes): train it in a run of its own"
+        )
+    readers, vit.readers = cast(nn.ModuleDict, vit.readers), nn.ModuleDict()
+    vit.owners.clear()
+    return readers
+
+
+def _outside_readers(vit: VideoViT) -> list[int]:
+    """What the trunk consists of, but for its readers."""
+    return [id(module) for name, module in vit.named_modules() if not name.startswith("readers")]
+
+
+def _nothing(parameters: Sequence[nn.Parameter]) -> Tensor:
+    """Zero, with a gradient of zeros: ranks wait for a gradient of every parameter."""
+    return torch.stack([(parameter.nan_to_num() * 0).sum() for parameter in parameters]).sum()
+
+
+def _no_number_as_wrong(logits: ViewLogits, label: Labels) -> ViewLogits:
+    """Where logits are no numbers, the clip's class is the least probable one, as for a video that cannot be read."""
+    wrong = -1e4 * nn.functional.one_hot(label, logits.shape[-1])
+    return torch.where(logits.isfinite().all(-1, keepdim=True), logits, wrong[:, None].to(logits.dtype))
+
+
+def _gather(streams: Any) -> list[Any]:
+    """The streams of all ranks."""
+    if not (dist.is_available() and dist.is_initialized()):
+        return [streams]
+    ranks: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(ranks, streams)
+    return ranks
