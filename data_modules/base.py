@@ -16,6 +16,7 @@ from data_modules.batch import VideoBatch
 from data_modules.collate import Collate, PlaneBatch
 from data_modules.dataset import Clip, OnFault, Policy, Sample, VideoDataset
 from data_modules.decode import VIDEO_SUFFIXES
+from data_modules.feature_cache import FeatureCache, FeatureDataset, described, fingerprint
 from data_modules.files import Files, Located
 from data_modules.loader import TrainLoader, eval_loader
 from data_modules.mixing import Mixing
@@ -51,12 +52,15 @@ class VideoDataModule(LightningDataModule, ABC):
         num_workers: processes that decode, for each loader; 0 decodes in this one.
         transforms_on: ``worker``; or ``device``, where workers hand over YUV planes and colour conversion, crop and all
             that follows run on the training device, with the same draws; ``auto``: device, unless that is the CPU.
+        cache: a folder that ``lightning-petl cache build`` wrote, read in the place of the videos by fit, validate and
+            test.
         files: what to do about files that are missing, damaged or hang, and where an ingested copy is.
         seed: of the order and of everything drawn for a clip.
         predict_path: a video, or a folder searched for videos, for prediction.
 
     Attributes:
         root: the folder of the annotation; it also holds the manifest of the files.
+        features: the cache that is read, once a stage is set up.
     """
 
     root: Path = Path()
@@ -76,6 +80,7 @@ class VideoDataModule(LightningDataModule, ABC):
         batch_size: int = 8,
         num_workers: int = 2,
         transforms_on: Literal["auto", "worker", "device"] = "auto",
+        cache: str | None = None,
         files: Files = Files(),
         seed: int = 0,
         predict_path: str | None = None,
@@ -85,13 +90,16 @@ class VideoDataModule(LightningDataModule, ABC):
                                    ("num_workers", num_workers, 0), ("num_sample", num_sample, 1)):  # fmt: skip
             if value < least:
                 raise ValueError(f"{name}: expected {least} or more, got {value}")
+        if mixing and cache:
+            raise ValueError("data.mixing blends pixels, and behind a cache there are none: remove one of the two")
         if mixing and batch_size % 2:
             raise ValueError(f"batch_size: mixing takes clips in pairs, got {batch_size}; take an even one")
         self.labels, self.image_size, self.batch_size, self.num_workers = labels, image_size, batch_size, num_workers
         self.sampling, self.num_frames, self.views, self.seed = sampling, sampling.num_frames, Views.parse(views), seed
         self.train_transform, self.eval_crop = train_transform or TrainCrop(), eval_crop or EvalCrop()
         self.augmentations, self.mixing, self.num_sample = augmentations or [], mixing, num_sample
-        self.transforms_on, self.files = transforms_on, files
+        self.transforms_on, self.files, self.cache = transforms_on, files, cache
+        self.features: FeatureCache | None = None
         self.predict_path = None if predict_path is None else _existing(Path(predict_path))
         self._located: dict[str, Located] = {}
         self._known_bad: dict[str, str] = {}
@@ -119,6 +127,9 @@ class VideoDataModule(LightningDataModule, ABC):
         """Read the annotation of what the stage needs, and check it."""
         for split in _STAGES.get(stage, ()):
             self._locate(split)
+        if self.cache is not None and stage in _STAGES:
+            self.features = FeatureCache(Path(self.cache))
+            self.features.require_data({split: self.seen(split) for split in _STAGES[stage]})
         if stage == "predict":
             videos = _videos(self.predict_path)
             self._located["predict"] = Located(videos, {}, "")
@@ -140,23 +151,52 @@ class VideoDataModule(LightningDataModule, ABC):
         self._located[split] = located
         self._known_bad |= known_bad
 
+    def located(self, split: Split) -> list[Clip]:
+        """The clips of a split that are there, in the order of the annotation."""
+        if split not in self._located:
+            self._locate(split)
+        return self._located[split].clips
+
+    def seen(self, split: Split) -> dict[str, Any]:
+        """All that decides which pixels are shown of a split, in JSON types."""
+        clips = self.located(split)
+        key = {"clips": len(clips), "names": fingerprint(clips, self.labels), "view": described(self._view(split))}
+        key["ingested"] = self.files.ingested is not None
+        return key | ({"seed": self.seed, "mirrored": described(self.mirrored())} if split == "train" else {})
+
+    def live(self, split: Split) -> VideoDataset:
+        """The samples of a split as a worker reads them of the videos."""
+        self.located(split)
+        return self._videos(split, on_device=False)
+
     def train_dataloader(self) -> TrainLoader:
         """Batches of random clips of each video."""
-        view = TrainView(self.sampling, self.train_transform, self.image_size, self.augmentations, self.num_sample)
-        dataset = self._dataset("train", view, "replace")
+        dataset = self._dataset("train")
         rank, world_size = self._rank_of_world()
         sampler = EpochBatchSampler(self._order(), rank=rank, world_size=world_size, position=self._position)
         return TrainLoader(dataset, sampler, self._collate(), self.num_workers)
 
-    def _dataset(self, split: str, view: View, on_fault: OnFault) -> VideoDataset:
+    def _view(self, split: str) -> View:
+        if split == "train":
+            return TrainView(self.sampling, self.train_transform, self.image_size, self.augmentations, self.num_sample)
+        views = Views(1, 1) if split == "val" else self.views
+        return EvalViews(self.sampling, self.eval_crop, self.image_size, views)
+
+    def _dataset(self, split: str) -> VideoDataset | FeatureDataset:
+        if self.features and split != "predict":
+            return self.features.dataset(split, self._located[split].clips)
+        return self._videos(split, on_device=self._on_device())
+
+    def _videos(self, split: str, *, on_device: bool) -> VideoDataset:
+        on_fault: OnFault = "replace" if split == "train" else self.files.broken
         self._reading[split] = Reading(self.num_workers, self.files.deadline)
         return VideoDataset(
             self._located[split].clips,
-            view,
+            self._view(split),
             seed=self.seed,
             policy=Policy(on_fault, self._known_bad),
             mirrored=self.mirrored(),
-            on_device=self._on_device(),
+            on_device=on_device,
             reading=self._reading[split],
         )
 
@@ -169,9 +209,13 @@ class VideoDataModule(LightningDataModule, ABC):
         return Collate(self.mixing, self.seed)
 
     def on_after_batch_transfer(self, batch: VideoBatch | PlaneBatch, dataloader_idx: int) -> VideoBatch:
-        """Make clips of planes, where that was left to the device."""
-        collate = self._collate() if self.trainer and self.trainer.training else Collate()
-        return collate.render(batch) if isinstance(batch, PlaneBatch) else batch
+        """Make clips of planes, where that was left to the device, and numbers of what a cache keeps of them."""
+        if isinstance(batch, PlaneBatch):
+            collate = self._collate() if self.trainer and self.trainer.training else Collate()
+            return collate.render(batch)
+        if self.features and isinstance(batch.video, Mapping):
+            return batch._replace(video=self.features.restored(batch.video))
+        return batch
 
     def on_exception(self, exception: BaseException) -> None:
         """Name the file at which a worker ended, and note the one that hung."""
@@ -191,15 +235,15 @@ class VideoDataModule(LightningDataModule, ABC):
 
     def val_dataloader(self) -> DataLoader[Sample]:
         """Every clip once, one central view."""
-        return self._eval_loader("val", Views(1, 1))
+        return self._eval_loader("val")
 
     def test_dataloader(self) -> DataLoader[Sample]:
         """Every clip once, all views."""
-        return self._eval_loader("test", self.views)
+        return self._eval_loader("test")
 
     def predict_dataloader(self) -> DataLoader[Sample]:
         """Every video under ``predict_path`` once, all views, label -1."""
-        return self._eval_loader("predict", self.views)
+        return self._eval_loader("predict")
 
     def state_dict(self) -> dict[str, Any]:
         """What a resume in mid-epoch must agree with."""
@@ -209,10 +253,8 @@ class VideoDataModule(LightningDataModule, ABC):
         """Compared at the first batch, if that is in mid-epoch."""
         self._saved_order = Order(**state_dict) if state_dict else None
 
-    def _eval_loader(self, split: str, views: Views) -> DataLoader[Sample]:
-        dataset = self._dataset(
-            split, EvalViews(self.sampling, self.eval_crop, self.image_size, views), self.files.broken
-        )
+    def _eval_loader(self, split: str) -> DataLoader[Sample]:
+        dataset = self._dataset(split)
         rank, world_size = self._rank_of_world()
         sampler = EvalSampler(len(dataset), rank=rank, world_size=world_size)
         return eval_loader(dataset, sampler, batch_size=self.batch_size, num_workers=self.num_workers)

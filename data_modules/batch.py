@@ -1,10 +1,13 @@
 """What a data loader hands to a model."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
+
+Features = Mapping[str, Tensor]
+"""What a cache keeps of clips in the place of their pixels, by name; each tensor begins with the axes ``"b v"``."""
 
 
 class Partners(NamedTuple):
@@ -23,7 +26,7 @@ class VideoBatch(NamedTuple):
     """A batch of ``b`` videos, each seen in ``v`` views (temporal views times spatial crops).
 
     Attributes:
-        video: RGB, 0-255. The trunk normalises with its own mean and std.
+        video: RGB, 0-255, which the trunk normalises with its own mean and std; or what a cache keeps of it.
         label: class index, -1 where it is not known (prediction).
         clip_id: the annotation's name of each video, or its file name.
         fault: why a video's file could not be read, empty where it could. In training another video stands in its
@@ -31,7 +34,7 @@ class VideoBatch(NamedTuple):
         partners: where clips were mixed.
     """
 
-    video: UInt8[Tensor, "b v t c h w"]
+    video: UInt8[Tensor, "b v t c h w"] | Features
     label: Int64[Tensor, " b"]
     clip_id: list[str]
     fault: Sequence[str] = ()

@@ -1,6 +1,6 @@
 """Samples to a batch, in a worker or on the training device."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, cast
 
@@ -9,7 +9,7 @@ from einops import rearrange
 from jaxtyping import UInt8
 from torch import Tensor
 
-from data_modules.batch import Partners, VideoBatch
+from data_modules.batch import Features, Partners, VideoBatch
 from data_modules.colour import to_rgb
 from data_modules.dataset import Sample, Unrendered
 from data_modules.mixing import Mixing
@@ -49,7 +49,7 @@ class Collate:
         """In a worker."""
         unrendered = [sample.video for sample in samples if isinstance(sample.video, Unrendered)]
         if not unrendered:
-            return self._batch([cast(Tensor, sample.video) for sample in samples], samples)
+            return self._batch([cast(Tensor | Features, sample.video) for sample in samples], samples)
         data = [video.planes.data for video in unrendered]
         nothing = torch.empty(0, 0, dtype=torch.uint8)  # a view would take its whole storage along
         emptied = [video._replace(planes=video.planes._replace(data=nothing)) for video in unrendered]
@@ -59,21 +59,31 @@ class Collate:
     def render(self, batch: PlaneBatch) -> VideoBatch:
         """What a worker would have made of them, on the device of the planes."""
         parts = batch.data.split([pictures * size for pictures, size in batch.shapes])
-        videos = list[Tensor]()
+        videos = list[Tensor | Features]()
         for sample, part, shape in zip(batch.samples, parts, batch.shapes, strict=True):
             planes, look = cast(Unrendered, sample.video)
             videos.append(look(to_rgb(planes._replace(data=part.view(shape)))))
-        return self._batch(videos, batch.samples)
+        return self._batch(videos, batch.samples, batch.data.device)
 
-    def _batch(self, videos: Sequence[UInt8[Tensor, "v t c h w"]], samples: Sequence[Sample]) -> VideoBatch:
-        """Views with labels of their own become clips: first all first ones, so that neighbours are other videos."""
+    def _batch(
+        self, videos: Sequence[Tensor | Features], samples: Sequence[Sample], device: torch.device | None = None
+    ) -> VideoBatch:
         clips = len(samples[0].labels)
-        video = rearrange(torch.stack(list(videos)), "b (k v) t c h w -> (k b) v t c h w", k=clips)
-        label = rearrange(torch.tensor([sample.labels for sample in samples]), "b k -> (k b)").to(video.device)
+        video = _stacked(videos, clips)
+        label = rearrange(torch.tensor([sample.labels for sample in samples], device=device), "b k -> (k b)")
         names, faults = [sample.clip_id for sample in samples], [sample.fault for sample in samples]
         batch = VideoBatch(video, label, names * clips, faults * clips)
-        if self.mixing is None:
+        if self.mixing is None or isinstance(video, Mapping):
             return batch
         keys = [f"{name}/{clip}" for clip in range(clips) for name in names]
         mixed = self.mixing(video[:, 0], label, keys, seed=self.seed, epoch=samples[0].epoch)
         return batch._replace(video=mixed.video[:, None], partners=Partners(mixed.partner, mixed.weight))
+
+
+def _stacked(videos: Sequence[Tensor | Features], clips: int) -> Tensor | dict[str, Tensor]:
+    """Views with labels of their own become clips: first all first ones, so that neighbours are other videos."""
+    first = videos[0]
+    if isinstance(first, Mapping):
+        parts = cast(Sequence[Features], videos)
+        return {name: cast(Tensor, _stacked([part[name] for part in parts], clips)) for name in first}
+    return rearrange(torch.stack(list(cast(Sequence[Tensor], videos))), "b (k v) ... -> (k b) v ...", k=clips)

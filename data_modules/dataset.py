@@ -11,6 +11,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from data_modules.batch import Features
 from data_modules.colour import Planes, black, to_rgb
 from data_modules.decode import open_video
 from data_modules.randomness import keyed_generator
@@ -42,14 +43,14 @@ class Sample(NamedTuple):
     """One video as it leaves a worker.
 
     Attributes:
-        video: its views, or what they are made from.
+        video: its views, what they are made from, or what a cache keeps of them.
         labels: one for all views, or one for each.
         clip_id: of the clip that is seen.
         epoch: in which it was drawn, from 0.
         fault: why the clip that should stand here could not be read; empty if it could.
     """
 
-    video: UInt8[Tensor, "v t c h w"] | Unrendered
+    video: UInt8[Tensor, "v t c h w"] | Unrendered | Features
     labels: tuple[int, ...]
     clip_id: str
     epoch: int

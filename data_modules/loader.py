@@ -1,14 +1,14 @@
 """Data loaders that leave the global random state alone."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TypedDict
 
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from data_modules.batch import VideoBatch
 from data_modules.collate import Collate, PlaneBatch
-from data_modules.dataset import Sample, VideoDataset
+from data_modules.dataset import Sample
 from data_modules.sampler import EpochBatchSampler, EvalSampler
 
 
@@ -28,7 +28,7 @@ class TrainLoader(DataLoader[Sample]):
     """
 
     def __init__(
-        self, dataset: VideoDataset, batch_sampler: EpochBatchSampler, collate: Collate, num_workers: int = 0
+        self, dataset: Dataset[Sample], batch_sampler: EpochBatchSampler, collate: Collate, num_workers: int = 0
     ) -> None:
         super().__init__(dataset, batch_sampler=batch_sampler, collate_fn=collate, **_options(num_workers))
 
@@ -45,10 +45,17 @@ class TrainLoader(DataLoader[Sample]):
 
 
 def eval_loader(
-    dataset: VideoDataset, sampler: EvalSampler, *, batch_size: int, num_workers: int = 0
+    dataset: Dataset[Sample], sampler: EvalSampler, *, batch_size: int, num_workers: int = 0
 ) -> DataLoader[Sample]:
     """The clips of ``sampler`` in order; the last batch may be small."""
     return DataLoader(dataset, batch_size=batch_size, sampler=sampler, collate_fn=Collate(), **_options(num_workers))
+
+
+def sample_loader(
+    dataset: Dataset[Sample], batches: Sequence[list[tuple[int, int]]], *, num_workers: int = 0
+) -> DataLoader[Sample]:
+    """Lists of samples, as they leave the data set, of these (epoch, index) in order."""
+    return DataLoader(dataset, batch_sampler=batches, collate_fn=list, **_options(num_workers))
 
 
 def _options(num_workers: int) -> _Options:

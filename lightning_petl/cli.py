@@ -6,8 +6,9 @@ import json
 import sys
 import warnings
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from data_modules import compat as compat  # before what imports torchvision
 
@@ -23,20 +24,24 @@ from data_modules import cli as data_cli
 from data_modules import data_sets as data_sets  # makes their names known
 from data_modules.augment import Augmentation
 from data_modules.base import VideoDataModule
+from data_modules.feature_build import Storage, build
 from data_modules.sampling import Sampling
 from data_modules.transforms import Transform
 from lightning_petl import artefact
 from lightning_petl.adapters import Adapter
+from lightning_petl.backbones import VideoViT, prefix
 from lightning_petl.callbacks.artefact_writer import ArtefactWriter
 from lightning_petl.callbacks.bad_files import BadFiles
 from lightning_petl.callbacks.frozen_guard import FrozenGuard
 from lightning_petl.callbacks.gradient_guard import GradientGuard
+from lightning_petl.callbacks.member_runs import MemberRuns
 from lightning_petl.callbacks.ownership import Ownership
 from lightning_petl.callbacks.predictions import TestScores, TopClassTable
 from lightning_petl.callbacks.random_state import RandomStates
 from lightning_petl.callbacks.throughput import Throughput
 from lightning_petl.checkpoint import AtomicCheckpointIO
 from lightning_petl.errors import told_to_the_user
+from lightning_petl.tasks.bank import Bank
 from lightning_petl.tasks.classification import VideoClassifier
 
 
@@ -86,6 +91,47 @@ class PetlCLI(LightningCLI):
         return super().instantiate_trainer(**defaults, **kwargs)
 
 
+class CacheCLI(PetlCLI):
+    """``cache build``: what ``fit`` is given, and how the features of its frozen trunk are kept."""
+
+    exit_code = 0
+
+    @override
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        super().add_arguments_to_parser(parser)
+        parser.add_class_arguments(Storage)
+        parser.add_argument(
+            "--parts",
+            type=list[str] | None,
+            default=None,
+            help="What is kept: pixels, embedding, block.<index> and feature; what the stack needs where not given.",
+        )
+
+    @override
+    def _run_subcommand(self, subcommand: str) -> None:
+        """Build in the place of training."""
+        backbone = cast(VideoClassifier, self.model).to(self.trainer.strategy.root_device).backbone
+        names = self._parts(backbone)
+        storage = Storage(**{field.name: self._get(self.config_init, field.name) for field in fields(Storage)})
+        self.exit_code = build(
+            cast(VideoDataModule, self.datamodule),
+            lambda clips: prefix.prefix(backbone, clips.to(backbone.pixel_mean.device), names),
+            trunk=prefix.identity(backbone, names),
+            storage=storage,
+        )
+
+    def _parts(self, backbone: VideoViT) -> list[str]:
+        names = self._get(self.config_init, "parts") or prefix.needed(backbone)
+        unknown = [name for name in names if name not in prefix.offered(backbone)]
+        if unknown:
+            raise ValueError(
+                f"parts: nothing frozen is named {', '.join(unknown)}; there are {', '.join(prefix.offered(backbone))}"
+            )
+        return names
+
+
+_CLI = TypeVar("_CLI", bound=PetlCLI)
+
 _LINKS = {
     "data.labels": "model.init_args.labels",
     "data.image_size": "model.init_args.backbone.init_args.image_size",
@@ -105,7 +151,9 @@ def run(argv: list[str]) -> int:
         with warnings.catch_warnings():
             for message, category in _SILENCED:
                 warnings.filterwarnings("ignore", message=message, category=category)
-            _run(_with_artefact(argv))
+            if argv[0] == "cache":
+                return _cache(argv[1:])
+            _run(PetlCLI, _with_artefact(argv))
     except SystemExit as stop:
         return int(stop.code or 0)
     except Exception as error:
@@ -117,9 +165,9 @@ def run(argv: list[str]) -> int:
     return 0
 
 
-def _run(argv: list[str]) -> None:
+def _run(cli: type[_CLI], argv: list[str]) -> _CLI:
     set_parsing_settings(omegaconf_absolute_to_relative_paths=True)
-    PetlCLI(
+    return cli(
         LightningModule,
         VideoDataModule,
         subclass_mode_model=True,
@@ -134,10 +182,18 @@ def _run(argv: list[str]) -> None:
     )
 
 
+def _cache(argv: list[str]) -> int:
+    if argv[:1] != ["build"]:
+        raise ValueError(f"cache: no command {' '.join(argv[:1])!r}; there is: build")
+    return _run(CacheCLI, _with_artefact(["fit", *argv[1:]])).exit_code
+
+
 def _class_names() -> list[str]:
     """What may stand for a class in a configuration: importing a class makes its short name known."""
     bases = (Adapter, VideoDataModule, Sampling, Transform, Augmentation)
-    return sorted({VideoClassifier.__name__, *(cls.__name__ for base in bases for cls in _subclasses(base))})
+    return sorted(
+        {VideoClassifier.__name__, Bank.__name__, *(cls.__name__ for base in bases for cls in _subclasses(base))}
+    )
 
 
 def _subclasses(base: type) -> Iterator[type]:
@@ -163,7 +219,7 @@ def _with_artefact(argv: list[str]) -> list[str]:
 
 def _callbacks() -> list[Callback]:
     guards = [Ownership(), GradientGuard(), FrozenGuard(), RandomStates()]
-    return [*guards, LearningRateMonitor(), Throughput(), TestScores(), TopClassTable(), ArtefactWriter()]
+    return [*guards, LearningRateMonitor(), Throughput(), TestScores(), TopClassTable(), ArtefactWriter(), MemberRuns()]
 
 
 _SILENCED = [

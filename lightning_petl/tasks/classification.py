@@ -1,5 +1,6 @@
 """Which class a video shows."""
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple, TypedDict
 
 import torch
@@ -9,8 +10,10 @@ from lightning.pytorch import LightningModule
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from data_modules.batch import Partners, VideoBatch
+from data_modules.batch import Features, Partners, VideoBatch
 from lightning_petl.adapters import Adapter, attach
+from lightning_petl.backbones import prefix
+from lightning_petl.backbones.prefix import features_from
 from lightning_petl.backbones.vit import VideoViT
 from lightning_petl.checkpoint import Trunk, check_trainable, trainable_state
 from lightning_petl.heads import LinearHead
@@ -92,11 +95,15 @@ class VideoClassifier(LightningModule):
         """What the trainable state was trained on."""
         return Trunk(self.backbone.name, self.backbone.weights_hash)
 
-    def forward(self, video: Video) -> ViewLogits:
-        feature = self.backbone(rearrange(video, "b v t c h w -> (b v) t c h w"))
-        return rearrange(self.head(feature), "(b v) k -> b v k", b=len(video))
+    def forward(self, video: Video | Features) -> ViewLogits:
+        if isinstance(video, Mapping):
+            views = next(iter(video.values())).shape[1]
+            feature = features_from(self.backbone, {k: rearrange(x, "b v ... -> (b v) ...") for k, x in video.items()})
+        else:
+            views, feature = video.shape[1], self.backbone(rearrange(video, "b v t c h w -> (b v) t c h w"))
+        return rearrange(self.head(feature), "(b v) k -> b v k", v=views)
 
-    def probabilities(self, video: Video) -> Logits:
+    def probabilities(self, video: Video | Features) -> Logits:
         """Class probabilities, averaged over views."""
         return reduce(self(video).softmax(-1), "b v k -> b k", "mean")
 
@@ -125,7 +132,12 @@ class VideoClassifier(LightningModule):
         return TopClasses(batch.clip_id, best.indices, best.values)
 
     def setup(self, stage: str) -> None:
-        """Accumulate gradients as far as the global batch asks for."""
+        """Compare a cache of features with the trunk; accumulate gradients as far as the global batch asks for.
+
+        Raises:
+            ValueError: the cache is of another trunk or lacks what this stack needs, or the batches do not go up.
+        """
+        self._accept(getattr(getattr(self.trainer, "datamodule", None), "features", None))
         if stage == "fit":
             accumulate(self.trainer, self.optim.global_batch)
 
@@ -148,6 +160,12 @@ class VideoClassifier(LightningModule):
         check_trainable(self, checkpoint["state_dict"])
         if checkpoint["labels"] != list(self.labels):
             raise ValueError(f"the checkpoint was trained on other labels: {checkpoint['labels'][:5]}...")
+
+    def _accept(self, features: Any) -> None:
+        if features is not None:
+            prefix.require(self.backbone, features.parts)
+            names = prefix.needed(self.backbone)
+            features.require_trunk(prefix.identity(self.backbone, names), names)
 
 
 def unreadable_as_wrong(logits: ViewLogits, batch: VideoBatch) -> ViewLogits:
