@@ -224,7 +224,9 @@ class EvalCrop(Transform):
 def resize(
     video: UInt8[Tensor, "t c h w"], height: int, width: int, interpolation: Interpolation
 ) -> UInt8[Tensor, "t c h2 w2"]:
-    """To ``height`` x ``width``, antialiased; exactly the input where the size is already right."""
+    """To ``height`` x ``width``, antialiased; the input itself where the size is already right."""
+    if video.shape[-2:] == (height, width):
+        return video
     if has_uint8_resize(video.device):
         return interpolate(video, size=(height, width), mode=interpolation, antialias=True)
     floats = video.float()
