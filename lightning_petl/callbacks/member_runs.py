@@ -53,7 +53,7 @@ class MemberRuns(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        step, every = trainer.global_step, trainer.log_every_n_steps
+        step, every = trainer.global_step, cast(int, vars(trainer)["log_every_n_steps"])
         if not self._runs or every == 0 or step % every or step == self._logged:
             return
         bank, self._logged = cast(Bank, pl_module), step

@@ -1,6 +1,6 @@
 """Many readers behind one pass of the trunk, each with random numbers of its own."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, NamedTuple, cast
@@ -33,7 +33,7 @@ class Stream:
             self.state = _states(device)
 
     @contextmanager
-    def drawing(self, device: torch.device) -> Iterator[None]:
+    def drawing(self, device: torch.device) -> Generator[None]:
         """Draw from this stream."""
         if not self.state:
             yield

@@ -227,7 +227,7 @@ class Bank(LightningModule):
         for (name, member), owned in zip(self.members.items(), self._owned(), strict=True):
             optim, own = member.optim, {key: parameters[key] for key in owned}
             optimizers[name] = optim.optimizer(own, owned, updates.rate(optim))
-            factor = optim.schedule.factor(updates.count, updates.epochs)
+            factor = optim.schedule.factor(updates.steps, updates.epochs)
             every = updates.per_epoch if optim.schedule.per == "epoch" else 1
             for group in optimizers[name].param_groups:
                 group["name"] = f"{name}/{group['name']}"
@@ -299,7 +299,7 @@ def _readers(vit: VideoViT, name: str, member: Member) -> nn.ModuleDict:
             f"member {name}: {found} changes the trunk, whose one pass all members of a bank share; only readers may "
             "stand here (side networks and probes): train it in a run of its own"
         )
-    readers, vit.readers = cast(nn.ModuleDict, vit.readers), nn.ModuleDict()
+    readers, vit.readers = vit.readers, nn.ModuleDict()
     vit.owners.clear()
     return readers
 

@@ -144,7 +144,7 @@ class VideoClassifier(LightningModule):
     def configure_optimizers(self) -> Any:
         updates = Updates.of(self.trainer)
         optimizer = self.optim.optimizer(dict(self.named_parameters()), self.owners, updates.rate(self.optim))
-        factor = self.optim.schedule.factor(updates.count, updates.epochs)
+        factor = self.optim.schedule.factor(updates.steps, updates.epochs)
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         self.print(updates.told(self.optim))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": self.optim.schedule.per}}

@@ -11,7 +11,7 @@ class Updates(NamedTuple):
     """The optimiser updates of a whole training.
 
     Attributes:
-        count: how many.
+        steps: how many.
         epochs: in so many epochs.
         passes: micro batches of one update, on each rank.
         per_epoch: updates of an epoch; the last may have fewer passes.
@@ -19,7 +19,7 @@ class Updates(NamedTuple):
         ranks: how many processes.
     """
 
-    count: int
+    steps: int
     epochs: float
     passes: int
     per_epoch: int
@@ -33,14 +33,14 @@ class Updates(NamedTuple):
         Raises:
             ValueError: a training without end.
         """
-        count = trainer.estimated_stepping_batches
-        if count == float("inf"):
+        steps = trainer.estimated_stepping_batches
+        if steps == float("inf"):
             raise ValueError("the length of training is unknown: set trainer.max_epochs or trainer.max_steps")
         trainer.fit_loop.setup_data()  # with max_steps alone the Trainer does not know its epochs yet
         passes, batches = trainer.accumulate_grad_batches, int(trainer.num_training_batches)
         micro = _micro_batch(trainer)
         clips = None if micro is None else micro * trainer.world_size * passes
-        return cls(int(count), count * passes / batches, passes, -(-batches // passes), clips, trainer.world_size)
+        return cls(int(steps), steps * passes / batches, passes, -(-batches // passes), clips, trainer.world_size)
 
     def rate(self, optim: Optimisation) -> float:
         """Learning rate of ``optim`` for updates of this size.

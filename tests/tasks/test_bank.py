@@ -24,7 +24,7 @@ from tests.callbacks.test_guards import Clips
 from tests.tiny import tiny_vit
 
 LABELS = ["left", "right"]
-# with a norm over the batch, a bias in front of it has no gradient but rounding, which Adam makes large: no weight to compare
+# no norm over the batch: a bias in front of one has a gradient of rounding alone, which Adam makes large
 MEMBERS = {
     "linear": Member(head=LinearHead(dropout=0.5), optim=Optimisation(lr=0.1), clip_norm=0.05),
     "sgd": Member(
