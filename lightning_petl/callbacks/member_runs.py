@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.trainer.states import TrainerFn
 from rich.console import Console
 from rich.table import Table
 from typing_extensions import override
@@ -67,14 +68,15 @@ class MemberRuns(Callback):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not isinstance(pl_module, Bank) or trainer.sanity_checking:
             return
+        fitting = trainer.state.fn == TrainerFn.FITTING
         for name in pl_module.members:
             found = _of(trainer, name, "val/")
             if name in self._runs:
                 self._runs[name].log_metrics(found, trainer.global_step)
-            if trainer.training and found.get(MONITOR, -math.inf) > self._best.get(name, {}).get(MONITOR, -math.inf):
+            if fitting and found.get(MONITOR, -math.inf) > self._best.get(name, {}).get(MONITOR, -math.inf):
                 self._best[name] = {MONITOR: found[MONITOR], "step": trainer.global_step}
                 self._write(trainer, pl_module, name, BEST)
-        if not trainer.training:
+        if not fitting:
             self._rank(trainer, pl_module, {name: _of(trainer, name, "val/") for name in pl_module.members}, MONITOR)
 
     @override
@@ -135,7 +137,7 @@ def ranking(bank: Bank, found: dict[str, dict[str, float]], monitor: str) -> lis
     """
     table = {name: settings(member) for name, member in bank.members.items()}
     paths = list(dict.fromkeys(path for values in table.values() for path in values))
-    differing = [path for path in paths if len({values.get(path) for values in table.values()}) > 1]
+    differing = [path for path in paths if len({values[path] for values in table.values() if path in values}) > 1]
     rows = [
         {"member": name, monitor: found.get(name, {}).get(monitor), "step": found.get(name, {}).get("step")}
         | {path: values.get(path) for path in differing}

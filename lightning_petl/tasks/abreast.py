@@ -96,6 +96,11 @@ class Abreast(nn.Module):
             for name in getattr(reader, "unreachable", ())
         }
 
+    def of_each(self, features: Feature) -> Sequence[Feature]:
+        """Each member's part of what the trunk with this reader answers; of the bare trunk, all of it for each."""
+        bare = all(len(member) == 0 for member in self.members.children())
+        return [features] * len(self.widths) if bare else features.split(self.widths, dim=1)
+
     def begin(self, video: Float[Tensor, "b t c h w"], grid: Grid) -> Passing:
         """The first state of every reader."""
         states: States = []

@@ -14,16 +14,23 @@ from torch.nn.utils import clip_grad_norm_
 from torch.optim import Optimizer
 from torchmetrics import MetricCollection
 
-from data_modules.batch import VideoBatch
+from data_modules.batch import Features, VideoBatch
 from lightning_petl.adapters import attach
 from lightning_petl.artefact import Trained
 from lightning_petl.backbones.vit import Reader, VideoViT
 from lightning_petl.checkpoint import Trunk, check_trainable, trainable_state
 from lightning_petl.metrics import accuracies
 from lightning_petl.optim import Together
-from lightning_petl.shapes import Feature, Labels, Video
+from lightning_petl.shapes import Labels, Video
 from lightning_petl.tasks.abreast import Abreast
-from lightning_petl.tasks.classification import ViewLogits, check_labels, classification_loss, unreadable_as_wrong
+from lightning_petl.tasks.classification import (
+    ViewLogits,
+    accept_cache,
+    check_labels,
+    classification_loss,
+    clip_features,
+    unreadable_as_wrong,
+)
 from lightning_petl.tasks.member import Member, expand
 from lightning_petl.tasks.updates import Updates, accumulate
 
@@ -91,7 +98,10 @@ class Bank(LightningModule):
                 readers.append(_readers(backbone, name, member))
                 widths = [cast(Reader, reader).feature_dim for reader in readers[-1].values()] or [backbone.dim]
                 heads.append(member.head.build(widths[0], len(self.labels)))
-        backbone.add_reader(READER, Abreast(backbone, readers))
+        abreast = Abreast(backbone, readers)
+        if any(len(own) > 0 for own in readers):
+            backbone.add_reader(READER, abreast)
+        self._abreast = (abreast,)  # in a tuple it is no module of this one: the trunk owns its readers
         return heads
 
     def _metrics(self, stage: str) -> nn.ModuleList:
@@ -99,8 +109,8 @@ class Bank(LightningModule):
 
     @property
     def abreast(self) -> Abreast:
-        """All readers, as the one that the trunk knows."""
-        return cast(Abreast, self.backbone.readers[READER])
+        """All readers, as the one that the trunk knows, if there are any."""
+        return self._abreast[0]
 
     @property
     def owners(self) -> dict[str, str]:
@@ -136,16 +146,13 @@ class Bank(LightningModule):
         weights = {f"{part}.{key}": v for part, module in parts.items() for key, v in trainable_state(module).items()}
         return Trained(self.backbone, member.adapters, member.head, self.labels, weights)
 
-    def forward(self, video: Video) -> list[ViewLogits]:
+    def forward(self, video: Video | Features) -> list[ViewLogits]:
         """The logits of each member."""
-        return self._classify(self.backbone(rearrange(video, "b v t c h w -> (b v) t c h w")), len(video))
-
-    def _classify(self, features: Feature, clips: int) -> list[ViewLogits]:
+        features, views = clip_features(self.backbone, video)
         logits: list[ViewLogits] = []
-        parts = features.split(self.abreast.widths, dim=1)
-        for head, stream, feature in zip(self.heads, self.abreast.streams, parts, strict=True):
+        for head, stream, feature in zip(self.heads, self.abreast.streams, self.abreast.of_each(features), strict=True):
             with stream.drawing(feature.device):
-                logits.append(rearrange(head(feature), "(b v) k -> b v k", b=clips))
+                logits.append(rearrange(head(feature), "(b v) k -> b v k", v=views))
         return logits
 
     def training_step(self, batch: VideoBatch, batch_idx: int) -> Losses:
@@ -211,7 +218,8 @@ class Bank(LightningModule):
         return name not in self.stopped
 
     def setup(self, stage: str) -> None:
-        """Accumulate gradients as far as the members ask for: all of them the same."""
+        """Compare a cache of features with the trunk; accumulate gradients as the members ask for, all the same."""
+        accept_cache(self.backbone, self.trainer)
         if stage != "fit":
             return
         asked = {member.optim.global_batch for member in self.members.values()}

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, TypedDict
 import torch
 from einops import rearrange, reduce
 from jaxtyping import Float, Int64
-from lightning.pytorch import LightningModule
+from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
@@ -19,7 +19,7 @@ from lightning_petl.checkpoint import Trunk, check_trainable, trainable_state
 from lightning_petl.heads import LinearHead
 from lightning_petl.metrics import accuracies
 from lightning_petl.optim import Optimisation
-from lightning_petl.shapes import Labels, Logits, Video
+from lightning_petl.shapes import Feature, Labels, Logits, Video
 from lightning_petl.tasks.updates import Updates, accumulate
 
 ViewLogits = Float[Tensor, "b v k"]
@@ -96,11 +96,7 @@ class VideoClassifier(LightningModule):
         return Trunk(self.backbone.name, self.backbone.weights_hash)
 
     def forward(self, video: Video | Features) -> ViewLogits:
-        if isinstance(video, Mapping):
-            views = next(iter(video.values())).shape[1]
-            feature = features_from(self.backbone, {k: rearrange(x, "b v ... -> (b v) ...") for k, x in video.items()})
-        else:
-            views, feature = video.shape[1], self.backbone(rearrange(video, "b v t c h w -> (b v) t c h w"))
+        feature, views = clip_features(self.backbone, video)
         return rearrange(self.head(feature), "(b v) k -> b v k", v=views)
 
     def probabilities(self, video: Video | Features) -> Logits:
@@ -137,7 +133,7 @@ class VideoClassifier(LightningModule):
         Raises:
             ValueError: the cache is of another trunk or lacks what this stack needs, or the batches do not go up.
         """
-        self._accept(getattr(getattr(self.trainer, "datamodule", None), "features", None))
+        accept_cache(self.backbone, self.trainer)
         if stage == "fit":
             accumulate(self.trainer, self.optim.global_batch)
 
@@ -161,11 +157,26 @@ class VideoClassifier(LightningModule):
         if checkpoint["labels"] != list(self.labels):
             raise ValueError(f"the checkpoint was trained on other labels: {checkpoint['labels'][:5]}...")
 
-    def _accept(self, features: Any) -> None:
-        if features is not None:
-            prefix.require(self.backbone, features.parts)
-            names = prefix.needed(self.backbone)
-            features.require_trunk(prefix.identity(self.backbone, names), names)
+
+def clip_features(vit: VideoViT, video: Video | Features) -> tuple[Feature, int]:
+    """The features of all views, ``"(b v) d"``, of pixels or of what a cache keeps of them, and the number of views."""
+    if isinstance(video, Mapping):
+        parts = {name: rearrange(part, "b v ... -> (b v) ...") for name, part in video.items()}
+        return features_from(vit, parts), next(iter(video.values())).shape[1]
+    return vit(rearrange(video, "b v t c h w -> (b v) t c h w")), video.shape[1]
+
+
+def accept_cache(vit: VideoViT, trainer: Trainer) -> None:
+    """Compare the cache of features that the data come from, if any, with the trunk.
+
+    Raises:
+        ValueError: it is of another trunk, or lacks what this stack needs.
+    """
+    features = getattr(getattr(trainer, "datamodule", None), "features", None)
+    if features is not None:
+        prefix.require(vit, features.parts)
+        names = prefix.needed(vit)
+        features.require_trunk(prefix.identity(vit, names), names)
 
 
 def unreadable_as_wrong(logits: ViewLogits, batch: VideoBatch) -> ViewLogits:

@@ -44,7 +44,9 @@ class Member:
 
 
 def expand(members: Mapping[str, Member], grid: Grid) -> dict[str, Member]:
-    """Every member at every point of the grid, named ``<member>-<last part of the path>=<value>-...``.
+    """Every member at every point of the grid, named ``<member>-<last part of a path>=<value>-...``.
+
+    An axis with one value only sets it.
 
     Args:
         members: by name.
@@ -59,7 +61,7 @@ def expand(members: Mapping[str, Member], grid: Grid) -> dict[str, Member]:
     found: dict[str, Member] = {}
     for name, member in members.items():
         for point in _points(grid):
-            full, changed = _named(name, point), member
+            full, changed = _named(name, {path: value for path, value in point.items() if len(grid[path]) > 1}), member
             for path, value in point.items():
                 changed = cast(Member, _changed(changed, path.split("."), value, path))
             if full in found:
