@@ -156,9 +156,9 @@ def settings(steps: int) -> str:
         "computed again (**recomputed**, of bf16). Weights, and their copies in half precision, are in any batch and "
         "cancel out. No whole block of a trunk is checkpointed. bf16 is autocast over float32 weights. Counted on "
         "tensors without memory; the last table compares that with a computed pass.\n\n"
-        "**trained**: parameters, with a head of 174 classes. **of AIM's**: bf16 bytes. **CPU s/frame**: seconds a "
-        f"frame, the fastest of {steps} step(s) of forward, backward and AdamW on two clips of two frames in float32, "
-        "one thread, on a machine that did other work: noise of tens of percent. **GPU**: autocast, frozen weights "
+        "**trained**: parameters, with a head of 174 classes. **of AIM's**: bf16 bytes. **CPU s/frame**: process CPU "
+        f"seconds a frame, the fastest of {steps} step(s) of forward, backward and AdamW on two clips of two frames in "
+        "float32, one thread; other work on the machine makes it longer. **GPU**: autocast, frozen weights "
         f"stored in bfloat16, AdamW, after {WARM_STEPS} steps; peak is `max_memory_allocated` in GiB; batch 32 beside "
         "B/16, 16 beside L/14, 4 beside E/14; not compiled."
     )
