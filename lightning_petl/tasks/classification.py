@@ -158,7 +158,7 @@ class VideoClassifier(LightningModule):
             raise ValueError(f"the checkpoint was trained on other labels: {checkpoint['labels'][:5]}...")
 
 
-def clip_features(vit: VideoViT, video: Video | Features) -> tuple[Feature, int]:
+def clip_features(vit: VideoViT, video: Video | Features) -> tuple[Float[Tensor, "bv d"], int]:
     """The features of all views, ``"(b v) d"``, of pixels or of what a cache keeps of them, and the number of views."""
     if isinstance(video, Mapping):
         parts = {name: rearrange(part, "b v ... -> (b v) ...") for name, part in video.items()}
