@@ -70,9 +70,7 @@ def build(data: VideoDataModule, encode: Encode, *, trunk: Mapping[str, Any], st
         ValueError: clips are mixed, too little room, or a folder that holds something else.
     """
     if data.mixing is not None:
-        raise ValueError(
-            "data.mixing blends the pixels of two clips, and a cache keeps each for itself: remove it"
-        )
+        raise ValueError("data.mixing blends the pixels of two clips, and a cache keeps each for itself: remove it")
     console, output = Console(highlight=False), storage.output
     splits = [_Split(data, split, encode, storage) for split in storage.splits]
     key = {"trunk": dict(trunk)} | {split.name: data.seen(split.name) for split in splits}

@@ -19,7 +19,7 @@ from lightning_petl.checkpoint import Trunk, check_trainable, trainable_state
 from lightning_petl.heads import LinearHead
 from lightning_petl.metrics import accuracies
 from lightning_petl.optim import Optimisation
-from lightning_petl.shapes import Feature, Labels, Logits, Video
+from lightning_petl.shapes import Labels, Logits, Video
 from lightning_petl.tasks.updates import Updates, accumulate
 
 ViewLogits = Float[Tensor, "b v k"]
