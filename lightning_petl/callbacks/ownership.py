@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from typing_extensions import override
 
+from lightning_petl.tasks.bank import Bank
 from lightning_petl.tasks.classification import VideoClassifier
 
 
@@ -21,7 +22,7 @@ class Share(NamedTuple):
     unreachable: int
 
 
-def shares(model: VideoClassifier) -> list[Share]:
+def shares(model: VideoClassifier | Bank) -> list[Share]:
     """One row an owner, in the order of the stack, the head last."""
     sizes = {name: p.numel() for name, p in model.named_parameters() if p.requires_grad}
     lost = model.unreachable
@@ -39,7 +40,7 @@ class Ownership(Callback):
     @override
     @rank_zero_only
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        model = cast(VideoClassifier, pl_module)
+        model = cast(VideoClassifier | Bank, pl_module)
         rows = shares(model)
         total = sum(p.numel() for p in model.parameters())
         Console().print(_table(rows, total))

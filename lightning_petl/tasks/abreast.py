@@ -73,6 +73,7 @@ class Abreast(nn.Module):
         # not a module of this one: the trunk owns this reader, and a circle would have no end
         self.own: Callable[[Tokens, Grid], Feature] = partial(READOUTS[vit.readout], vit)
         self.last = str(vit.depth - 1)
+        self.bare = all(len(member) == 0 for member in members)
         self.widths = [readers[0].feature_dim if (readers := _readers(member)) else vit.dim for member in members]
         self.feature_dim = sum(self.widths)
         tapped = {index for member in members for reader in _readers(member) for index in reader.taps}
@@ -96,10 +97,9 @@ class Abreast(nn.Module):
             for name in getattr(reader, "unreachable", ())
         }
 
-    def of_each(self, features: Feature) -> Sequence[Feature]:
+    def of_each(self, features: Feature) -> Sequence[Float[Tensor, "b _"]]:
         """Each member's part of what the trunk with this reader answers; of the bare trunk, all of it for each."""
-        bare = all(len(member) == 0 for member in self.members.children())
-        return [features] * len(self.widths) if bare else features.split(self.widths, dim=1)
+        return [features] * len(self.widths) if self.bare else features.split(self.widths, dim=1)
 
     def begin(self, video: Float[Tensor, "b t c h w"], grid: Grid) -> Passing:
         """The first state of every reader."""

@@ -99,7 +99,7 @@ class Bank(LightningModule):
                 widths = [cast(Reader, reader).feature_dim for reader in readers[-1].values()] or [backbone.dim]
                 heads.append(member.head.build(widths[0], len(self.labels)))
         abreast = Abreast(backbone, readers)
-        if any(len(own) > 0 for own in readers):
+        if not abreast.bare:
             backbone.add_reader(READER, abreast)
         self._abreast = (abreast,)  # in a tuple it is no module of this one: the trunk owns its readers
         return heads

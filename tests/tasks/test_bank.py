@@ -10,11 +10,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from data_modules.collate import Collate
-from lightning_petl.adapters import MAdapter, Side4Video
+from lightning_petl.adapters import VPT, Adapter, BitFit, FullFineTuning, LNTuning, LoRA, MAdapter, Side4Video
 from lightning_petl.callbacks.frozen_guard import FrozenGuard
 from lightning_petl.callbacks.gradient_guard import GradientGuard
 from lightning_petl.callbacks.random_state import RandomStates
-from lightning_petl.checkpoint import trainable_state
+from lightning_petl.checkpoint import load_trainable, trainable_state
 from lightning_petl.heads import LinearHead
 from lightning_petl.optim import Optimisation, Schedule
 from lightning_petl.tasks.bank import Bank
@@ -100,3 +100,93 @@ def same(left: dict[str, Tensor], right: dict[str, Tensor], name: str) -> None:
     assert left.keys() == right.keys()
     for key, value in left.items():
         torch.testing.assert_close(value, right[key], rtol=1e-3, atol=1e-4, msg=lambda m, k=key: f"{name} {k}: {m}")
+
+
+def test_a_member_that_diverges_stops_and_harms_no_other(tmp_path: Path) -> None:
+    wild = Member(optim=Optimisation(algorithm="sgd", lr=1e38, momentum=0.0))
+    together = bank({"first": MEMBERS["linear"], "wild": wild, "last": MEMBERS["side"]})
+    with pytest.warns(UserWarning, match="member wild: its loss is no number after"):
+        losses = fit(together, tmp_path)
+    assert list(together.stopped) == ["wild"]
+    assert not losses[-1, 1].isfinite()
+    for number, name, member in ((0, "first", MEMBERS["linear"]), (2, "last", MEMBERS["side"])):
+        single = alone(member)
+        torch.testing.assert_close(losses[:, number], fit(single, tmp_path, gradient_clip_val=member.clip_norm))
+        same(together.trained(name).weights, trainable_state(single), name)
+    owned = {name for name, owner in together.owners.items() if owner == "wild/head"}
+    assert owned <= together.unreachable
+
+
+def test_when_all_have_diverged_the_run_ends(tmp_path: Path) -> None:
+    wild = Member(optim=Optimisation(algorithm="sgd", lr=1e38, momentum=0.0))
+    with pytest.warns(UserWarning, match="no number"), pytest.raises(ValueError, match="every member is no number"):
+        fit(bank({"wild": wild}), tmp_path)
+
+
+def test_logits_that_are_no_numbers_count_as_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    together = bank({"a": Member(), "b": Member()}).eval()
+    monkeypatch.setattr(together, "log_dict", lambda *_, **__: None)
+    monkeypatch.setattr(together, "log", lambda *_, **__: None)
+    with torch.no_grad():
+        together.heads[1].classifier.bias.fill_(float("nan"))
+    data = Collate()([Clips()[0], Clips()[2]])  # both of class 0, which argmax answers where all are NaN
+    together.validation_step(data, 0)
+    assert together.val_metrics[1]["top1"].compute() == 0
+
+
+def test_in_half_precision_too(tmp_path: Path) -> None:
+    # no Conv3d: on some CPUs the gradient of its weight is not a number in bfloat16
+    members = {"linear": MEMBERS["linear"], "m_adapter": Member(adapters=[MAdapter(width=64)], clip_norm=1.0)}
+    losses = fit(bank(members), tmp_path, precision="bf16-mixed")
+    for number, member in enumerate(members.values()):
+        expected = fit(alone(member), tmp_path, precision="bf16-mixed", gradient_clip_val=member.clip_norm)
+        torch.testing.assert_close(losses[:, number].float(), expected.float(), rtol=2e-2, atol=2e-2)
+
+
+def test_a_seed_of_its_own_changes_a_member_and_no_other() -> None:
+    plain = bank({"a": Member(), "b": Member()})
+    seeded = bank({"a": Member(), "b": Member(seed=3)})
+    assert torch.equal(plain.heads[0].classifier.weight, plain.heads[1].classifier.weight)
+    assert torch.equal(plain.heads[0].classifier.weight, seeded.heads[0].classifier.weight)
+    assert not torch.equal(plain.heads[1].classifier.weight, seeded.heads[1].classifier.weight)
+
+
+@pytest.mark.parametrize(
+    "adapter",
+    [LoRA(rank=2), BitFit(targets=("q",), outside=False), LNTuning(), VPT(), VPT(deep=False), FullFineTuning()],
+    ids=repr,
+)
+def test_what_changes_the_trunk_is_refused_by_name(adapter: Adapter) -> None:
+    members = {"fine": Member(adapters=[Side4Video(width=64)]), "bad": Member(adapters=[adapter])}
+    with pytest.raises(ValueError, match=f"member bad: {adapter.name} changes the trunk"):
+        bank(members)
+
+
+def test_a_reader_beside_an_adapter_is_refused_by_the_name_of_the_adapter() -> None:
+    with pytest.raises(ValueError, match="member both: LoRA changes the trunk"):
+        bank({"both": Member(adapters=[Side4Video(width=64), LoRA(rank=2)])})
+
+
+@pytest.mark.parametrize(
+    ("members", "options", "message"),
+    [
+        ({"a": Member(optim=Optimisation(global_batch=8)), "b": Member()}, {}, "global_batch must be one for all"),
+        ({"a": Member()}, {"gradient_clip_val": 1.0}, "set its clip_norm"),
+    ],
+)
+def test_what_members_share_must_agree(
+    members: dict[str, Member], options: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        fit(bank(members), tmp_path, **options)
+
+
+def test_a_trained_member_is_a_classifier_of_its_own(tmp_path: Path) -> None:
+    together = bank()
+    fit(together, tmp_path, max_epochs=1)
+    together.eval()
+    video = Collate()([Clips()[0], Clips()[1]]).video
+    for name, logits in zip(MEMBERS, together(video), strict=True):
+        single = alone(MEMBERS[name])
+        load_trainable(single, together.trained(name).weights)
+        torch.testing.assert_close(single.eval()(video), logits)
