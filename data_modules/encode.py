@@ -9,6 +9,7 @@ from typing import NamedTuple
 import av
 import numpy as np
 from av.codec.codec import UnknownCodecError
+from av.error import FFmpegError
 from av.packet import Packet
 from av.video.reformatter import VideoReformatter
 from einops import rearrange
@@ -95,6 +96,9 @@ def write_fast_video(
         ticks: when each is shown, from 0 on and rising, and when the last one ends, in units of ``time_base``.
         time_base: seconds.
         crf: constant rate factor of x264: lower is better and larger.
+
+    Raises:
+        OSError: the file cannot be written: no room, or no right to.
     """
     partial = path.with_name(f".partial-{path.name}")
     container_options = {"fflags": "bitexact", "movflags": "faststart"}
@@ -113,6 +117,8 @@ def write_fast_video(
             last.duration = max(1, ticks[-1] - ticks[0] - decoded)
             container.mux([*packets, last])
         partial.replace(path)
+    except FFmpegError as error:  # else what reads the pictures takes it for its own
+        raise OSError(f"{path}: cannot be written: {error.strerror}") from error
     finally:
         partial.unlink(missing_ok=True)
 

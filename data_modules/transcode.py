@@ -88,6 +88,7 @@ def copy_clip(task: Task) -> Entry:
 
     Raises:
         ValueError: frame images that cannot be re-encoded: there are no bytes of a video to keep.
+        OSError: the copy cannot be written.
     """
     if task.profile is None:
         return keep(task, "copied", "")
@@ -169,6 +170,7 @@ def transcode(original: Path, copy: Path, profile: Profile) -> Quality:
     Raises:
         Unfaithful: other frames or times, or worse than the profile asks; there is no file then.
         ValueError: the original does not decode, see :func:`data_modules.decode.open_video`.
+        OSError: the copy cannot be written, which says nothing about the original.
     """
     with open_video(original) as video:
         _write(video, copy, profile)

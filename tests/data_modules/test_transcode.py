@@ -1,6 +1,7 @@
 """A re-encoded clip is cheap to enter at any frame, and is otherwise what it was made from."""
 
 import math
+import resource
 import struct
 from fractions import Fraction
 from pathlib import Path
@@ -221,6 +222,19 @@ def test_a_worse_copy_is_no_copy(write: WriteVideo, tmp_path: Path) -> None:
         transcode(original, tmp_path / "copy.mp4", Profile(crf=51))
     assert not (tmp_path / "copy.mp4").exists()
     assert not list(tmp_path.glob(".partial*"))
+
+
+def test_no_room_says_nothing_about_the_original(clip: Path, tmp_path: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, before[1]))
+    try:
+        with pytest.raises(OSError, match=r"copy\.mp4: cannot be written: File too large"):
+            transcode(clip, tmp_path / "copy.mp4", Profile())
+        with pytest.raises(OSError, match=r"clip\.mp4: cannot be written: File too large"):
+            copy_clip(Task("clip.mp4", clip, tmp_path / "copies", Profile()))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not [path for path in tmp_path.rglob("*copy*") if path.is_file()]
 
 
 def test_a_damaged_original_is_told(clip: Path, tmp_path: Path) -> None:
