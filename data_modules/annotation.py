@@ -5,9 +5,8 @@ Whether the listed videos exist is not asked here: :class:`~data_modules.base.Vi
 
 import csv
 import json
-import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -129,9 +128,8 @@ def _short(record: object) -> str:
     return json.dumps(record)[:60]
 
 
-def by_stem(folder: Path) -> dict[str, Path]:
-    """What a folder holds by the name without suffix: videos, and folders of frames; nothing where there is none."""
-    names = [Path(name) for name in os.listdir(folder)] if folder.is_dir() else []
-    known = [name for name in names if name.suffix.lower() in _SUFFIXES]
-    known.sort(key=lambda name: _SUFFIXES.index(name.suffix.lower()), reverse=True)
-    return {name.stem: folder / name for name in known}
+def by_stem(paths: Iterable[Path]) -> dict[str, Path]:
+    """Videos and folders of frames among ``paths`` by the name without suffix."""
+    known = [path for path in paths if path.suffix.lower() in _SUFFIXES]
+    known.sort(key=lambda path: _SUFFIXES.index(path.suffix.lower()), reverse=True)
+    return {path.stem: path for path in known}

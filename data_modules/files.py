@@ -35,7 +35,8 @@ class Files:
         broken: in evaluation, videos that cannot be read: ``stop``, or ``count_wrong``. In training another clip
             stands in for one, within ``bad_files.budget``.
         deadline: seconds after which a worker that still reads the same file ends itself, and the run with it.
-        ingested: a folder that ``lightning-petl data ingest`` wrote, whose copies are read in place of the originals.
+        ingested: a folder that ``lightning-petl data ingest`` wrote, whose copies are read in place of the originals;
+            these need not be there any more.
         manifest: what ``lightning-petl data index`` wrote; ``manifest.csv`` beside the annotation where not given.
     """
 
@@ -48,6 +49,14 @@ class Files:
     def __post_init__(self) -> None:
         if not self.deadline > 0:
             raise ValueError(f"files.deadline: expected seconds above 0, got {self.deadline}")
+
+    def originals(self, folder: Path, root: Path, *, depth: int) -> list[Path]:
+        """What lies ``depth`` levels below ``folder``, sorted; what was there by the ingested copy if it is gone."""
+        if folder.is_dir() or not self.ingested:
+            return sorted(folder.glob("/".join("*" * depth)))
+        above = f"{manifest.key(folder, root)}/"
+        names = [name.removeprefix(above) for name in Storage(self.ingested) if name.startswith(above)]
+        return sorted(folder / name for name in names if name.count("/") == depth - 1)
 
     def located(self, clips: Sequence[Clip], split: str, root: Path) -> Located:
         """Where the clips are to be read.

@@ -47,7 +47,7 @@ class SomethingSomething(VideoDataModule):
         official, short = ("train", "train") if split == "train" else ("validation", "val")
         path = self._find(official, f"{short}_videofolder.txt", f"{short}.txt")
         listed = self._official(path) if path.suffix == self.form else _listed(path)
-        files = annotation.by_stem(self.videos)
+        files = annotation.by_stem(self.files.originals(self.videos, self.root, depth=1))
         entries = [Entry(i, files.get(i, self.videos / f"{i}{self.unseen}"), label) for i, label in listed]
         return annotation.clips(path, entries, self.labels)
 

@@ -77,6 +77,10 @@ class Storage:
         """Number of clips."""
         return len(self._places)
 
+    def __iter__(self) -> Iterator[str]:
+        """Names of the clips."""
+        return iter(self._places)
+
     def __contains__(self, relative: str) -> bool:
         """Whether the copy holds the clip whose original is at ``relative`` from the root."""
         return relative in self._places
@@ -134,11 +138,11 @@ def parse(row: list[str]) -> Entry:
     """
     if len(row) != len(Entry._fields):
         raise ValueError(f"expected {len(Entry._fields)} values, got {len(row)}")
-    texts = dict(zip(Entry._fields, row, strict=True))
-    return Entry(**{name: _KINDS[kind](texts[name]) for name, kind in get_type_hints(Entry).items()})
+    return Entry(*(of_text(text) for of_text, text in zip(_OF_TEXT, row, strict=True)))
 
 
 _KINDS: dict[Any, Callable[[str], Any]] = {int: int, float: float, str: str, Status: str}
+_OF_TEXT = [_KINDS[kind] for kind in get_type_hints(Entry).values()]
 
 
 def packed_size(size: int) -> int:

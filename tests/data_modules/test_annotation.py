@@ -75,12 +75,10 @@ def test_tables(tmp_path: Path):
 
 
 def test_files_by_stem(tmp_path: Path):
-    for name in ("1.webm", "1.mp4", "2.webm", "3.txt", "4.AVI"):
-        (tmp_path / name).touch()
-    (tmp_path / "5").mkdir()
-    found = {stem: path.name for stem, path in annotation.by_stem(tmp_path).items()}
+    paths = [tmp_path / name for name in ("1.webm", "1.mp4", "2.webm", "3.txt", "4.AVI", "5")]
+    found = {stem: path.name for stem, path in annotation.by_stem(paths).items()}
     assert found == {"1": "1.mp4", "2": "2.webm", "4": "4.AVI", "5": "5"}
-    assert annotation.by_stem(tmp_path / "nowhere") == {}
+    assert annotation.by_stem([]) == {}
 
 
 def test_no_file(tmp_path: Path):

@@ -52,5 +52,12 @@ def test_a_class_that_training_lacks(tmp_path: Path):
 
 
 def test_a_split_without_videos(tmp_path: Path):
-    with pytest.raises(ValueError, match="VideoFolder: the train split has no clips"):
-        folder(touch(tmp_path, "train/a/1.txt", "val/a/1.mp4")).setup("fit")
+    with pytest.raises(ValueError, match="train: holds no class folders; expected one folder of videos for each class"):
+        folder(touch(tmp_path, "train/a/1.txt", "val/a/1.mp4"))
+    with pytest.raises(ValueError, match="val: holds no class folders"):
+        folder(touch(tmp_path / "two", "train/a/1.mp4", "val/a/1.txt")).setup("fit")
+
+
+def test_a_folder_without_videos_is_no_class(tmp_path: Path):
+    data = folder(touch(tmp_path, "train/.checkpoints/1.txt", "train/b/1.mp4", "val/b/1.mp4"))
+    assert data.labels == ["b"]

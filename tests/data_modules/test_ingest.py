@@ -20,6 +20,7 @@ from data_modules.dataset import Clip
 from data_modules.decode import decode, open_video
 from data_modules.encode import write_video
 from data_modules.files import Files
+from data_modules.folder import VideoFolder
 from data_modules.sampling import Length, SegmentSampling
 from data_modules.storage import Storage, read_index
 from lightning_petl.__main__ import main
@@ -158,6 +159,22 @@ def test_training_reads_the_copy(data: DataSet) -> None:
     clips = [Clip(name, data.root / name, 0) for name in CLIPS]
     located = Files(ingested=str(data.output)).located(clips, "train", data.root)
     assert [str(clip.path).split(" (byte")[0] for clip in located.clips] == [str(data.output / "shard-00000.tar")] * 7
+
+
+def test_the_originals_may_go(tmp_path: Path, videos: Path) -> None:
+    shutil.copytree(videos, tmp_path / "own")
+    data = data_set(tmp_path, tmp_path / "own")
+    assert data.ingest("--tar=true", "--reencode=false") == 0
+    options: dict[str, Any] = {"sampling": SegmentSampling(4), "files": Files(ingested=str(data.output))}
+    before = VideoFolder(str(data.root), **options)
+    shutil.rmtree(data.root / "train")
+    (data.root / "val").rename(tmp_path / "elsewhere")
+    after = VideoFolder(str(data.root), **options)
+    assert (after.labels, len(after.clips("train"))) == (before.labels, 5)
+    assert after.clips("test") == after.clips("val") != []
+    after.setup("validate")
+    (batch,) = after.val_dataloader()
+    assert batch.clip_id == ["left/0.mp4", "right/0.mp4"]
 
 
 def test_the_copy_of_another_data_set_is_refused(data: DataSet) -> None:
