@@ -8,8 +8,8 @@ not there.
 import csv
 import io
 import os
-from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args, get_type_hints
 
@@ -80,20 +80,36 @@ def read(path: Path) -> dict[str, Entry]:
 
 
 def append(path: Path, entry: Entry) -> None:
-    """Add one line, after a header where the file is new; safe beside other processes that do the same."""
-    with path.open("ab") as file:
+    """Add one line, after a header where the file is new; safe beside other processes that do the same.
+
+    Raises:
+        OSError: the file cannot be written; names it and the way out.
+    """
+    with _writing(path), path.open("ab") as file:
         before = b"\n" if _cut(path) else b"" if file.tell() else _text([_COLUMNS])
         file.write(before + _text([_row(entry)]))
 
 
 def write(path: Path, entries: Iterable[Entry]) -> None:
-    """The whole manifest, sorted by path; the old one stays until the new one is complete."""
+    """The whole manifest, sorted by path; the old one stays until the new one is complete. Raises as :func:`append`."""
     partial = path.with_name(f".partial-{os.getpid()}-{path.name}")
     try:
-        partial.write_bytes(_text([_COLUMNS, *map(_row, sorted(entries))]))
-        partial.replace(path)
+        with _writing(path):
+            partial.write_bytes(_text([_COLUMNS, *map(_row, sorted(entries))]))
+            partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def _writing(path: Path) -> Generator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise OSError(
+            f"{path}: the manifest cannot be written: {error.strerror}; `data index --output FILE` writes another, "
+            "which files.manifest=FILE reads"
+        ) from error
 
 
 _INFO: dict[str, type] = get_type_hints(VideoInfo)

@@ -85,6 +85,12 @@ def test_writing_that_fails_leaves_the_old_one(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["manifest.csv"]
 
 
+def test_a_place_that_cannot_be_written_is_told_with_the_way_out(tmp_path: Path) -> None:
+    for put in (lambda path: append(path, GOOD), lambda path: write(path, [GOOD])):
+        with pytest.raises(OSError, match=r"nowhere/m\.csv: the manifest cannot be written: No such .* --output FILE"):
+            put(tmp_path / "nowhere" / "m.csv")
+
+
 def test_a_key_is_relative_inside_the_root_and_whole_outside() -> None:
     assert key(Path("/data/set/train/a b.mp4"), Path("/data/set")) == "train/a b.mp4"
     assert key(Path("/data/other/a.mp4"), Path("/data/set")) == "/data/other/a.mp4"
