@@ -1,14 +1,17 @@
+import os
 import pickle
+from pathlib import Path
 
 import pytest
 import torch
 
 from data_modules.collate import Collate
-from data_modules.dataset import Clip, VideoDataset
+from data_modules.dataset import Clip, Policy, VideoDataset
 from data_modules.decode import decode
 from data_modules.sampling import Length, SegmentSampling
 from data_modules.transforms import EvalCrop, TrainCrop
 from data_modules.views import EvalViews, TrainView, Views
+from tests.data_modules.test_decode import resident
 from tests.data_modules.videos import WriteVideo, noise_frames
 
 
@@ -62,3 +65,21 @@ def test_bad_views(text: str):
 
 def test_good_views():
     assert Views.parse("10x3") == (10, 3)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="counts threads as Linux shows them")
+@pytest.mark.parametrize("on_device", [False, True])
+def test_samples_take_neither_memory_nor_threads(write: WriteVideo, on_device: bool):
+    files = [write("a.mp4"), write("b.webm", codec="libvpx-vp9"), write("c.avi", codec="mpeg4"), write("bad.mp4")]
+    files[-1].write_bytes(files[0].read_bytes()[:900])
+    clips = [Clip(path.name, path, 0) for path in files]
+    view = TrainView(SegmentSampling(2), TrainCrop(), 16)
+    dataset = VideoDataset(clips, view, policy=Policy("replace"), on_device=on_device)
+    for step in range(100):
+        dataset[step, step % 4]
+    memory, threads = resident(), len(os.listdir("/proc/self/task"))
+    faults = [dataset[step, step % 4].fault for step in range(1000)]
+    assert sum(map(bool, faults)) == 250
+    assert resident() - memory <= 10 << 20
+    assert len(os.listdir("/proc/self/task")) == threads
