@@ -8,7 +8,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 HOOK := --jaxtyping-packages=lightning_petl,data_modules,beartype.beartype
 
 .DEFAULT_GOAL := help
-.PHONY: help demo bench-cache bench-data bench-memory test test-slow check clean
+.PHONY: help demo bench-bank bench-cache bench-data bench-memory test test-slow check clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 20
@@ -24,6 +24,9 @@ $(VENV)/bench: $(VENV)/installed
 
 demo: $(VENV)/installed  ## train Multi-TuneV on a motion data set and compare it with a linear probe (SEED=0)
 	$(BIN)/python experiments/demo/run.py --seed $(SEED)
+
+bench-bank: $(VENV)/installed  ## time a step of a bank beside steps of runs of their own (ARGS="--quick")
+	OMP_NUM_THREADS=1 $(BIN)/python -m experiments.benchmarks.bank.run $(ARGS)
 
 bench-cache: $(VENV)/installed  ## time a step from cached features beside the same step live (ARGS="--quick")
 	OMP_NUM_THREADS=1 $(BIN)/python -m experiments.benchmarks.cache.run $(ARGS)

@@ -1,13 +1,14 @@
 """Learning rates in closed form, groups by hand."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 from torch.optim import SGD, AdamW
 
-from lightning_petl.optim import Optimisation, Schedule, accumulation, parameter_groups
+from lightning_petl.optim import Optimisation, Schedule, Together, accumulation, parameter_groups
 
 
 def test_warm_up_is_linear_and_meets_the_cosine() -> None:
@@ -119,3 +120,34 @@ def test_linear_scaling_is_explicit() -> None:
 def test_wrong_values_are_named(options: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=next(iter(options))):
         Optimisation(**options)
+
+
+def test_optimisers_together_step_as_they_do_apart_and_go_on_after_a_stop() -> None:
+    def start() -> tuple[list[nn.Parameter], dict[str, Any]]:
+        weights = [nn.Parameter(torch.tensor([1.0, -2.0])) for _ in range(3)]
+        return weights, {
+            "a": torch.optim.AdamW([weights[0]], lr=0.1), "b": torch.optim.SGD([weights[1]], lr=0.1, momentum=0.9),
+            "stopped": torch.optim.AdamW([weights[2]], lr=0.1),
+        }  # fmt: skip
+
+    def update(weights: list[nn.Parameter], step: int) -> None:
+        for weight in weights:
+            weight.grad = torch.tensor([1.0, 0.5]) * (step + 1)
+
+    apart, single = start()
+    weights, parts = start()
+    together = Together(parts, {"stopped"})
+    for step in range(4):
+        if step == 2:  # a new process, which loads what was saved
+            saved, (weights, parts) = (together.state_dict(), [w.data for w in weights]), start()
+            for weight, value in zip(weights, saved[1], strict=True):
+                weight.data.copy_(value)
+            together = Together(parts, {"stopped"})
+            together.load_state_dict(saved[0])
+        update(weights, step)
+        together.step()
+        update(apart, step)
+        single["a"].step()
+        single["b"].step()
+    for mine, expected in zip(weights, apart, strict=True):
+        assert torch.equal(mine, expected)
