@@ -122,7 +122,7 @@ def test_a_wrong_value_is_told_in_one_paragraph(
 def test_a_video_that_cannot_be_decoded_is_told_from_a_worker(
     command: Command, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (command.videos / "train" / "left" / "0.mp4").write_bytes(b"no video")
+    (command.videos / "val" / "left" / "0.mp4").write_bytes(b"no video")
     assert main([*command("fit"), "--data.num_workers=1"]) == 2
     paragraph = capsys.readouterr().err.splitlines()[-1]
     assert paragraph.startswith("lightning-petl: ")
@@ -163,7 +163,7 @@ def test_resuming_on_another_trunk_is_refused(command: Command, capsys: pytest.C
     [
         ("--model.adapters.init_args.rnk=2", "LoRA has rank, alpha, targets"),
         ("--model.backbone.nam=x", "VideoViT has name, weights"),
-        ("--data.init_args.batchsize=2", "VideoFolder has root, labels, sampling, image_size"),
+        ("--data.init_args.batchsize=2", "VideoFolder has root, files, labels, sampling"),
     ],
 )
 def test_an_unknown_option_lists_the_valid_ones(
