@@ -1,6 +1,5 @@
 """Every file of a data set is probed once, before training meets it."""
 
-import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -9,14 +8,14 @@ from typing import get_args
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.progress import TextColumn
 from rich.table import Table
-from rich.text import Text
 
 from data_modules.base import Split, VideoDataModule
 from data_modules.decode import VideoInfo
 from data_modules.manifest import NAME, Entry, Stamp, Status, append, key, read, stamp, write
 from data_modules.prober import Answer, answers, probe
+from data_modules.progress import cpus, progress
 
 _LISTED = 20  # bad files told one by one
 
@@ -49,7 +48,7 @@ def index(
     output = output or (Path(data.files.manifest) if data.files.manifest else data.root / NAME)
     paths = _paths(data)
     try:
-        _complete(output, data.root, paths, workers=_cpus() if workers is None else workers, timeout=timeout)
+        _complete(output, data.root, paths, workers=cpus() if workers is None else workers, timeout=timeout)
     except KeyboardInterrupt:
         print(f"stopped; the same command goes on from {output}")
         return 130
@@ -66,20 +65,16 @@ def _paths(data: VideoDataModule) -> list[Path]:
     return paths
 
 
-def _cpus() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _complete(output: Path, root: Path, paths: Sequence[Path], *, workers: int, timeout: int | float) -> None:
     """Add a line for each file that the manifest does not know as it is now."""
     stamps = {path: stamp(path) for path in paths}
     good = {(entry.path, entry.stamp) for entry in read(output).values() if entry.status == "ok"}
     todo = [path for path in paths if (key(path, root), stamps[path]) not in good]
-    with _progress() as progress:
-        bar = progress.add_task("Probing", total=len(paths), completed=len(paths) - len(todo), bad=0)
+    with progress("files", TextColumn("{task.fields[bad]} bad")) as shown:
+        bar = shown.add_task("Probing", total=len(paths), completed=len(paths) - len(todo), bad=0)
         for entry in _probed(todo, root, stamps, workers=workers, timeout=timeout):
             append(output, entry)
-            progress.update(bar, advance=1, bad=progress.tasks[bar].fields["bad"] + (entry.status != "ok"))
+            shown.update(bar, advance=1, bad=shown.tasks[bar].fields["bad"] + (entry.status != "ok"))
 
 
 def _probed(
@@ -96,16 +91,6 @@ def _probed(
 def _entry(answer: Answer[Path, VideoInfo], root: Path, now: Stamp | None) -> Entry:
     status: Status = "ok" if answer.failure is None else "hung" if answer.failure == "hung" else "bad"
     return Entry(key(answer.item, root), status, answer.reason.removeprefix(f"{answer.item}: "), now, answer.result)
-
-
-class _Rate(ProgressColumn):
-    def render(self, task: Task) -> Text:
-        return Text(f"{task.finished_speed or task.speed or 0:.1f} files/s")
-
-
-def _progress() -> Progress:
-    columns = (BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn(), TextColumn("{task.fields[bad]} bad"))
-    return Progress(TextColumn("{task.description}"), *columns)
 
 
 def _report(entries: Sequence[Entry], output: Path) -> int:

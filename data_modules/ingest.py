@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, replace
@@ -12,22 +11,13 @@ from typing import Any, get_args
 from rich.console import Console
 from rich.filesize import decimal
 from rich.markup import escape
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    TextColumn,
-    TimeRemainingColumn,
-    track,
-)
-from rich.progress import Task as Bar
-from rich.text import Text
+from rich.progress import track
 
 from data_modules.base import Split, VideoDataModule
 from data_modules.gain import report
 from data_modules.ingest_copy import Copy
 from data_modules.prober import answers
+from data_modules.progress import cpus, progress
 from data_modules.storage import INDEX, check, read_index
 from data_modules.transcode import Profile, copy_clip, keep
 
@@ -64,7 +54,8 @@ def ingest(
         timeout: seconds after which a clip counts as hung and its process is killed.
 
     Returns:
-        0 where every clip decodes, else 1.
+        0, or 1 where a clip is damaged. Re-encoding decodes every frame; bytes that are copied as they are need only
+        open as a video.
 
     Raises:
         ValueError: nothing to do, no clips, too little room, or a folder that holds something else.
@@ -76,15 +67,15 @@ def ingest(
     originals = _originals(data)
     _claim(output, originals, {"tar": tar, "profile": asdict(profile) if profile else None})
     console = Console()
-    if not (output / INDEX).exists() or _damaged(output, console):
-        copy = Copy(output, originals, profile, tar=tar)
-        try:
-            _run(copy, output, workers=workers or _cpus(), timeout=timeout, console=console)
-        except KeyboardInterrupt:
-            console.print(f"stopped; the same command goes on in {output}")
-            return 130
-        copy.finish()
-    return report(output, originals, console)
+    try:
+        if not (output / INDEX).exists() or _damaged(output, console):
+            copy = Copy(output, originals, profile, tar=tar)
+            _run(copy, output, workers=cpus() if workers is None else workers, timeout=timeout, console=console)
+            copy.finish()
+        return report(output, originals, console)
+    except KeyboardInterrupt:
+        console.print(f"stopped; the same command goes on in {output}")
+        return 130
 
 
 def _originals(data: VideoDataModule) -> dict[str, Path]:
@@ -141,15 +132,15 @@ def _run(copy: Copy, output: Path, *, workers: int, timeout: int | float, consol
     first = tasks[:: max(4, len(tasks) // _SAMPLE)]
     chosen = {task.name for task in first}
     rest = [task for task in tasks if task.name not in chosen]
-    with Progress(TextColumn("{task.description}"), *_COLUMNS, console=console) as progress:
-        bar = progress.add_task("Copying clips", total=len(tasks))
+    with progress("clips", console=console) as shown:
+        bar = shown.add_task("Copying clips", total=len(tasks))
         for some in (first, rest):
             _check_room(copy, output, len(some), console)
             for answer in answers(copy_clip, some, workers=workers, timeout=timeout):
                 if answer.failure == "raised":
                     raise ValueError(f"{answer.item.original}: {answer.reason}")
                 copy.add(answer.result or keep(answer.item, "damaged", answer.reason))
-                progress.advance(bar)
+                shown.advance(bar)
 
 
 def _check_room(copy: Copy, output: Path, left: int, console: Console) -> None:
@@ -168,15 +159,3 @@ def _check_room(copy: Copy, output: Path, left: int, console: Console) -> None:
             f"{output}: {left} more clips need about {decimal(needed)} and some to spare, {decimal(free)} are free; "
             "make room and give the same command again, or begin a smaller one (crf, short_side) elsewhere"
         )
-
-
-def _cpus() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-class _Rate(ProgressColumn):
-    def render(self, task: Bar) -> Text:
-        return Text(f"{task.speed or 0:.1f} clips/s")
-
-
-_COLUMNS = (BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())

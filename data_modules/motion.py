@@ -9,7 +9,6 @@ format and are real encoded videos: ``labels.json``, ``train.json``, ``validatio
 
 import argparse
 import json
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -22,6 +21,7 @@ from rich.progress import track
 
 from data_modules.encode import write_video
 from data_modules.motion_scene import MOTIONS, TEST_CAST, TRAIN_CAST, Cast, Motion, Scene, draw_scene
+from data_modules.progress import cpus
 
 FRAMES, FPS, SIZE = 24, 12, 64  # 2 s; square frames, pixels
 _SPLITS: dict[str, Cast] = {"train": TRAIN_CAST, "validation": TEST_CAST}
@@ -96,8 +96,7 @@ def _render_all(root: Path, num_train: int, num_test: int, seed: int) -> None:
 
 
 def _things(root: Path, plans: Sequence[ClipPlan]) -> Iterator[str]:
-    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    with ProcessPoolExecutor(cpus, mp_context=get_context("spawn")) as pool:  # fork after torch may deadlock
+    with ProcessPoolExecutor(cpus(), mp_context=get_context("spawn")) as pool:  # fork after torch may deadlock
         yield from pool.map(partial(_render_one, root), plans, chunksize=8)
 
 

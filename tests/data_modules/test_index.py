@@ -173,7 +173,7 @@ def test_a_long_list_is_cut(command: list[str], root: Path, capsys: pytest.Captu
         (["--timeout=0"], "timeout=0"),
         (["--data.init_args.root=/nowhere"], "/nowhere/train: no such folder"),
         (["--data.class_path=VideoFolde"], "VideoFolde"),
-        (["--output=/proc/nowhere/m.csv"], "/proc/nowhere/m.csv: No such file or directory"),
+        (["--output=/proc/nowhere/m.csv"], "/proc/nowhere/m.csv: the manifest cannot be written: No such"),
         (["--nosuch=1"], "unrecognized arguments: --nosuch=1"),
         (["--config=nothing.yaml"], "nothing.yaml"),
         (["--data", "{class_path: VideoFiles, init_args: {labels: [a], sampling: {class_path: SegmentSampling}}}"],

@@ -284,9 +284,13 @@ def test_a_bad_clip_stays_as_it_is_and_is_listed(
 
 
 def test_a_clip_that_hangs_is_kept_and_listed(data: DataSet, capsys: pytest.CaptureFixture[str]) -> None:
-    assert data.ingest("--timeout=0.001") == 1  # no clip is encoded in that time
-    assert "damaged: train/left/1.webm: no answer in 0.001 s" in capsys.readouterr().out
-    assert {name: (data.output / name).read_bytes() for name in CLIPS} == contents(data.root)
+    assert data.ingest("--timeout=0.001") == 1  # where this process has to wait, a clip may be ready by then
+    shown = capsys.readouterr().out
+    hung = [entry.path for entry in read_index(data.output) if entry.reason == "no answer in 0.001 s"]
+    assert hung
+    for name in hung:
+        assert f"damaged: {name}: no answer in 0.001 s" in shown
+        assert (data.output / name).read_bytes() == (data.root / name).read_bytes()
     assert not list(data.output.rglob(".partial-*"))
 
 
