@@ -203,14 +203,15 @@ class Video:
         asked = [int(index) for index in indices]
         if not asked or min(asked) < 0:
             raise ValueError(f"{self._name}: frame indices are one or more numbers from 0 on, got {asked}")
-        ranks, order = np.unique(asked, return_inverse=True)
-        places = {rank: place for place, rank in enumerate(ranks.tolist())}
-        parts = np.empty((len(ranks), *size), np.uint8)
-        for rank, frame in self._track.pictures(frozenset(places)):
-            write(frame, parts[places.pop(rank)])
-            if not places:
-                return parts if np.array_equal(asked, ranks) else parts[order]
-        raise ValueError(self._absent(max(places)))
+        ranks = sorted(set(asked))
+        places = {rank: place for place, rank in enumerate(ranks)}
+        missing, parts = set(ranks), np.empty((len(ranks), *size), np.uint8)
+        for rank, frame in self._track.pictures(frozenset(ranks)):
+            write(frame, parts[places[rank]])
+            missing.discard(rank)
+            if not missing:
+                return parts if asked == ranks else parts[[places[rank] for rank in asked]]
+        raise ValueError(self._absent(max(missing)))
 
     def _absent(self, rank: int) -> str:
         count = len(self._track.seconds)
@@ -262,5 +263,6 @@ def _cut(plane: UInt8[np.ndarray, "h w"], box: Box, out: UInt8[np.ndarray, "h2 w
     part = plane[_slices(box)]
     height, width = part.shape
     out[:height, :width] = part
-    out[height:, :width] = part[-1:]
-    out[:, width:] = out[:, width - 1 : width]
+    if part.shape != out.shape:
+        out[height:, :width] = part[-1:]
+        out[:, width:] = out[:, width - 1 : width]

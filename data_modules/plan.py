@@ -34,13 +34,12 @@ def presentation(table: PacketTable) -> Int64[np.ndarray, " t"] | None:
     That is where times are missing or double, or where pictures come before the first key frame in either order:
     whether such a picture can be decoded, the container does not say.
     """
-    packets = np.flatnonzero(table.shown)
+    packets = table.shown.nonzero()[0]
+    if not len(packets) or not table.keyframe[0] or table.time[0] == UNKNOWN:
+        return None
+    packets = packets[table.time[packets].argsort()]
     time = table.time[packets]
-    if not len(packets) or not table.keyframe[0]:
-        return None
-    if time.min() < table.time[0] or table.time[0] == UNKNOWN or len(np.unique(time)) < len(time):
-        return None
-    return packets[np.argsort(time)]
+    return None if time[0] < table.time[0] or (time[1:] == time[:-1]).any() else packets
 
 
 def segments(table: PacketTable, targets: Iterable[int]) -> list[Int64[np.ndarray, " n"]]:

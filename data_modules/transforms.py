@@ -204,8 +204,8 @@ class EvalCrop(Transform):
         resized = self._resized(height, width, size)
         return Recipe(Box(0, 0, height, width), resized, _windows(*resized, size, 1)[0], False, self.interpolation)
 
-    def crops(self, video: UInt8[Tensor, "t c h w"], size: int, count: int) -> UInt8[Tensor, "s t c size size"]:
-        """``count`` crops along the long side: 1, the centre, or 3, both ends and the centre between them.
+    def crops(self, video: UInt8[Tensor, "t c h w"], size: int, count: int) -> list[UInt8[Tensor, "t c size size"]]:
+        """``count`` crops along the long side, as views: 1, the centre, or 3, both ends and the centre between them.
 
         Raises:
             ValueError: for any other count.
@@ -214,7 +214,7 @@ class EvalCrop(Transform):
             raise ValueError(f"crops: expected 1 (centre) or 3 (start, centre, end), got {count}")
         height, width = self._resized(video.shape[-2], video.shape[-1], size)
         video = resize(video, height, width, self.interpolation)
-        return torch.stack([window.cut(video) for window in _windows(height, width, size, count)])
+        return [window.cut(video) for window in _windows(height, width, size, count)]
 
     def _resized(self, height: int, width: int, size: int) -> tuple[int, int]:
         side, short = round(size / self.crop_ratio), min(height, width)

@@ -149,8 +149,11 @@ class EvalLook:
 
     def __call__(self, frames: UInt8[Tensor, "n c h w"]) -> UInt8[Tensor, "v t c size size"]:
         """Of the frames of all temporal views, one view after the other."""
-        crops = self.crop.crops(frames, self.size, self.views.spatial)
-        return rearrange(crops, "s (v t) c h w -> (v s) t c h w", v=self.views.temporal)
+        crops = [  # channels stay last in memory: one plain copy
+            rearrange(crop, "(v t) c h w -> v t h w c", v=self.views.temporal)
+            for crop in self.crop.crops(frames, self.size, self.views.spatial)
+        ]
+        return rearrange(torch.stack(crops, 1), "v s t h w c -> (v s) t c h w")
 
 
 @dataclass(frozen=True)
