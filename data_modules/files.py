@@ -82,10 +82,13 @@ class Files:
         return Located([clip for clip, _ in found], keyed, sentence and f"{sentence}; they are left out")
 
     def known_bad(self, located: Located, root: Path) -> dict[str, str]:
-        """Reason by path, of what the manifest calls bad or hung and that did not change since."""
+        """Reason by path: what the ingested copy calls damaged, and the manifest bad or hung, if it is still the same."""
+        damaged = Storage(self.ingested).damaged if self.ingested else {}
         entries = manifest.read(self._manifest(root))
         bad = {key: entry for key, entry in entries.items() if entry.status in ("bad", "hung")}
-        return {
+        found = {str(clip.path): f"bad: {damaged[key]}" for clip in located.clips
+                 if (key := located.keys[str(clip.path)]) in damaged}  # fmt: skip
+        return found | {
             str(clip.path): f"{entry.status}: {entry.reason}"
             for clip in located.clips
             if (entry := bad.get(located.keys[str(clip.path)])) and entry.stamp == manifest.stamp(_file(clip))

@@ -58,6 +58,9 @@ class Storage:
     Args:
         folder: what ``lightning-petl data ingest`` wrote.
 
+    Attributes:
+        damaged: reason by name, of the clips whose originals do not decode.
+
     Raises:
         FileNotFoundError: no index in it, or a shard is missing.
         ValueError: the index cannot be read, or a shard is shorter than the index says.
@@ -65,7 +68,9 @@ class Storage:
 
     def __init__(self, folder: str | Path) -> None:
         self._folder = Path(folder)
-        self._places = {entry.path: (entry.file, entry.start, entry.size) for entry in read_index(self._folder)}
+        entries = list(read_index(self._folder))
+        self._places = {entry.path: (entry.file, entry.start, entry.size) for entry in entries}
+        self.damaged = {entry.path: entry.reason for entry in entries if entry.status == "damaged"}
         ends: dict[str, int] = {}
         for file, start, size in self._places.values():
             if start:

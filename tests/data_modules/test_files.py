@@ -59,6 +59,15 @@ def test_originals_are_those_on_disk_or_those_that_the_copy_knows(tmp_path: Path
     assert files.originals(root / "videos", root, depth=2) == [root / "videos/b/6.mp4"]
 
 
+def test_what_ingest_found_damaged_is_known_to_be_bad(tmp_path: Path):
+    good = Entry("0/0.mp4", "a.mp4", 0, 1, 1, "", "encoded", "", 40.0, 1, 1.0)
+    bad = good._replace(path="1/1.mp4", file="b.mp4", status="damaged", reason="cut short")
+    write_index(tmp_path, [good, bad])
+    files = Files(ingested=str(tmp_path))
+    located = files.located(clips(tmp_path, 2), "val", tmp_path)
+    assert files.known_bad(located, tmp_path) == {str(tmp_path / "b.mp4"): "bad: cut short"}
+
+
 class OneMore(VideoFolder):
     """Lists a video that is not there."""
 
