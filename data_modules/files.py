@@ -82,7 +82,7 @@ class Files:
         return Located([clip for clip, _ in found], keyed, sentence and f"{sentence}; they are left out")
 
     def known_bad(self, located: Located, root: Path) -> dict[str, str]:
-        """Reason by path: what the ingested copy calls damaged, and the manifest bad or hung, if it is still the same."""
+        """Reason by path: what the ingested copy calls damaged, or the manifest bad or hung if it is still the same."""
         damaged = Storage(self.ingested).damaged if self.ingested else {}
         entries = manifest.read(self._manifest(root))
         bad = {key: entry for key, entry in entries.items() if entry.status in ("bad", "hung")}
