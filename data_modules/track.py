@@ -31,6 +31,7 @@ _TIMED = frozenset({"mp4", "matroska", "mpegts", "mpeg", "flv", "asf"})
 _WITH_HEADER = frozenset({"mp4", "matroska"})
 _TOLD_BY_CONTAINER = frozenset({"vp8", "vp9", "av1"})
 _HEADER_ALONE = {"codec_whitelist": "none", "probesize": "32", "analyzeduration": "1"}
+_KEPT_PIXELS = 64 << 20  # of pictures that had to be decoded to be counted; a pixel takes a byte and a half
 _KEPT_BYTES = 128 << 20  # of packets; those of a longer video are read again from the key frames on
 _Key: TypeAlias = tuple[int | None, int | None, int | None]  # names a packet: pts, dts, position
 
@@ -94,6 +95,7 @@ class FileTrack:
         self._skip: Literal["DEFAULT", "NONREF"] = "DEFAULT"
         self.codec = self._context.codec.canonical_name
         self.pixel_ratio = float(self._stream.sample_aspect_ratio or 1)
+        self._kept: list[VideoFrame] | None = None
         self._read()
 
     def _read(self) -> None:
@@ -152,7 +154,7 @@ class FileTrack:
     def seconds(self) -> Float64[np.ndarray, " t"]:
         """Presentation time of each picture, from the first; by rank and rate where the file's times do not grow."""
         if self._order is None:
-            stamps = [frame.pts for frame in self._decoded(range(self._count))]
+            stamps = [frame.pts for frame in self._every()]
             known = np.array([UNKNOWN if stamp is None else stamp for stamp in stamps], np.int64)
         else:
             known = self._stamps[self._order]
@@ -162,11 +164,15 @@ class FileTrack:
 
     @cached_property
     def fps(self) -> float:
-        """Mean frames a second by the header."""
-        rate = self._stream.average_rate or self._stream.guessed_rate
-        if not rate:
+        """Mean frames a second: by the header, unless stored times put it more than two frames wrong."""
+        stated = float(self._stream.average_rate or self._stream.guessed_rate or 0)
+        stamps = self._stamps[self._table.shown]
+        lasted = float(np.ptp(stamps)) * float(self._stream.time_base or 0) if len(stamps) else 0.0
+        if lasted and self._stores_times and UNKNOWN not in stamps and abs(lasted * stated - len(stamps) + 1) > 2:
+            return (len(stamps) - 1) / lasted
+        if not stated:
             raise ValueError(f"{self._source}: states no frame rate")
-        return float(rate)
+        return stated
 
     def pictures(self, ranks: frozenset[int]) -> Iterator[tuple[int, VideoFrame]]:
         """Those at ``ranks``, in any order; one that does not exist is left out.
@@ -175,10 +181,17 @@ class FileTrack:
             ValueError: damaged data on the way to a wanted picture.
         """
         if self._order is None:
-            every = enumerate(self._decoded(range(self._count)))
-            return ((rank, frame) for rank, frame in every if rank in ranks)
+            return ((rank, frame) for rank, frame in enumerate(self._every()) if rank in ranks)
         packet_of = {rank: int(self._order[rank]) for rank in ranks if rank < len(self._order)}
         return self._planned(packet_of)
+
+    def _every(self) -> Iterator[VideoFrame]:
+        """All pictures where packets do not tell their order: to count is to decode, so small ones are kept."""
+        if self._count * self._context.width * self._context.height > _KEPT_PIXELS:
+            return self._decoded(range(self._count))
+        if self._kept is None:
+            self._kept = list(self._decoded(range(self._count)))
+        return iter(self._kept)
 
     def check(self) -> None:
         """Decode everything once, in order.

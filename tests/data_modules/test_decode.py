@@ -12,8 +12,9 @@ import torch
 from data_modules.colour import to_rgb
 from data_modules.decode import decode, open_video, probe
 from data_modules.source import Source
+from data_modules.track import FileTrack
 from data_modules.transforms import Box
-from tests.data_modules.oddities import ODDITIES, write_odd
+from tests.data_modules.oddities import ODDITIES, Oddity, write_odd
 from tests.data_modules.videos import WriteVideo, grey_frames, noise_frames
 
 FILES = [
@@ -299,3 +300,37 @@ def test_opening_clips_takes_neither_memory_nor_threads(write: WriteVideo):
 def resident() -> int:
     """Bytes of this process that lie in memory."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
+
+
+@pytest.mark.parametrize("container", ["mkv", "webm", "mp4"])
+def test_the_rate_is_that_of_the_time_stamps(tmp_path: Path, container: str):
+    """Thirty frames 33 ms apart, then thirty 200 ms apart: headers call this 30 or 25 frames a second."""
+    codec = "libvpx-vp9" if container == "webm" else "libx264"
+    odd = Oddity(f"two_rates.{container}", codec, count=60, ticks=lambda i: 33 * i if i < 30 else 957 + 200 * (i - 29))
+    info = probe(write_odd(tmp_path, odd))
+    assert info.fps == pytest.approx(59 / (0.957 + 6), rel=0.02)
+    assert info.duration == pytest.approx(60 / info.fps)
+
+
+@pytest.mark.parametrize(("fps", "name"), [(30000 / 1001, "ntsc.mkv"), (12, "a.webm"), (25, "a.avi"), (10, "a.mp4")])
+def test_the_rate_of_the_header_holds_where_stamps_only_round_it(write: WriteVideo, fps: float, name: str):
+    codec = {"a.webm": "libvpx-vp9", "a.avi": "mpeg4"}.get(name, "libx264")
+    assert probe(write(name, fps=fps, codec=codec)).fps == pytest.approx(fps, rel=1e-3)
+
+
+def test_pictures_that_were_decoded_to_be_counted_are_not_decoded_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """B frames packed into one packet with the picture behind them: only decoding tells how many there are."""
+    path = write_odd(tmp_path, Oddity("packed.avi", "mpeg4", {"bf": "2"}))
+    decoded: list[int] = []
+    plain = FileTrack._decode
+    monkeypatch.setattr(FileTrack, "_decode", lambda track, packet, n: decoded.append(n) or plain(track, packet, n))
+    with open_video(path) as video:
+        last = video.num_frames - 1
+        once = len(decoded)
+        pixels = video.frames([0, last]).pixels
+        assert len(decoded) == once > 0
+    monkeypatch.setattr("data_modules.track._KEPT_PIXELS", 0)
+    with open_video(path) as video:
+        assert torch.equal(video.frames([0, last]).pixels, pixels)
