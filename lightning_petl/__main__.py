@@ -1,27 +1,51 @@
 """``lightning-petl``: the list of commands without importing torch, everything else in ``cli``."""
 
+import os
+import signal
 import sys
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager
+
+INTERRUPTED = 130  # the exit code of a command that Ctrl-C ends
 
 COMMANDS = {
     "fit": "train adapters, validate after each epoch",
     "validate": "one pass over the validation clips",
     "test": "accuracy over the test clips; writes the logits of each view",
     "predict": "the five most probable classes of a video or of each video in a folder",
-    "cache build": "run the frozen trunk once over a data set and keep what it computed, for --data.cache",
     "data index": "probe every file of a data set once, and write what was found to a manifest",
     "data ingest": "copy a data set once into files or tar shards that decode fast, every copy verified",
+    "cache build": "run the frozen trunk once over a data set and keep what it computed, for --data.cache",
 }
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command; return 0, or 2 for a wrong value, which is told in one paragraph."""
+    """Run one command; return 0, 2 for a wrong value, which is told in one paragraph, or 130 after Ctrl-C."""
     argv = sys.argv[1:] if argv is None else argv
     if not argv or argv[0] in ("-h", "--help"):
         print(_help())
         return 0
-    from lightning_petl.cli import run  # importing torch takes seconds
+    try:
+        with _ctrl_c_ends_at_once():
+            from lightning_petl.cli import run  # importing torch takes seconds
+        return run(argv)
+    except KeyboardInterrupt:
+        return INTERRUPTED
 
-    return run(argv)
+
+@contextmanager
+def _ctrl_c_ends_at_once() -> Generator[None]:
+    """Where modules are imported: they catch a KeyboardInterrupt, or take it for a failed import."""
+    handler = signal.getsignal(signal.SIGINT)
+    if handler is not signal.default_int_handler or threading.current_thread() is not threading.main_thread():
+        yield  # somebody else decides about Ctrl-C
+        return
+    signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
 
 
 def _help() -> str:

@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -19,7 +20,38 @@ from tests.runs import Command
 def test_help_lists_the_commands_without_torch() -> None:
     code = "import sys, lightning_petl.__main__ as m; m.main(['--help']); sys.exit('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert all(command in done.stdout for command in ("fit", "validate", "test", "predict"))
+    listed = re.findall(r"^  (\w+(?: \w+)?)  +(\w.*)$", done.stdout, re.MULTILINE)
+    assert [name for name, _ in listed] == [
+        "fit", "validate", "test", "predict", "data index", "data ingest", "cache build"
+    ]  # fmt: skip
+    assert len({line.index(what) for _, what in listed for line in done.stdout.splitlines() if what in line}) == 1
+    assert max(map(len, done.stdout.splitlines())) <= 100
+
+
+@pytest.mark.parametrize("module", ["lightning_petl.cli", "numpy.dtypes", "torch", "lightning"])
+@pytest.mark.parametrize("command", ["fit", "data"])
+def test_ctrl_c_while_modules_are_imported_ends_quietly(module: str, command: str) -> None:
+    code = f"""
+import os, signal, sys
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == {module!r}:
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Finder())
+from lightning_petl.__main__ import main
+sys.exit(main([{command!r}]))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
+def test_ctrl_c_later_ends_quietly(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted(_: Any) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr("lightning_petl.cli.run", interrupted)
+    assert main(["fit"]) == 130
+    assert capsys.readouterr() == ("", "")
 
 
 def test_help_of_a_command(capsys: pytest.CaptureFixture[str]) -> None:
