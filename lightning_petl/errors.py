@@ -6,8 +6,10 @@ import re
 import sys
 import traceback
 from collections.abc import Iterator
+from dataclasses import is_dataclass
 from difflib import get_close_matches
 from pathlib import Path
+from typing import cast
 
 from data_modules import compat as compat  # before what imports torchvision
 
@@ -23,7 +25,17 @@ _NOISE = re.compile(
     r"^(-\s*)?(Does not validate against|Subtypes:|Errors:|Given value|Expected a <class 'NoneType'>"
     r"|Expected a path but|Problem with given class_path)"
 )
-_OPTION = re.compile(r"class_path '([\w.]+)':\s+Option '[\w.]+' is not accepted")
+_OPTION = re.compile(
+    r"class_path '(?P<path>[\w.]+)':\s+(Option '(?P<option>[\w.]+)' is not accepted|unrecognized arguments: --"
+    r"(?P<argument>[\w.]+).*|Group '(?P<group>[\w.]+)' does not accept option '(?P<member>[\w.]+)')"
+)
+_REQUIRED = re.compile(r"the following arguments are required: (.+)")
+_WAYS = {
+    "data": "-c configs/data/NAME.yaml, or --data CLASS",
+    "backbone": "-c configs/backbone/NAME.yaml",
+    "adapters": "-c configs/adapters/NAME.yaml, or --model.adapters+=CLASS",
+    "output": "--output FOLDER",
+}
 _WORKER_DIED = re.compile(r"^DataLoader worker \(pid")
 _WORKER = re.compile(r"^Caught (\w+) in DataLoader worker process")
 
@@ -87,22 +99,38 @@ def _end_of_worker(error: BaseException) -> str | None:
 
 def _configuration(text: str, class_names: list[str]) -> str:
     """Which key is wrong and why, from jsonargparse's report on every alternative that it tried."""
-    text = _OPTION.sub(lambda m: f"{m[0]}; {m[1].rpartition('.')[2]} has {', '.join(_options(m[1]))}", text)
+    text = _OPTION.sub(_no_option, text)
     kept = [line.strip() for line in text.splitlines() if not _NOISE.match(line.strip())]
     kept = [line.removeprefix("- ") for line in kept if line]
     keys = [match.group(1) for line in kept if (match := re.search(r'Parser key "([^"]+)":', line))]
     reasons = [re.sub(r'.*Parser key "[^"]+":\s*', "", line) for line in kept]
     message = "; ".join(dict.fromkeys(reason for reason in reasons if reason))
+    message = _REQUIRED.sub(lambda m: _not_given(m[1].split(", "), keys), message)
     message = re.sub(r"Expected a dot import path string: (\w+)", lambda m: _no_class(m.group(1), class_names), message)
     return _one_line(f"{'.'.join(keys)}: {message}" if keys else message)
 
 
-def _options(class_path: str) -> list[str]:
-    """The named arguments of a class that the report names, with those that it passes on to its bases."""
-    module, _, name = class_path.rpartition(".")
-    own = [cls for cls in getattr(sys.modules[module], name).__mro__ if cls.__module__.startswith(PACKAGES)]
-    parameters = [p for cls in own if "__init__" in vars(cls) for p in inspect.signature(cls).parameters.values()]
-    return list(dict.fromkeys(p.name for p in parameters if p.kind is not p.VAR_KEYWORD))
+def _no_option(match: re.Match[str]) -> str:
+    """The report's class, the option that nobody knows, and those that stand in its place."""
+    key = match["option"] or match["argument"] or f"{match['group']}.{match['member']}"
+    module, _, owner = match["path"].rpartition(".")
+    options = _options(getattr(sys.modules[module], owner))
+    for part in key.split(".")[:-1]:
+        if not is_dataclass(options.get(part)):
+            break
+        owner, options = part, _options(cast(type, options[part]))
+    return f"class_path '{match['path']}':\nOption {key!r} is not accepted; {owner} has {', '.join(options)}"
+
+
+def _options(cls: type) -> dict[str, object]:
+    """The named arguments of a class and their types, with those that it passes on to its bases."""
+    own = [base for base in cls.__mro__ if base.__module__.startswith(PACKAGES)]
+    parameters = [p for base in own if "__init__" in vars(base) for p in inspect.signature(base).parameters.values()]
+    return {p.name: p.annotation for p in parameters if p.kind is not p.VAR_KEYWORD}
+
+
+def _not_given(names: list[str], keys: list[str]) -> str:
+    return "not given: " + ", ".join(f"{name} ({_WAYS.get(name, '--' + '.'.join([*keys, name]))})" for name in names)
 
 
 def _no_class(name: str, class_names: list[str]) -> str:

@@ -196,6 +196,14 @@ def test_resuming_on_another_trunk_is_refused(command: Command, capsys: pytest.C
         ("--model.adapters.init_args.rnk=2", "LoRA has rank, alpha, targets"),
         ("--model.backbone.nam=x", "VideoViT has name, weights"),
         ("--data.init_args.batchsize=2", "VideoFolder has root, files, labels, sampling"),
+        ("--data.files.mising=leave out", "files has missing, broken, deadline, ingested, manifest"),
+        ("--data.init_args.files.mising=x", "files has missing, broken"),
+        ("--data.files={mising: x}", "files has missing, broken"),
+        ("--data.fils.missing=x", "VideoFolder has root, files, labels, sampling"),
+        ("--model.optim.lrr=2", "optim has algorithm, lr,"),
+        ("--model.optim.schedule.warmpu=2", "schedule has warmup, unit,"),
+        ("--model.optim={schedule: {warmpu: 2}}", "schedule has warmup, unit,"),
+        ("--data.mixing={mixpu: 2}", "Mixing has mixup, cutmix"),
     ],
 )
 def test_an_unknown_option_lists_the_valid_ones(
@@ -203,6 +211,37 @@ def test_an_unknown_option_lists_the_valid_ones(
 ) -> None:
     assert main([*command("fit"), flag]) == 2
     assert valid in capsys.readouterr().err
+
+
+def test_an_unknown_option_is_named_once_as_it_was_given(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["data", "index", "--config", str(command.config), "--data.files.mising=leave_out"]) == 2
+    assert capsys.readouterr().err == (
+        "lightning-petl: data: Option 'files.mising' is not accepted; "
+        "files has missing, broken, deadline, ingested, manifest\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("argv", "told"),
+    [
+        (["data", "index"], "data (-c configs/data/NAME.yaml, or --data CLASS)"),
+        (["data", "ingest"], "output (--output FOLDER), data (-c configs/data/NAME.yaml, or --data CLASS)"),
+        (
+            ["fit"],
+            "backbone (-c configs/backbone/NAME.yaml), adapters (-c configs/adapters/NAME.yaml, or "
+            "--model.adapters+=CLASS)",
+        ),
+        (["data", "index", "--data=VideoFolder"], "root (--data.root), sampling (--data.sampling)"),
+    ],
+    ids=" ".join,
+)
+def test_what_is_not_given_is_told_with_the_way_to_give_it(
+    argv: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(argv) == 2
+    paragraph = capsys.readouterr().err
+    assert f"not given: {told}" in paragraph
+    assert paragraph.count("\n") == 1
 
 
 def test_a_misspelt_method_is_told_its_name(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
