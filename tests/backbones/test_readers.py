@@ -10,7 +10,6 @@ from lightning_petl.backbones.vit import Reader
 from lightning_petl.shapes import Grid
 from tests.tiny import clip, gradients, shake, tiny_vit, trainable
 
-
 Log = list[tuple[str, tuple[int, ...], bool]]
 
 
