@@ -114,10 +114,21 @@ def _skip_order_count(bits: _Bits) -> None:
 
 def _usability(bits: _Bits) -> tuple[tuple[int, int], int | None]:
     """Pixel ratio and reordering."""
-    ratio = (0, 0)
-    if bits.number():
-        kind = bits.number(8)
-        ratio = (bits.number(16), bits.number(16)) if kind == _ANY_RATIO else _RATIOS.get(kind, (0, 0))
+    ratio = _pixel_ratio(bits) if bits.number() else (0, 0)
+    _skip_display(bits)
+    buffers = [_skip_buffer(bits) for _ in range(2) if bits.number()]
+    if buffers:
+        bits.number()
+    bits.number()
+    return ratio, _reorder(bits) if bits.number() else None
+
+
+def _pixel_ratio(bits: _Bits) -> tuple[int, int]:
+    kind = bits.number(8)
+    return (bits.number(16), bits.number(16)) if kind == _ANY_RATIO else _RATIOS.get(kind, (0, 0))
+
+
+def _skip_display(bits: _Bits) -> None:
     if bits.number():  # overscan
         bits.number()
     if bits.number():  # video signal
@@ -128,15 +139,12 @@ def _usability(bits: _Bits) -> tuple[tuple[int, int], int | None]:
         _, _ = bits.code(), bits.code()
     if bits.number():  # timing
         bits.number(65)
-    buffers = [_skip_buffer(bits) for _ in range(2) if bits.number()]
-    if buffers:
-        bits.number()
-    bits.number()
-    if not bits.number():
-        return ratio, None
+
+
+def _reorder(bits: _Bits) -> int:
     bits.number()
     _, _, _, _, reorder = (bits.code() for _ in range(5))
-    return ratio, reorder
+    return reorder
 
 
 def _skip_buffer(bits: _Bits) -> bool:
