@@ -9,12 +9,15 @@ from typing import NamedTuple
 import av
 import numpy as np
 from av.codec.codec import UnknownCodecError
+from av.container import OutputContainer
 from av.error import FFmpegError
 from av.packet import Packet
 from av.video.reformatter import VideoReformatter
 from einops import rearrange
 from jaxtyping import UInt8
 from torch import Tensor
+
+from data_modules.atomic import whole
 
 # Macroblock-tree rate control on CPUs with AVX-512 wrote up to five different files of the same frames.
 _OPTIONS = {"libx264": {"mbtree": "0"}}
@@ -66,12 +69,8 @@ def write_video(
     """
     path, pixels = Path(path), np.asarray(frames)
     _check(pixels, codec)
-    partial = path.with_name(f".partial-{path.name}")
-    try:
+    with whole(path) as partial:
         _encode(partial, pixels, Fraction(fps).limit_denominator(1001), codec, gop)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def write_fast_video(
@@ -100,27 +99,30 @@ def write_fast_video(
     Raises:
         OSError: the file cannot be written: no room, or no right to.
     """
-    partial = path.with_name(f".partial-{path.name}")
     container_options = {"fflags": "bitexact", "movflags": "faststart"}
-    options = {"tune": "fastdecode", "crf": str(crf), "x264-params": _FAST}
+    rate = Fraction(len(ticks) - 1, ticks[-1] - ticks[0]) / time_base
     try:
-        with av.open(str(partial), "w", format="mp4", options=container_options) as container:
-            rate = Fraction(len(ticks) - 1, ticks[-1] - ticks[0]) / time_base
-            stream = container.add_stream("libx264", rate=rate.limit_denominator(1001), options=options)
-            stream.height, stream.width, stream.pix_fmt, stream.thread_count = *raster[:2], "yuv420p", 1
-            stream.codec_context.time_base = stream.time_base = time_base
-            stream.codec_context.colorspace = _MATRICES[raster.matrix]
-            stream.codec_context.color_range = 2 if raster.full_range else 1
+        with whole(path) as partial, av.open(str(partial), "w", format="mp4", options=container_options) as container:
+            stream = _fast_stream(container, raster, rate, time_base, crf)
             *packets, last = _packets(stream, pictures, raster, ticks, time_base)
             # the mean rate of an MP4 file is over decoding times: the last duration makes it that of the ticks
             decoded = (last.dts or 0) - ((packets or [last])[0].dts or 0)
             last.duration = max(1, ticks[-1] - ticks[0] - decoded)
             container.mux([*packets, last])
-        partial.replace(path)
     except FFmpegError as error:  # else what reads the pictures takes it for its own
         raise OSError(f"{path}: cannot be written: {error.strerror}") from error
-    finally:
-        partial.unlink(missing_ok=True)
+
+
+def _fast_stream(
+    container: OutputContainer, raster: Raster, rate: Fraction, time_base: Fraction, crf: int
+) -> av.VideoStream:
+    options = {"tune": "fastdecode", "crf": str(crf), "x264-params": _FAST}
+    stream = container.add_stream("libx264", rate=rate.limit_denominator(1001), options=options)
+    stream.height, stream.width, stream.pix_fmt, stream.thread_count = *raster[:2], "yuv420p", 1
+    stream.codec_context.time_base = stream.time_base = time_base
+    stream.codec_context.colorspace = _MATRICES[raster.matrix]
+    stream.codec_context.color_range = 2 if raster.full_range else 1
+    return stream
 
 
 def _packets(

@@ -14,7 +14,6 @@ from jaxtyping import UInt8
 from rich.console import Console
 from rich.filesize import decimal
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from torch import Tensor
 
@@ -23,6 +22,7 @@ from data_modules.dataset import Sample
 from data_modules.feature_cache import INDEX, Index, SplitLayout, differences, read_index, write_index
 from data_modules.feature_shards import Kept, Row, Shard, num_bytes, pack, write
 from data_modules.loader import sample_loader
+from data_modules.progress import progress
 
 Encode = Callable[[UInt8[Tensor, "b t c h w"]], dict[str, Tensor]]
 _SHARD_BYTES = 2**28  # large enough for a disk to read in one go, small enough to hold and to make again
@@ -199,14 +199,11 @@ def _foresee(splits: Sequence[_Split], output: Path, console: Console) -> None:
 
 
 def _fill(splits: Sequence[_Split], console: Console) -> None:
-    with Progress(*_COLUMNS, console=console) as progress:
-        bar = progress.add_task("Keeping features", total=sum(split.num_missing for split in splits), rate="")
-        done, start = 0, time.perf_counter()
+    with progress("clips", console=console) as shown:
+        bar = shown.add_task("Keeping features", total=sum(split.num_missing for split in splits))
         for split in splits:
             for rows in split.fill():
-                done += rows
-                rate = f"{done / (time.perf_counter() - start):.1f} clips/s"
-                progress.update(bar, completed=done, rate=rate)
+                shown.advance(bar, rows)
 
 
 def _table(splits: Sequence[_Split]) -> Table:
@@ -217,12 +214,3 @@ def _table(splits: Sequence[_Split]) -> Table:
         size = decimal(sum(path.stat().st_size for path in shards))
         table.add_row(split.name, *map(str, (*split.layout[:2], len(shards), size, faults)))
     return table
-
-
-_COLUMNS = (
-    TextColumn("{task.description}"),
-    BarColumn(),
-    MofNCompleteColumn(),
-    TextColumn("{task.fields[rate]}"),
-    TimeRemainingColumn(),
-)

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, cast
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from data_modules.atomic import whole
 from data_modules.dataset import Clip, Sample
 from data_modules.feature_shards import Kept, Shard, unpack
 
@@ -58,9 +59,8 @@ class Index(NamedTuple):
 
 def write_index(folder: Path, index: Index) -> None:
     """There whole or not at all."""
-    partial = folder / f".partial-{INDEX}"
-    partial.write_text(json.dumps(index._asdict(), indent=1, sort_keys=True), "utf-8")
-    partial.replace(folder / INDEX)
+    with whole(folder / INDEX) as partial:
+        partial.write_text(json.dumps(index._asdict(), indent=1, sort_keys=True), "utf-8")
 
 
 def read_index(folder: Path) -> Index:

@@ -12,6 +12,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from data_modules.atomic import whole
+
 Kept = Literal["fp32", "bf16", "fp16", "int8"]
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _SCALE, _CHECKSUM, _LABELS, _CLIP = ".scale", ".checksum", "labels", "clip"
@@ -78,11 +80,10 @@ def write(path: Path, rows: Sequence[Row]) -> None:
     for name in _names(rows[0].parts):
         tensors[name + _CHECKSUM] = torch.tensor([_checksum(row, name) for row in rows])
     faults = {str(number): row.fault for number, row in enumerate(rows) if row.fault}
-    partial = path.with_name(f".partial-{path.name}")
-    save_file(tensors, partial, {"faults": json.dumps(faults, sort_keys=True)})
-    with partial.open("rb") as file:
-        os.fsync(file.fileno())
-    partial.replace(path)
+    with whole(path) as partial:
+        save_file(tensors, partial, {"faults": json.dumps(faults, sort_keys=True)})
+        with partial.open("rb") as file:
+            os.fsync(file.fileno())
 
 
 class Shard:

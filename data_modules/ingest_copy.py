@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from data_modules.atomic import whole
 from data_modules.storage import Entry, packed_size, parse, shard_places, write_index, write_shard
 from data_modules.transcode import Profile, Task
 
@@ -81,10 +82,8 @@ class Copy:
 
     def _write_journal(self) -> None:
         """Without the line that a stop may have cut."""
-        partial = self._journal.with_name(f".partial{self._journal.name}")
-        with partial.open("w", newline="", **_TEXT) as file:
+        with whole(self._journal) as partial, partial.open("w", newline="", **_TEXT) as file:
             csv.writer(file, lineterminator="\n").writerows(self._done.values())
-        partial.replace(self._journal)
 
     def _file(self, entry: Entry) -> Path:
         task = self._tasks[entry.path]

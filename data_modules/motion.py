@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from rich.progress import track
 
+from data_modules.atomic import whole
 from data_modules.encode import write_video
 from data_modules.motion_scene import MOTIONS, TEST_CAST, TRAIN_CAST, Cast, Motion, Scene, draw_scene
 from data_modules.progress import cpus
@@ -112,9 +113,8 @@ def _plain(template: str) -> str:
 
 
 def _write_json(path: Path, content: object) -> None:
-    partial_path = path.with_name(f".partial-{path.name}")
-    partial_path.write_text(json.dumps(content, indent=1))
-    partial_path.replace(path)
+    with whole(path) as partial:
+        partial.write_text(json.dumps(content, indent=1))
 
 
 def main(argv: Sequence[str] | None = None) -> None:

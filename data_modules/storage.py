@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_type_hints
 
+from data_modules.atomic import whole
 from data_modules.source import Source
 
 INDEX = "index.csv"
@@ -129,10 +130,11 @@ def read_index(folder: Path) -> Iterator[Entry]:
 
 def write_index(folder: Path, entries: Iterable[Entry]) -> None:
     """Write the index, whole or not at all."""
-    partial = folder / f".partial-{INDEX}"
-    with partial.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+    with (
+        whole(folder / INDEX) as partial,
+        partial.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
+    ):
         csv.writer(file, lineterminator="\n").writerows([Entry._fields, *entries])
-    partial.replace(folder / INDEX)
 
 
 def parse(row: list[str]) -> Entry:
@@ -164,18 +166,21 @@ def write_shard(path: Path, entries: Sequence[Entry], files: Sequence[Path]) -> 
     Raises:
         ValueError: a file is not what its entry says.
     """
-    partial = path.with_name(f".partial-{path.name}")
-    with tarfile.open(partial, "w", format=tarfile.PAX_FORMAT) as shard:
+    with whole(path) as partial:
+        _pack(partial, entries, files)
+        placed = shard_places(partial, entries)
+        for entry in placed:
+            check(partial, entry)
+    return [entry._replace(file=path.name) for entry in placed]
+
+
+def _pack(path: Path, entries: Sequence[Entry], files: Sequence[Path]) -> None:
+    with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as shard:
         for entry, file in zip(entries, files, strict=True):
             header = tarfile.TarInfo(entry.file)  # no owner and no date: the same clips give the same bytes
             header.size = entry.size
             with file.open("rb") as content:
                 shard.addfile(header, content)
-    placed = shard_places(partial, entries)
-    for entry in placed:
-        check(partial, entry)
-    partial.replace(path)
-    return [entry._replace(file=path.name) for entry in placed]
 
 
 def shard_places(path: Path, entries: Sequence[Entry]) -> list[Entry]:

@@ -203,7 +203,7 @@ def test_the_commands_on_data_are_listed(capsys: pytest.CaptureFixture[str]) -> 
 
 def test_without_a_configuration_data_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["data", "index"]) == 2
-    assert "the following arguments are required: data" in capsys.readouterr().err
+    assert "not given: data (-c configs/data/NAME.yaml, or --data CLASS)" in capsys.readouterr().err
 
 
 def test_a_data_set_that_makes_its_files_makes_them_first(tmp_path: Path) -> None:
