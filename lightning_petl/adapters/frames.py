@@ -43,15 +43,13 @@ class FrameAttention(nn.Module):
 
 
 class FrameShift(nn.Module):
-    """The first half of the channels from the next frame, the second from the previous one; 0 outside the clip."""
+    """:func:`shift` as a layer without parameters."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
 
     def forward(self, x: Features) -> Features:
-        following, previous = x.chunk(2, dim=-1)
-        ends = F.pad(following[:, 1:], (0, 0, 0, 0, 0, 1)), F.pad(previous[:, :-1], (0, 0, 0, 0, 1, 0))
-        return torch.cat(ends, dim=-1)
+        return shift(x)
 
 
 MIXINGS: dict[Mixing, Callable[[int], nn.Module]] = {
@@ -59,6 +57,12 @@ MIXINGS: dict[Mixing, Callable[[int], nn.Module]] = {
     "attention": FrameAttention,
     "shift": FrameShift,
 }
+
+
+def shift(x: Features) -> Features:
+    """The first half of the channels from the next frame, the second from the previous one; 0 outside the clip."""
+    following, previous = x.chunk(2, dim=-1)
+    return torch.cat([F.pad(following[:, 1:], (0, 0, 0, 0, 0, 1)), F.pad(previous[:, :-1], (0, 0, 0, 0, 1, 0))], dim=-1)
 
 
 def frame_sines(x: Features) -> Float[Tensor, "t 1 d"]:

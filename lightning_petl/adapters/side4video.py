@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lightning_petl.adapters.adapter import Adapter, require_distinct, require_positive
+from lightning_petl.adapters.frames import HEAD_WIDTH, FrameConv, shift
 from lightning_petl.adapters.normalise import (
     BatchNorm,
     Features,
@@ -24,7 +25,6 @@ from lightning_petl.adapters.tap import TapProjection, recompute, tap_indices
 from lightning_petl.backbones.vit import Blocks, VideoViT
 from lightning_petl.shapes import Feature, Grid, Tokens
 
-HEAD_WIDTH = 64
 Branch = Literal["conv", "attn", "mlp"]
 
 
@@ -45,12 +45,11 @@ class TemporalConv(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.inner = nn.Linear(width, width)
-        self.temporal = nn.Conv2d(width, width, (3, 1), padding=(1, 0), groups=width)
+        self.temporal = FrameConv(width)
         self.outer = nn.Linear(width, width)
 
     def forward(self, x: Features, weight: Tensor | None = None, bias: Tensor | None = None) -> Features:
-        inner = rearrange(linear_of(self.inner, Normed(x, weight, bias)), "b t n d -> b d t n")
-        return self.outer(rearrange(self.temporal(inner), "b d t n -> b t n d"))
+        return self.outer(self.temporal(linear_of(self.inner, Normed(x, weight, bias))))
 
 
 class PatchAttention(nn.Module):
@@ -131,12 +130,6 @@ def _initialise(attention: PatchAttention, mlp: SideMlp, width: int) -> None:
     nn.init.zeros_(attention.proj.bias)
     nn.init.normal_(mlp.fc1.weight, std=(2 * width) ** -0.5)
     nn.init.normal_(mlp.fc2.weight, std=(24 * width) ** -0.5)
-
-
-def shift(x: Features) -> Features:
-    """The first half of the channels comes from the next frame, the second from the previous one; 0 at the ends."""
-    following, previous = x.chunk(2, dim=-1)
-    return torch.cat([F.pad(following[:, 1:], (0, 0, 0, 0, 0, 1)), F.pad(previous[:, :-1], (0, 0, 0, 0, 1, 0))], dim=-1)
 
 
 class SideNetwork(nn.Module):

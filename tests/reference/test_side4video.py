@@ -15,7 +15,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from lightning_petl.adapters import Side4Video, attach
-from lightning_petl.adapters.side4video import SideLayer, SideNetwork, shift
+from lightning_petl.adapters.frames import shift
+from lightning_petl.adapters.side4video import SideLayer, SideNetwork
 from lightning_petl.backbones import VideoViT, vit
 from lightning_petl.backbones.pretrained import load_weights
 from lightning_petl.shapes import Grid
