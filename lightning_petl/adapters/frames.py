@@ -1,4 +1,4 @@
-"""What mixes the frames of each token, for networks beside the trunk."""
+"""What mixes the frames of a clip."""
 
 from collections.abc import Callable
 from typing import Literal
@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
+from typing_extensions import override
 
 from lightning_petl.adapters.normalise import Features
 
@@ -23,6 +24,20 @@ class FrameConv(nn.Conv2d):
 
     def forward(self, input: Features) -> Features:
         return rearrange(super().forward(rearrange(input, "b t n d -> b d t n")), "b d t n -> b t n d")
+
+
+class ClipConv(nn.Conv3d):
+    """Convolution over the frames, rows and columns of a clip, with a stride of one frame."""
+
+    @override
+    def forward(self, input: Float[Tensor, "b c t h w"]) -> Float[Tensor, "b d t y x"]:
+        # where a clip of several frames is shorter than the kernel, oneDNN (3.12) leaves taps of the weight's bfloat16
+        # gradient wrong or unwritten; frames of zeros behind the clip, whose outputs are dropped, change nothing else
+        frames, span = input.shape[2], self.kernel_size[0]
+        missing = span - frames if input.device.type == "cpu" and 1 < frames < span else 0
+        if not missing:
+            return super().forward(input)
+        return super().forward(F.pad(input, (0, 0, 0, 0, 0, missing)))[:, :, :-missing]
 
 
 class FrameAttention(nn.Module):

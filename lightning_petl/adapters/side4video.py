@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lightning_petl.adapters.adapter import Adapter, require_distinct, require_positive
-from lightning_petl.adapters.frames import HEAD_WIDTH, FrameConv, shift
+from lightning_petl.adapters.frames import HEAD_WIDTH, ClipConv, FrameConv, shift
 from lightning_petl.adapters.normalise import (
     BatchNorm,
     Features,
@@ -150,7 +150,7 @@ class SideNetwork(nn.Module):
     ) -> None:
         super().__init__()
         self.feature_dim = width = recipe.width
-        self.stem = nn.Conv3d(3, width, (3, *patch_size), stride=(1, *patch_size), padding=(1, 0, 0))
+        self.stem = ClipConv(3, width, (3, *patch_size), stride=(1, *patch_size), padding=(1, 0, 0))
         self.norm_pre = channel_norm(recipe.norm, width, lean=recipe.lean)
         eva = recipe.form == "eva"
         self.norm_post = nn.Identity() if eva else channel_norm(recipe.norm, width, lean=recipe.lean)

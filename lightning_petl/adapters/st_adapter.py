@@ -9,6 +9,7 @@ from torch import nn
 
 from lightning_petl.adapters.adapter import Adapter, require_distinct, require_positive
 from lightning_petl.adapters.bottleneck import ACTIVATIONS, Activation
+from lightning_petl.adapters.frames import ClipConv
 from lightning_petl.backbones.block import Slot
 from lightning_petl.backbones.vit import Blocks, VideoViT
 from lightning_petl.shapes import Grid, Tokens
@@ -27,7 +28,7 @@ class SpatioTemporalBottleneck(nn.Module):
         super().__init__()
         padding = (kernel[0] // 2, kernel[1] // 2, kernel[2] // 2)
         self.down = nn.Linear(dim, bottleneck)
-        self.conv = nn.Conv3d(bottleneck, bottleneck, kernel, padding=padding, groups=bottleneck)
+        self.conv = ClipConv(bottleneck, bottleneck, kernel, padding=padding, groups=bottleneck)
         self.activation = ACTIVATIONS[activation]()
         self.up = nn.Linear(bottleneck, dim)
         for tensor in (self.down.bias, self.conv.weight, self.conv.bias, self.up.bias):

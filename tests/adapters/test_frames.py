@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lightning_petl.adapters.frames import MIXINGS, FrameAttention, FrameConv, FrameShift, frame_sines
+from lightning_petl.adapters.frames import MIXINGS, ClipConv, FrameAttention, FrameConv, FrameShift, frame_sines
 
 
 def _x(frames: int = 4, width: int = 6) -> Tensor:
@@ -63,3 +63,36 @@ def test_sines_tell_frames_apart(width: int) -> None:
 def test_any_number_of_frames(mixing: str, frames: int) -> None:
     x = _x(frames)
     assert MIXINGS[mixing](6)(x).shape == x.shape
+
+
+# channels, output channels, kernel, stride, groups: a stem of patches, and a depthwise convolution among them
+CONVOLUTIONS = {
+    "stem": (3, 64, (3, 16, 16), (1, 16, 16), 1),
+    "stem_of_five_frames": (3, 64, (5, 16, 16), (1, 16, 16), 1),
+    "depthwise": (16, 16, (3, 1, 1), 1, 16),
+    "depthwise_of_seven_frames": (16, 16, (7, 3, 3), 1, 16),
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("frames", range(1, 9))
+@pytest.mark.parametrize("name", CONVOLUTIONS)
+def test_gradients_of_a_convolution_over_frames(name: str, frames: int, dtype: torch.dtype) -> None:
+    """Each tap's, of clips shorter and longer than the kernel, against PyTorch's own kernels in float64."""
+    channels, width, kernel, stride, groups = CONVOLUTIONS[name]
+    inside = int(stride == 1)  # patches are not padded
+    padding = (kernel[0] // 2, inside * (kernel[1] // 2), inside * (kernel[2] // 2))
+    torch.manual_seed(0)
+    conv = ClipConv(channels, width, kernel, stride=stride, padding=padding, groups=groups)
+    x = torch.randn(2, frames, 32, 32, channels).movedim(-1, 1).requires_grad_()  # channels last, as tokens are
+    with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+        y = conv(x)
+    g = torch.randn_like(y)
+    got = torch.autograd.grad(y, [x, *conv.parameters()], g)
+    inputs = [v.detach().to(dtype).double().requires_grad_() for v in (x, *conv.parameters())]
+    exact = torch.conv3d(*inputs, stride=stride, padding=padding, groups=groups)
+    assert y.shape == exact.shape
+    tolerance = 1e-5 if dtype == torch.float32 else 0.01
+    assert (y.double() - exact).norm() < tolerance * exact.norm()
+    for gradient, expected in zip(got, torch.autograd.grad(exact, inputs, g.double()), strict=True):
+        assert (gradient.double() - expected).norm() < tolerance * expected.norm()

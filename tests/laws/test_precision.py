@@ -1,13 +1,21 @@
 """bf16: a frozen trunk at half the bytes, and autocast, stay near float32."""
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
+from lightning.pytorch import Callback, Trainer
 from torch import Tensor
+from torch.utils.data import DataLoader
 
+from data_modules.collate import Collate
 from lightning_petl.adapters import BitFit, LoRA, attach
 from lightning_petl.backbones import VideoViT
-from tests.laws.methods import METHODS
-from tests.tiny import clip, frozen, gradients, randomised, trainable
+from lightning_petl.tasks.classification import VideoClassifier
+from tests.callbacks.test_guards import Clips
+from tests.laws.methods import METHODS, READERS, TEMPORAL
+from tests.tiny import clip, frozen, gradients, randomised, tiny_vit, trainable
 
 every_method = pytest.mark.parametrize("method", METHODS)
 
@@ -52,6 +60,30 @@ def test_bf16_autocast(method: str) -> None:
             feature.square().sum().backward()
     assert feature.dtype == torch.float32
     assert _distance(feature.detach(), expected) < 0.02
+
+
+class FiniteGradients(Callback):
+    """Every trainable tensor has one in each update."""
+
+    def on_before_optimizer_step(self, trainer: Trainer, pl_module: Any, optimizer: Any) -> None:
+        gradients = {name: p.grad for name, p in trainable(pl_module).items() if name not in pl_module.unreachable}
+        assert [name for name, grad in gradients.items() if grad is None or not grad.isfinite().all()] == []
+
+
+@pytest.mark.parametrize("method", sorted(READERS | TEMPORAL))
+def test_bf16_training_of_short_clips(method: str, tmp_path: Path) -> None:
+    """Two updates, as the command line runs them, on clips of fewer frames than a convolution spans."""
+    torch.manual_seed(0)
+    model = VideoClassifier(tiny_vit(num_frames=2), METHODS[method], ["left", "right"])
+    trainer = Trainer(
+        accelerator="cpu", precision="bf16-mixed", max_steps=2, logger=False, enable_checkpointing=False,
+        enable_progress_bar=False, enable_model_summary=False, default_root_dir=tmp_path,
+        use_distributed_sampler=False, limit_val_batches=0, callbacks=[FiniteGradients()],
+    )  # fmt: skip
+    loader = DataLoader(Clips(), batch_size=4, collate_fn=Collate())
+    trainer.fit(model, loader, loader)
+    assert trainer.global_step == 2
+    assert all(p.isfinite().all() for p in trainable(model).values())
 
 
 @pytest.mark.parametrize("method", ["lora_qv", "dora", "pissa", "lv_adapter"])
