@@ -5,10 +5,11 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+
+from experiments.benchmarks.machine import cpu
 
 PACKAGES = ("torch", "av", "decord", "torchcodec", "opencv-python-headless", "numpy")
 
@@ -76,15 +77,6 @@ class Report:
         console.print(goals)
         for note in self.notes:
             console.print(f"- {note}", highlight=False)
-
-
-def cpu() -> str:
-    """The model of the processor."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or "unknown CPU"
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 def versions() -> str:

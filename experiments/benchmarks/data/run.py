@@ -31,8 +31,9 @@ from rich.text import Text
 from experiments.benchmarks.data import sections
 from experiments.benchmarks.data.bench import Bench
 from experiments.benchmarks.data.files import KINETICS, SOMETHING, default_cache, write_all
-from experiments.benchmarks.data.report import Report, cpu
+from experiments.benchmarks.data.report import Report
 from experiments.benchmarks.data.shared_ffmpeg import restart_with_ffmpeg
+from experiments.benchmarks.machine import cpu
 
 
 class Rate(ProgressColumn):

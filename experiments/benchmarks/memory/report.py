@@ -5,12 +5,12 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from pathlib import Path
 
 import torch
 from rich.console import Console
 from rich.table import Table
 
+from experiments.benchmarks.machine import cpu
 from experiments.benchmarks.memory.measure import WARM_STEPS, Device
 from experiments.benchmarks.memory.methods import AIM_ROW, FULL, LIGHT, PLAIN, Trunk
 from lightning_petl.memory import Saved
@@ -117,15 +117,6 @@ def show(grids: Sequence[Grid], console: Console) -> None:
     """All tables."""
     for grid in grids:
         console.print(grid.rich())
-
-
-def cpu() -> str:
-    """The model of the processor."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or "unknown CPU"
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 def gpu() -> str:

@@ -17,6 +17,7 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from experiments.benchmarks.machine import cpu
 from experiments.benchmarks.memory import measure, report
 from experiments.benchmarks.memory.methods import B16, E14, FULL, L14, LIGHT, TINY, Trunk, rows
 from experiments.benchmarks.memory.report import Row
@@ -37,7 +38,7 @@ def main(options: argparse.Namespace) -> int:
     grids = list(_grids(results))
     report.show(grids, console)
     options.results.mkdir(parents=True, exist_ok=True)
-    page = options.results / f"{time.strftime('%Y-%m-%d')}-{report.cpu().replace(' ', '-').replace('/', '-')}.md"
+    page = options.results / f"{time.strftime('%Y-%m-%d')}-{cpu().replace(' ', '-').replace('/', '-')}.md"
     page.write_text(report.page(grids, report.settings(options.steps)))
     console.print(f"written: {page}", soft_wrap=True)
     return 0
