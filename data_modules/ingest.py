@@ -32,7 +32,7 @@ def ingest(
     reencode: bool = True,
     tar: bool = False,
     short_side: int = 256,
-    crf: int = 22,
+    crf: int = 24,
     workers: int | None = None,
     timeout: int | float = 1800,
 ) -> int:

@@ -52,7 +52,7 @@ class Profile:
     """
 
     short_side: int = 256
-    crf: int = 22
+    crf: int = 24
     psnr_floor: float = 33.0
 
     def __post_init__(self) -> None:

@@ -315,7 +315,7 @@ def test_another_data_set_or_way_does_not_go_into_the_same_folder(
 ) -> None:
     data.ingest()
     assert "clips 7, now 8" in told(damaged_data._replace(output=data.output), capsys)
-    assert "'crf': 22" in told(data, capsys, "--crf=24")
+    assert "'crf': 24" in told(data, capsys, "--crf=26")
     assert "tar False, now True" in told(data, capsys, "--tar=true")
 
 
