@@ -144,13 +144,13 @@ class VideoDataset(Dataset[Sample]):
 
     def _stand_in(self, clip: Clip, epoch: int) -> Sample:
         """The first readable one of clips drawn from (seed, epoch, clip id)."""
-        generator = keyed_generator(self._seed, epoch, f"stand-in for {clip.clip_id}")
+        generator, reason = keyed_generator(self._seed, epoch, f"stand-in for {clip.clip_id}"), ""
         for index in generator.integers(len(self._clips), size=_STAND_INS):
             try:
                 return self._sample(self._clips[index], epoch, f"{self._clips[index].clip_id} for {clip.clip_id}")
-            except (ValueError, FileNotFoundError):
-                continue
-        raise ValueError(f"{clip.path}: cannot be read, nor can any of {_STAND_INS} clips drawn in its place")
+            except (ValueError, FileNotFoundError) as error:
+                reason = str(error)
+        raise ValueError(f"{clip.path}: cannot be read, nor can any of {_STAND_INS} others; the last: {reason}")
 
     def _blank(self, clip: Clip, epoch: int) -> Sample:
         """Black views of the right shape."""
