@@ -3,11 +3,18 @@
 import data_modules.compat  # noqa: F401, I001  # before any test imports lightning, which imports torchvision
 
 import lightning.pytorch  # noqa: F401  # its log handler keeps the stderr of its first import: not that of one test
+import signal
 from pathlib import Path
 
 import pytest
 
 from tests.runs import Command
+
+
+@pytest.fixture(scope="session", autouse=True)
+def ctrl_c_interrupts() -> None:
+    """A shell that starts the tests in the background has them, and all that they start, ignore Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

@@ -46,8 +46,9 @@ sys.exit(main([{command!r}]))
 
 
 def test_ctrl_c_later_ends_quietly(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    def interrupted(_: Any) -> None:
+    def interrupted(_: Any) -> int:
         signal.raise_signal(signal.SIGINT)
+        return 0
 
     monkeypatch.setattr("lightning_petl.cli.run", interrupted)
     assert main(["fit"]) == 130
