@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -55,7 +56,7 @@ class Files:
         if folder.is_dir() or not self.ingested:
             return sorted(folder.glob("/".join("*" * depth)))
         above = f"{manifest.key(folder, root)}/"
-        names = [name.removeprefix(above) for name in Storage(self.ingested) if name.startswith(above)]
+        names = [name.removeprefix(above) for name in self._storage or () if name.startswith(above)]
         return sorted(folder / name for name in names if name.count("/") == depth - 1)
 
     def located(self, clips: Sequence[Clip], split: str, root: Path) -> Located:
@@ -66,7 +67,7 @@ class Files:
             ValueError: the ingested copy has none of the clips.
         """
         keys = [manifest.key(Path(str(clip.path)), root) for clip in clips]
-        storage = Storage(self.ingested) if self.ingested else None
+        storage = self._storage
         there = [key in storage for key in keys] if storage else _on_disk(clips)
         if storage and keys and not any(there):
             storage.source(keys[0])  # raises: it is the copy of another data set
@@ -83,7 +84,7 @@ class Files:
 
     def known_bad(self, located: Located, root: Path) -> dict[str, str]:
         """Reason by path: what the ingested copy calls damaged, or the manifest bad or hung if it is still the same."""
-        damaged = Storage(self.ingested).damaged if self.ingested else {}
+        damaged = self._storage.damaged if self._storage else {}
         entries = manifest.read(self._manifest(root))
         bad = {key: entry for key, entry in entries.items() if entry.status in ("bad", "hung")}
         found = {str(clip.path): f"bad: {damaged[key]}" for clip in located.clips
@@ -101,6 +102,11 @@ class Files:
         entry = manifest.Entry(located.keys[path], "hung", reason, manifest.stamp(file))
         manifest.append(self._manifest(root), entry)
         return self._manifest(root)
+
+    @cached_property
+    def _storage(self) -> Storage | None:
+        """Read once for all splits: the index of a large data set takes a second."""
+        return Storage(self.ingested) if self.ingested else None
 
     def _manifest(self, root: Path) -> Path:
         return Path(self.manifest) if self.manifest else root / manifest.NAME
