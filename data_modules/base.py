@@ -11,19 +11,19 @@ from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_warn
 from torch.utils.data import DataLoader
 
-from data_modules.augment import Augmentation
 from data_modules.batch import VideoBatch
 from data_modules.collate import Collate, PlaneBatch
 from data_modules.dataset import Clip, OnFault, Policy, Sample, VideoDataset
-from data_modules.decode import VIDEO_SUFFIXES
-from data_modules.feature_cache import FeatureCache, FeatureDataset, described, fingerprint
-from data_modules.files import Files, Located
+from data_modules.features.cache import FeatureCache, FeatureDataset, described, fingerprint
 from data_modules.loader import TrainLoader, eval_loader
-from data_modules.mixing import Mixing
 from data_modules.reading import Reading
 from data_modules.sampler import EpochBatchSampler, EvalSampler, Order
 from data_modules.sampling import Sampling
-from data_modules.transforms import EvalCrop, TrainCrop, Transform
+from data_modules.storage.files import Files, Located
+from data_modules.transforms.augment import Augmentation
+from data_modules.transforms.crops import EvalCrop, TrainCrop, Transform
+from data_modules.transforms.mixing import Mixing
+from data_modules.video.decode import VIDEO_SUFFIXES
 from data_modules.views import EvalViews, TrainView, View, Views
 
 Split = Literal["train", "val", "test"]

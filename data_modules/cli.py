@@ -11,8 +11,8 @@ import yaml
 from jsonargparse import ArgumentParser, set_parsing_settings
 
 from data_modules.base import VideoDataModule
-from data_modules.index import index
-from data_modules.ingest import ingest
+from data_modules.storage.index import index
+from data_modules.storage.ingest import ingest
 
 # Called with the data module and the command's own options, which are the function's arguments and their docstring.
 COMMANDS: dict[str, Callable[..., int]] = {

@@ -10,9 +10,9 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from data_modules.batch import Features, Partners, VideoBatch
-from data_modules.colour import to_rgb
 from data_modules.dataset import Sample, Unrendered
-from data_modules.mixing import Mixing
+from data_modules.transforms.mixing import Mixing
+from data_modules.video.colour import to_rgb
 
 
 class PlaneBatch(NamedTuple):

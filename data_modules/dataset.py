@@ -12,12 +12,12 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from data_modules.batch import Features
-from data_modules.colour import Planes, black, to_rgb
-from data_modules.decode import open_video
 from data_modules.randomness import keyed_generator
 from data_modules.reading import Reading
 from data_modules.sampling import Length
-from data_modules.source import Source
+from data_modules.video.colour import Planes, black, to_rgb
+from data_modules.video.decode import open_video
+from data_modules.video.source import Source
 from data_modules.views import Look, View
 
 OnFault = Literal["replace", "stop", "count_wrong"]
@@ -106,7 +106,7 @@ class VideoDataset(Dataset[Sample]):
         """Read one sample.
 
         Raises:
-            ValueError, FileNotFoundError: those of :func:`data_modules.decode.open_video`, where the policy says so.
+            ValueError, FileNotFoundError: of :func:`data_modules.video.decode.open_video`, where the policy says so.
         """
         epoch, index = key if isinstance(key, tuple) else (0, key)
         clip = self._clips[index]

@@ -14,9 +14,9 @@ from einops import rearrange
 from jaxtyping import Int64, UInt8
 from torch import Tensor
 
-from data_modules.augment import Augmentation, Change, apply
 from data_modules.sampling import Length, Sampling
-from data_modules.transforms import Box, EvalCrop, Recipe, Transform
+from data_modules.transforms.augment import Augmentation, Change, apply
+from data_modules.transforms.crops import Box, EvalCrop, Recipe, Transform
 
 
 @runtime_checkable

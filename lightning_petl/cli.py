@@ -22,11 +22,11 @@ from typing_extensions import override
 
 from data_modules import cli as data_cli
 from data_modules import data_sets as data_sets  # makes their names known
-from data_modules.augment import Augmentation
 from data_modules.base import VideoDataModule
-from data_modules.feature_build import Storage, build
+from data_modules.features.build import Storage, build
 from data_modules.sampling import Sampling
-from data_modules.transforms import Transform
+from data_modules.transforms.augment import Augmentation
+from data_modules.transforms.crops import Transform
 from lightning_petl import artefact
 from lightning_petl.adapters import Adapter
 from lightning_petl.backbones import VideoViT, prefix

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from torch.utils.data import get_worker_info
 
-from data_modules.transforms import Recipe, TrainCrop
+from data_modules.transforms.crops import Recipe, TrainCrop
 
 
 @dataclass(frozen=True)

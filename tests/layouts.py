@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from data_modules.encode import write_video
-from data_modules.motion import render
+from data_modules.sets.motion import render
+from data_modules.video.encode import write_video
 
 FRAMES, HEIGHT, WIDTH = 10, 32, 48
 _NUMBERS = {"train": range(4), "val": range(4, 8)}

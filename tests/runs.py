@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from data_modules.encode import write_video
+from data_modules.video.encode import write_video
 
 MODEL = {
     "backbone": {"name": "vit_tiny_patch16_224", "weights": "random", "depth": 2},

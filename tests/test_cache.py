@@ -229,7 +229,10 @@ OTHER: dict[str, tuple[list[str], str]] = {
     "pixels": (["--data.augmentations=[Grayscale]"], r"train\.view\.augmentations is \[\] .* here .*Grayscale"),
     "seed": (["--data.seed=1"], r"train\.seed is 0 in the cache, here 1"),
     "clips": (["--data.num_sample=2"], r"train\.view\.num_sample is 1 in the cache, here 2"),
-    "mixing": (["--data.mixing=data_modules.mixing.Mixing", "--data.batch_size=2"], "behind a cache there are none"),
+    "mixing": (
+        ["--data.mixing=data_modules.transforms.mixing.Mixing", "--data.batch_size=2"],
+        "behind a cache there are none",
+    ),
     "cut": (LATE, r"lacks block\.0, which this stack needs; it holds feature"),
     "taps": (SIDE, r"lacks block\.0, block\.1, pixels, which this stack needs; it holds feature"),
     "open": (["--model.adapters=[FullFineTuning]"], "FullFineTuning trains in front of the first block"),
@@ -267,13 +270,18 @@ def test_builds_that_are_refused(
     assert "cache: no command 'clear'; there is: build" in said(capsys)
     refused("nothing frozen is named block.1; there are embedding, block.0, pixels", *LATE, "--parts=[block.1]")
     refused("trains in front of the first block", "--model.adapters=[BitFit]")
-    refused("data.mixing blends the pixels", *HEAD, "--data.mixing=data_modules.mixing.Mixing", "--data.batch_size=2")
+    refused(
+        "data.mixing blends the pixels",
+        *HEAD,
+        "--data.mixing=data_modules.transforms.mixing.Mixing",
+        "--data.batch_size=2",
+    )
     refused("augmentations: expected 1 or more, got 0", *HEAD, "--augmentations=0")
     refused("is neither empty nor a feature cache", *HEAD, output=caches.command.videos)
     assert not caches.output.exists()
     with monkeypatch.context() as full:
         usage = type("Usage", (), {"free": 1000})
-        full.setattr("data_modules.feature_build.shutil.disk_usage", lambda _: usage)
+        full.setattr("data_modules.features.build.shutil.disk_usage", lambda _: usage)
         refused(r"the cache needs [\d.]+ kB, 1\.0 kB are free; make room, or keep less", *HEAD)
     assert caches.build(*HEAD) == 0
     refused(

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from data_modules.augment import Augmentation
 from data_modules.base import VideoDataModule
-from data_modules.motion import render
 from data_modules.sampling import Sampling
-from data_modules.transforms import Transform
+from data_modules.sets.motion import render
+from data_modules.transforms.augment import Augmentation
+from data_modules.transforms.crops import Transform
 from lightning_petl import cli
 from lightning_petl.__main__ import main
 from lightning_petl.adapters import attach

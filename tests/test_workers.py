@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from data_modules import manifest
+from data_modules.storage import manifest
 from lightning_petl.__main__ import main
 from tests.runs import Command
 

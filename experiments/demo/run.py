@@ -21,7 +21,7 @@ from rich.table import Table
 from safetensors import safe_open
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from data_modules.motion import render
+from data_modules.sets.motion import render
 
 HERE = Path(__file__).parent
 RUNS = {"multi_tunev": "Multi-TuneV", "linear_probe": "linear probe"}

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data_modules.encode import write_video
+from data_modules.video.encode import write_video
 from tests.data_modules.videos import WriteVideo, grey_frames
 
 

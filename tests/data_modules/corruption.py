@@ -7,9 +7,9 @@ import av
 import numpy as np
 import torch
 
-from data_modules.decode import open_video
-from data_modules.encode import write_video
-from data_modules.prober import probe
+from data_modules.storage.prober import probe
+from data_modules.video.decode import open_video
+from data_modules.video.encode import write_video
 
 NUM_FRAMES = 24
 # file name -> encoder; the index of frames lies behind them, between them or, in a file made for the web, before them

@@ -8,8 +8,8 @@ import threading
 import time
 from pathlib import Path
 
-from data_modules import prober
-from data_modules.decode import VideoInfo
+from data_modules.storage import prober
+from data_modules.video.decode import VideoInfo
 
 
 def act(word: str) -> tuple[str, int]:

@@ -14,11 +14,11 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from data_modules.augment import RandomErasing
+from data_modules.transforms.augment import RandomErasing
 from data_modules.batch import VideoBatch
-from data_modules.folder import VideoFolder
-from data_modules.mixing import Mixing
-from data_modules.rand_augment import RandAugment
+from data_modules.sets.folder import VideoFolder
+from data_modules.transforms.mixing import Mixing
+from data_modules.transforms.rand_augment import RandAugment
 from data_modules.sampling import SegmentSampling
 
 GLOBAL_BATCH, STEPS = 12, 9  # 40 clips: three steps an epoch

@@ -14,9 +14,9 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from data_modules.batch import VideoBatch
-from data_modules.folder import VideoFolder
+from data_modules.sets.folder import VideoFolder
 from data_modules.sampling import DenseSampling, SegmentSampling
-from data_modules.transforms import EvalCrop
+from data_modules.transforms.crops import EvalCrop
 
 MakeFolders = Callable[..., Path]
 

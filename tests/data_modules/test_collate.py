@@ -8,15 +8,15 @@ from typing import Any
 import pytest
 import torch
 
-from data_modules.augment import Augmentation, Grayscale, RandomErasing
 from data_modules.batch import VideoBatch
 from data_modules.collate import Collate, PlaneBatch
 from data_modules.dataset import Clip, VideoDataset
-from data_modules.encode import write_video
-from data_modules.mixing import Mixing
-from data_modules.rand_augment import RandAugment
 from data_modules.sampling import SegmentSampling
-from data_modules.transforms import EvalCrop, TrainCrop
+from data_modules.transforms.augment import Augmentation, Grayscale, RandomErasing
+from data_modules.transforms.crops import EvalCrop, TrainCrop
+from data_modules.transforms.mixing import Mixing
+from data_modules.transforms.rand_augment import RandAugment
+from data_modules.video.encode import write_video
 from data_modules.views import EvalViews, TrainView, View, Views
 from tests.data_modules.videos import noise_frames
 

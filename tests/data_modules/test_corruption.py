@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data_modules.decode import open_video
-from data_modules.prober import Answer, answers, probe
+from data_modules.storage.prober import Answer, answers, probe
+from data_modules.video.decode import open_video
 from tests.data_modules.corruption import KINDS, ORIGINALS, verdict, write_originals
 
 Pair = tuple[Path, Path]

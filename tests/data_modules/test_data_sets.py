@@ -20,8 +20,8 @@ from data_modules.data_sets import (
     VideoFolder,
     VideoList,
 )
-from data_modules.files import Files
 from data_modules.sampling import SegmentSampling
+from data_modules.storage.files import Files
 from tests.layouts import FRAMES, lay_out
 
 MODULES: dict[str, type[VideoDataModule]] = {

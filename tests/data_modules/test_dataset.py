@@ -7,11 +7,11 @@ import torch
 
 from data_modules.collate import Collate
 from data_modules.dataset import Clip, Policy, VideoDataset
-from data_modules.decode import decode
 from data_modules.sampling import Length, SegmentSampling
-from data_modules.transforms import EvalCrop, TrainCrop
+from data_modules.transforms.crops import EvalCrop, TrainCrop
+from data_modules.video.decode import decode
 from data_modules.views import EvalViews, TrainView, Views
-from tests.data_modules.test_decode import resident
+from tests.data_modules.video.test_decode import resident
 from tests.data_modules.videos import WriteVideo, noise_frames
 
 

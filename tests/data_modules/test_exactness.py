@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from data_modules.decode import Video, open_video
-from data_modules.track import FileTrack
-from data_modules.transforms import Box
+from data_modules.transforms.crops import Box
+from data_modules.video.decode import Video, open_video
+from data_modules.video.track import FileTrack
 from tests.data_modules.oddities import ODDITIES, Oddity, sequential, uneven, write_odd
 
 PLAIN_FORMATS = {"yuv420p", "yuvj420p"}
@@ -126,7 +126,7 @@ def test_a_long_video_is_read_again_from_its_key_frames(folder: Path, name: str,
     (odd,) = (odd for odd in ODDITIES if odd.name == name)
     path = write_odd(folder, odd)
     expected = torch.from_numpy(sequential(path)[0]).permute(0, 3, 1, 2)
-    monkeypatch.setattr("data_modules.track._KEPT_BYTES", 0)
+    monkeypatch.setattr("data_modules.video.track._KEPT_BYTES", 0)
     with open_video(path) as video:
         assert not video._track._packets
         assert checks(video, expected, 10) == 55

@@ -9,9 +9,9 @@ import torch
 
 from data_modules.collate import Collate, PlaneBatch
 from data_modules.dataset import Clip, Policy, VideoDataset
-from data_modules.encode import write_video
 from data_modules.sampling import SegmentSampling
-from data_modules.transforms import EvalCrop, TrainCrop
+from data_modules.transforms.crops import EvalCrop, TrainCrop
+from data_modules.video.encode import write_video
 from data_modules.views import EvalViews, TrainView, Views
 from tests.data_modules.videos import noise_frames
 
@@ -86,7 +86,7 @@ def test_a_file_that_counts_as_wrong_keeps_its_place(clips: list[Clip], on_devic
 
 def test_a_clip_that_fails_is_read_once_more_in_sequence(clips: list[Clip], monkeypatch: pytest.MonkeyPatch):
     """The plan of packets may be wrong about a file that decodes from its beginning."""
-    from data_modules.track import FileTrack
+    from data_modules.video.track import FileTrack
 
     planned: Callable[..., Any] = FileTrack.pictures
 

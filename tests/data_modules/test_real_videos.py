@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from data_modules.decode import open_video
-from data_modules.prober import answers, probe
+from data_modules.storage.prober import answers, probe
+from data_modules.video.decode import open_video
 from tests.data_modules import real_videos
 from tests.data_modules.real_videos import CARTWHEEL, DAMAGED, HMDB51, KINETICS, UCF101, real_video
 

@@ -26,8 +26,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from data_modules.collate import Collate
 from data_modules.dataset import Clip
-from data_modules.feature_cache import FeatureDataset, SplitLayout
-from data_modules.feature_shards import Row, num_bytes, pack, unpack, write
+from data_modules.features.cache import FeatureDataset, SplitLayout
+from data_modules.features.shards import Row, num_bytes, pack, unpack, write
 from lightning_petl.adapters import Adapter, AttentiveProbe, LinearProbe, LoRA, Side4Video, attach
 from lightning_petl.backbones import VideoViT
 from lightning_petl.backbones.prefix import features_from, prefix

@@ -17,11 +17,11 @@ from einops import rearrange
 from jaxtyping import Int64, UInt8
 from torch import Tensor
 
-from data_modules.colour import to_rgb
 from data_modules.dataset import Clip, VideoDataset
-from data_modules.decode import open_video
 from data_modules.sampling import Length, Sampling
-from data_modules.transforms import Box, EvalCrop, Recipe
+from data_modules.transforms.crops import Box, EvalCrop, Recipe
+from data_modules.video.colour import to_rgb
+from data_modules.video.decode import open_video
 from data_modules.views import EvalViews, Views
 
 SIZE = 224

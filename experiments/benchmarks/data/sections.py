@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int64
 
-from data_modules.decode import open_video
 from data_modules.sampling import DenseSampling, SegmentSampling
-from data_modules.transcode import Profile, transcode
+from data_modules.storage.transcode import Profile, transcode
+from data_modules.video.decode import open_video
 from experiments.benchmarks.data import files, loaders, measure
 from experiments.benchmarks.data.bench import Bench, tasks
 from experiments.benchmarks.data.contenders import ALL, DECORD, RGB, TORCHCODEC, YUV, our_views

@@ -1,0 +1,1 @@
+"""What a frozen trunk computes of a data set, kept on disk."""

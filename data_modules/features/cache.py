@@ -1,0 +1,215 @@
+"""What a frozen trunk computed of every clip, in a folder, in the place of the clips."""
+
+import hashlib
+import json
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from data_modules.atomic import whole
+from data_modules.dataset import Clip, Sample
+from data_modules.features.shards import Kept, Shard, unpack
+
+INDEX = "index.json"
+
+
+class SplitLayout(NamedTuple):
+    """How the rows of a split lie: draw by draw, in each all clips in their order, cut into shards.
+
+    Attributes:
+        clips: videos of the split.
+        draws: how often each is kept: training's clips of epochs 0 to draws - 1.
+        shard_size: rows of a shard.
+    """
+
+    clips: int
+    draws: int
+    shard_size: int
+
+    @property
+    def rows(self) -> int:
+        """Of all shards."""
+        return self.clips * self.draws
+
+    def shards(self, split: str) -> Iterator[tuple[str, range]]:
+        """File name and rows of each shard."""
+        for number, first in enumerate(range(0, self.rows, self.shard_size)):
+            yield f"{split}-{number:05}.safetensors", range(first, min(first + self.shard_size, self.rows))
+
+
+class Index(NamedTuple):
+    """All that a cache says of itself.
+
+    Attributes:
+        key: what its values depend on: ``trunk``, and each split.
+        parts: the type in which the trunk computed each part, by name.
+        kept: the precision that is kept of them.
+        layout: of each split.
+    """
+
+    key: dict[str, Any]
+    parts: dict[str, str]
+    kept: Kept
+    layout: dict[str, SplitLayout]
+
+
+def write_index(folder: Path, index: Index) -> None:
+    """There whole or not at all."""
+    with whole(folder / INDEX) as partial:
+        partial.write_text(json.dumps(index._asdict(), indent=1, sort_keys=True), "utf-8")
+
+
+def read_index(folder: Path) -> Index:
+    """What the folder's index says.
+
+    Raises:
+        FileNotFoundError: the folder holds no cache.
+        ValueError: its index is damaged.
+    """
+    path = folder / INDEX
+    if not path.is_file():
+        raise FileNotFoundError(f"{folder}: holds no feature cache; `lightning-petl cache build` makes one")
+    try:
+        index = Index(**json.loads(path.read_text("utf-8")))
+        return index._replace(layout={split: SplitLayout(*values) for split, values in index.layout.items()})
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path}: is no index of a feature cache; empty the folder and build again") from error
+
+
+class FeatureCache:
+    """A cache that is read in the place of videos, after it was compared with what a run wants.
+
+    Args:
+        folder: what ``lightning-petl cache build`` wrote.
+
+    Raises:
+        FileNotFoundError, ValueError: as :func:`read_index`.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._index = folder, read_index(folder)
+        self._names: Collection[str] | None = None
+
+    @property
+    def parts(self) -> list[str]:
+        """Names of all that is kept of a clip."""
+        return list(self._index.parts)
+
+    def require_data(self, wanted: Mapping[str, Any]) -> None:
+        """Compare how clips are chosen, read and augmented, by split.
+
+        Raises:
+            ValueError: the cache lacks a split, or differs in anything; every difference is named.
+            FileNotFoundError: a shard is missing.
+        """
+        for split in wanted:
+            if split not in self._index.layout:
+                held = ",".join([*self._index.layout, split])
+                raise ValueError(f"{self._folder}: holds no {split} split; build it with --splits=[{held}]")
+            for name, _ in self._index.layout[split].shards(split):
+                Shard(self._folder / name)
+        self._require(wanted)
+
+    def require_trunk(self, wanted: Mapping[str, Any], names: Collection[str]) -> None:
+        """Compare the trunk, and read these parts alone from now on.
+
+        Raises:
+            ValueError: it is another one; every difference is named.
+        """
+        self._require({"trunk": dict(wanted)})
+        self._names = names
+
+    def _require(self, wanted: Mapping[str, Any]) -> None:
+        differs = differences(self._index.key, wanted)
+        if differs:
+            raise ValueError(
+                f"{self._folder}: is the cache of something else: {'; '.join(differs)}; set these back, or build a "
+                "cache of this run"
+            )
+
+    def dataset(self, split: str, clips: Sequence[Clip]) -> "FeatureDataset":
+        """The samples of a split."""
+        layout = self._index.layout[split]
+        paths = [self._folder / name for name, _ in layout.shards(split)]
+        return FeatureDataset(paths, layout, clips, self._names)
+
+    def restored(self, packed: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The parts as the trunk computed them, up to the precision that was kept; on their device."""
+        return unpack(packed, self._index.parts)
+
+
+class FeatureDataset(Dataset[Sample]):
+    """Samples by (epoch, index), of which the features are kept; epoch e has the draw e modulo the number of draws.
+
+    Args:
+        paths: of the shards.
+        layout: of their rows.
+        clips: of the split.
+        names: of the parts to read; None: all.
+    """
+
+    def __init__(
+        self, paths: Sequence[Path], layout: SplitLayout, clips: Sequence[Clip], names: Collection[str] | None
+    ) -> None:
+        self._paths, self._layout, self._clips, self._names = paths, layout, clips, names
+        self._open: dict[int, Shard] = {}
+
+    def __len__(self) -> int:
+        """Number of clips."""
+        return len(self._clips)
+
+    def __getitem__(self, key: tuple[int, int] | int) -> Sample:
+        """Read one sample.
+
+        Raises:
+            ValueError, FileNotFoundError: the shard is damaged or missing.
+        """
+        epoch, index = key if isinstance(key, tuple) else (0, key)
+        draw = epoch % self._layout.draws
+        number, place = divmod(draw * self._layout.clips + index, self._layout.shard_size)
+        row = self._shard(number).row(place, self._names)
+        return Sample(row.parts, row.labels, self._clips[row.clip].clip_id, epoch, row.fault)
+
+    def _shard(self, number: int) -> Shard:
+        if number not in self._open:
+            self._open[number] = Shard(self._paths[number])
+        return self._open[number]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without open files: each worker opens its own."""
+        return vars(self) | {"_open": {}}
+
+
+def described(value: object) -> Any:
+    """A recipe in JSON types: the names of its classes and all of their fields."""
+    if is_dataclass(value):
+        values = {field.name: described(getattr(value, field.name)) for field in fields(value)}
+        return {"class": type(value).__name__} | values
+    if isinstance(value, Mapping):
+        return {str(key): described(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [described(item) for item in cast(Sequence[object], value)]
+    return value
+
+
+def fingerprint(clips: Sequence[Clip], labels: Sequence[str]) -> str:
+    """Of which clips there are, in which order, and what they are called."""
+    text = json.dumps([list(labels), [[clip.clip_id, clip.label] for clip in clips]])
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def differences(held: Any, wanted: Any, name: str = "") -> list[str]:
+    """Every value of ``wanted`` that is another one in ``held``, by its dotted name."""
+    if isinstance(held, Mapping) and isinstance(wanted, Mapping):
+        keys = cast(Mapping[str, Any], wanted)
+        return [text for key in keys for text in differences(held.get(key), keys[key], f"{name}.{key}".lstrip("."))]
+    return [] if held == wanted else [f"{name} is {_short(held)} in the cache, here {_short(wanted)}"]
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 200 else f"{text[:200]}..."

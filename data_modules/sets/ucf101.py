@@ -1,0 +1,63 @@
+"""UCF101 (Soomro et al., arXiv 1212.0402; 101 classes, three splits)."""
+
+from pathlib import Path
+from typing import Any
+
+from data_modules.base import Split, VideoDataModule
+from data_modules.dataset import Clip
+from data_modules.sets import annotation
+from data_modules.sets.annotation import Entry
+
+
+class UCF101(VideoDataModule):
+    """The official ``classInd.txt``, ``trainlist0<n>.txt``, ``testlist0<n>.txt`` and ``<Class>/<video>.avi``.
+
+    Papers report the mean of three splits. Validation and test are both the test list.
+
+    Args:
+        root: the folder that holds the two below.
+        split_number: 1, 2 or 3.
+        videos: the folder of the class folders, from ``root`` unless absolute.
+        splits: the folder of the lists, from ``root`` unless absolute.
+        kwargs: those of :class:`~data_modules.base.VideoDataModule`.
+
+    Raises:
+        FileNotFoundError: no ``classInd.txt``.
+        ValueError: another number of split, or classes that are not numbered from 1 on.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        *,
+        split_number: int = 1,
+        videos: str = "UCF-101",
+        splits: str = "ucfTrainTestlist",
+        **kwargs: Any,
+    ) -> None:
+        self.root, self.videos, self.splits = Path(root), Path(root) / videos, Path(root) / splits
+        if split_number not in (1, 2, 3):
+            raise ValueError(f"split_number: expected 1, 2 or 3, got {split_number}")
+        self.split_number = split_number
+        path = annotation.find(self.splits, "classInd.txt")
+        rows = annotation.read_rows(path, "number class")
+        if [number for number, _ in rows] != [str(1 + index) for index in range(len(rows))]:
+            raise ValueError(f"{path}: expected a number and a class in each line, numbered 1, 2, 3, ...")
+        super().__init__([label for _, label in rows], **kwargs)
+
+    def clips(self, split: Split) -> list[Clip]:
+        """In the order of the list.
+
+        Raises:
+            FileNotFoundError: no list.
+            ValueError: a damaged or repeated entry, an unknown class, or a number that is not that of the class.
+        """
+        name = "trainlist" if split == "train" else "testlist"
+        path = annotation.find(self.splits, f"{name}{self.split_number:02d}.txt")
+        rows = annotation.read_rows(path, "video", "video number")
+        entries = [Entry(row[0], self.videos / row[0], row[0].partition("/")[0]) for row in rows]
+        clips = annotation.clips(path, entries, self.labels)
+        for clip, row in zip(clips, rows, strict=True):
+            if row[1:] not in ([], [str(clip.label + 1)]):
+                raise ValueError(f"{path}: {row[0]} has number {row[1]}, its class has {clip.label + 1}")
+        return clips

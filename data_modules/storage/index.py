@@ -1,0 +1,119 @@
+"""Every file of a data set is probed once, before training meets it."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from statistics import median
+from typing import get_args
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import TextColumn
+from rich.table import Table
+
+from data_modules.base import Split, VideoDataModule
+from data_modules.progress import cpus, progress
+from data_modules.storage.manifest import NAME, Entry, Stamp, Status, append, key, read, stamp, write
+from data_modules.storage.prober import Answer, answers, probe
+from data_modules.video.decode import VideoInfo
+
+_LISTED = 20  # bad files told one by one
+
+
+def index(
+    data: VideoDataModule,
+    *,
+    workers: int | None = None,
+    timeout: int | float = 60,
+    output: Path | None = None,
+) -> int:
+    """Decode every file of all splits once and write what was found to a manifest.
+
+    A file that the manifest knows as good, with the same size and time, is not probed again, so a stopped run goes on
+    where it was. A process that hangs or crashes on a file is replaced, and the file is reported.
+
+    Args:
+        data: the data set.
+        workers: probe processes; one for each CPU where not given.
+        timeout: seconds after which a file counts as hung and its process is killed.
+        output: the manifest; that of the data set's ``files.manifest`` where not given, which is ``manifest.csv``
+            beside the annotation.
+
+    Returns:
+        0 where every file is good, else 1.
+
+    Raises:
+        ValueError: the data set lists no clip.
+    """
+    output = output or (Path(data.files.manifest) if data.files.manifest else data.root / NAME)
+    paths = _paths(data)
+    try:
+        _complete(output, data.root, paths, workers=cpus() if workers is None else workers, timeout=timeout)
+    except KeyboardInterrupt:
+        print(f"stopped; the same command goes on from {output}")
+        return 130
+    known = read(output)
+    write(output, known.values())
+    return _report([known[key(path, data.root)] for path in paths], output)
+
+
+def _paths(data: VideoDataModule) -> list[Path]:
+    splits: tuple[Split, ...] = get_args(Split)
+    paths = list(dict.fromkeys(Path(str(clip.path)) for split in splits for clip in data.clips(split)))
+    if not paths:
+        raise ValueError(f"{type(data).__name__}: lists no clips")
+    return paths
+
+
+def _complete(output: Path, root: Path, paths: Sequence[Path], *, workers: int, timeout: int | float) -> None:
+    """Add a line for each file that the manifest does not know as it is now."""
+    stamps = {path: stamp(path) for path in paths}
+    good = {(entry.path, entry.stamp) for entry in read(output).values() if entry.status == "ok"}
+    todo = [path for path in paths if (key(path, root), stamps[path]) not in good]
+    with progress("files", TextColumn("{task.fields[bad]} bad")) as shown:
+        bar = shown.add_task("Probing", total=len(paths), completed=len(paths) - len(todo), bad=0)
+        for entry in _probed(todo, root, stamps, workers=workers, timeout=timeout):
+            append(output, entry)
+            shown.update(bar, advance=1, bad=shown.tasks[bar].fields["bad"] + (entry.status != "ok"))
+
+
+def _probed(
+    paths: Iterable[Path], root: Path, stamps: dict[Path, Stamp | None], *, workers: int, timeout: int | float
+) -> Iterator[Entry]:
+    there = [path for path in paths if stamps[path] is not None]
+    for path in paths:
+        if stamps[path] is None:
+            yield Entry(key(path, root), "missing", "no such file")
+    for answer in answers(probe, there, workers=workers, timeout=timeout):
+        yield _entry(answer, root, stamps[answer.item])
+
+
+def _entry(answer: Answer[Path, VideoInfo], root: Path, now: Stamp | None) -> Entry:
+    status: Status = "ok" if answer.failure is None else "hung" if answer.failure == "hung" else "bad"
+    return Entry(key(answer.item, root), status, answer.reason.removeprefix(f"{answer.item}: "), now, answer.result)
+
+
+def _report(entries: Sequence[Entry], output: Path) -> int:
+    console, bad = Console(soft_wrap=True), [entry for entry in entries if entry.status != "ok"]
+    console.print(_summary(entries))
+    for entry in bad[:_LISTED]:
+        console.print(f"{entry.status:8}{escape(entry.path)}: {escape(entry.reason)}", highlight=False)
+    if len(bad) > _LISTED:
+        console.print(f"... and {len(bad) - _LISTED} more")
+    verdict = f"{len(bad)} of {len(entries)} files cannot be used" if bad else "every file is good"
+    console.print(f"{verdict}; see {escape(str(output))}", highlight=False)
+    return int(bool(bad))
+
+
+def _summary(entries: Sequence[Entry]) -> Table:
+    infos = [entry.info for entry in entries if entry.info]
+    table = Table("files", str(len(entries)))
+    for status, count in Counter(entry.status for entry in entries).items():
+        table.add_row(status, str(count))
+    table.add_row("length", f"{sum(info.duration for info in infos) / 3600:.2f} h")
+    table.add_row("size", f"{sum(entry.stamp.size for entry in entries if entry.stamp) / 2**30:.3f} GiB")
+    table.add_row("codecs", ", ".join(f"{name} {n}" for name, n in Counter(i.codec for i in infos).most_common()))
+    if infos:
+        apart = median(info.num_frames / max(info.keyframes, 1) for info in infos)
+        table.add_row("keyframe", f"every {apart:.0f} frames (median)")
+    return table

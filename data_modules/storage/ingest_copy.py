@@ -1,0 +1,127 @@
+"""What of an ingested copy is done: kept on disk, so that a run that was stopped goes on where it was."""
+
+import csv
+import shutil
+import tarfile
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from data_modules.atomic import whole
+from data_modules.storage.shards import Entry, packed_size, parse, shard_places, write_index, write_shard
+from data_modules.storage.transcode import Profile, Task
+
+SHARD = 1 << 30  # bytes, about: 1 GiB
+_TEXT: dict[str, Any] = {"encoding": "utf-8", "errors": "surrogateescape"}
+
+
+class Copy:
+    """The clips of a data set on their way into a folder.
+
+    A journal has a line for each clip that is done. With shards, copies wait in a folder of parts until all clips of
+    a shard are there; the order of clips in shards is that of their names, whatever the order in which they finish.
+
+    Args:
+        folder: of the copy.
+        originals: files or folders of frame images by the clip's name.
+        profile: of the encoding; None to leave bytes as they are, which needs ``tar``.
+        tar: pack into shards.
+    """
+
+    def __init__(self, folder: Path, originals: Mapping[str, Path], profile: Profile | None, *, tar: bool) -> None:
+        self._folder, self._tar = folder, tar
+        self._parts = folder / ".parts" if tar else folder
+        self._tasks = {name: Task(name, originals[name], self._parts, profile) for name in sorted(originals)}
+        self._names = iter(self._tasks)
+        self._next = next(self._names, None)
+        self._group, self._group_size = list[Entry](), 0
+        self._placed, self._num_shards = list[Entry](), 0
+        self._journal = folder / ".journal.csv"
+        self._done = {entry.path: entry for entry in self._still_there()}
+        self._write_journal()
+        self._pack()
+
+    @property
+    def done(self) -> list[Entry]:
+        """The clips that are done, each as a file of its own, not yet in a shard."""
+        return list(self._done.values())
+
+    @property
+    def spare(self) -> int:
+        """Bytes that are there twice while a shard is written."""
+        return SHARD if self._tar else 0
+
+    def tasks(self) -> list[Task]:
+        """What is left."""
+        return [task for name, task in self._tasks.items() if name not in self._done]
+
+    def add(self, entry: Entry) -> None:
+        """Note that a clip is done."""
+        with self._journal.open("a", newline="", **_TEXT) as file:
+            csv.writer(file, lineterminator="\n").writerow(entry)
+        self._done[entry.path] = entry
+        self._pack()
+
+    def finish(self) -> None:
+        """Write the index, when nothing is left."""
+        if self._tar:
+            self._close_shard()
+            shutil.rmtree(self._parts, ignore_errors=True)
+        write_index(self._folder, self._placed if self._tar else [self._done[name] for name in self._tasks])
+
+    def _still_there(self) -> Iterator[Entry]:
+        """The journal's clips whose copy is in a shard, or a file of the right size."""
+        packed = set[str]()
+        for path in self._folder.glob("shard-*.tar"):
+            with tarfile.open(path) as shard:
+                packed.update(shard.getnames())
+        for entry in _read(self._journal):
+            if entry.path in self._tasks and (entry.file in packed or _has_size(self._file(entry), entry.size)):
+                yield entry
+
+    def _write_journal(self) -> None:
+        """Without the line that a stop may have cut."""
+        with whole(self._journal) as partial, partial.open("w", newline="", **_TEXT) as file:
+            csv.writer(file, lineterminator="\n").writerows(self._done.values())
+
+    def _file(self, entry: Entry) -> Path:
+        task = self._tasks[entry.path]
+        return task.original if task.profile is None else self._parts / entry.file
+
+    def _pack(self) -> None:
+        """Take what is done in the order of names into the open shard, until one is not."""
+        while self._tar and self._next in self._done:
+            entry = self._done[self._next]
+            size = packed_size(entry.size)
+            if self._group_size + size > SHARD:
+                self._close_shard()
+            self._group.append(entry)
+            self._group_size += size
+            self._next = next(self._names, None)
+
+    def _close_shard(self) -> None:
+        """Write the open shard, if an earlier run has not, and delete the parts that it holds."""
+        if not self._group:
+            return
+        path = self._folder / f"shard-{self._num_shards:05d}.tar"
+        files = [self._file(entry) for entry in self._group]
+        self._placed += shard_places(path, self._group) if path.exists() else write_shard(path, self._group, files)
+        for file in files:
+            if file.is_relative_to(self._parts):
+                file.unlink(missing_ok=True)
+        self._group, self._group_size, self._num_shards = [], 0, self._num_shards + 1
+
+
+def _read(journal: Path) -> Iterator[Entry]:
+    """The lines that are whole."""
+    if not journal.exists():
+        return
+    with journal.open(newline="", **_TEXT) as file:
+        for row in csv.reader(file):
+            with suppress(ValueError):
+                yield parse(row)
+
+
+def _has_size(path: Path, size: int) -> bool:
+    return path.is_file() and path.stat().st_size == size

@@ -1,0 +1,149 @@
+"""What is known of the files of a data set: a CSV beside its annotation, one line a file.
+
+A line is added by one write at the end of the file, so that several processes may add to it and a stop at any time
+costs at most the line it cut. Of two lines about one file the later one holds; a line that cannot be read counts as
+not there.
+"""
+
+import csv
+import io
+import os
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Literal, NamedTuple, get_args, get_type_hints
+
+from data_modules.video.decode import VideoInfo
+
+NAME = "manifest.csv"
+Status = Literal["ok", "bad", "missing", "hung"]
+_STATUSES: tuple[Status, ...] = get_args(Status)
+
+
+class Stamp(NamedTuple):
+    """Tells a file from a later one of the same name.
+
+    Attributes:
+        size: bytes; of a folder of images, their sum.
+        modified: seconds since 1970, whole, as archives keep them.
+    """
+
+    size: int
+    modified: int
+
+
+class Entry(NamedTuple):
+    """One line.
+
+    Attributes:
+        path: from the root of the data set where it lies inside, see :func:`key`.
+        status: ``ok``, every frame decodes; ``bad``, damaged; ``missing``, no such file; ``hung``, no answer in time.
+        reason: what is wrong, empty where nothing is.
+        stamp: of the file that was probed, None of a missing one.
+        info: what a file that is ``ok`` holds, else None.
+    """
+
+    path: str
+    status: Status
+    reason: str = ""
+    stamp: Stamp | None = None
+    info: VideoInfo | None = None
+
+
+def key(path: Path, root: Path) -> str:
+    """The name of a file in the manifest of ``root``: from there where it lies inside, else in full; with slashes."""
+    return (path.relative_to(root) if path.is_relative_to(root) else path.absolute()).as_posix()
+
+
+def stamp(path: Path) -> Stamp | None:
+    """Size and time of a file or of a folder of images; None where there is neither."""
+    try:
+        status = path.stat()
+        size = sum(entry.stat().st_size for entry in os.scandir(path)) if path.is_dir() else status.st_size
+    except OSError:
+        return None
+    return Stamp(size, int(status.st_mtime))
+
+
+def read(path: Path) -> dict[str, Entry]:
+    """Every file that the manifest knows, by name; empty where there is no manifest.
+
+    Raises:
+        ValueError: the file is not a manifest of this version.
+    """
+    if not path.exists():
+        return {}
+    header, *lines = path.read_text("utf-8", "surrogateescape").split("\n")
+    if header.split(",") != _COLUMNS:
+        raise ValueError(f"{path}: is no manifest with the columns {','.join(_COLUMNS)}; remove it and index again")
+    return {entry.path: entry for entry in _entries(lines)}
+
+
+def append(path: Path, entry: Entry) -> None:
+    """Add one line, after a header where the file is new; safe beside other processes that do the same.
+
+    Raises:
+        OSError: the file cannot be written; names it and the way out.
+    """
+    with _writing(path), path.open("ab") as file:
+        before = b"\n" if _cut(path) else b"" if file.tell() else _text([_COLUMNS])
+        file.write(before + _text([_row(entry)]))
+
+
+def write(path: Path, entries: Iterable[Entry]) -> None:
+    """The whole manifest, sorted by path; the old one stays until the new one is complete. Raises as :func:`append`."""
+    partial = path.with_name(f".partial-{os.getpid()}-{path.name}")
+    try:
+        with _writing(path):
+            partial.write_bytes(_text([_COLUMNS, *map(_row, sorted(entries))]))
+            partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def _writing(path: Path) -> Generator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise OSError(
+            f"{path}: the manifest cannot be written: {error.strerror}; `data index --output FILE` writes another, "
+            "which files.manifest=FILE reads"
+        ) from error
+
+
+_INFO: dict[str, type] = get_type_hints(VideoInfo)
+_COLUMNS = ["path", "status", *_INFO, *Stamp._fields, "reason"]  # reason last: a line that was cut has too few
+
+
+def _row(entry: Entry) -> list[str]:
+    measured = (entry.info._asdict() if entry.info else {}) | (entry.stamp._asdict() if entry.stamp else {})
+    values = measured | {"path": entry.path, "status": entry.status, "reason": " ".join(entry.reason.split())}
+    return [str(values.get(name, "")) for name in _COLUMNS]
+
+
+def _text(rows: Iterable[list[str]]) -> bytes:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue().encode("utf-8", "surrogateescape")
+
+
+def _cut(path: Path) -> bool:
+    """Whether the last line has no end."""
+    with path.open("rb") as file:
+        file.seek(max(file.seek(0, os.SEEK_END) - 1, 0))
+        return file.read() not in (b"", b"\n")
+
+
+def _entries(lines: Iterable[str]) -> Iterator[Entry]:
+    for line in filter(None, lines):
+        with suppress(ValueError):
+            yield _entry(*next(csv.reader([line])))
+
+
+def _entry(*row: str) -> Entry:
+    path, status, *measured, size, modified, reason = row
+    status = _STATUSES[_STATUSES.index(status)]  # pyright: ignore[reportArgumentType]
+    numbers = [of_text(text) for of_text, text in zip(_INFO.values(), measured, strict=True) if status == "ok"]
+    stamp = Stamp(int(size), int(modified)) if size else None
+    return Entry(path, status, reason, stamp, VideoInfo(*numbers) if numbers else None)

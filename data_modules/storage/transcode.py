@@ -1,0 +1,250 @@
+"""One clip copied: re-encoded so that any of its frames is cheap to reach and compared with what it was made from."""
+
+import hashlib
+import math
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from itertools import chain
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import UInt8
+
+from data_modules.storage.shards import Entry, Status
+from data_modules.transforms.crops import Box
+from data_modules.video.decode import Video, open_video
+from data_modules.video.encode import Raster, resized, write_fast_video
+
+_MEMORY = 1 << 28  # bytes of pictures decoded at a time
+_FINEST = 10**5  # denominators: fractions of a second that differ are told apart in floats for hours
+_NANO = 10**9  # ticks a second, about as many as an MP4 file can count
+
+
+class Unfaithful(ValueError):
+    """The encoded clip is not what it was made from."""
+
+
+class Quality(NamedTuple):
+    """Of a clip that was found faithful.
+
+    Attributes:
+        num_frames: the same in both.
+        seconds: num_frames / fps.
+        psnr: of luma, over all frames, against the original at the size of the copy, decibels.
+    """
+
+    num_frames: int
+    seconds: float
+    psnr: float
+
+
+@dataclass(frozen=True)
+class Profile:
+    """How clips are re-encoded.
+
+    Args:
+        short_side: pixels to which a larger short side is reduced; a smaller one stays.
+        crf: constant rate factor of x264, 0-51: lower is better and larger.
+        psnr_floor: decibels below which a copy is not faithful.
+    """
+
+    short_side: int = 256
+    crf: int = 24
+    psnr_floor: float = 33.0
+
+    def __post_init__(self) -> None:
+        if self.short_side < 16 or self.short_side % 2:
+            raise ValueError(f"short_side: expected an even number from 16 on, pixels; got {self.short_side}")
+        if not 0 < self.crf <= 51:
+            raise ValueError(f"crf: expected 1 to 51, where lower is better and larger; got {self.crf}")
+
+    def size(self, height: int, width: int) -> tuple[int, int]:
+        """Even height and width of the copy; never larger than the original, which loses at most a row and a column."""
+        ratio = min(1.0, self.short_side / min(height, width))
+        return (height // 2 * 2, width // 2 * 2) if ratio == 1 else (_even(height * ratio), _even(width * ratio))
+
+
+class Task(NamedTuple):
+    """One clip to copy.
+
+    Attributes:
+        name: of the clip, see :func:`data_modules.storage.manifest.key`.
+        original: a video file or a folder of frame images.
+        folder: below which the copy goes.
+        profile: None to leave the bytes as they are, where they are.
+    """
+
+    name: str
+    original: Path
+    folder: Path
+    profile: Profile | None
+
+
+def copy_clip(task: Task) -> Entry:
+    """Re-encode a clip, at half the rate factor where it is not faithful; where that fails too, keep its bytes.
+
+    Raises:
+        ValueError: frame images that cannot be re-encoded: there are no bytes of a video to keep.
+        OSError: the copy cannot be written.
+    """
+    if task.profile is None:
+        return keep(task, "copied", "")
+    copy = _encoded(task)
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        try:
+            quality = transcode(task.original, copy, task.profile)
+        except Unfaithful:
+            quality = transcode(task.original, copy, replace(task.profile, crf=task.profile.crf // 2 or 1))
+    except ValueError as error:
+        reason = str(error).removeprefix(f"{task.original}: ")
+        return keep(task, "kept" if isinstance(error, Unfaithful) else "damaged", reason)
+    return _entry(task, copy, "encoded", "", quality)
+
+
+def keep(task: Task, status: Status, reason: str) -> Entry:
+    """The clip as it is: below the folder of the copy, or where the original is if nothing is to be encoded.
+
+    Raises:
+        ValueError: it is a folder of frame images, and could be a video.
+    """
+    if task.original.is_dir() and status != "damaged":
+        raise ValueError(f"frame images only become a video by re-encoding. {reason}".strip())
+    copy = task.original if task.profile is None else _copied(task)
+    quality = Quality(0, 0.0, math.inf)
+    if status != "damaged":
+        try:
+            with open_video(copy) as video:
+                quality = Quality(video.num_frames, video.num_frames / video.fps, math.inf)
+        except ValueError as error:
+            status, reason = "damaged", str(error)
+    return _entry(task, copy, status, reason, quality)
+
+
+def _encoded(task: Task) -> Path:
+    file = task.name.lstrip("/")
+    return task.folder / (file if file.endswith(".mp4") else f"{file}.mp4")
+
+
+def _copied(task: Task) -> Path:
+    partly_encoded = _encoded(task).with_name(f".partial-{_encoded(task).name}")
+    partly_encoded.unlink(missing_ok=True)  # by a process that was killed
+    copy = task.folder / task.name.lstrip("/")
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    partial = copy.with_name(f".partial-{copy.name}")
+    if task.original.is_dir():
+        partial.touch()  # frame images that do not decode: the clip stays in the list, and fails as before
+    else:
+        shutil.copyfile(task.original, partial)
+    return partial.replace(copy)
+
+
+def _entry(task: Task, copy: Path, status: Status, reason: str, quality: Quality) -> Entry:
+    with copy.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return Entry(
+        path=task.name,
+        file=task.name.lstrip("/") if task.profile is None else copy.relative_to(task.folder).as_posix(),
+        start=0,
+        size=copy.stat().st_size,
+        num_frames=quality.num_frames,
+        sha256=digest,
+        status=status,
+        reason=" ".join(reason.split()),
+        psnr=round(quality.psnr, 2),
+        source_size=_size(task.original),
+        seconds=round(quality.seconds, 3),
+    )
+
+
+def _size(path: Path) -> int:
+    return sum(file.stat().st_size for file in path.iterdir()) if path.is_dir() else path.stat().st_size
+
+
+def transcode(original: Path, copy: Path, profile: Profile) -> Quality:
+    """Write ``copy``, an MP4 file, upright, of square pixels, without sound, with every frame at its time.
+
+    Raises:
+        Unfaithful: other frames or times, or worse than the profile asks; there is no file then.
+        ValueError: the original does not decode, see :func:`data_modules.video.decode.open_video`.
+        OSError: the copy cannot be written, which says nothing about the original.
+    """
+    with open_video(original) as video:
+        _write(video, copy, profile)
+        try:
+            with open_video(copy) as written:
+                return _compared(video, written, profile)
+        except ValueError:
+            copy.unlink(missing_ok=True)
+            raise
+
+
+def _write(video: Video, copy: Path, profile: Profile) -> None:
+    ticks, time_base = _ticks([*video.seconds.tolist(), video.num_frames / video.fps])
+    if ticks[-1] <= ticks[-2]:  # the stated rate is not that of the frames, and an MP4 file could not state it
+        raise Unfaithful(f"its {video.num_frames} frames last longer than {video.fps:g} a second would")
+    chunks = _chunks(video, profile, _step(video))
+    raster, first = next(chunks)
+    pictures = chain(first, chain.from_iterable(pictures for _, pictures in chunks))
+    write_fast_video(copy, pictures, raster, ticks=ticks, time_base=time_base, crf=profile.crf)
+
+
+def _compared(video: Video, written: Video, profile: Profile) -> Quality:
+    if written.num_frames != video.num_frames:
+        raise Unfaithful(f"{written.num_frames} of its {video.num_frames} frames come back")
+    if np.abs(written.seconds - video.seconds).max() > 1e-6 or not math.isclose(written.fps, video.fps, rel_tol=1e-6):
+        raise Unfaithful(f"its frames, {video.fps:g} a second, come back at other times, {written.fps:g} a second")
+    psnr = _psnr(video, written, profile)
+    if psnr < profile.psnr_floor:
+        raise Unfaithful(f"luma within {psnr:.1f} dB, under the floor of {profile.psnr_floor:g}; a lower crf may help")
+    return Quality(video.num_frames, video.num_frames / video.fps, psnr)
+
+
+def _ticks(instants: list[float]) -> tuple[list[int], Fraction]:
+    """The instants, seconds, as whole numbers of the longest tick that measures them all; and that tick."""
+    exact = [Fraction(instant).limit_denominator(_FINEST) for instant in instants]
+    tick = Fraction(1, min(math.lcm(*(instant.denominator for instant in exact)), _NANO))
+    return [round(instant / tick) for instant in exact], tick
+
+
+def _step(video: Video) -> int:
+    """How many frames to hold at a time."""
+    info = video.info()
+    return max(16, _MEMORY // (info.height * info.width * 3 // 2))
+
+
+def _chunks(video: Video, profile: Profile, step: int) -> Iterator[tuple[Raster, UInt8[np.ndarray, "t n"]]]:
+    """All frames at the size of the copy, ``step`` at a time."""
+    info = video.info()
+    box, size = Box(0, 0, info.height // 2 * 2, info.width // 2 * 2), profile.size(info.height, info.width)
+    for start in range(0, video.num_frames, step):
+        planes = video.planes(range(start, min(start + step, video.num_frames)), box)
+        pictures = resized(planes.data.numpy(), planes.height, planes.width, to=size)
+        yield Raster(*size, planes.matrix, planes.full_range), pictures
+
+
+def _psnr(video: Video, written: Video, profile: Profile) -> float:
+    """10 log10(255^2 / mean squared error) of luma over all frames.
+
+    Raises:
+        Unfaithful: the colours mean something else.
+    """
+    squares = count = 0.0
+    step = _step(video)
+    both = zip(_chunks(video, profile, step), _chunks(written, profile, step), strict=True)
+    for (raster, expected), (found_raster, found) in both:
+        if raster != found_raster:
+            raise Unfaithful(f"its pictures, {raster}, come back as {found_raster}")
+        luma = raster.height * raster.width
+        for one, other in zip(expected[:, :luma], found[:, :luma], strict=True):
+            error = np.subtract(one, other, dtype=np.int16).astype(np.float32)
+            squares += float(np.vdot(error, error))
+            count += luma
+    return 10 * math.log10(255**2 * count / squares) if squares else math.inf
+
+
+def _even(pixels: float) -> int:
+    return max(2, 2 * round(pixels / 2))

@@ -1,0 +1,287 @@
+"""The video track of an open file: its packets are read once, and only those that are needed are decoded.
+
+With ``decode.py`` and ``encode.py`` the only file that imports av.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from functools import cached_property
+from itertools import dropwhile
+from typing import Literal, TypeAlias
+
+import av
+import numpy as np
+from av.container import InputContainer
+from av.error import FFmpegError
+from av.packet import Packet
+from av.stream import Discard
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+from jaxtyping import Float64
+
+from data_modules.video.bitstream import frames_shown
+from data_modules.video.header import may_be_turned
+from data_modules.video.parameter_set import parameter_set
+from data_modules.video.plan import UNKNOWN, PacketTable, presentation, segments
+from data_modules.video.source import Source
+
+_BY_TIME = frozenset({"h264", "hevc"})  # pictures are shown in the order of their time stamps
+_BY_PACKET = frozenset({"vp8", "vp9", "av1", "mjpeg", "mpeg4"})  # and here in the order of their packets
+_TIMED = frozenset({"mp4", "matroska", "mpegts", "mpeg", "flv", "asf"})
+_WITH_HEADER = frozenset({"mp4", "matroska"})
+_TOLD_BY_CONTAINER = frozenset({"vp8", "vp9", "av1"})
+_HEADER_ALONE = {"codec_whitelist": "none", "probesize": "32", "analyzeduration": "1"}
+_KEPT_PIXELS = 64 << 20  # of pictures that had to be decoded to be counted; a pixel takes a byte and a half
+_KEPT_BYTES = 128 << 20  # of packets; those of a longer video are read again from the key frames on
+_Key: TypeAlias = tuple[int | None, int | None, int | None]  # names a packet: pts, dts, position
+
+
+def opened(source: Source) -> InputContainer:
+    """The container of a file, which the caller closes.
+
+    To learn what a header may leave open FFmpeg decodes pictures and sound, for as long as a tenth of a clip takes.
+    Where the header leaves nothing open, nothing is decoded.
+    """
+    container = av.open(source.url, metadata_errors="ignore", options=_HEADER_ALONE)  # titles in any encoding
+    if _tells_all(container):
+        return container
+    container.close()
+    return av.open(source.url, metadata_errors="ignore")
+
+
+def _tells_all(container: InputContainer) -> bool:
+    """Whether the header states rate, size, pixel ratio and order of pictures, or the codec leaves no choice."""
+    if not container.streams.video or not _WITH_HEADER & set(container.format.name.split(",")):
+        return False
+    stream, context = container.streams.video[0], container.streams.video[0].codec_context
+    if context is None or not stream.average_rate:  # pyright: ignore[reportUnnecessaryComparison]
+        return False
+    if context.codec.canonical_name != "h264":
+        return context.codec.canonical_name in _TOLD_BY_CONTAINER
+    stated = parameter_set(bytes(context.extradata or b""))
+    if stated is None or stated.reorder is None or (stated.height, stated.width) != (context.height, context.width):
+        return False
+    return stream.sample_aspect_ratio is not None or stated.pixel_ratio in ((0, 0), (1, 1))
+
+
+class FileTrack:
+    """Pictures of a file by rank in presentation order.
+
+    Where the packets tell that order, only those are decoded that the wanted pictures need. Else all of them are, and
+    to count is to decode.
+
+    Args:
+        container: open.
+        source: what it was opened from.
+        sequential: decode every picture up to the last one that is wanted.
+
+    Raises:
+        ValueError: without a video track, or a decoder for it.
+    """
+
+    def __init__(self, container: InputContainer, source: Source, *, sequential: bool) -> None:
+        if not container.streams.video:
+            raise ValueError(f"{source}: holds no video track")
+        self._container, self._source, self._sequential = container, source, sequential
+        self._stream: VideoStream = container.streams.video[0]
+        for stream in container.streams:
+            stream.discard = Discard.default if stream is self._stream else Discard.all
+        self._context = self._stream.codec_context
+        if not self._context:
+            raise ValueError(f"{source}: this FFmpeg has no decoder for its video track")
+        self._context.thread_count = 1
+        self._context.options = {"err_detect": "explode"}  # damage is an error, not a picture of it
+        self._context.open(strict=False)  # before packets are skipped: dav1d keeps what it is told to skip at first
+        self._skip: Literal["DEFAULT", "NONREF"] = "DEFAULT"
+        self.codec = self._context.codec.canonical_name
+        self.pixel_ratio = float(self._stream.sample_aspect_ratio or 1)
+        self._kept: list[VideoFrame] | None = None
+        self._read()
+
+    def _read(self) -> None:
+        """The one pass over the file."""
+        self._packets, self._keys = list[Packet](), list[_Key]()
+        rows = [(packet.pts, packet.is_keyframe, self._shown(packet)) for packet in self._collected()]
+        self._count = len(rows)
+        if not rows:
+            raise ValueError(f"{self._source}: holds no frame that decodes")
+        pts, keyframe, shown = zip(*rows, strict=True)
+        self._stamps = np.array([UNKNOWN if time is None else time for time in pts], np.int64)
+        time = self._stamps if self.codec in _BY_TIME else np.arange(len(rows))
+        self._table = PacketTable(time, np.array(keyframe, bool), np.array(shown) == 1)
+        told = None not in shown and (self.codec in _BY_PACKET or (self.codec in _BY_TIME and self._stores_times))
+        self._order = presentation(self._table) if told else None
+        if self._order is not None:
+            self._rank = np.full(len(rows), -1)
+            self._rank[self._order] = np.arange(len(self._order))
+
+    def _collected(self) -> Iterator[Packet]:
+        if self._container.size <= _KEPT_BYTES:
+            self._packets.extend(self._demux())
+            yield from self._packets
+        else:
+            for packet in self._demux():
+                self._keys.append((packet.pts, packet.dts, packet.pos))
+                yield packet
+
+    def _shown(self, packet: Packet) -> int | None:
+        if packet.is_discard:
+            return 0
+        return 1 if self.codec in _BY_TIME else frames_shown(self.codec, bytes(packet))
+
+    @property
+    def _stores_times(self) -> bool:
+        """Other containers make presentation times up from the order of their packets."""
+        names = set(self._container.format.name.split(","))
+        return bool(names & _TIMED) or not self._context.has_b_frames
+
+    def _demux(self) -> Iterator[Packet]:
+        return (packet for packet in self._container.demux(self._stream) if packet.size)
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """Height and width of the pictures, pixels; None where the first one must tell them or how it is turned."""
+        height, width = self._context.height, self._context.width
+        turned = may_be_turned(self._container.format.name, self._source.path, self._source.start)
+        return None if turned or not height or not width else (height, width)
+
+    @property
+    def keyframes(self) -> int:
+        """Shown pictures at which decoding can start."""
+        return int((self._table.keyframe & self._table.shown).sum())
+
+    @cached_property
+    def seconds(self) -> Float64[np.ndarray, " t"]:
+        """Presentation time of each picture, from the first; by rank and rate where the file's times do not grow."""
+        if self._order is None:
+            stamps = [frame.pts for frame in self._every()]
+            known = np.array([UNKNOWN if stamp is None else stamp for stamp in stamps], np.int64)
+        else:
+            known = self._stamps[self._order]
+        if UNKNOWN in known or (np.diff(known) <= 0).any():
+            return np.arange(len(known)) / self.fps
+        return (known - known[:1]) * float(self._stream.time_base or 1)
+
+    @cached_property
+    def fps(self) -> float:
+        """Mean frames a second: by the header, unless stored times put it more than two frames wrong."""
+        stated = float(self._stream.average_rate or self._stream.guessed_rate or 0)
+        stamps = self._stamps[self._table.shown]
+        lasted = float(np.ptp(stamps)) * float(self._stream.time_base or 0) if len(stamps) else 0.0
+        if lasted and self._stores_times and UNKNOWN not in stamps and abs(lasted * stated - len(stamps) + 1) > 2:
+            return (len(stamps) - 1) / lasted
+        if not stated:
+            raise ValueError(f"{self._source}: states no frame rate")
+        return stated
+
+    def pictures(self, ranks: frozenset[int]) -> Iterator[tuple[int, VideoFrame]]:
+        """Those at ``ranks``, in any order; one that does not exist is left out.
+
+        Raises:
+            ValueError: damaged data on the way to a wanted picture.
+        """
+        if self._order is None:
+            return ((rank, frame) for rank, frame in enumerate(self._every()) if rank in ranks)
+        packet_of = {rank: int(self._order[rank]) for rank in ranks if rank < len(self._order)}
+        return self._planned(packet_of)
+
+    def _every(self) -> Iterator[VideoFrame]:
+        """All pictures where packets do not tell their order: to count is to decode, so small ones are kept."""
+        if self._count * self._context.width * self._context.height > _KEPT_PIXELS:
+            return self._decoded(range(self._count))
+        if self._kept is None:
+            self._kept = list(self._decoded(range(self._count)))
+        return iter(self._kept)
+
+    def check(self) -> None:
+        """Decode everything once, in order.
+
+        Raises:
+            ValueError: damaged, cut short, or with other pictures than its packets promise.
+        """
+        promised, end = self._promised, self._end
+        if end < promised - 2 / self.fps:
+            raise ValueError(f"{self._source}: cut short: {end:.2f} s are there of {promised:.2f} s by its header")
+        count = sum(1 for _ in self._decoded(range(self._count)))
+        if self._order is not None and count != len(self._order):
+            raise ValueError(f"{self._source}: {len(self._order)} frames are stored, {count} decode")
+
+    @property
+    def _promised(self) -> float:
+        """When the last picture ends by the header, seconds; 0 where it does not say so of the video track."""
+        if self._stream.duration:
+            first = min((stamp for stamp in self._stamps.tolist() if stamp != UNKNOWN), default=0)
+            return float(first + self._stream.duration) * float(self._stream.time_base or 0)
+        alone = len(self._container.streams) == 1
+        return ((self._container.start_time or 0) + (self._container.duration or 0)) / 1e6 if alone else 0.0
+
+    @property
+    def _end(self) -> float:
+        """When the last picture ends by its packet, seconds; infinite where packets do not tell."""
+        timed = zip(self._stamps.tolist(), self._packets, strict=False)  # packets of a long video are not kept
+        ends = [pts + (packet.duration or 0) for pts, packet in timed if pts != UNKNOWN]
+        return max(ends) * float(self._stream.time_base or 0) if ends else float("inf")
+
+    def _planned(self, packet_of: dict[int, int]) -> Iterator[tuple[int, VideoFrame]]:
+        with suppress(ValueError):
+            yield from self._ranked(packet_of, self._needed(packet_of))
+        if packet_of:  # left by a key frame that does not hold all that follows, as in rolling intra refresh; or damage
+            yield from self._ranked(packet_of, self._decoded(range(max(packet_of.values()) + 1)))
+
+    def _ranked(self, packet_of: dict[int, int], frames: Iterator[VideoFrame]) -> Iterator[tuple[int, VideoFrame]]:
+        """Those that are wanted, which are struck off."""
+        for frame in frames:
+            if frame.pts in packet_of:
+                del packet_of[frame.pts]
+                yield frame.pts, frame
+
+    def _needed(self, packet_of: dict[int, int]) -> Iterator[VideoFrame]:
+        if self._sequential or not packet_of:
+            return
+        wanted = frozenset(packet_of.values())
+        fed = segments(self._table, wanted)
+        if self.codec == "mpeg4" and fed[0][0] > 0:  # the first packet may name an encoder whose errors are mended
+            list(self._decoded(range(1)))
+        for segment in fed:
+            yield from self._decoded(segment.tolist(), wanted)
+
+    def _decoded(self, numbers: Sequence[int], wanted: frozenset[int] | None = None) -> Iterator[VideoFrame]:
+        """The pictures of the packets ``numbers``, without those that are neither wanted nor referred to."""
+        self._context.flush_buffers()  # an earlier pass may have stopped anywhere
+        for number, packet in zip(numbers, self._numbered(numbers), strict=False):
+            skip = "DEFAULT" if wanted is None or number in wanted else "NONREF"
+            if skip != self._skip:
+                self._skip = self._context.skip_frame = skip
+            if self._order is not None:
+                packet.pts = int(self._rank[number])  # decoders hand it on
+            yield from self._decode(packet, number)
+        yield from self._decode(None, self._count)
+
+    def _decode(self, packet: Packet | None, number: int) -> list[VideoFrame]:
+        try:
+            frames = self._context.decode(packet)
+        except FFmpegError as error:
+            raise self._damaged(number, error.strerror) from error
+        if (packet and packet.is_corrupt) or any(frame.is_corrupt for frame in frames):
+            raise self._damaged(number, "a part of it is missing")
+        return frames
+
+    def _damaged(self, number: int, reason: str | None) -> ValueError:
+        return ValueError(f"{self._source}: damaged at packet {number} of {self._count}: {reason}")
+
+    def _numbered(self, numbers: Sequence[int]) -> Iterator[Packet]:
+        if self._packets:
+            return (self._packets[number] for number in numbers)
+        wanted = frozenset(numbers)
+        return (packet for number, packet in enumerate(self._read_again(numbers[0]), numbers[0]) if number in wanted)
+
+    def _read_again(self, start: int) -> Iterator[Packet]:
+        """From packet ``start`` on: through the index of the file if it leads there, else from the beginning."""
+        first = self._keys[start]
+        for _, dts, _ in (first, self._keys[0]):
+            self._container.seek(dts or 0, stream=self._stream)
+            packets = dropwhile(lambda packet: (packet.pts, packet.dts, packet.pos) != first, self._demux())
+            for packet in packets:
+                yield packet
+                yield from packets
+                return

@@ -1,0 +1,116 @@
+"""Where rows lie, which draw an epoch has, and what makes a cache that of something else."""
+
+import pickle
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from data_modules.dataset import Clip
+from data_modules.features.cache import (
+    FeatureCache,
+    Index,
+    SplitLayout,
+    described,
+    differences,
+    fingerprint,
+    read_index,
+    write_index,
+)
+from data_modules.features.shards import Row, pack, write
+from data_modules.sampling import SegmentSampling
+from data_modules.transforms.augment import ColourJitter
+from data_modules.transforms.crops import TrainCrop
+from data_modules.views import TrainView
+
+CLIPS = [Clip(f"{n}.mp4", Path(f"{n}.mp4"), n % 2) for n in range(5)]
+KEY = {"trunk": {"name": "vit"}, "train": {"clips": 5, "view": {"size": 32}}}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Two draws of five clips in shards of three rows; the feature of a row is its number."""
+    layout = SplitLayout(clips=5, draws=2, shard_size=3)
+    for name, numbers in layout.shards("train"):
+        parts = [pack({"feature": torch.full((1, 2), float(n)), "block.0": torch.zeros(1, 1)}, "bf16") for n in numbers]
+        write(tmp_path / name, [Row(p, (n % 2,), n % 5) for n, p in zip(numbers, parts, strict=True)])
+    write_index(tmp_path, Index(KEY, {"feature": "float32", "block.0": "float32"}, "bf16", {"train": layout}))
+    return tmp_path
+
+
+def test_rows_are_cut_into_shards() -> None:
+    shards = list(SplitLayout(5, 2, 3).shards("train"))
+    assert [name for name, _ in shards] == [f"train-0000{n}.safetensors" for n in range(4)]
+    assert [list(rows) for _, rows in shards] == [[0, 1, 2], [3, 4, 5], [6, 7, 8], [9]]
+
+
+@pytest.mark.parametrize(("epoch", "draw"), [(0, 0), (1, 1), (2, 0), (7, 1)])
+def test_an_epoch_has_its_draw(folder: Path, epoch: int, draw: int) -> None:
+    cache = FeatureCache(folder)
+    cache.require_trunk({"name": "vit"}, ["feature"])
+    dataset = cache.dataset("train", CLIPS)
+    assert len(dataset) == 5
+    for index in range(5):
+        sample = dataset[epoch, index]
+        assert cache.restored(sample.video)["feature"].tolist() == [[5 * draw + index] * 2]
+        assert list(sample.video) == ["feature"]  # what is not needed is not read
+        assert (sample.clip_id, sample.epoch) == (f"{index}.mp4", epoch)
+        assert sample.labels == ((5 * draw + index) % 2,)
+
+
+def test_workers_open_their_own_files(folder: Path) -> None:
+    dataset = FeatureCache(folder).dataset("train", CLIPS)
+    dataset[0, 0]
+    again = pickle.loads(pickle.dumps(dataset))
+    assert again[0, 4].clip_id == "4.mp4"
+
+
+def test_the_index_comes_back(folder: Path) -> None:
+    index = read_index(folder)
+    assert index.layout["train"] == SplitLayout(5, 2, 3)
+    (folder / "index.json").write_text("{}")
+    with pytest.raises(ValueError, match="is no index of a feature cache"):
+        read_index(folder)
+    with pytest.raises(FileNotFoundError, match="holds no feature cache; `lightning-petl cache build` makes one"):
+        read_index(folder / "nothing")
+
+
+def test_every_difference_is_named(folder: Path) -> None:
+    cache = FeatureCache(folder)
+    with pytest.raises(ValueError, match=r"train\.clips is 5 in the cache, here 6; train\.view\.size is 32 .* here 48"):
+        cache.require_data({"train": {"clips": 6, "view": {"size": 48}}})
+    with pytest.raises(ValueError, match=r'trunk\.name is "vit" in the cache, here "clip"'):
+        cache.require_trunk({"name": "clip"}, [])
+    with pytest.raises(ValueError, match=r"holds no val split; build it with --splits=\[train,val\]"):
+        cache.require_data({"val": {}})
+
+
+def test_a_missing_shard_is_told_at_once(folder: Path) -> None:
+    (folder / "train-00002.safetensors").unlink()
+    with pytest.raises(FileNotFoundError, match=r"train-00002\.safetensors: is missing"):
+        FeatureCache(folder).require_data({"train": KEY["train"]})
+
+
+VIEW = TrainView(SegmentSampling(4), TrainCrop(), 32, [ColourJitter()])
+CHANGES: dict[str, Any] = {
+    "view.sampling.num_frames": {"sampling": SegmentSampling(8)},
+    "view.size": {"size": 48},
+    "view.num_sample": {"num_sample": 2},
+    "view.augmentations": {"augmentations": []},
+    "view.transform.flip": {"transform": TrainCrop(flip=True)},
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_the_key_sees_the_view(name: str) -> None:
+    other = replace(VIEW, **CHANGES[name])
+    assert [text.split(" ")[0] for text in differences({"view": described(VIEW)}, {"view": described(other)})] == [name]
+
+
+def test_the_key_sees_clips_labels_and_their_order() -> None:
+    changed = [CLIPS[::-1], CLIPS[:-1], [CLIPS[0]._replace(label=1), *CLIPS[1:]]]
+    prints = {fingerprint(clips, ["a", "b"]) for clips in (CLIPS, *changed)} | {fingerprint(CLIPS, ["b", "a"])}
+    assert len(prints) == 5
+    assert fingerprint([clip._replace(path=Path("/elsewhere")) for clip in CLIPS], ["a", "b"]) in prints

@@ -1,0 +1,86 @@
+from pathlib import Path
+
+import pytest
+
+from data_modules.sets import annotation
+from data_modules.sets.annotation import Entry
+
+
+def entries(*pairs: tuple[str, str]) -> list[Entry]:
+    return [Entry(name, Path(f"{name}.mp4"), label) for name, label in pairs]
+
+
+def test_a_label_is_a_name_or_a_number():
+    found = annotation.clips(Path("list"), entries(("a", "dog"), ("b", "0")), ["cat", "dog"])
+    assert found == [("a", Path("a.mp4"), 1), ("b", Path("b.mp4"), 0)]
+    assert [clip.label for clip in annotation.clips(Path("list"), entries(("a", "7"), ("b", "3")), ["7", "3"])] == [
+        0,
+        1,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("listed", "message"),
+    [
+        ([], "list: the list is empty"),
+        ([("a", "0"), ("b", "0"), ("a", "1")], "list: clip a is listed twice or more"),
+        ([("a", "2")], "list: clip a has label '2', not among the 2 of the data set, by name or by number from 0 to 1"),
+        ([("a", "-1")], "list: clip a has label '-1'"),
+        ([("a", "Cat")], "list: clip a has label 'Cat'"),
+    ],
+)
+def test_wrong_entries(listed: list[tuple[str, str]], message: str):
+    with pytest.raises(ValueError, match=message):
+        annotation.clips(Path("list"), entries(*listed), ["cat", "dog"])
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a b.mp4,3\nc.mp4,4\n", "a b.mp4;3\nc.mp4;4", "a b.mp4\t3\r\nc.mp4\t4\r\n", '\ufeff"a b.mp4" 3\n\n c.mp4  4 \n'],
+    ids=["comma", "semicolon", "tab", "space"],
+)
+def test_rows_in_any_delimiter(tmp_path: Path, text: str):
+    (tmp_path / "list").write_text(text, "utf-8")
+    assert annotation.read_rows(tmp_path / "list", "path label") == [["a b.mp4", "3"], ["c.mp4", "4"]]
+
+
+def test_a_semicolon_leaves_commas_in_labels(tmp_path: Path):
+    (tmp_path / "list").write_text("7;Putting something, something and something on the table\n")
+    assert annotation.read_rows(tmp_path / "list")[0][1] == "Putting something, something and something on the table"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "list: the list is empty"),
+        (b"\n \n", "list: the list is empty"),
+        (b"a 1\nb\n", r"list: expected 'path label' in each line, got \['b'\]"),
+        (b"\xff\xfe1", "list: is not UTF-8 text"),
+    ],
+)
+def test_wrong_rows(tmp_path: Path, content: bytes, message: str):
+    (tmp_path / "list").write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        annotation.read_rows(tmp_path / "list", "path label")
+
+
+def test_tables(tmp_path: Path):
+    (tmp_path / "list").write_text("label,id\ncat,1\n")
+    assert annotation.read_table(tmp_path / "list", "id", "label") == [{"label": "cat", "id": "1"}]
+    with pytest.raises(ValueError, match="list: the first line has no column split; it reads label, id"):
+        annotation.read_table(tmp_path / "list", "id", "split")
+    (tmp_path / "list").write_text("label,id\ncat,1\ndog\n")
+    with pytest.raises(ValueError, match=r"list: expected 2 columns as in the first line, got \['dog'\]"):
+        annotation.read_table(tmp_path / "list", "id")
+
+
+def test_files_by_stem(tmp_path: Path):
+    paths = [tmp_path / name for name in ("1.webm", "1.mp4", "2.webm", "3.txt", "4.AVI", "5")]
+    found = {stem: path.name for stem, path in annotation.by_stem(paths).items()}
+    assert found == {"1": "1.mp4", "2": "2.webm", "4": "4.AVI", "5": "5"}
+    assert annotation.by_stem([]) == {}
+
+
+def test_no_file(tmp_path: Path):
+    with pytest.raises(FileNotFoundError, match=r"no annotation file .*a\.csv nor b\.csv, c\.csv beside it"):
+        annotation.find(tmp_path, "a.csv", "b.csv", "c.csv")
