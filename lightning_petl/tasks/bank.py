@@ -7,7 +7,6 @@ import torch
 import torch.distributed as dist
 from einops import rearrange
 from jaxtyping import Float
-from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
@@ -18,7 +17,7 @@ from data_modules.batch import Features, VideoBatch
 from lightning_petl.adapters import attach
 from lightning_petl.artefact import Trained
 from lightning_petl.backbones.vit import Reader, VideoViT
-from lightning_petl.checkpoint import Trunk, check_trainable, trainable_state
+from lightning_petl.checkpoint import trainable_state
 from lightning_petl.metrics import accuracies
 from lightning_petl.optim import Together
 from lightning_petl.shapes import Labels, Video
@@ -32,6 +31,7 @@ from lightning_petl.tasks.classification import (
     unreadable_as_wrong,
 )
 from lightning_petl.tasks.member import Member, expand
+from lightning_petl.tasks.task import Task
 from lightning_petl.tasks.updates import Updates, accumulate
 
 READER = "Bank"
@@ -44,7 +44,7 @@ class Losses(TypedDict):
     losses: Float[Tensor, " m"]
 
 
-class Bank(LightningModule):
+class Bank(Task):
     """Readers and heads of many experiments behind one pass of a frozen trunk; ``loss = sum over members of loss_m``.
 
     No two members share a parameter, so the gradient of the sum is each member's own. Each has its initial values,
@@ -81,8 +81,7 @@ class Bank(LightningModule):
         self.stopped: dict[str, int] = {}
         """Member -> updates that were made when its loss was no number."""
         self._saved_streams: list[Any] = []
-        self.train()  # the Trainer does not call it, and the frozen trunk must be in eval
-        self.strict_loading = False  # a checkpoint holds no frozen weights; on_load_checkpoint is strict on the rest
+        self.begin()
         self.val_metrics, self.test_metrics = self._metrics("val"), self._metrics("test")
 
     def _build(self, backbone: VideoViT) -> nn.ModuleList:
@@ -132,12 +131,7 @@ class Bank(LightningModule):
     def unreachable(self) -> set[str]:
         """Trainable parameters without a path to the read-out, and those of stopped members."""
         dead = {name for name, owner in self.owners.items() if owner.rpartition("/")[0] in self.stopped}
-        return dead | {f"backbone.{name}" for name in self.backbone.unreachable}
-
-    @property
-    def trunk(self) -> Trunk:
-        """What the trainable state was trained on."""
-        return Trunk(self.backbone.name, self.backbone.weights_hash)
+        return dead | super().unreachable
 
     def trained(self, name: str) -> Trained:
         """What an artefact holds of a member."""
@@ -273,21 +267,17 @@ class Bank(LightningModule):
         self._saved_streams = []
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["state_dict"] = trainable_state(self)
-        checkpoint["trunk"], checkpoint["labels"] = list(self.trunk), list(self.labels)
+        super().on_save_checkpoint(checkpoint)
         streams = _gather([stream.state for stream in self.abreast.streams])
         checkpoint["bank"] = {"members": list(self.members), "stopped": dict(self.stopped), "streams": streams}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         if "bank" not in checkpoint:
             raise ValueError("not a training state of a bank")
-        Trunk(*checkpoint["trunk"]).require(self.trunk)
         saved = checkpoint["bank"]
         if saved["members"] != list(self.members):
             raise ValueError(f"the checkpoint's members are {', '.join(saved['members'])}: not those of this bank")
-        check_trainable(self, checkpoint["state_dict"])
-        if checkpoint["labels"] != list(self.labels):
-            raise ValueError(f"the checkpoint was trained on other labels: {checkpoint['labels'][:5]}...")
+        super().on_load_checkpoint(checkpoint)
         self.stopped |= saved["stopped"]
         self._saved_streams = saved["streams"]
 

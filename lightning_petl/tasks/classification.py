@@ -1,12 +1,12 @@
 """Which class a video shows."""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple, TypedDict
+from typing import NamedTuple, TypedDict
 
 import torch
 from einops import rearrange, reduce
 from jaxtyping import Float, Int64
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import Trainer
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
@@ -15,12 +15,11 @@ from lightning_petl.adapters import Adapter, attach
 from lightning_petl.backbones import prefix
 from lightning_petl.backbones.prefix import features_from
 from lightning_petl.backbones.vit import VideoViT
-from lightning_petl.checkpoint import Trunk, check_trainable, trainable_state
 from lightning_petl.heads import LinearHead
 from lightning_petl.metrics import accuracies
 from lightning_petl.optim import Optimisation
 from lightning_petl.shapes import Labels, Logits, Video
-from lightning_petl.tasks.updates import Updates, accumulate
+from lightning_petl.tasks.task import Task
 
 ViewLogits = Float[Tensor, "b v k"]
 
@@ -41,7 +40,7 @@ class TopClasses(NamedTuple):
     probability: Float[Tensor, "b top"]
 
 
-class VideoClassifier(LightningModule):
+class VideoClassifier(Task):
     """A frozen trunk, a stack of adapters and a linear head; ``p = mean over views of softmax(head(trunk(view)))``.
 
     In training each view is a clip of its own.
@@ -75,8 +74,7 @@ class VideoClassifier(LightningModule):
         self.backbone, self.adapters, self.labels = backbone, tuple(adapters), tuple(labels)
         self.head_recipe, self.head = head, head.build(backbone.feature_dim, len(labels))
         self.optim, self.label_smoothing = optim, label_smoothing
-        self.train()  # the Trainer does not call it, and the frozen trunk must be in eval
-        self.strict_loading = False  # a checkpoint holds no frozen weights; on_load_checkpoint is strict on the rest
+        self.begin()
         self.val_metrics, self.test_metrics = accuracies(len(labels), "val/"), accuracies(len(labels), "test/")
 
     @property
@@ -84,16 +82,6 @@ class VideoClassifier(LightningModule):
         """Owner of each trainable parameter: an adapter, or ``head``."""
         trunk = {f"backbone.{name}": owner for name, owner in self.backbone.owners.items()}
         return trunk | {f"head.{name}": "head" for name, _ in self.head.named_parameters()}
-
-    @property
-    def unreachable(self) -> set[str]:
-        """Trainable parameters that the adapters declare to have no path to the read-out."""
-        return {f"backbone.{name}" for name in self.backbone.unreachable}
-
-    @property
-    def trunk(self) -> Trunk:
-        """What the trainable state was trained on."""
-        return Trunk(self.backbone.name, self.backbone.weights_hash)
 
     def forward(self, video: Video | Features) -> ViewLogits:
         feature, views = clip_features(self.backbone, video)
@@ -134,28 +122,7 @@ class VideoClassifier(LightningModule):
             ValueError: the cache is of another trunk or lacks what this stack needs, or the batches do not go up.
         """
         accept_cache(self.backbone, self.trainer)
-        if stage == "fit":
-            accumulate(self.trainer, self.optim.global_batch)
-
-    def configure_optimizers(self) -> Any:
-        updates = Updates.of(self.trainer)
-        optimizer = self.optim.optimizer(dict(self.named_parameters()), self.owners, updates.rate(self.optim))
-        factor = self.optim.schedule.factor(updates.steps, updates.epochs)
-        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
-        self.print(updates.told(self.optim))
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": self.optim.schedule.per}}
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["state_dict"] = trainable_state(self)
-        checkpoint["trunk"], checkpoint["labels"] = list(self.trunk), list(self.labels)
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        if "trunk" not in checkpoint:
-            raise ValueError("not a training state of this program: it does not say which trunk it was trained on")
-        Trunk(*checkpoint["trunk"]).require(self.trunk)
-        check_trainable(self, checkpoint["state_dict"])
-        if checkpoint["labels"] != list(self.labels):
-            raise ValueError(f"the checkpoint was trained on other labels: {checkpoint['labels'][:5]}...")
+        super().setup(stage)
 
 
 def clip_features(vit: VideoViT, video: Video | Features) -> tuple[Float[Tensor, "bv d"], int]:

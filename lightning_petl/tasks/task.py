@@ -1,0 +1,75 @@
+"""What every task shares: a frozen trunk, owners of what trains, one optimiser, checkpoints of trainable state."""
+
+from abc import abstractmethod
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+
+from lightning_petl.backbones.vit import VideoViT
+from lightning_petl.checkpoint import Trunk, check_trainable, trainable_state
+from lightning_petl.optim import Optimisation
+from lightning_petl.tasks.updates import Updates, accumulate
+
+
+class Task(LightningModule):
+    """A model over a frozen trunk. A subclass builds its parts, then calls :meth:`begin`.
+
+    Attributes:
+        backbone: the trunk, with its adapters.
+        optim: how the parameters are updated.
+        labels: class names by index; none where the task has no classes.
+    """
+
+    backbone: VideoViT
+    optim: Optimisation
+    labels: tuple[str, ...] = ()
+
+    @property
+    @abstractmethod
+    def owners(self) -> dict[str, str]:
+        """Owner of each trainable parameter."""
+
+    @property
+    def unreachable(self) -> set[str]:
+        """Trainable parameters that the adapters declare to have no path to the read-out."""
+        return {f"backbone.{name}" for name in self.backbone.unreachable}
+
+    @property
+    def trunk(self) -> Trunk:
+        """What the trainable state was trained on."""
+        return Trunk(self.backbone.name, self.backbone.weights_hash)
+
+    def begin(self) -> None:
+        """Set the mode of all parts, once they are built."""
+        self.train()  # the Trainer does not call it, and the frozen trunk must be in eval
+        self.strict_loading = False  # a checkpoint holds no frozen weights; on_load_checkpoint is strict on the rest
+
+    def setup(self, stage: str) -> None:
+        """Accumulate gradients as far as the global batch asks for.
+
+        Raises:
+            ValueError: the batches do not go up.
+        """
+        if stage == "fit":
+            accumulate(self.trainer, self.optim.global_batch)
+
+    def configure_optimizers(self) -> Any:
+        updates = Updates.of(self.trainer)
+        optimizer = self.optim.optimizer(dict(self.named_parameters()), self.owners, updates.rate(self.optim))
+        factor = self.optim.schedule.factor(updates.steps, updates.epochs)
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        self.print(updates.told(self.optim))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": self.optim.schedule.per}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["state_dict"] = trainable_state(self)
+        checkpoint["trunk"], checkpoint["labels"] = list(self.trunk), list(self.labels)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        if "trunk" not in checkpoint:
+            raise ValueError("not a training state of this program: it does not say which trunk it was trained on")
+        Trunk(*checkpoint["trunk"]).require(self.trunk)
+        check_trainable(self, checkpoint["state_dict"])
+        if checkpoint["labels"] != list(self.labels):
+            raise ValueError(f"the checkpoint was trained on other labels: {checkpoint['labels'][:5]}...")
