@@ -227,6 +227,8 @@ _SILENCED = [
     (r"Found \d+ module\(s\) in eval mode at the start of training", UserWarning),
     # each command writes to a folder of its own, so a checkpoint always comes from another one
     (r"The dirpath has changed from", UserWarning),
+    # a login node, or one process in an allocation
+    (r"The `srun` command is available on your system but is not used", UserWarning),
     # lightning 2.6 walks batches through a tree API that torch 2.13 has renamed
     (r"`isinstance\(treespec, LeafSpec\)` is deprecated", FutureWarning),
 ]
