@@ -26,7 +26,9 @@ class Saved(NamedTuple):
         return self.kept + self.recomputed
 
 
-def saved_bytes(run: Callable[[], object], *, recomputed: Iterable[nn.Module] = ()) -> Saved:
+def saved_bytes(
+    run: Callable[[], object], *, recomputed: Iterable[nn.Module] = (), apart_from: Iterable[Tensor] = ()
+) -> Saved:
     """Count what a forward pass saves for its backward pass, parameters among it.
 
     Saved-tensor hooks do not see into checkpointed regions. ``recomputed`` names the modules that are called in one;
@@ -35,6 +37,7 @@ def saved_bytes(run: Callable[[], object], *, recomputed: Iterable[nn.Module] = 
     Args:
         run: the forward pass; it works on fake tensors, too.
         recomputed: the modules whose call is checkpointed.
+        apart_from: tensors that do not count, such as the parameters.
     """
     outer: dict[int, Tensor] = {}
     inner: list[dict[int, Tensor]] = []
@@ -43,9 +46,10 @@ def saved_bytes(run: Callable[[], object], *, recomputed: Iterable[nn.Module] = 
             stack.enter_context(_watching_calls(module, inner))
         with _collecting(outer):
             result = run()  # alive until all is counted: no storage is freed and used again
-    sizes = [_bytes(storages, apart_from=outer) for storages in inner]
+    others = {_address(tensor) for tensor in apart_from}
+    sizes = [_bytes(storages, apart_from=others | outer.keys()) for storages in inner]
     del result
-    return Saved(_bytes(outer), max(sizes, default=0))
+    return Saved(_bytes(outer, apart_from=others), max(sizes, default=0))
 
 
 def saved_bytes_per_clip(run: Callable[[int], object], *, recomputed: Iterable[nn.Module] = ()) -> Saved:

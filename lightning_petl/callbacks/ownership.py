@@ -9,8 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from typing_extensions import override
 
-from lightning_petl.tasks.bank import Bank
-from lightning_petl.tasks.classification import VideoClassifier
+from lightning_petl.tasks.task import Task
 
 
 class Share(NamedTuple):
@@ -22,7 +21,7 @@ class Share(NamedTuple):
     unreachable: int
 
 
-def shares(model: VideoClassifier | Bank) -> list[Share]:
+def shares(model: Task) -> list[Share]:
     """One row an owner, in the order of the stack, the head last."""
     sizes = {name: p.numel() for name, p in model.named_parameters() if p.requires_grad}
     lost = model.unreachable
@@ -40,7 +39,7 @@ class Ownership(Callback):
     @override
     @rank_zero_only
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        model = cast(VideoClassifier | Bank, pl_module)
+        model = cast(Task, pl_module)
         rows = shares(model)
         total = sum(p.numel() for p in model.parameters())
         Console().print(_table(rows, total))

@@ -1,0 +1,174 @@
+"""What a training will cost each device, before it is queued: no data, no weights, no GPU."""
+
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import torch
+from rich.table import Table
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from data_modules.batch import VideoBatch
+from lightning_petl.callbacks.ownership import Share, shares
+from lightning_petl.simulation import Step, simulate, size, without_memory
+from lightning_petl.tasks.bank import Bank
+from lightning_petl.tasks.task import Task
+
+MIB = 2**20
+_GATHERED = 2  # units of FSDP2 that are whole at a time: the one that computes and the next
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """How it will be trained.
+
+    Args:
+        clips: of a pass on one device.
+        num_frames: of a clip.
+        image_size: pixels.
+        ranks: devices in all.
+        strategy: ``one`` device, ``ddp`` or ``fsdp`` (FSDP2).
+        precision: Lightning's name, ``32-true``, ``bf16-mixed`` or ``16-mixed``.
+    """
+
+    clips: int
+    num_frames: int
+    image_size: int
+    ranks: int = 1
+    strategy: Literal["one", "ddp", "fsdp"] = "one"
+    precision: str = "32-true"
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """The context of the forward pass; on the CPU's rules, whose saved tensors are CUDA's in size."""
+        kinds = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+        return torch.autocast("cpu", kinds[self.precision]) if self.precision in kinds else nullcontext()
+
+    def batch(self) -> VideoBatch:
+        """Clips of this size."""
+        video = torch.zeros(self.clips, 1, self.num_frames, 3, self.image_size, self.image_size, dtype=torch.uint8)
+        names = [str(number) for number in range(self.clips)]
+        return VideoBatch(video, torch.zeros(self.clips, dtype=torch.int64), names)
+
+
+class Summary(NamedTuple):
+    """Bytes of one device, and operations.
+
+    Attributes:
+        owners: who trains how much.
+        frozen: bytes of what does not train, buffers among it.
+        trainable: bytes of what trains.
+        gradients: of what trains.
+        optimizer: state of the optimiser.
+        saved: kept for the backward pass.
+        peak: most that is allocated at a time, as CUDA's ``max_memory_allocated`` counts.
+        sent: bytes that this device gives to collectives in an update: gradients (DDP); gathered parameters and
+            scattered gradients (FSDP2).
+        clip: multiply-accumulates of a clip's forward pass.
+        step: multiply-accumulates of a clip's forward and backward pass.
+    """
+
+    owners: list[Share]
+    frozen: int
+    trainable: int
+    gradients: int
+    optimizer: int
+    saved: int
+    peak: int
+    sent: int
+    clip: int
+    step: int
+
+    @property
+    def counted(self) -> int:
+        """Parameters, gradients, optimiser state and saved tensors: what a CPU run can count of itself."""
+        return self.frozen + self.trainable + self.gradients + self.optimizer + self.saved
+
+
+def summarise(task: Task, plan: Plan) -> Summary:
+    """Simulate training steps of a copy of ``task``, on tensors without memory.
+
+    Raises:
+        ValueError: a bank, whose members stop by the value of their loss.
+    """
+    if isinstance(task, Bank):
+        raise ValueError("summary: the members of a bank stop by the value of their loss; ask for one member at a time")
+    with without_memory(task) as copied:
+        copied.log = copied.log_dict = _unheard
+        batch = plan.batch()
+
+        def loss() -> Tensor:
+            with plan.autocast():
+                return copied.training_step(batch, 0)
+
+        def optimizer() -> Optimizer:
+            return copied.optim.optimizer(dict(copied.named_parameters()), copied.owners, copied.optim.lr)
+
+        tensors = [value for value in batch if isinstance(value, Tensor)]
+        step = simulate(copied, loss, optimizer, recomputed=recomputed(copied), batch=tensors)
+        return _summary(copied, step, plan)
+
+
+def _unheard(*args: Any, **kwargs: Any) -> None:
+    """In the place of ``log``, where there is no Trainer."""
+
+
+def recomputed(task: Task) -> list[nn.Module]:
+    """The modules that are called in checkpointed regions."""
+    vit = task.backbone
+    blocks = list(vit.blocks)[max(0, vit.frozen_stages - 1) :] if vit.activation_checkpointing else []
+    return [*blocks, *(module for reader in vit.readers.values() for module in getattr(reader, "recomputed", ()))]
+
+
+def _summary(task: Task, step: Step, plan: Plan) -> Summary:
+    trains = [p for p in task.parameters() if p.requires_grad]
+    frozen = [*(p for p in task.parameters() if not p.requires_grad), *task.buffers()]
+    parts = (size(frozen), size(trains), size(trains), step.optimizer)
+    shards = plan.ranks if plan.strategy == "fsdp" else 1
+    held = [-(-part // shards) for part in parts]
+    units = sorted((size(block.parameters()) for block in task.backbone.blocks), reverse=True)
+    gathered = sum(units[:_GATHERED]) if plan.strategy == "fsdp" else 0
+    return Summary(
+        owners=shares(task),
+        frozen=held[0],
+        trainable=held[1],
+        gradients=held[2],
+        optimizer=held[3],
+        saved=step.saved,
+        peak=step.peak - sum(parts) + sum(held) + gathered,
+        sent=_sent(plan, *parts[:2]),
+        clip=step.forward // plan.clips,
+        step=step.step // plan.clips,
+    )
+
+
+def _sent(plan: Plan, frozen: int, trainable: int) -> int:
+    """All parameters are gathered in the forward pass, and again in the backward pass, by FSDP2."""
+    if plan.strategy == "fsdp":
+        return (2 * (frozen + trainable) + trainable) // plan.ranks
+    return trainable if plan.strategy == "ddp" else 0
+
+
+def tables(summary: Summary, plan: Plan) -> list[Table]:
+    """Who trains what, and what it costs."""
+    owners = Table(*Share._fields, title="trainable parameters")
+    for row in summary.owners:
+        owners.add_row(row.owner, *(f"{value:,}" for value in row[1:]))
+    where = f"{plan.ranks} x {plan.strategy}" if plan.ranks > 1 else "one device"
+    cost = Table("cost", "", title=f"{plan.clips} clips a pass, {plan.precision}, {where}")
+    for name in ("frozen", "trainable", "gradients", "optimizer", "saved", "peak"):
+        cost.add_row(_TOLD[name], f"{getattr(summary, name) / MIB:,.1f} MiB")
+    cost.add_row("sent in an update", f"{summary.sent / MIB:,.1f} MiB")
+    cost.add_row("forward pass of a clip", f"{summary.clip / 1e9:,.1f} GMAC")
+    cost.add_row("training step of a clip", f"{summary.step / 1e9:,.1f} GMAC")
+    return [owners, cost]
+
+
+_TOLD = {
+    "frozen": "frozen parameters",
+    "trainable": "trainable parameters",
+    "gradients": "gradients",
+    "optimizer": "optimiser state",
+    "saved": "saved for the backward pass",
+    "peak": "estimated peak",
+}
