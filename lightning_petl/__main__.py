@@ -16,6 +16,7 @@ COMMANDS = {
     "predict": "the five most probable classes of a video or of each video in a folder",
     "data index": "probe every file of a data set once, and write what was found to a manifest",
     "data ingest": "copy a data set once into files or tar shards that decode fast, every copy verified",
+    "summary": "parameters, operations, memory and traffic of a training before it is queued; needs no data and no GPU",
     "cache build": "run the frozen trunk once over a data set and keep what it computed, for --data.cache",
 }
 

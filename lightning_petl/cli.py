@@ -13,11 +13,14 @@ from typing import Any, TypeVar, cast
 from data_modules import compat as compat  # before what imports torchvision
 
 # isort: split
-from jsonargparse import set_parsing_settings
+import torch
+from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
+from jsonargparse._util import import_object
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
+from rich.console import Console
 from typing_extensions import override
 
 from data_modules import cli as data_cli
@@ -41,8 +44,10 @@ from lightning_petl.callbacks.random_state import RandomStates
 from lightning_petl.callbacks.throughput import Throughput
 from lightning_petl.checkpoint import AtomicCheckpointIO
 from lightning_petl.errors import told_to_the_user
+from lightning_petl.summary import Plan, summarise, tables
 from lightning_petl.tasks.bank import Bank
 from lightning_petl.tasks.classification import VideoClassifier
+from lightning_petl.tasks.task import Task
 
 
 class PetlCLI(LightningCLI):
@@ -130,6 +135,53 @@ class CacheCLI(PetlCLI):
         return names
 
 
+class SummaryCLI(PetlCLI):
+    """``summary``: what ``fit`` is given, and what that will cost each device. No data and no weights are read."""
+
+    @override
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        super().add_arguments_to_parser(parser)
+        parser.add_argument("--num_classes", type=int | None, default=None, help="Where the data set does not say.")
+
+    @override
+    def instantiate_classes(self) -> None:
+        """Only the model, without weights."""
+        data = self._get(self.config, "data")
+        options = data.init_args.as_dict()
+        frames = {"image_size": options["image_size"], "num_frames": options["sampling"]["init_args"]["num_frames"]}
+        self._plan = Plan(clips=options["batch_size"] * options["num_sample"], **frames, **self._where())
+        model = self._get(self.config, "model").as_dict()
+        model["init_args"]["backbone"]["init_args"] |= frames | {"weights": "random"}
+        if "labels" in inspect.signature(import_object(model["class_path"])).parameters:
+            model["init_args"]["labels"] = [str(number) for number in range(self._num_classes(data))]
+        parser = ArgumentParser(exit_on_error=False)
+        parser.add_subclass_arguments(Task, "model")
+        with torch.device("meta"):
+            self._task = parser.instantiate_classes(parser.parse_object({"model": model})).model
+
+    def _num_classes(self, data: Namespace) -> int:
+        published = getattr(import_object(data.class_path), "CLASSES", None)
+        number = self._get(self.config, "num_classes") or data.init_args.get("num_classes") or published
+        if number is None:
+            raise ValueError(f"summary: {data.class_path} has as many classes as its files say: give --num_classes")
+        return number
+
+    def _where(self) -> dict[str, Any]:
+        trainer = self._get(self.config, "trainer")
+        devices = len(trainer.devices) if isinstance(trainer.devices, list) else trainer.devices
+        ranks = (1 if devices in ("auto", -1, "-1") else int(devices)) * trainer.num_nodes
+        strategy = str(getattr(trainer.strategy, "class_path", trainer.strategy)).lower()
+        sharded = "fsdp" in strategy or "sharded" in strategy
+        kind = "one" if ranks == 1 else "fsdp" if sharded else "ddp"
+        return {"ranks": ranks, "strategy": kind, "precision": str(trainer.precision or "32-true")}
+
+    @override
+    def _run_subcommand(self, subcommand: str) -> None:
+        """Simulate a step in the place of training."""
+        for table in tables(summarise(self._task, self._plan), self._plan):
+            Console().print(table)
+
+
 _CLI = TypeVar("_CLI", bound=PetlCLI)
 
 _LINKS = {
@@ -153,6 +205,9 @@ def run(argv: list[str]) -> int:
                 warnings.filterwarnings("ignore", message=message, category=category)
             if argv[0] == "cache":
                 return _cache(argv[1:])
+            if argv[0] == "summary":
+                _run(SummaryCLI, _with_artefact(["fit", *argv[1:]]))
+                return 0
             _run(PetlCLI, _with_artefact(argv))
     except SystemExit as stop:
         return int(stop.code or 0)

@@ -2,7 +2,7 @@
 
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 
 import torch
 from rich.table import Table
@@ -99,7 +99,7 @@ def summarise(task: Task, plan: Plan) -> Summary:
 
         def loss() -> Tensor:
             with plan.autocast():
-                return copied.training_step(batch, 0)
+                return cast(Tensor, copied.training_step(batch, 0))
 
         def optimizer() -> Optimizer:
             return copied.optim.optimizer(dict(copied.named_parameters()), copied.owners, copied.optim.lr)
