@@ -27,11 +27,13 @@ class VideoBatch(NamedTuple):
 
     Attributes:
         video: RGB, 0-255, which the trunk normalises with its own mean and std; or what a cache keeps of it.
-        label: class index, -1 where it is not known (prediction).
+        label: class index, -1 where it is not known (prediction); with captions the number of the video, so that clips
+            of one video can be told.
         clip_id: the annotation's name of each video, or its file name.
         fault: why a video's file could not be read, empty where it could. In training another video stands in its
             place; in evaluation the pixels mean nothing and the video counts as wrong.
         partners: where clips were mixed.
+        captions: of each video, where the data set has them: one in training, all that it has in evaluation.
     """
 
     video: UInt8[Tensor, "b v t c h w"] | Features
@@ -39,3 +41,4 @@ class VideoBatch(NamedTuple):
     clip_id: list[str]
     fault: Sequence[str] = ()
     partners: Partners | None = None
+    captions: Sequence[tuple[str, ...]] = ()

@@ -25,11 +25,12 @@ _STAND_INS = 20  # clips tried in the place of a bad one; that all of them are b
 
 
 class Clip(NamedTuple):
-    """One annotated video; ``label`` is -1 where it is not known."""
+    """One annotated video; ``label`` is -1 where it is not known, ``captions`` are what is said of it."""
 
     clip_id: str
     path: Path | Source
     label: int
+    captions: tuple[str, ...] = ()
 
 
 class Unrendered(NamedTuple):
@@ -48,6 +49,7 @@ class Sample(NamedTuple):
         clip_id: of the clip that is seen.
         epoch: in which it was drawn, from 0.
         fault: why the clip that should stand here could not be read; empty if it could.
+        captions: of the clip that is seen.
     """
 
     video: UInt8[Tensor, "v t c h w"] | Unrendered | Features
@@ -55,6 +57,7 @@ class Sample(NamedTuple):
     clip_id: str
     epoch: int
     fault: str = ""
+    captions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -137,7 +140,7 @@ class VideoDataset(Dataset[Sample]):
                 seen = Unrendered(video.planes(indices, look.box), look)
             else:
                 seen = look(video.frames(indices, look.box).pixels)
-        return Sample(seen, self._labels(clip, look), clip.clip_id, epoch)
+        return Sample(seen, self._labels(clip, look), clip.clip_id, epoch, captions=clip.captions)
 
     def _labels(self, clip: Clip, look: Look) -> tuple[int, ...]:
         return tuple(self._mirrored.get(clip.label, clip.label) if flip else clip.label for flip in look.flipped)
@@ -158,4 +161,4 @@ class VideoDataset(Dataset[Sample]):
         planes = black(len(self._view.indices(Length(1, 1.0), generator)), size)
         look = self._view.look(size, size, generator)
         seen = Unrendered(planes, look) if self._on_device else look(to_rgb(planes))
-        return Sample(seen, self._labels(clip, look), clip.clip_id, epoch)
+        return Sample(seen, self._labels(clip, look), clip.clip_id, epoch, captions=clip.captions)

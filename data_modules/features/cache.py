@@ -172,7 +172,8 @@ class FeatureDataset(Dataset[Sample]):
         draw = epoch % self._layout.draws
         number, place = divmod(draw * self._layout.clips + index, self._layout.shard_size)
         row = self._shard(number).row(place, self._names)
-        return Sample(row.parts, row.labels, self._clips[row.clip].clip_id, epoch, row.fault)
+        clip = self._clips[row.clip]
+        return Sample(row.parts, row.labels, clip.clip_id, epoch, row.fault, clip.captions)
 
     def _shard(self, number: int) -> Shard:
         if number not in self._open:

@@ -20,6 +20,7 @@ from data_modules.data_sets import (
     VideoFolder,
     VideoList,
 )
+from data_modules.dataset import Clip
 from data_modules.sampling import SegmentSampling
 from data_modules.storage.files import Files
 from tests.layouts import FRAMES, lay_out
@@ -98,7 +99,7 @@ def test_what_is_listed(name: str, laid_out: Callable[[str], Path]):
     assert data.root == root
     for split, (clip_id, path, label) in zip(("train", "val"), FIRST[name], strict=True):
         clips = data.clips(split)  # pyright: ignore[reportArgumentType]
-        assert clips[0] == (clip_id, root / path, label)
+        assert clips[0] == Clip(clip_id, root / path, label)
         assert sorted(clip.label for clip in clips) == [0, 0, 1, 1]
         assert clips == data.clips(split)  # pyright: ignore[reportArgumentType]
     assert data.clips("test") == data.clips("val")
@@ -301,7 +302,7 @@ def test_a_list_with_names_test_and_absolute_paths(own: Callable[[str], Path], t
     data = data_of("video_list", root, names="labels.txt", videos=str(tmp_path / "elsewhere"))
     assert data.clips("train")[0].label == 1
     assert data.clips("train")[0].path == tmp_path / "elsewhere/clips/0.mp4"
-    assert data.clips("test") == [(f"{root}/clips/5.mp4", root / "clips/5.mp4", 0)]
+    assert data.clips("test") == [Clip(f"{root}/clips/5.mp4", root / "clips/5.mp4", 0)]
 
 
 def test_a_list_of_folders_of_frames(own: Callable[[str], Path]):
