@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from math import ceil
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_warn
@@ -64,6 +64,8 @@ class VideoDataModule(LightningDataModule, ABC):
     """
 
     root: Path = Path()
+    CLASSES: ClassVar[int | None] = None
+    """How many classes the published data set has; None where the files say."""
 
     def __init__(
         self,

@@ -27,6 +27,8 @@ class Diving48(VideoDataModule):
         ValueError: a vocabulary that is no list of classes.
     """
 
+    CLASSES = 48
+
     def __init__(self, root: str, *, videos: str = "rgb", **kwargs: Any) -> None:
         self.root = Path(root)
         self.videos = self.root / videos

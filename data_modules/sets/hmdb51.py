@@ -28,6 +28,8 @@ class HMDB51(VideoDataModule):
         ValueError: another number of split.
     """
 
+    CLASSES = 51
+
     def __init__(
         self,
         root: str,

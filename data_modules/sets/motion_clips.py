@@ -18,6 +18,8 @@ class MotionClips(SomethingSomething):
         kwargs: those of :class:`~data_modules.base.VideoDataModule`.
     """
 
+    CLASSES = 6
+
     def __init__(
         self, root: str, *, num_train: int = 480, num_test: int = 240, render_seed: int = 0, **kwargs: Any
     ) -> None:

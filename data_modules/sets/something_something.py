@@ -30,6 +30,8 @@ class SomethingSomething(VideoDataModule):
         ValueError: labels that do not number classes from 0 on.
     """
 
+    CLASSES = 174
+
     version, form, unseen = 2, ".json", ".webm"  # of the annotation, and of a video that is not on disk
 
     def __init__(self, root: str, *, videos: str = "", **kwargs: Any) -> None:

@@ -24,6 +24,8 @@ class SomethingSomethingV1(SomethingSomething):
         ValueError: an empty labels file, or a label twice in it.
     """
 
+    CLASSES = 174
+
     version, form, unseen = 1, ".csv", ""
 
     def _labels(self) -> list[str]:

@@ -26,6 +26,8 @@ class UCF101(VideoDataModule):
         ValueError: another number of split, or classes that are not numbered from 1 on.
     """
 
+    CLASSES = 101
+
     def __init__(
         self,
         root: str,
