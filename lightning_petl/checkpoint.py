@@ -14,8 +14,13 @@ from data_modules import compat as compat  # before what imports torchvision
 import numpy as np
 import torch
 from lightning.fabric.plugins.io import TorchCheckpointIO
+from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
+from torch.optim import Optimizer
 from typing_extensions import override
+
+from lightning_petl.parallel import share, whole
 
 State = dict[str, Tensor]
 
@@ -30,9 +35,23 @@ def trainable_keys(module: nn.Module) -> set[str]:
 
 
 def trainable_state(module: nn.Module) -> State:
-    """The trainable part of ``module.state_dict()``."""
+    """The trainable part of ``module.state_dict()``; of a sharded module, the shares of this rank."""
     keys = trainable_keys(module)
     return {key: value for key, value in module.state_dict().items() if key in keys}
+
+
+def trainable_buffers(module: nn.Module) -> list[Tensor]:
+    """What changes in training without a gradient: the statistics of BatchNorms that train."""
+    keys = trainable_keys(module)
+    return [buffer for name, buffer in module.named_buffers() if name in keys]
+
+
+def gathered(collection: Any) -> Any:
+    """A copy of dictionaries and lists in which each share of a sharded tensor has become the whole, on the first rank.
+
+    All ranks must call it. On the others shares stay shares.
+    """
+    return apply_to_collection(collection, DTensor, whole)
 
 
 def check_trainable(module: nn.Module, state: Mapping[str, Tensor]) -> None:
@@ -51,11 +70,29 @@ def check_trainable(module: nn.Module, state: Mapping[str, Tensor]) -> None:
 def load_trainable(module: nn.Module, state: Mapping[str, Tensor]) -> None:
     """Load a trainable state, strict about its keys, silent about the frozen rest.
 
+    Where the module is sharded, each rank takes its share of the whole tensors.
+
     Raises:
         ValueError: as :func:`check_trainable`.
     """
     check_trainable(module, state)
-    module.load_state_dict(dict(state), strict=False)
+    own = trainable_state(module)
+    module.load_state_dict({key: share(value, own[key]) for key, value in state.items()}, strict=False)
+
+
+def load_optimizer(optimizer: Optimizer, state: Mapping[str, Any]) -> None:
+    """Load the state of an optimiser over the same parameters; where they are sharded, this rank's share of it."""
+    numbers = [number for group in state["param_groups"] for number in group["params"]]
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    owner = dict(zip(numbers, parameters, strict=True))
+    moments = {
+        number: {
+            name: share(value, owner[number]) if getattr(value, "shape", None) == owner[number].shape else value
+            for name, value in values.items()
+        }
+        for number, values in state["state"].items()
+    }
+    optimizer.load_state_dict({**state, "state": moments})
 
 
 class Trunk(NamedTuple):

@@ -9,7 +9,10 @@ from lightning.pytorch import LightningModule
 from lightning_petl.backbones.vit import VideoViT
 from lightning_petl.checkpoint import Trunk, check_trainable, trainable_state
 from lightning_petl.optim import Optimisation
+from lightning_petl.parallel import shard
 from lightning_petl.tasks.updates import Updates, accumulate
+
+STEPS = ("training_step", "validation_step", "test_step", "predict_step")
 
 
 class Task(LightningModule):
@@ -53,6 +56,11 @@ class Task(LightningModule):
         """
         if stage == "fit":
             accumulate(self.trainer, self.optim.global_batch)
+
+    def configure_model(self) -> None:
+        """Keep this rank's share of each block and reader alone, where the strategy is FSDP2."""
+        if self.device_mesh is not None:
+            shard(self, self.device_mesh["data_parallel"], STEPS)
 
     def configure_optimizers(self) -> Any:
         updates = Updates.of(self.trainer)

@@ -1,0 +1,103 @@
+"""Sharding of a model over ranks, block by block (FSDP2; Zhao et al., 2023, as ``fully_shard``)."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, cast
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
+from torch.distributed.tensor import DTensor, distribute_tensor
+
+from lightning_petl.backbones.block import AdaptedBlock
+from lightning_petl.backbones.vit import Reader
+
+
+def shard(model: nn.Module, mesh: DeviceMesh, entries: Sequence[str] = ()) -> None:
+    """Leave each rank its share of every parameter: rows ``rank n / ranks ... (rank + 1) n / ranks`` of dimension 0.
+
+    A block with its adapters is one unit, so is each tap of a reader, and what is left is the last: a unit is whole
+    while it computes, and nothing else is. Parameters keep their dtype: a unit may hold frozen bfloat16 and trainable
+    float32 side by side, for only what trains is reduced, and that is all float32. Gradients are the mean over ranks;
+    frozen parameters get none, and none is sent for them.
+
+    A scalar cannot be shared out: it stays whole on all ranks, and so does its gradient.
+
+    Args:
+        model: sharded in place; a model that is sharded already stays as it is.
+        mesh: of one dimension, the ranks.
+        entries: methods of ``model`` beside ``forward`` that use its parameters.
+    """
+    if isinstance(model, FSDPModule):
+        return
+    scalars = {p for p in model.parameters() if p.ndim == 0}
+    for unit in [*units(model), model]:
+        fully_shard(unit, mesh=mesh, ignored_params=scalars)
+    for entry in entries:
+        register_fsdp_forward_method(model, entry)
+    for scalar in scalars:
+        scalar.data = scalar.data.to(mesh.device_type)
+        if scalar.requires_grad:
+            scalar.register_post_accumulate_grad_hook(_average)
+
+
+def units(model: nn.Module) -> Iterator[nn.Module]:
+    """What is sharded as a whole, before the rest: the blocks, and the taps of readers, which are called apart."""
+    for module in model.modules():
+        if isinstance(module, AdaptedBlock):
+            yield module
+        elif isinstance(module, Reader) and isinstance(module.taps, nn.ModuleDict):
+            yield from cast(nn.ModuleDict, module.taps).children()
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """The whole of a sharded tensor on the first rank's CPU, the share elsewhere; any other tensor as it is.
+
+    All ranks must call it.
+    """
+    if not isinstance(tensor, DTensor):
+        return tensor
+    full = tensor.detach().full_tensor()
+    return full.cpu() if dist.get_rank() == 0 else tensor
+
+
+def share(full: Tensor, like: Tensor) -> Tensor:
+    """This rank's share of a tensor that every rank has whole, laid out as ``like``; no rank sends anything."""
+    if not isinstance(like, DTensor) or isinstance(full, DTensor):
+        return full
+    return distribute_tensor(full.to(like.device), like.device_mesh, like.placements, src_data_rank=None)
+
+
+def local(tensor: Tensor) -> Tensor:
+    """What this rank holds of a tensor."""
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+
+
+def several_ranks() -> bool:
+    """Whether there is anybody to agree with."""
+    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+
+
+def united(found: set[str]) -> set[str]:
+    """What any rank found. All ranks must call it."""
+    if not several_ranks():
+        return found
+    ranks: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(ranks, found)
+    return set[str]().union(*ranks)
+
+
+def _average(scalar: Tensor) -> None:
+    # right under accumulation too: the mean over ranks of (mean so far + own) is mean so far + mean of own
+    gradient = scalar.grad
+    assert gradient is not None
+    dist.all_reduce(gradient, dist.ReduceOp.SUM)
+    gradient /= dist.get_world_size()
+
+
+@torch.no_grad()
+def broadcast(tensors: Sequence[Tensor]) -> None:
+    """Give all ranks the values of the first, in place."""
+    for tensor in tensors:
+        dist.broadcast(tensor, 0)
