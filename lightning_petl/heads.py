@@ -1,9 +1,12 @@
 """From a pooled feature to class scores."""
 
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import nn
 
+from lightning_petl.backbones.vit import VideoViT
 from lightning_petl.shapes import Feature, Logits
 
 
@@ -34,22 +37,45 @@ class Head(nn.Module):
         return self.classifier(self.dropout(self.norm(feature)))
 
 
+class HeadRecipe(ABC):
+    """How class scores are read from the features of a trunk: a frozen dataclass of hyper-parameters."""
+
+    @abstractmethod
+    def build_on(self, vit: VideoViT, labels: Sequence[str]) -> nn.Module:
+        """The head that turns features of ``vit`` into one score a label.
+
+        Raises:
+            ValueError: fewer than two labels, or a trunk whose features it cannot read.
+        """
+
+
 @dataclass(frozen=True, kw_only=True)
-class LinearHead:
+class LinearHead(HeadRecipe):
     """Recipe of a :class:`Head`; the defaults are ST-Adapter's (Pan et al., NeurIPS 2022, released code)."""
 
     dropout: float = 0.5
     std: float = 0.02
     batch_norm: bool = False
 
+    def build_on(self, vit: VideoViT, labels: Sequence[str]) -> Head:
+        return self.build(vit.feature_dim, len(labels))
+
     def build(self, dim: int, classes: int) -> Head:
         """The head for features of width ``dim``."""
         return Head(dim, classes, dropout=self.dropout, std=self.std, batch_norm=self.batch_norm)
 
 
-def _check(classes: int, dropout: float, std: float) -> None:
+def require_classes(classes: int) -> None:
+    """Raise ``ValueError`` for fewer than two classes."""
     if classes < 2:
-        raise ValueError(f"a classifier needs at least 2 classes, got labels for {classes}")
+        raise ValueError(
+            f"a classifier needs at least 2 classes, got labels for {classes}; videos with captions and without classes "
+            "are for VideoTextRetrieval"
+        )
+
+
+def _check(classes: int, dropout: float, std: float) -> None:
+    require_classes(classes)
     if not 0 <= dropout < 1:
         raise ValueError(f"head dropout must lie in [0, 1), got {dropout}")
     if std < 0:

@@ -15,7 +15,7 @@ from lightning_petl.adapters import Adapter, attach
 from lightning_petl.backbones import prefix
 from lightning_petl.backbones.prefix import features_from
 from lightning_petl.backbones.vit import VideoViT
-from lightning_petl.heads import LinearHead
+from lightning_petl.heads import HeadRecipe, LinearHead
 from lightning_petl.metrics import accuracies
 from lightning_petl.optim import Optimisation
 from lightning_petl.shapes import Labels, Logits, Video
@@ -41,7 +41,7 @@ class TopClasses(NamedTuple):
 
 
 class VideoClassifier(Task):
-    """A frozen trunk, a stack of adapters and a linear head; ``p = mean over views of softmax(head(trunk(view)))``.
+    """A frozen trunk, a stack of adapters and a head; ``p = mean over views of softmax(head(trunk(view)))``.
 
     In training each view is a clip of its own.
 
@@ -49,7 +49,7 @@ class VideoClassifier(Task):
         backbone: the trunk; it is changed by the adapters.
         adapters: methods, attached in order.
         labels: class names by index.
-        head: recipe of the head.
+        head: recipe of the head: ``LinearHead``, or ``TextHead`` (zero-shot, or trained from there).
         optim: how the parameters are updated.
         label_smoothing: of the training loss, 0 to 1 (Szegedy et al., 2016).
 
@@ -64,7 +64,7 @@ class VideoClassifier(Task):
         adapters: list[Adapter],
         labels: list[str],
         *,
-        head: LinearHead = LinearHead(),
+        head: HeadRecipe = LinearHead(),
         optim: Optimisation = Optimisation(),
         label_smoothing: float = 0.0,
     ) -> None:
@@ -72,7 +72,7 @@ class VideoClassifier(Task):
         check_labels(labels, label_smoothing)
         attach(backbone, adapters)
         self.backbone, self.adapters, self.labels = backbone, tuple(adapters), tuple(labels)
-        self.head_recipe, self.head = head, head.build(backbone.feature_dim, len(labels))
+        self.head_recipe, self.head = head, head.build_on(backbone, labels)
         self.optim, self.label_smoothing = optim, label_smoothing
         self.begin()
         self.val_metrics, self.test_metrics = accuracies(len(labels), "val/"), accuracies(len(labels), "test/")
@@ -81,7 +81,7 @@ class VideoClassifier(Task):
     def owners(self) -> dict[str, str]:
         """Owner of each trainable parameter: an adapter, or ``head``."""
         trunk = {f"backbone.{name}": owner for name, owner in self.backbone.owners.items()}
-        return trunk | {f"head.{name}": "head" for name, _ in self.head.named_parameters()}
+        return trunk | {f"head.{name}": "head" for name, p in self.head.named_parameters() if p.requires_grad}
 
     def forward(self, video: Video | Features) -> ViewLogits:
         feature, views = clip_features(self.backbone, video)
