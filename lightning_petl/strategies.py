@@ -1,21 +1,105 @@
 """How one training runs on many devices."""
 
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any, cast
 
 from data_modules import compat as compat  # before lightning, which imports torchvision
 
 # isort: split
+import torch
+import torch.distributed as dist
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.strategies import ModelParallelStrategy
-from torch import Tensor
+from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, StrategyRegistry
+from torch import Tensor, nn
+from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
 from torch.distributed.fsdp import FSDPModule
+from torch.futures import Future
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 from typing_extensions import override
 
-from lightning_petl.checkpoint import gathered, load_optimizer, load_trainable, trainable_buffers
+from lightning_petl.callbacks.frozen_guard import checksums
+from lightning_petl.checkpoint import gathered, load_optimizer, load_trainable, trainable_buffers, trainable_keys
 from lightning_petl.parallel import broadcast
+
+
+class Replicated(DDPStrategy):
+    """DDP (Li et al., 2020) over what trains: ``g = mean over ranks of g_rank``; nothing frozen ever travels.
+
+    Every rank loads the trunk itself, and checksums of all that is frozen are compared. Parameters that the model
+    declares unreachable have no gradient, so no rank waits for one. Each rank keeps statistics of its own in a
+    BatchNorm that trains; those of the first rank are evaluated and saved. The graph is static, but where gradients
+    accumulate: torch 2.13 then fails in the first pass, which sends nothing.
+
+    Attributes:
+        gradient_bytes: of the gradients that this rank has sent so far.
+
+    Args:
+        process_group_backend: ``nccl`` or ``gloo``. None: what the devices need.
+        timeout: how long a rank waits for the others.
+
+    Raises:
+        ValueError: ranks hold different frozen weights, or a parameter that trains gets no gradient.
+    """
+
+    def __init__(self, *, process_group_backend: str | None = None, timeout: timedelta = timedelta(minutes=30)) -> None:
+        super().__init__(
+            process_group_backend=process_group_backend,
+            timeout=timeout,
+            broadcast_buffers=False,
+            find_unused_parameters=False,
+            gradient_as_bucket_view=True,
+        )
+        self.gradient_bytes = 0
+        self._complete = False
+
+    @property
+    def _task(self) -> LightningModule:
+        assert self.lightning_module is not None
+        return self.lightning_module
+
+    @override
+    def model_to_device(self) -> None:
+        super().model_to_device()
+        _require_equal(checksums(self._task))
+        DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(  # pyright: ignore[reportPrivateUsage]
+            self._task, _stays_at_home(self._task)
+        )
+
+    @override
+    def configure_ddp(self) -> None:
+        self._ddp_kwargs["static_graph"] = self._task.trainer.accumulate_grad_batches == 1
+        super().configure_ddp()
+        cast(DistributedDataParallel, self.model).register_comm_hook(None, self._send)
+        self._complete = False
+
+    @override
+    def optimizer_step(
+        self,
+        optimizer: Optimizer,
+        closure: Callable[[], Any],
+        model: LightningModule | nn.Module | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        output = super().optimizer_step(optimizer, closure, model, **kwargs)
+        if not self._complete:
+            _require_gradients(self._task)
+            self._complete = True
+        return output
+
+    @override
+    def on_validation_start(self) -> None:
+        broadcast(trainable_buffers(self._task))
+
+    def _send(self, state: None, bucket: dist.GradBucket) -> Future[Tensor]:  # pyright: ignore[reportPrivateImportUsage]
+        self.gradient_bytes += bucket.buffer().nbytes
+        return allreduce_hook(dist.group.WORLD, bucket)
+
+
+# so it is what several devices get where no strategy is named
+StrategyRegistry.register("ddp", Replicated, "DDP over what trains", override=True)
 
 
 class Sharded(ModelParallelStrategy):
@@ -121,3 +205,40 @@ class Sharded(ModelParallelStrategy):
     def load_optimizer_state_dict(self, checkpoint: Mapping[str, Any]) -> None:
         for optimizer, state in zip(self.optimizers, checkpoint["optimizer_states"], strict=True):
             load_optimizer(optimizer, state)
+
+
+def _stays_at_home(module: LightningModule) -> list[str]:
+    """Parameters and buffers that no rank sends: what is frozen, and what gets no gradient."""
+    names = {name for name, p in module.named_parameters() if not p.requires_grad}
+    names |= {name for name, _ in module.named_buffers()} - trainable_keys(module)
+    return sorted(names | _unreachable(module))
+
+
+def _unreachable(module: LightningModule) -> set[str]:
+    return cast(set[str], getattr(module, "unreachable", set[str]()))
+
+
+def _require_equal(sums: dict[str, int]) -> None:
+    """Raise ``ValueError`` where another rank holds other frozen tensors."""
+    ranks: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(ranks, sums)
+    for rank, other in enumerate(ranks):
+        names = [name for name in sums.keys() | other.keys() if sums.get(name) != other.get(name)]
+        if names:
+            raise ValueError(
+                f"rank {rank} holds other frozen weights than rank {dist.get_rank()}: {len(names)} tensor(s), "
+                f"{min(names)} among them; give all ranks the same file in backbone.weights and the same seed"
+            )
+
+
+def _require_gradients(module: LightningModule) -> None:
+    """Raise ``ValueError`` where a parameter that trains got no gradient: the ranks would wait for it."""
+    excused = _unreachable(module)
+    names = [n for n, p in module.named_parameters() if p.requires_grad and p.grad is None and n not in excused]
+    if names:
+        owners = cast(dict[str, str], getattr(module, "owners", {}))
+        shown = ", ".join(f"{name} of {owners.get(name, 'nobody')}" for name in names[:5])
+        raise ValueError(
+            f"the ranks wait for gradients that never come: {len(names)} trainable tensor(s) got none in the first "
+            f"update: {shown}; choose other blocks, or declare them unreachable in the method"
+        )
