@@ -30,7 +30,7 @@ from data_modules.features.build import Storage, build
 from data_modules.sampling import Sampling
 from data_modules.transforms.augment import Augmentation
 from data_modules.transforms.crops import Transform
-from lightning_petl import artefact
+from lightning_petl import artefact, strategies
 from lightning_petl.adapters import Adapter
 from lightning_petl.backbones import VideoViT, prefix
 from lightning_petl.callbacks.artefact_writer import ArtefactWriter
@@ -92,6 +92,7 @@ class PetlCLI(LightningCLI):
             "default_root_dir": root,  # one a run: under SLURM the Trainer resumes any checkpoint it finds there
             "logger": logger if given["logger"] in (None, True) else given["logger"],
             "plugins": given["plugins"] or [AtomicCheckpointIO()],
+            "strategy": strategies.chosen(given["strategy"]),
         }
         return super().instantiate_trainer(**defaults, **kwargs)
 

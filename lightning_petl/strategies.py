@@ -8,10 +8,9 @@ from typing import Any, cast
 from data_modules import compat as compat  # before lightning, which imports torchvision
 
 # isort: split
-import torch
 import torch.distributed as dist
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, StrategyRegistry
+from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, Strategy, StrategyRegistry
 from torch import Tensor, nn
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
 from torch.distributed.fsdp import FSDPModule
@@ -48,7 +47,6 @@ class Replicated(DDPStrategy):
         super().__init__(
             process_group_backend=process_group_backend,
             timeout=timeout,
-            broadcast_buffers=False,
             find_unused_parameters=False,
             gradient_as_bucket_view=True,
         )
@@ -72,7 +70,9 @@ class Replicated(DDPStrategy):
     def configure_ddp(self) -> None:
         self._ddp_kwargs["static_graph"] = self._task.trainer.accumulate_grad_batches == 1
         super().configure_ddp()
-        cast(DistributedDataParallel, self.model).register_comm_hook(None, self._send)
+        replica = cast(DistributedDataParallel, self.model)
+        replica.broadcast_buffers = False  # as an argument it is deprecated, and would leave them as they are at start
+        replica.register_comm_hook(None, self._send)
         self._complete = False
 
     @override
@@ -95,11 +95,16 @@ class Replicated(DDPStrategy):
 
     def _send(self, state: None, bucket: dist.GradBucket) -> Future[Tensor]:  # pyright: ignore[reportPrivateImportUsage]
         self.gradient_bytes += bucket.buffer().nbytes
-        return allreduce_hook(dist.group.WORLD, bucket)
+        return allreduce_hook(cast(dist.ProcessGroup, dist.group.WORLD), bucket)
 
 
 # so it is what several devices get where no strategy is named
 StrategyRegistry.register("ddp", Replicated, "DDP over what trains", override=True)
+
+
+def chosen(strategy: str | Strategy) -> str | Strategy:
+    """What a Trainer takes for a user's word: ``fsdp`` is :class:`Sharded`, which Lightning's own name is not."""
+    return Sharded() if strategy == "fsdp" else strategy
 
 
 class Sharded(ModelParallelStrategy):
