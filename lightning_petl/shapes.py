@@ -13,6 +13,7 @@ Clip = UInt8[Tensor, "b t c h w"]
 Video = UInt8[Tensor, "b v t c h w"]
 Tokens = Float[Tensor, "bt n d"]
 Feature = Float[Tensor, "b d"]
+Frames = Float[Tensor, "b t d"]
 Logits = Float[Tensor, "b k"]
 Labels = Int64[Tensor, " b"]
 

@@ -6,7 +6,8 @@ from typing import Literal
 from lightning_petl.adapters.adapter import Adapter, require_positive
 from lightning_petl.adapters.bottleneck import Activation, Bottleneck, Init
 from lightning_petl.backbones.block import Slot
-from lightning_petl.backbones.vit import Blocks, VideoViT
+from lightning_petl.backbones.encoder import Blocks
+from lightning_petl.backbones.vit import VideoViT
 
 _SLOTS: dict[str, Slot] = {"parallel": "beside_mlp", "sequential": "after_mlp", "after_block": "after_block"}
 

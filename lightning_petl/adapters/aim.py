@@ -11,7 +11,8 @@ from torch import nn
 from lightning_petl.adapters.adapter import Adapter, require_positive
 from lightning_petl.adapters.bottleneck import Bottleneck
 from lightning_petl.backbones.block import AdaptedBlock
-from lightning_petl.backbones.vit import Blocks, VideoViT
+from lightning_petl.backbones.encoder import Blocks
+from lightning_petl.backbones.vit import VideoViT
 from lightning_petl.shapes import Grid, Tokens
 
 Branch = Callable[[Tokens], Tokens]

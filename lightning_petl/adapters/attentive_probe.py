@@ -15,7 +15,8 @@ from lightning_petl.adapters.adapter import Adapter, require_distinct, require_p
 from lightning_petl.adapters.frames import frame_sines
 from lightning_petl.adapters.normalise import Features, LayerNorm, Normed, linear_of, standardise
 from lightning_petl.adapters.tap import recompute, tap_indices
-from lightning_petl.backbones.vit import Blocks, VideoViT
+from lightning_petl.backbones.encoder import Blocks
+from lightning_petl.backbones.vit import VideoViT
 from lightning_petl.shapes import Feature, Grid, Tokens
 
 HEADS, MLP_RATIO, STD, EPS = 16, 4, 0.02, 1e-6

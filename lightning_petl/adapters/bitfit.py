@@ -8,8 +8,9 @@ from torch import nn
 
 from lightning_petl.adapters.adapter import Unfreezing, require_distinct
 from lightning_petl.backbones.block import AdaptedBlock, Part
+from lightning_petl.backbones.encoder import EXTENSIONS, Blocks
 from lightning_petl.backbones.linear import BiasDelta
-from lightning_petl.backbones.vit import EXTENSIONS, Blocks, VideoViT
+from lightning_petl.backbones.vit import VideoViT
 
 Target = Literal["q", "k", "v", "proj", "fc1", "fc2", "norm1", "norm2"]
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from torch import nn
 
 from lightning_petl.adapters.adapter import Unfreezing
-from lightning_petl.backbones.vit import Blocks, VideoViT
+from lightning_petl.backbones.encoder import Blocks
+from lightning_petl.backbones.vit import VideoViT
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from lightning_petl.adapters.adapter import Adapter, require_distinct, require_positive
 from lightning_petl.backbones.block import AdaptedBlock, Part
+from lightning_petl.backbones.encoder import Blocks
 from lightning_petl.backbones.linear import AdaptedLinear, Inner
-from lightning_petl.backbones.vit import Blocks, VideoViT
+from lightning_petl.backbones.vit import VideoViT
 
 Target = Literal["q", "k", "v", "o", "fc1", "fc2", "fc1_g", "fc1_x"]
 Init = Literal["kaiming", "gaussian", "pissa", "olora", "orthogonal"]

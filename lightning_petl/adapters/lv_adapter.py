@@ -9,8 +9,9 @@ from torch import nn
 from lightning_petl.adapters.adapter import Adapter, require_distinct, require_positive
 from lightning_petl.adapters.bottleneck import Activation, Bottleneck
 from lightning_petl.backbones.block import AdaptedBlock, Slot
+from lightning_petl.backbones.encoder import Blocks
 from lightning_petl.backbones.linear import ScaleDelta
-from lightning_petl.backbones.vit import Blocks, VideoViT
+from lightning_petl.backbones.vit import VideoViT
 from lightning_petl.shapes import Grid, Tokens
 
 _SITES: dict[str, tuple[str, Slot]] = {"attn": ("attn.proj", "beside_attn"), "mlp": ("mlp.fc2", "beside_mlp")}

@@ -19,7 +19,8 @@ from lightning_petl.adapters.adapter import Adapter, require_distinct, require_p
 from lightning_petl.adapters.frames import MIXINGS, Mixing
 from lightning_petl.adapters.normalise import Features, LayerNorm, Normed, linear_of
 from lightning_petl.adapters.tap import TapProjection, recompute, tap_indices
-from lightning_petl.backbones.vit import Blocks, VideoViT
+from lightning_petl.backbones.encoder import Blocks
+from lightning_petl.backbones.vit import VideoViT
 from lightning_petl.shapes import Feature, Grid, Tokens
 
 TEMPERATURE = 0.1

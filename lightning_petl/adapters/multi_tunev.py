@@ -9,7 +9,8 @@ from lightning_petl.adapters.bitfit import BitFit
 from lightning_petl.adapters.lora import LoRA
 from lightning_petl.adapters.st_adapter import STAdapter
 from lightning_petl.adapters.vpt import VPT
-from lightning_petl.backbones.vit import Blocks, VideoViT
+from lightning_petl.backbones.encoder import Blocks
+from lightning_petl.backbones.vit import VideoViT
 
 
 @dataclass(frozen=True, kw_only=True)

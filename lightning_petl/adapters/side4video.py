@@ -22,7 +22,8 @@ from lightning_petl.adapters.normalise import (
     linear_of,
 )
 from lightning_petl.adapters.tap import TapProjection, recompute, tap_indices
-from lightning_petl.backbones.vit import Blocks, VideoViT
+from lightning_petl.backbones.encoder import Blocks
+from lightning_petl.backbones.vit import VideoViT
 from lightning_petl.shapes import Feature, Grid, Tokens
 
 Branch = Literal["conv", "attn", "mlp"]

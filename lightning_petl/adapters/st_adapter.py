@@ -11,7 +11,8 @@ from lightning_petl.adapters.adapter import Adapter, require_distinct, require_p
 from lightning_petl.adapters.bottleneck import ACTIVATIONS, Activation
 from lightning_petl.adapters.frames import ClipConv
 from lightning_petl.backbones.block import Slot
-from lightning_petl.backbones.vit import Blocks, VideoViT
+from lightning_petl.backbones.encoder import Blocks
+from lightning_petl.backbones.vit import VideoViT
 from lightning_petl.shapes import Grid, Tokens
 
 

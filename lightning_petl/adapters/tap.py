@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from lightning_petl.adapters.normalise import LayerNorm, linear_of
-from lightning_petl.backbones.vit import Blocks, block_indices
+from lightning_petl.backbones.encoder import Blocks, block_indices
 from lightning_petl.shapes import Grid, Tokens
 
 

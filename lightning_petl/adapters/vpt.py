@@ -9,7 +9,8 @@ from torch import nn
 
 from lightning_petl.adapters.adapter import Adapter, require_positive
 from lightning_petl.backbones.block import Projection, PromptTable
-from lightning_petl.backbones.vit import Blocks, VideoViT
+from lightning_petl.backbones.encoder import Blocks
+from lightning_petl.backbones.vit import VideoViT
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,8 +13,9 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
+from lightning_petl.backbones.encoder import owns_trainable
 from lightning_petl.backbones.readout import READOUTS
-from lightning_petl.backbones.vit import Reader, VideoViT, owns_trainable
+from lightning_petl.backbones.vit import Reader, VideoViT
 from lightning_petl.shapes import Clip, Feature
 
 PIXELS, EMBEDDING, FEATURE = "pixels", "embedding", "feature"

@@ -6,7 +6,7 @@ from typing import Literal
 from einops import rearrange, reduce
 from torch import nn
 
-from lightning_petl.shapes import Feature, Grid, Tokens
+from lightning_petl.shapes import Feature, Frames, Grid, Tokens
 
 Readout = Literal["cls_mean_norm", "norm_cls_mean", "patch_mean", "map"]
 
@@ -46,6 +46,23 @@ READOUTS: dict[Readout, Callable[[FinalNorm, Tokens, Grid], Feature]] = {
     "patch_mean": patch_mean,
     "map": attention_pool,
 }
+
+
+def frame_tokens(readout: Readout, vit: FinalNorm, x: Tokens, grid: Grid) -> Frames:
+    """One token a frame, in front of :func:`final_norm`: the class token, or what the trunk pools instead."""
+    if readout == "patch_mean":
+        pooled = vit.norm(x[:, grid.patches]).mean(1)
+    elif readout == "map":
+        assert vit.attn_pool is not None
+        pooled = vit.attn_pool(vit.norm(x))
+    else:
+        pooled = x[:, 0]
+    return rearrange(pooled, "(b t) d -> b t d", t=grid.frames)
+
+
+def final_norm(readout: Readout, vit: FinalNorm, frames: Frames) -> Frames:
+    """``N`` of a class token; of pooled tokens, the norm that the trunk has behind its pooling, if any."""
+    return vit.fc_norm(frames if readout in ("patch_mean", "map") else vit.norm(frames))
 
 
 def require(readout: Readout, has_class_token: bool, has_attention_pool: bool) -> None:

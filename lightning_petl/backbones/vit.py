@@ -1,25 +1,20 @@
 """A frozen image transformer that reads video frame by frame and knows nothing of methods."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Literal, Protocol, cast, runtime_checkable
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal, NamedTuple, Protocol, cast, runtime_checkable
 
 import torch
-from einops import rearrange
+from einops import rearrange, repeat
 from jaxtyping import Float
 from timm.layers.patch_embed import PatchEmbed
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
-from lightning_petl.backbones.block import AdaptedBlock
+from lightning_petl.backbones.encoder import Encoder
 from lightning_petl.backbones.families import Trunk, adopted_blocks
-from lightning_petl.backbones.linear import AdaptedLinear, insert
+from lightning_petl.backbones.linear import insert
 from lightning_petl.backbones.pretrained import load_trunk, weights_hash
-from lightning_petl.backbones.readout import READOUTS, FinalNorm, Readout, require
-from lightning_petl.shapes import Clip, Feature, Grid, Tokens
-
-EXTENSIONS = ("entry", "slots", "prompts", "deltas", "readers", "shared")
-Blocks = str | list[int]
+from lightning_petl.backbones.readout import READOUTS, FinalNorm, Readout, final_norm, frame_tokens, require
+from lightning_petl.shapes import Clip, Feature, Frames, Grid, Tokens
 
 
 @runtime_checkable
@@ -38,7 +33,26 @@ class Reader(Protocol):
     def end(self, state: Any) -> Feature: ...
 
 
-class VideoViT(FinalNorm):
+@runtime_checkable
+class FrameReader(Protocol):
+    """A reader that can also answer for every frame."""
+
+    def frames(self, state: Any) -> Float[Tensor, "b t s"]: ...
+
+
+class FrameFeatures(NamedTuple):
+    """What is read of every frame.
+
+    Attributes:
+        trunk: the class token, or what the trunk pools instead, in front of :meth:`VideoViT.final_norm`.
+        readers: the answer of each reader by its name, of width s; one without ``frames`` says the same of all frames.
+    """
+
+    trunk: Frames
+    readers: dict[str, Float[Tensor, "b t s"]]
+
+
+class VideoViT(Encoder, FinalNorm):
     """A timm ``VisionTransformer`` (ViT, CLIP, DINOv2, DeiT-3, SigLIP) or ``Eva`` (EVA-02-CLIP, DINOv3), frozen.
 
     Normalises uint8 frames with the trunk's own mean and std, folds frames into the batch, embeds, runs the
@@ -111,6 +125,11 @@ class VideoViT(FinalNorm):
             values = torch.tensor(cast(dict[str, list[float]], model.pretrained_cfg)[key]).view(3, 1, 1)
             self.register_buffer(f"pixel_{key}", values, persistent=False)
 
+    def embedding_parameters(self) -> Iterable[nn.Parameter]:
+        """The patch embedding, tokens and positions, and what methods put beside them."""
+        modules = (self.patch_embed, self.entry, self.norm_pre, self.prompts)
+        return [*self.parameters(recurse=False), *(p for module in modules for p in module.parameters())]
+
     def forward(self, clip: Clip) -> Feature:
         return self.features(self.normalise(clip))
 
@@ -127,37 +146,44 @@ class VideoViT(FinalNorm):
             x = self._run(video, grid, states)
             return self.end(x, grid, states)
 
+    def frames(self, video: Float[Tensor, "b t c h w"]) -> FrameFeatures:
+        """Return what trunk and readers say of every frame of clips that are already normalised.
+
+        With ``frames = vit.frames(video)``, ``vit.final_norm(frames.trunk)`` is the trunk's own feature of each frame.
+        """
+        self._check(video)
+        grid = self.grid._replace(frames=video.shape[1])
+        with self.precision(video.device):
+            states = self.begin(video, grid)
+            trunk = frame_tokens(self.readout, self, self._run(video, grid, states), grid).float()
+            answers = [_frames_of(reader, state, grid) for reader, state in zip(self._readers, states, strict=True)]
+        return FrameFeatures(trunk, dict(zip(self.readers, answers, strict=True)))
+
+    def final_norm(self, frames: Frames) -> Frames:
+        """Return frames as :meth:`frames` gives them behind the trunk's final norm."""
+        with self.precision(frames.device):
+            return final_norm(self.readout, self, frames).float()
+
     def _run(self, video: Float[Tensor, "b t c h w"], grid: Grid, states: list[Any]) -> Tokens:
-        frozen, wanted = self.frozen_stages, torch.is_grad_enabled()
-        with torch.set_grad_enabled(wanted and frozen == 0):
-            x = self.embed(video)
-        for index, block in enumerate(self.blocks):
-            with torch.set_grad_enabled(wanted and frozen <= index + 1):
-                x = self.run_block(block, x, grid)
+        def read(index: int, x: Tokens) -> None:
             self.read(index, x[:, : grid.patches.stop], states)
-        return x[:, : grid.patches.stop]
+
+        return self.run(lambda: self.embed(video), grid, read)[:, : grid.patches.stop]
 
     def begin(self, video: Float[Tensor, "b t c h w"], grid: Grid) -> list[Any]:
         """Return the first state of each reader."""
-        return [reader.begin(video, grid) for reader in cast(list[Reader], list(self.readers.values()))]
+        return [reader.begin(video, grid) for reader in self._readers]
 
     def read(self, index: int, x: Tokens, states: list[Any]) -> None:
         """Hand the tokens behind block ``index`` to the readers that tap it; their states go on in place."""
-        for k, reader in enumerate(cast(list[Reader], list(self.readers.values()))):
+        for k, reader in enumerate(self._readers):
             if str(index) in reader.taps:
                 states[k] = reader.taps[str(index)](x, states[k])
 
     def end(self, x: Tokens, grid: Grid, states: list[Any]) -> Float[Tensor, "b s"]:
         """Return the mean of what the readers answer, or what the trunk's own read-out reads of its last tokens."""
-        readers = cast(list[Reader], list(self.readers.values()))
-        ends = [reader.end(state) for reader, state in zip(readers, states, strict=True)]
+        ends = [reader.end(state) for reader, state in zip(self._readers, states, strict=True)]
         return torch.stack(ends or [READOUTS[self.readout](self, x, grid)]).mean(0).float()
-
-    def run_block(self, block: nn.Module, x: Tokens, grid: Grid) -> Tokens:
-        """Return the tokens behind a block."""
-        if self.activation_checkpointing and torch.is_grad_enabled():
-            return cast(Tokens, checkpoint(block, x, grid, use_reentrant=False))
-        return block(x, grid)
 
     def embed(self, video: Float[Tensor, "b t c h w"]) -> Tokens:
         """Return class token, registers, patches with positions and what enters with them, then shallow prompts."""
@@ -176,23 +202,13 @@ class VideoViT(FinalNorm):
         return torch.cat([x, *prompts], dim=1) if prompts else x
 
     @property
-    def frozen_stages(self) -> int:
-        """How many leading stages (the embedding, then each block) hold nothing that trains."""
-        modules = (self.patch_embed, self.entry, self.norm_pre, self.prompts)
-        embedding = [*self.parameters(recurse=False), *(p for module in modules for p in module.parameters())]
-        trains = [any(p.requires_grad for p in embedding), *(owns_trainable(block) for block in self.blocks)]
-        return trains.index(True) if any(trains) else len(trains)
+    def _readers(self) -> list[Reader]:
+        return cast(list[Reader], list(self.readers.values()))
 
     @property
     def feature_dim(self) -> int:
         """Width of the clip feature."""
-        readers = cast(list[Reader], list(self.readers.values()))
-        return readers[0].feature_dim if readers else self.dim
-
-    @property
-    def depth(self) -> int:
-        """Number of blocks."""
-        return len(self.blocks)
+        return self._readers[0].feature_dim if self._readers else self.dim
 
     @property
     def unreachable(self) -> set[str]:
@@ -201,8 +217,15 @@ class VideoViT(FinalNorm):
         Behind the last block's attention nothing carries a patch to the class token any more, and readers see nothing
         behind their last tap; what is dead in itself, they say in an ``unreachable`` of their own.
         """
-        if len(self.readers) > 0:
-            return self._behind_last_tap()
+        return self._behind_last_tap() if len(self.readers) > 0 else self._beside_the_readout
+
+    @property
+    def unreachable_from_frames(self) -> set[str]:
+        """Trainable parameters without any path to what :meth:`frames` gives: the trunk is read beside its readers."""
+        return self._dead_in_readers | self._beside_the_readout
+
+    @property
+    def _beside_the_readout(self) -> set[str]:
         if self.readout in ("patch_mean", "map"):
             return set()
         last, prefix = self.blocks[-1], f"blocks.{self.depth - 1}.slots."
@@ -215,20 +238,16 @@ class VideoViT(FinalNorm):
         }
 
     def _behind_last_tap(self) -> set[str]:
-        last = max(int(index) for reader in cast(list[Reader], list(self.readers.values())) for index in reader.taps)
+        last = max(int(index) for reader in self._readers for index in reader.taps)
         blocks = (f"blocks.{index}." for index in range(last + 1, self.depth))
         behind = ("norm.", "fc_norm.", "attn_pool.", *blocks)
-        dead = {f"readers.{key}.{name}" for key, r in self.readers.items() for name in getattr(r, "unreachable", ())}
-        return dead | {name for name, p in self.named_parameters() if p.requires_grad and name.startswith(behind)}
+        return self._dead_in_readers | {
+            name for name, p in self.named_parameters() if p.requires_grad and name.startswith(behind)
+        }
 
-    def select(self, blocks: Blocks) -> list[AdaptedBlock]:
-        """Return the chosen blocks: ``all``, ``last 4``, ``first 4`` or a list of indices.
-
-        Raises:
-            ValueError: the choice is malformed, empty, or outside the trunk.
-        """
-        chosen = [self.blocks[index] for index in block_indices(blocks, self.depth)]
-        return cast(list[AdaptedBlock], chosen)
+    @property
+    def _dead_in_readers(self) -> set[str]:
+        return {f"readers.{key}.{name}" for key, r in self.readers.items() for name in getattr(r, "unreachable", ())}
 
     def add_entry(self, name: str, module: nn.Module) -> None:
         """Add ``module(tokens, grid)`` to the tokens before the norm in front of the blocks."""
@@ -256,41 +275,16 @@ class VideoViT(FinalNorm):
             )
         insert(self.readers, name, reader)
 
-    def fold(self) -> None:
-        """Fold every linear delta into plain weights, in place; timm's own layers and keys come back."""
-        for module in list(self.modules()):
-            for name, child in list(module.named_children()):
-                if isinstance(child, AdaptedLinear):
-                    setattr(module, name, child.folded())
-
-    def cast_frozen(self) -> None:
-        """Store what does not train in ``frozen_dtype``; what trains stays float32, and so do the norms.
-
-        A norm computes in float32 anyway, and its kernels take neither float32 tokens with a bfloat16 weight nor a
-        trained bias beside a bfloat16 weight. Norms are 0.05 % of a ViT-B.
-        """
-        norms = {id(p) for m in self.modules() if isinstance(m, nn.LayerNorm) for p in m.parameters()}
-        for parameter in self.parameters():
-            wide = parameter.requires_grad or id(parameter) in norms
-            parameter.data = parameter.data.to(torch.float32 if wide else getattr(torch, self.frozen_dtype))
-
-    def train(self, mode: bool = True) -> "VideoViT":
-        """Set the mode of what trains; frozen modules stay in eval, whoever calls."""
-        super().train(mode)
-        for module in frozen_modules(self):
-            module.eval()
-        return self
-
-    def precision(self, device: torch.device) -> AbstractContextManager[object]:
-        """The context of the trunk's computation: autocast, where it is stored in bfloat16."""
-        if self.frozen_dtype == "float32":
-            return nullcontext()
-        return torch.autocast(device.type, torch.bfloat16)
-
     def _check(self, video: Float[Tensor, "b t c h w"]) -> None:
         if video.shape[-2:] != self.image_size:
             got = tuple(video.shape[-2:])
             raise ValueError(f"clips are {got} px, the trunk was built for {self.image_size} px: set image_size")
+
+
+def _frames_of(reader: Reader, state: Any, grid: Grid) -> Float[Tensor, "b t s"]:
+    if isinstance(reader, FrameReader):
+        return reader.frames(state).float()
+    return repeat(reader.end(state).float(), "b s -> b t s", t=grid.frames)
 
 
 def _check_sizes(model: Trunk, image_size: int | None, num_frames: int) -> None:
@@ -301,33 +295,3 @@ def _check_sizes(model: Trunk, image_size: int | None, num_frames: int) -> None:
         )
     if num_frames < 1:
         raise ValueError(f"num_frames {num_frames} must be above zero")
-
-
-def owns_trainable(module: nn.Module) -> bool:
-    """Whether any parameter of ``module`` trains."""
-    return any(parameter.requires_grad for parameter in module.parameters())
-
-
-def frozen_modules(module: nn.Module) -> Iterator[nn.Module]:
-    """Yield the largest trunk modules in which nothing trains; methods keep their own mode (dropout)."""
-    for name, child in module.named_children():
-        if name in EXTENSIONS:
-            continue
-        if owns_trainable(child):
-            yield from frozen_modules(child)
-        else:
-            yield child
-
-
-def block_indices(blocks: Blocks, depth: int) -> list[int]:
-    """Return the indices meant by ``all``, ``first k``, ``last k`` or a list, among ``depth`` blocks."""
-    valid = f"'all', 'first k' or 'last k' with k in 1..{depth}, or a list of indices in 0..{depth - 1}"
-    if isinstance(blocks, str):
-        word, _, number = blocks.partition(" ")
-        count = depth if blocks == "all" else int(number) if number.isdecimal() else 0
-        if (blocks != "all" and word not in ("first", "last")) or not 1 <= count <= depth:
-            raise ValueError(f"blocks {blocks!r} is not a choice of this trunk; valid: {valid}")
-        return list(range(depth))[-count:] if word == "last" else list(range(count))
-    if not blocks or not all(0 <= index < depth for index in blocks) or len(set(blocks)) < len(blocks):
-        raise ValueError(f"blocks {blocks!r} is not a choice of this trunk; valid: {valid}")
-    return sorted(blocks)

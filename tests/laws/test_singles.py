@@ -5,7 +5,7 @@ import re
 import pytest
 import torch
 
-from lightning_petl.backbones.vit import EXTENSIONS
+from lightning_petl.backbones.encoder import EXTENSIONS
 from tests.laws.methods import (
     COUNTS,
     LINEAR_DELTAS,
