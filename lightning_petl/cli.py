@@ -38,6 +38,7 @@ from lightning_petl.callbacks.bad_files import BadFiles
 from lightning_petl.callbacks.frozen_guard import FrozenGuard
 from lightning_petl.callbacks.gradient_guard import GradientGuard
 from lightning_petl.callbacks.member_runs import MemberRuns
+from lightning_petl.callbacks.memory_check import MemoryCheck
 from lightning_petl.callbacks.ownership import Ownership
 from lightning_petl.callbacks.predictions import TestScores, TopClassTable
 from lightning_petl.callbacks.random_state import RandomStates
@@ -77,6 +78,8 @@ class PetlCLI(LightningCLI):
 
     @override
     def instantiate_classes(self) -> None:
+        strategy = self._get(self.config, "trainer")["strategy"]
+        strategies.chosen(getattr(strategy, "class_path", strategy))  # DeepSpeed's would ask to be installed first
         super().instantiate_classes()
         folder = self._get(self.config_init, "artefact")
         if folder is not None:
@@ -158,7 +161,7 @@ class SummaryCLI(PetlCLI):
         parser = ArgumentParser(exit_on_error=False)
         parser.add_subclass_arguments(Task, "model")
         with torch.device("meta"):
-            self._task = parser.instantiate_classes(parser.parse_object({"model": model})).model
+            self._task = parser.instantiate_classes(parser.parse_object({"model": model}))["model"]
 
     def _num_classes(self, data: Namespace) -> int:
         published = getattr(import_object(data.class_path), "CLASSES", None)
@@ -275,7 +278,7 @@ def _with_artefact(argv: list[str]) -> list[str]:
 
 def _callbacks() -> list[Callback]:
     guards = [Ownership(), GradientGuard(), FrozenGuard(), RandomStates()]
-    return [*guards, LearningRateMonitor(), Throughput(), TestScores(), TopClassTable(), ArtefactWriter(), MemberRuns()]
+    return [*guards, LearningRateMonitor(), Throughput(), TestScores(), TopClassTable(), ArtefactWriter(), MemberRuns(), MemoryCheck()]
 
 
 _SILENCED = [
@@ -285,6 +288,8 @@ _SILENCED = [
     (r"The dirpath has changed from", UserWarning),
     # a login node, or one process in an allocation
     (r"The `srun` command is available on your system but is not used", UserWarning),
+    # what a reader's tap returns may be a view; nobody changes it in place
+    (r"FSDP2-wrapped module .* returned a view tensor", UserWarning),
     # lightning 2.6 walks batches through a tree API that torch 2.13 has renamed
     (r"`isinstance\(treespec, LeafSpec\)` is deprecated", FutureWarning),
 ]

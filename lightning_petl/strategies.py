@@ -9,7 +9,7 @@ from data_modules import compat as compat  # before lightning, which imports tor
 
 # isort: split
 import torch.distributed as dist
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import LightningModule
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, Strategy, StrategyRegistry
 from torch import Tensor, nn
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
@@ -102,32 +102,21 @@ class Replicated(DDPStrategy):
 StrategyRegistry.register("ddp", Replicated, "DDP over what trains", override=True)
 
 
-def chosen(strategy: str | Strategy) -> str | Strategy:
-    """What a Trainer takes for a user's word: ``fsdp`` is :class:`Sharded`, which Lightning's own name is not."""
-    return Sharded() if strategy == "fsdp" else strategy
-
-
 class Sharded(ModelParallelStrategy):
     """FSDP2: every rank keeps its share of all parameters, gradients and moments, and sees other clips.
 
     The model shards itself in ``configure_model`` (:func:`~lightning_petl.parallel.shard`). A checkpoint is the one
     file that a single process writes: what trains, whole, gathered on the first rank, so that any number of ranks
-    under any strategy goes on from it. Statistics of BatchNorms are the first rank's, as under DDP.
+    under any strategy goes on from it. BatchNorms are those of :class:`Replicated`.
     """
 
     def __init__(self) -> None:
         super().__init__(tensor_parallel_size=1, save_distributed_checkpoint=False)
-        self._buffers: list[Tensor] = []
 
     @override
     def setup_environment(self) -> None:
         self._data_parallel_size = self.num_nodes * self.num_processes  # Lightning's own default: one group a node
         super().setup_environment()
-
-    @override
-    def setup(self, trainer: Trainer) -> None:
-        super().setup(trainer)
-        self._buffers = trainable_buffers(self._task)
 
     @property
     def _sharded(self) -> FSDPModule:
@@ -167,12 +156,8 @@ class Sharded(ModelParallelStrategy):
         return output
 
     @override
-    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        broadcast(self._buffers)
-
-    @override
     def on_validation_start(self) -> None:
-        broadcast(self._buffers)
+        broadcast(trainable_buffers(self._task))
 
     @override
     def lightning_module_state_dict(self) -> dict[str, Any]:
@@ -210,6 +195,27 @@ class Sharded(ModelParallelStrategy):
     def load_optimizer_state_dict(self, checkpoint: Mapping[str, Any]) -> None:
         for optimizer, state in zip(self.optimizers, checkpoint["optimizer_states"], strict=True):
             load_optimizer(optimizer, state)
+
+
+# by a name of its own: as an object, Lightning would refuse it the gradient scaler of 16-mixed
+StrategyRegistry.register("sharded", Sharded, "FSDP2, block by block")
+
+_REFUSED = ("fsdp1", "fsdp_", "fsdpstrategy", "modelparallel", "deepspeed")
+
+
+def chosen(strategy: str | Strategy) -> str | Strategy:
+    """What a Trainer takes for a user's word: ``fsdp`` is :class:`Sharded`, and no other sharding is supported.
+
+    Raises:
+        ValueError: FSDP1 or DeepSpeed, by name, class path or object.
+    """
+    name = strategy if isinstance(strategy, str) else type(strategy).__name__
+    if name.rpartition(".")[2].lower().startswith(_REFUSED):
+        raise ValueError(
+            f"trainer.strategy {name}: FSDP1, DeepSpeed and Lightning's own wrapping are not supported, for they "
+            "cannot keep frozen and trained weights apart; use fsdp, which is FSDP2, or ddp"
+        )
+    return "sharded" if strategy == "fsdp" else strategy
 
 
 def _stays_at_home(module: LightningModule) -> list[str]:

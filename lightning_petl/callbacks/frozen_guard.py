@@ -8,6 +8,7 @@ from typing_extensions import override
 
 from lightning_petl.callbacks.gradient_guard import UPDATES
 from lightning_petl.checkpoint import trainable_keys
+from lightning_petl.parallel import local, united
 
 _INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
@@ -41,18 +42,21 @@ class FrozenGuard(Callback):
 
     def _compare(self, module: nn.Module) -> None:
         now = checksums(module)
-        changed = [name for name, value in self._sums.items() if now.get(name) != value]
-        if changed:
+        changed = united({name for name, value in self._sums.items() if now.get(name) != value})
+        if changed:  # on any rank: one that stops alone would leave the others waiting
             raise ValueError(
-                f"{len(changed)} frozen tensor(s) changed during training: {', '.join(changed[:5])}; "
+                f"{len(changed)} frozen tensor(s) changed during training: {', '.join(sorted(changed)[:5])}; "
                 "something writes to them in place"
             )
 
 
 def checksums(module: nn.Module) -> dict[str, int]:
-    """Sum of the bits, read as integers, of each tensor in the state dict that training must not change."""
+    """Sum of the bits, read as integers, of each tensor in the state dict that training must not change.
+
+    Of a sharded module each rank sums what it holds.
+    """
     trains = trainable_keys(module)
-    return {name: _checksum(value) for name, value in module.state_dict().items() if name not in trains}
+    return {name: _checksum(local(value)) for name, value in module.state_dict().items() if name not in trains}
 
 
 def _checksum(tensor: Tensor) -> int:

@@ -2,9 +2,10 @@
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from torch import Tensor
 from torch.optim import Optimizer
 from typing_extensions import override
+
+from lightning_petl.parallel import local, united
 
 UPDATES = 3
 """A factor behind one that starts at zero has its first gradient in the second update; one more to be safe."""
@@ -36,17 +37,15 @@ class GradientGuard(Callback):
         if self._updates == UPDATES or not any(group["lr"] > 0 for group in optimizer.param_groups):
             return
         gradients = {name: p.grad for name, p in pl_module.named_parameters() if p.requires_grad}
-        present = {name: gradient for name, gradient in gradients.items() if gradient is not None}
-        if not all(bool(torch.isfinite(gradient).all()) for gradient in present.values()):
+        present = {name: local(gradient) for name, gradient in gradients.items() if gradient is not None}
+        # what one rank holds says nothing about the whole
+        if united({name for name, gradient in present.items() if not bool(torch.isfinite(gradient).all())}):
             return
-        self._note(present)
+        self._updates += 1
+        self._absent -= present.keys()
+        self._zero -= united({name for name in self._zero & present.keys() if bool(present[name].any())})
         if self._updates == UPDATES:
             self._judge(pl_module.owners, pl_module.unreachable)  # pyright: ignore[reportArgumentType]
-
-    def _note(self, gradients: dict[str, Tensor]) -> None:
-        self._updates += 1
-        self._absent -= gradients.keys()
-        self._zero -= {name for name in self._zero & gradients.keys() if bool(gradients[name].any())}
 
     def _judge(self, owners: dict[str, str], unreachable: set[str]) -> None:
         absent, zero = self._absent - unreachable, self._zero - self._absent - unreachable
