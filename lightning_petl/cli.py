@@ -35,6 +35,8 @@ from lightning_petl.adapters import Adapter
 from lightning_petl.backbones import VideoViT, prefix
 from lightning_petl.callbacks.artefact_writer import ArtefactWriter
 from lightning_petl.callbacks.bad_files import BadFiles
+from lightning_petl.callbacks.compile_blocks import CompileBlocks as CompileBlocks
+from lightning_petl.callbacks.ema import EMA as EMA
 from lightning_petl.callbacks.frozen_guard import FrozenGuard
 from lightning_petl.callbacks.gradient_guard import GradientGuard
 from lightning_petl.callbacks.member_runs import MemberRuns
@@ -278,7 +280,8 @@ def _with_artefact(argv: list[str]) -> list[str]:
 
 def _callbacks() -> list[Callback]:
     guards = [Ownership(), GradientGuard(), FrozenGuard(), RandomStates()]
-    return [*guards, LearningRateMonitor(), Throughput(), TestScores(), TopClassTable(), ArtefactWriter(), MemberRuns(), MemoryCheck()]
+    costs = [LearningRateMonitor(), Throughput(), MemoryCheck()]
+    return [*guards, *costs, TestScores(), TopClassTable(), ArtefactWriter(), MemberRuns()]
 
 
 _SILENCED = [

@@ -5,6 +5,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from typing_extensions import override
 
 from lightning_petl import artefact
+from lightning_petl.callbacks.ema import averaged
 from lightning_petl.callbacks.predictions import run_folder
 from lightning_petl.tasks.classification import VideoClassifier
 
@@ -17,4 +18,5 @@ class ArtefactWriter(Callback):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if isinstance(pl_module, VideoClassifier):
             protocol = trainer.datamodule.protocol()  # pyright: ignore[reportAttributeAccessIssue]  # set by name
-            artefact.save(run_folder(trainer) / "artefact", pl_module, protocol)
+            with averaged(trainer, pl_module):
+                artefact.save(run_folder(trainer) / "artefact", pl_module, protocol)

@@ -15,6 +15,7 @@ from rich.table import Table
 from typing_extensions import override
 
 from lightning_petl import artefact
+from lightning_petl.callbacks.ema import averaged
 from lightning_petl.callbacks.predictions import run_folder
 from lightning_petl.checkpoint import write_whole
 from lightning_petl.tasks.bank import Bank, Losses
@@ -117,7 +118,8 @@ class MemberRuns(Callback):
     def _write(self, trainer: Trainer, bank: Bank, name: str, place: str) -> None:
         if trainer.is_global_zero:
             protocol = trainer.datamodule.protocol()  # pyright: ignore[reportAttributeAccessIssue]  # set by name
-            artefact.write(Path(self._folder, name, place), bank.trained(name), protocol)
+            with averaged(trainer, bank):
+                artefact.write(Path(self._folder, name, place), bank.trained(name), protocol)
 
     def _rank(self, trainer: Trainer, bank: Bank, found: dict[str, dict[str, float]], monitor: str) -> None:
         if not trainer.is_global_zero:

@@ -16,14 +16,17 @@ class Throughput(Callback):
     """Logs ``cost/clips_per_s`` (all ranks, over an epoch, without its first batch) and ``cost/peak_memory_mib``.
 
     Memory is CUDA's ``max_memory_allocated`` since training started, or the largest resident size of this process.
+    Where ranks send gradients, ``cost/gradient_bytes_per_step`` is what each hands over in an optimiser step.
     """
 
     def __init__(self) -> None:
         self._clips, self._start = 0, 0.0
+        self._sent, self._step = 0, 0
 
     @override
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._clips, self._start = 0, 0.0
+        self._sent, self._step = gradient_bytes(trainer), trainer.global_step
 
     @override
     def on_train_batch_end(
@@ -39,6 +42,14 @@ class Throughput(Callback):
         if self._clips:
             pl_module.log("cost/clips_per_s", self._clips / (time.perf_counter() - self._start))
         pl_module.log("cost/peak_memory_mib", peak_memory_mib(pl_module.device))
+        sent, steps = gradient_bytes(trainer) - self._sent, trainer.global_step - self._step
+        if sent:
+            pl_module.log("cost/gradient_bytes_per_step", sent / steps)
+
+
+def gradient_bytes(trainer: Trainer) -> int:
+    """Bytes of the gradients that this rank has handed over so far; 0 in a single process."""
+    return getattr(trainer.strategy, "gradient_bytes", 0)
 
 
 def peak_memory_mib(device: torch.device) -> float:

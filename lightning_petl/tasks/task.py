@@ -58,7 +58,12 @@ class Task(LightningModule):
             accumulate(self.trainer, self.optim.global_batch)
 
     def configure_model(self) -> None:
-        """Keep this rank's share of each block and reader alone, where the strategy is FSDP2."""
+        """Keep this rank's share of each block and reader alone, where the strategy is FSDP2.
+
+        Raises:
+            ValueError: a precision that would store what trains in half precision, too.
+        """
+        _require_wide(str(self.trainer.precision))
         if self.device_mesh is not None:
             shard(self, self.device_mesh["data_parallel"], STEPS)
 
@@ -81,3 +86,12 @@ class Task(LightningModule):
         check_trainable(self, checkpoint["state_dict"])
         if checkpoint["labels"] != list(self.labels):
             raise ValueError(f"the checkpoint was trained on other labels: {checkpoint['labels'][:5]}...")
+
+
+def _require_wide(precision: str) -> None:
+    if precision in ("bf16-true", "16-true"):
+        raise ValueError(
+            f"trainer.precision {precision} would keep adapters and head in half precision, where small updates are "
+            "lost; the frozen trunk alone goes there with --model.backbone.frozen_dtype=bfloat16, under a "
+            "trainer.precision of 32-true, bf16-mixed or 16-mixed"
+        )

@@ -1,0 +1,30 @@
+"""``torch.compile``, block by block."""
+
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from typing_extensions import override
+
+from lightning_petl.parallel import units
+
+
+class CompileBlocks(Callback):
+    """Compiles each block, and each tap of a reader, in place; names in the state dict stay as they are.
+
+    Blocks share their code, so twelve are compiled once; a compiled LightningModule would rename all its keys. The
+    first steps of each stage take seconds to minutes. On a CPU the default backend needs a C++ compiler.
+
+    Args:
+        backend: of ``torch.compile``.
+        mode: of ``torch.compile``; None: its default.
+        dynamic: whether sizes are symbols. None: those that change are.
+    """
+
+    def __init__(self, backend: str = "inductor", *, mode: str | None = None, dynamic: bool | None = None) -> None:
+        self.options: dict[str, Any] = {"backend": backend, "mode": mode, "dynamic": dynamic}
+
+    @override
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        for unit in units(pl_module):
+            if unit._compiled_call_impl is None:  # pyright: ignore[reportPrivateUsage]  # no public question
+                unit.compile(**self.options)
