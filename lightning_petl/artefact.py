@@ -12,8 +12,9 @@ from safetensors.torch import save as serialise
 
 from lightning_petl.adapters import Adapter
 from lightning_petl.backbones.vit import VideoViT
-from lightning_petl.checkpoint import State, Trunk, load_trainable, trainable_state, write_whole
+from lightning_petl.checkpoint import State, Trunk, gathered, load_trainable, trainable_state, write_whole
 from lightning_petl.heads import LinearHead
+from lightning_petl.parallel import is_first_rank
 from lightning_petl.tasks.classification import VideoClassifier
 
 SCHEMA = 1
@@ -39,6 +40,8 @@ def save(folder: Path, model: VideoClassifier, protocol: Mapping[str, Any]) -> N
 def write(folder: Path, trained: Trained, protocol: Mapping[str, Any]) -> None:
     """Write stack, trainable weights, head, labels, preprocessing, sampling protocol and the trunk's hash.
 
+    All ranks must call it; the first one writes.
+
     Args:
         folder: created; files in it are replaced whole.
         trained: what was trained.
@@ -58,7 +61,10 @@ def write(folder: Path, trained: Trained, protocol: Mapping[str, Any]) -> None:
         },
         "protocol": dict(protocol),
     }
-    weights = {key: value.detach().cpu().contiguous() for key, value in trained.weights.items()}
+    whole = gathered(dict(trained.weights))
+    if not is_first_rank():
+        return
+    weights = {key: value.detach().cpu().contiguous() for key, value in whole.items()}
     write_whole(folder / WEIGHTS, serialise(weights, {"format": "pt"}))
     write_whole(folder / LABELS, json.dumps(list(trained.labels), indent=1, ensure_ascii=False).encode())
     write_whole(folder / CONFIG, json.dumps(config, indent=1).encode())

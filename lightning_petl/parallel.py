@@ -59,7 +59,7 @@ def whole(tensor: Tensor) -> Tensor:
     if not isinstance(tensor, DTensor):
         return tensor
     full = tensor.detach().full_tensor()
-    return full.cpu() if dist.get_rank() == 0 else tensor
+    return full.cpu() if is_first_rank() else tensor
 
 
 def share(full: Tensor, like: Tensor) -> Tensor:
@@ -77,6 +77,11 @@ def local(tensor: Tensor) -> Tensor:
 def several_ranks() -> bool:
     """Whether there is anybody to agree with."""
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+
+
+def is_first_rank() -> bool:
+    """Whether this process is the one that writes."""
+    return not several_ranks() or dist.get_rank() == 0
 
 
 def united(found: set[str]) -> set[str]:

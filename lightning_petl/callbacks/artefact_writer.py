@@ -1,7 +1,6 @@
 """Writes the adapter artefact when training ends."""
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.utilities import rank_zero_only
 from typing_extensions import override
 
 from lightning_petl import artefact
@@ -14,7 +13,6 @@ class ArtefactWriter(Callback):
     """``<run folder>/artefact``: the trained state of the last step, ready for ``predict --artefact``."""
 
     @override
-    @rank_zero_only
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if isinstance(pl_module, VideoClassifier):
             protocol = trainer.datamodule.protocol()  # pyright: ignore[reportAttributeAccessIssue]  # set by name

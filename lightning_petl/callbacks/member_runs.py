@@ -116,10 +116,9 @@ class MemberRuns(Callback):
         self._runs = {}
 
     def _write(self, trainer: Trainer, bank: Bank, name: str, place: str) -> None:
-        if trainer.is_global_zero:
-            protocol = trainer.datamodule.protocol()  # pyright: ignore[reportAttributeAccessIssue]  # set by name
-            with averaged(trainer, bank):
-                artefact.write(Path(self._folder, name, place), bank.trained(name), protocol)
+        protocol = trainer.datamodule.protocol()  # pyright: ignore[reportAttributeAccessIssue]  # set by name
+        with averaged(trainer, bank):
+            artefact.write(Path(self._folder, name, place), bank.trained(name), protocol)
 
     def _rank(self, trainer: Trainer, bank: Bank, found: dict[str, dict[str, float]], monitor: str) -> None:
         if not trainer.is_global_zero:
