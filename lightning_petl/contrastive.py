@@ -1,11 +1,11 @@
 """The symmetric contrastive loss of sentences and videos, over the batches of all processes, a block at a time."""
 
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple, cast
 
 import torch
 import torch.distributed as dist
-import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
@@ -85,7 +85,7 @@ def _sums(z: Float[Tensor, "q b"], positive: Bool[Tensor, "q b"], same: Bool[Ten
     return _Sums(negative.logsumexp(1), negative.logsumexp(0), (z * positive).sum(1))
 
 
-def _again(sums: Any, rows: slice, columns: slice, block: int | None) -> _Sums:
+def _again(sums: Callable[[slice, slice], _Sums], rows: slice, columns: slice, block: int | None) -> _Sums:
     if block is None:
         return sums(rows, columns)
     return cast(_Sums, checkpoint(sums, rows, columns, use_reentrant=False, preserve_rng_state=False))

@@ -14,14 +14,17 @@ A right answer without any finite similarity, of a video that could not be read,
 among no first k. As an answer to other questions it stands behind all finite ones.
 """
 
-from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Float64, Int64
+from jaxtyping import Bool, Float64, Int64
 from torch import Tensor
 
-Block = Callable[[range, range], Float[Tensor, "q b"]]
+from lightning_petl.similarity import Block
+
+Owner = Int64[Tensor, " q"]
+Similarities = Float64[Tensor, "q b"]
 RECALLS = (1, 5, 10)
 TIE = 1e-9
 """Similarities whose relative difference is below it are equal: far above rounding in float64, far below float32's."""
@@ -56,96 +59,119 @@ class Places(NamedTuple):
 
 def retrieval_metrics(
     similarity: Block,
-    owner: Int64[Tensor, " q"],
+    owner: Owner,
     num_videos: int,
     *,
     dual_softmax: float | None = None,
     block: tuple[int, int] = (4096, 1024),
 ) -> dict[str, float]:
-    """Recall at 1, 5 and 10 (percent), median and mean rank, in both directions, by name of the protocol.
+    """Recall at 1, 5 and 10 (percent), median and mean rank, in both directions, under the name of the protocol.
 
     ``t2v``: each caption is a question to all videos. ``v2t_any``: each video is a question to all captions; the best
-    of its own counts, against all captions of others. ``v2t_set``: each video is a question to the sets of captions of
-    all videos, a set being as similar as its best caption (CLIP4Clip's protocol for MSVD; it gives higher numbers than
+    of its own counts, among those of all others. ``v2t_set``: each video is a question to the sets of captions of all
+    videos, a set being as similar as its best caption (CLIP4Clip's protocol for MSVD; it gives higher numbers than
     ``v2t_any``). With one caption a video the two are the same. Videos without caption are candidates, not questions.
 
-    The matrix is never whole: similarities are asked for by block, twice where a block holds own pairs.
+    The matrix is never whole: similarities are asked for block by block, twice where a block holds own pairs.
 
     Args:
         similarity: of a range of captions to a range of videos; ``-inf`` for a video that could not be read.
-        owner: the video of each caption, 0 to ``num_videos - 1``.
+        owner: the video of each caption, 0 to ``num_videos - 1``, on the device of the similarities.
         num_videos: how many there are.
         dual_softmax: add the rows ``dual_softmax/...``: similarities times their softmax over all questions at this
             factor (Cheng et al., CAMoE, arXiv 2109.04290). It uses all questions at once and supposes that each video
-            is asked for as often as any other: no number to compare with others.
+            is asked for as often as any other: no number to compare with those of one question at a time.
         block: captions and videos at a time; no number depends on it.
 
     Raises:
-        ValueError: a similarity is NaN or +inf, no caption, or an owner that is no video.
+        ValueError: a similarity is NaN or +inf, there is no caption, or an owner is no video.
     """
     _check(owner, num_videos)
-    ranks = _ranks(similarity, owner, num_videos, block)
-    metrics = {key: value for name, places in ranks.items() for key, value in places.summary(name).items()}
-    if dual_softmax is None:
-        return metrics
-    raise NotImplementedError
+    places = _places(similarity, owner, num_videos, block)
+    if dual_softmax is not None:
+        places |= _dual_places(similarity, owner, num_videos, block, dual_softmax)
+    return {name: value for protocol, found in places.items() for name, value in found.summary(protocol).items()}
 
 
-def _ranks(similarity: Block, owner: Tensor, num_videos: int, block: tuple[int, int]) -> dict[str, Places]:
-    queries, videos = len(owner), num_videos
-    own = torch.full((queries,), -torch.inf, dtype=torch.float64, device=owner.device)
-    for rows in _ranges(queries, block[0]):
-        mine = owner[rows.start : rows.stop]
-        for columns in _ranges(videos, block[1]):
-            here = (mine >= columns.start) & (mine < columns.stop)
-            if here.any():
-                s = _checked(similarity, rows, columns)
-                index = (mine - columns.start).clamp(0, len(columns) - 1)
-                own[rows.start : rows.stop] = torch.where(here, s.gather(1, index[:, None])[:, 0], own[rows.start : rows.stop])
-    best = own.new_full((videos,), -torch.inf).scatter_reduce(0, owner, own, "amax")
-    tied = own.new_zeros(videos).scatter_add(0, owner, _equal(own, best[owner]).double())
-    t2v, any_, sets_ = (torch.zeros(2, n, dtype=torch.float64, device=owner.device) for n in (queries, videos, videos))
-    for columns in _ranges(videos, block[1]):
-        sets = own.new_full((videos, len(columns)), -torch.inf)
-        place = torch.arange(columns.start, columns.stop, device=owner.device)
-        for rows in _ranges(queries, block[0]):
-            s, mine, mask = _checked(similarity, rows, columns), owner[rows.start : rows.stop], slice(rows.start, rows.stop)
-            wrong = mine[:, None] != place
-            o = own[mask, None]
-            t2v[0, mask] += (_above(s, o) & wrong).sum(1)
-            t2v[1, mask] += (_equal(s, o) & wrong).sum(1)
-            any_[0, columns.start : columns.stop] += (_above(s, best[place]) & wrong).sum(0)
-            any_[1, columns.start : columns.stop] += (_equal(s, best[place]) & wrong).sum(0)
-            sets.scatter_reduce_(0, mine[:, None].expand_as(s), s, "amax")
-        wrong = torch.arange(videos, device=owner.device)[:, None] != place
-        sets_[0, place] = (_above(sets, best[place]) & wrong).sum(0).double()
-        sets_[1, place] = (_equal(sets, best[place]) & wrong).sum(0).double()
-    asked = torch.zeros(videos, dtype=torch.bool, device=owner.device).index_fill(0, owner, True)
-    one = torch.ones_like
+def _places(similarity: Block, owner: Owner, num_videos: int, block: tuple[int, int]) -> dict[str, Places]:
+    own = _own(similarity, owner, num_videos, block)
+    best = own.new_full((num_videos,), -torch.inf).scatter_reduce(0, owner, own, "amax")
+    number = torch.arange(num_videos, device=owner.device)
+    t2v, v2t_any, v2t_set = (own.new_zeros(2, questions) for questions in (len(owner), num_videos, num_videos))
+    for columns in _ranges(num_videos, block[1]):
+        to, sets = _slice(columns), own.new_full((num_videos, len(columns)), -torch.inf)
+        for rows in _ranges(len(owner), block[0]):
+            of, s = _slice(rows), _finite(similarity, rows, columns)
+            wrong = owner[of, None] != number[to]
+            t2v[:, of] += _count(s, own[of, None], wrong, 1)
+            v2t_any[:, to] += _count(s, best[to], wrong, 0)
+            sets.scatter_reduce_(0, owner[of, None].expand_as(s), s, "amax")
+        v2t_set[:, to] = _count(sets, best[to], number[:, None] != number[to], 0)
+    right = own.new_zeros(num_videos).scatter_add(0, owner, _equal(own, best[owner]).double())
+    asked = owner.unique()
     return {
-        "t2v": _places(t2v, own, one(own), videos),
-        "v2t_any": _places(any_[:, asked], best[asked], tied[asked], queries),
-        "v2t_set": _places(sets_[:, asked], best[asked], one(best[asked]), int(asked.sum())),
+        "t2v": _found(t2v, own, torch.ones_like(own), num_videos),
+        "v2t_any": _found(v2t_any[:, asked], best[asked], right[asked], len(owner)),
+        "v2t_set": _found(v2t_set[:, asked], best[asked], torch.ones_like(best[asked]), len(asked)),
     }
 
 
-def _places(counts: Tensor, own: Tensor, right: Tensor, candidates: int) -> Places:
-    better = torch.where(own.isfinite(), counts[0], torch.inf)
-    return Places(better, counts[1], right, candidates)
+def _own(similarity: Block, owner: Owner, num_videos: int, block: tuple[int, int]) -> Float64[Tensor, " q"]:
+    """The similarity of each caption to its own video, out of the same blocks as all others."""
+    own = torch.empty(len(owner), dtype=torch.float64, device=owner.device)
+    for rows in _ranges(len(owner), block[0]):
+        mine = owner[_slice(rows)]
+        for columns in _ranges(num_videos, block[1]):
+            here = ((mine >= columns.start) & (mine < columns.stop)).nonzero()[:, 0]
+            if len(here) > 0:
+                own[rows.start + here] = _finite(similarity, rows, columns)[here, mine[here] - columns.start]
+    return own
 
 
-def _above(s: Tensor, own: Tensor) -> Tensor:
-    return s > own + TIE * own.abs()
+def _dual_places(
+    similarity: Block, owner: Owner, num_videos: int, block: tuple[int, int], factor: float
+) -> dict[str, Places]:
+    captions, videos = (torch.full((n,), -torch.inf, dtype=torch.float64) for n in (len(owner), num_videos))
+    captions, videos = captions.to(owner.device), videos.to(owner.device)
+    for rows in _ranges(len(owner), block[0]):
+        for columns in _ranges(num_videos, block[1]):
+            z, of, to = factor * _finite(similarity, rows, columns), _slice(rows), _slice(columns)
+            captions[of] = captions[of].logaddexp(z.logsumexp(1))
+            videos[to] = videos[to].logaddexp(z.logsumexp(0))
+
+    def weighted(rows: range, columns: range, *, over_captions: bool) -> Similarities:
+        s = _finite(similarity, rows, columns)
+        total = videos[_slice(columns)] if over_captions else captions[_slice(rows), None]
+        return torch.where(s.isfinite(), s * (factor * s - total).exp(), s)
+
+    t2v = _places(partial(weighted, over_captions=True), owner, num_videos, block)
+    v2t = _places(partial(weighted, over_captions=False), owner, num_videos, block)
+    return {f"dual_softmax/{name}": (t2v if name == "t2v" else v2t)[name] for name in t2v}
+
+
+def _count(s: Similarities, own: Tensor, wrong: Bool[Tensor, "q b"], dim: int) -> Float64[Tensor, "2 n"]:
+    """How many wrong answers are better than, and equal to, the right one."""
+    better = s > own + TIE * own.abs()
+    return torch.stack([(better & wrong).sum(dim), (_equal(s, own) & wrong).sum(dim)]).double()
 
 
 def _equal(s: Tensor, own: Tensor) -> Tensor:
     return (s - own).abs() <= TIE * own.abs()
 
 
-def _checked(similarity: Block, rows: range, columns: range) -> Tensor:
+def _found(counts: Float64[Tensor, "2 n"], own: Tensor, right: Tensor, candidates: int) -> Places:
+    return Places(torch.where(own.isfinite(), counts[0], torch.inf), counts[1], right, candidates)
+
+
+def _finite(similarity: Block, rows: range, columns: range) -> Similarities:
     s = similarity(rows, columns).double()
-    if (s.isnan() | (s == torch.inf)).any():
-        raise ValueError("similarities hold NaN or +inf")
+    wrong = (s.isnan() | s.isposinf()).nonzero()
+    if len(wrong) > 0:
+        row, column = wrong[0].tolist()
+        raise ValueError(
+            f"the similarity of caption {rows[row]} and video {columns[column]} is {s[row, column].item()}, which "
+            "has no rank: the model has diverged, or computes beyond the range of its numbers"
+        )
     return s
 
 
@@ -153,8 +179,13 @@ def _ranges(total: int, size: int) -> list[range]:
     return [range(start, min(start + size, total)) for start in range(0, total, size)]
 
 
-def _check(owner: Tensor, num_videos: int) -> None:
+def _slice(chosen: range) -> slice:
+    return slice(chosen.start, chosen.stop)
+
+
+def _check(owner: Owner, num_videos: int) -> None:
     if len(owner) == 0:
-        raise ValueError("no caption to rank")
-    if owner.min() < 0 or owner.max() >= num_videos:
-        raise ValueError(f"owners {owner.min()} to {owner.max()} are not all among {num_videos} videos")
+        raise ValueError("there is no caption to rank: the set is empty")
+    low, high = int(owner.min()), int(owner.max())
+    if low < 0 or high >= num_videos:
+        raise ValueError(f"captions are of videos {low} to {high}; the videos of the set are 0 to {num_videos - 1}")

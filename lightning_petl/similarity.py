@@ -1,7 +1,7 @@
 """How alike a sentence and a video are, before any temperature."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,11 +16,13 @@ from lightning_petl.shapes import Words
 Frames = Float[Tensor, "b t e"]
 Sides = tuple[Tensor, ...]
 """What is computed of each sentence, or of each video, alone; the first axis of each tensor counts them."""
-Block = Callable[[range, range], Float64[Tensor, "q b"]]
+Block = Callable[[range, range], Float[Tensor, "q b"]]
 """Similarities of a range of sentences to a range of videos."""
 
 LARGEST = 2**25
 """Numbers in the largest tensor that a comparison makes: 128 MiB in float32."""
+AT_ONCE = 4096
+"""Sentences or videos of a whole set that are prepared at once."""
 
 
 class Similarity(nn.Module, ABC):
@@ -56,15 +58,24 @@ class Similarity(nn.Module, ABC):
     def pairs(self, texts: Sides, videos: Sides) -> Float[Tensor, "q b"]:
         """The similarity of each sentence to each video, at once."""
 
-    def blocks(self, texts: Sides, videos: Sides) -> Block:
-        """Similarities of ranges, in float64.
+    @torch.no_grad()
+    def blocks(self, video: Frames, words: Words, *, device: torch.device | None = None) -> Block:
+        """Similarities of ranges of the given sentences and videos, in float64.
 
         A sum in float32 depends on the place of a column in a matrix product, so that two equal videos may differ; in
         float64 that is far below what tells two videos apart (:mod:`lightning_petl.ranking`).
-        """
 
+        Args:
+            video: all videos.
+            words: all sentences.
+            device: where to compare them; None: where they are. What is computed of each alone stays where it is.
+        """
+        texts = _joined([self.texts(Words(*part)) for part in _parts(words)])
+        videos = _joined([self.videos(*part) for part in _parts((video,))])
+
+        @torch.no_grad()
         def block(rows: range, columns: range) -> Float64[Tensor, "q b"]:
-            return self.compare(_wide(texts, rows), _wide(videos, columns))
+            return self.compare(_wide(texts, rows, device), _wide(videos, columns, device))
 
         return block
 
@@ -115,11 +126,11 @@ class _Interaction(Similarity):
 
 def _scorer(dim: int) -> nn.Sequential:
     """``E² + 2 E + 1`` parameters."""
-    layers = nn.Sequential(nn.Linear(dim, dim), nn.ReLU(), nn.Linear(dim, 1))
-    for linear in (layers[0], layers[2]):
+    hidden, score = nn.Linear(dim, dim), nn.Linear(dim, 1)
+    for linear in (hidden, score):
         nn.init.normal_(linear.weight, std=0.02)
         nn.init.zeros_(linear.bias)
-    return layers
+    return nn.Sequential(hidden, nn.ReLU(), score)
 
 
 def _unit(x: Float[Tensor, "*batch e"]) -> Float[Tensor, "*batch e"]:
@@ -130,9 +141,17 @@ def _softmax(x: Float[Tensor, "*batch l"]) -> Float[Tensor, "*batch l"]:
     return x.to(torch.promote_types(x.dtype, torch.float32)).softmax(-1)
 
 
-def _wide(sides: Sides, chosen: range) -> Sides:
-    rows = slice(chosen.start, chosen.stop)
-    return tuple(side[rows].double() if side.is_floating_point() else side[rows] for side in sides)
+def _parts(sides: Sides) -> Iterator[Sides]:
+    return zip(*(side.split(AT_ONCE) for side in sides), strict=True)
+
+
+def _joined(parts: Sequence[Sides]) -> Sides:
+    return tuple(torch.cat(side) for side in zip(*parts, strict=True))
+
+
+def _wide(sides: Sides, chosen: range, device: torch.device | None) -> Sides:
+    here = (side[chosen.start : chosen.stop].to(device) for side in sides)
+    return tuple(side.double() if side.is_floating_point() else side for side in here)
 
 
 @dataclass(frozen=True)
