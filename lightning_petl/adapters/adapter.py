@@ -3,10 +3,11 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from itertools import permutations
-from typing import ClassVar
+from typing import ClassVar, cast
 
 from torch import nn
 
+from lightning_petl.backbones.encoder import Encoder
 from lightning_petl.backbones.vit import VideoViT
 
 
@@ -17,6 +18,8 @@ class Adapter(ABC):
     """It means nothing beside other methods (linear probe, full fine-tuning)."""
     commutes: ClassVar[bool] = True
     """Its place in the stack does not change the output."""
+    reads_text: ClassVar[bool] = False
+    """It works on a text tower too."""
 
     @abstractmethod
     def attach(self, vit: VideoViT) -> None:
@@ -44,13 +47,16 @@ class Unfreezing(Adapter):
             parameter.requires_grad_(True)
 
 
-def attach(vit: VideoViT, adapters: Sequence[Adapter]) -> None:
-    """Attach a stack in order and record in ``vit.owners`` who owns each trainable parameter.
+def attach(encoder: Encoder, adapters: Sequence[Adapter]) -> None:
+    """Attach a stack in order and record in ``encoder.owners`` who owns each trainable parameter.
 
     Raises:
-        ValueError: a method that stands alone is stacked, or one adds nothing to the others.
+        ValueError: a method that stands alone is stacked, one adds nothing to the others, or one does not read text.
     """
     parts = [part for adapter in adapters for part in adapter.parts()]
+    vit = cast(VideoViT, encoder)  # what needs no more than an Encoder says so by ``reads_text``
+    if not isinstance(encoder, VideoViT):
+        _refuse_of_images(encoder, parts)
     _refuse_meaningless(vit, parts)
     for part in parts:
         part.attach(vit)
@@ -59,6 +65,12 @@ def attach(vit: VideoViT, adapters: Sequence[Adapter]) -> None:
             raise ValueError(f"{part} attaches to nothing in {vit.name!r}: it would train no parameter")
         vit.owners |= new
     vit.cast_frozen()
+
+
+def _refuse_of_images(encoder: Encoder, parts: Sequence[Adapter]) -> None:
+    for part in parts:
+        if not part.reads_text:
+            raise ValueError(f"{part.name} works on frames; the text tower {encoder.name!r} takes LoRA or BitFit")
 
 
 def _refuse_meaningless(vit: VideoViT, parts: Sequence[Adapter]) -> None:

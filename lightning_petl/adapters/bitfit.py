@@ -2,15 +2,14 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from torch import nn
 
 from lightning_petl.adapters.adapter import Unfreezing, require_distinct
 from lightning_petl.backbones.block import AdaptedBlock, Part
-from lightning_petl.backbones.encoder import EXTENSIONS, Blocks
+from lightning_petl.backbones.encoder import EXTENSIONS, Blocks, Encoder
 from lightning_petl.backbones.linear import BiasDelta
-from lightning_petl.backbones.vit import VideoViT
 
 Target = Literal["q", "k", "v", "proj", "fc1", "fc2", "norm1", "norm2"]
 
@@ -29,6 +28,8 @@ class BitFit(Unfreezing):
         blocks: the blocks that it goes into.
     """
 
+    reads_text: ClassVar[bool] = True
+
     targets: tuple[Target, ...] = ("q", "k", "v", "proj", "fc1", "fc2", "norm1", "norm2")
     outside: bool = True
     blocks: Blocks = "all"
@@ -38,7 +39,7 @@ class BitFit(Unfreezing):
             raise ValueError("targets is empty and outside is false: BitFit would train nothing")
         require_distinct(targets=self.targets)
 
-    def parameters(self, vit: VideoViT) -> Iterable[nn.Parameter]:
+    def parameters(self, vit: Encoder) -> Iterable[nn.Parameter]:
         for block in vit.select(self.blocks):
             for target in self.targets:
                 # keys without a bias (EVA) are no reason to refuse all three
@@ -56,8 +57,9 @@ class BitFit(Unfreezing):
         """Whether only a slice of the bias that it shares is meant."""
         return part.shares_bias and not self._whole_qkv
 
-    def attach(self, vit: VideoViT) -> None:
-        super().attach(vit)
+    def attach(self, vit: Encoder) -> None:
+        for parameter in self.parameters(vit):
+            parameter.requires_grad_(True)
         for block in vit.select(self.blocks):
             for target in self.targets:
                 for part in filter(self._is_slice, block.parts(target)):
@@ -67,7 +69,7 @@ class BitFit(Unfreezing):
                     linear.add_delta(f"{self.name}_{target}", BiasDelta(rows, linear.out_features))
 
 
-def outside_biases(vit: VideoViT) -> Iterable[nn.Parameter]:
+def outside_biases(vit: Encoder) -> Iterable[nn.Parameter]:
     """Yield the biases outside the blocks."""
     for name, module in vit.named_modules():
         inside = name.split(".")[0] in ("blocks", *EXTENSIONS)

@@ -7,7 +7,7 @@ from typing import ClassVar
 from torch import nn
 
 from lightning_petl.adapters.adapter import Unfreezing
-from lightning_petl.backbones.vit import VideoViT
+from lightning_petl.backbones.encoder import Encoder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,6 +15,7 @@ class FullFineTuning(Unfreezing):
     """Every parameter of the trunk trains; ViT-B/16: 85,798,656."""
 
     alone: ClassVar[bool] = True
+    reads_text: ClassVar[bool] = True
 
-    def parameters(self, vit: VideoViT) -> Iterable[nn.Parameter]:
+    def parameters(self, vit: Encoder) -> Iterable[nn.Parameter]:
         return vit.parameters()

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from lightning_petl.adapters.adapter import Adapter
-from lightning_petl.backbones.vit import VideoViT
+from lightning_petl.backbones.encoder import Encoder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -12,6 +12,7 @@ class LinearProbe(Adapter):
     """The trunk stays as it is; 0 parameters beside the head."""
 
     alone: ClassVar[bool] = True
+    reads_text: ClassVar[bool] = True
 
-    def attach(self, vit: VideoViT) -> None:
+    def attach(self, vit: Encoder) -> None:
         """Attach nothing."""

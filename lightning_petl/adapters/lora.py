@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -11,9 +11,8 @@ from torch import Tensor, nn
 
 from lightning_petl.adapters.adapter import Adapter, require_distinct, require_positive
 from lightning_petl.backbones.block import AdaptedBlock, Part
-from lightning_petl.backbones.encoder import Blocks
+from lightning_petl.backbones.encoder import Blocks, Encoder
 from lightning_petl.backbones.linear import AdaptedLinear, Inner
-from lightning_petl.backbones.vit import VideoViT
 
 Target = Literal["q", "k", "v", "o", "fc1", "fc2", "fc1_g", "fc1_x"]
 Init = Literal["kaiming", "gaussian", "pissa", "olora", "orthogonal"]
@@ -141,6 +140,8 @@ class LoRA(Adapter):
         blocks: the blocks that it goes into.
     """
 
+    reads_text: ClassVar[bool] = True
+
     rank: int = 8
     alpha: float = 8.0
     targets: tuple[Target, ...] = ("q", "v")
@@ -159,7 +160,7 @@ class LoRA(Adapter):
         if self.fused == "shared" and 0 < len(set(self.targets) & set("qkv")) < 3:
             raise ValueError(f"fused: shared adapts q, k and v together; targets are {', '.join(self.targets)}")
 
-    def attach(self, vit: VideoViT) -> None:
+    def attach(self, vit: Encoder) -> None:
         for block in vit.select(self.blocks):
             parts = [part for target in self.targets for part in block.parts("proj" if target == "o" else target)]
             paths = dict.fromkeys(part.path for part in parts)

@@ -1,0 +1,187 @@
+"""A frozen transformer that reads text, with the extension points of the image trunk."""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal, NamedTuple, cast
+
+import torch
+from jaxtyping import Bool, Float, Int64
+from timm.layers.activations import QuickGELU
+from timm.models.vision_transformer import Block
+from torch import Tensor, nn
+
+from lightning_petl.backbones.block import AdaptedBlock
+from lightning_petl.backbones.encoder import Encoder
+from lightning_petl.backbones.tokenizer import Tokenizer
+from lightning_petl.shapes import Grid, Tokens
+
+Activation = Literal["gelu", "gelu_tanh", "quick_gelu"]
+ACTIVATIONS: dict[Activation, type[nn.Module] | partial[nn.Module]] = {
+    "gelu": nn.GELU,
+    "gelu_tanh": partial(nn.GELU, approximate="tanh"),
+    "quick_gelu": QuickGELU,
+}
+
+
+class Words(NamedTuple):
+    """What a text tower says of texts, in the space that it shares with images; nothing is normalised.
+
+    Attributes:
+        tokens: every token, behind norm and projection.
+        mask: true from the start token to the end token.
+        sentence: the token that stands for the whole text.
+    """
+
+    tokens: Float[Tensor, "q l e"]
+    mask: Bool[Tensor, "q l"]
+    sentence: Float[Tensor, "q e"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextFamily:
+    """What differs between published text towers; the values are those of LAION's CLIP.
+
+    Args:
+        vocabulary: number of tokens.
+        end: the token that ends a text.
+        causal: a token attends to itself and to those in front of it; else to all, the filling included.
+        sentence: the token that stands for the text: the first ``end`` token, or the ``last`` place.
+        activation: of the MLPs; OpenAI's CLIP has ``quick_gelu``, x sigmoid(1.702 x).
+        mlp_ratio: how much wider than its tokens an MLP is.
+        norm_eps: of all norms.
+        projection_bias: whether the projection into the joint space has one.
+        tokenizer: from text to tokens.
+    """
+
+    vocabulary: int = 49408
+    end: int = 49407
+    causal: bool = True
+    sentence: Literal["end", "last"] = "end"
+    activation: Activation = "gelu"
+    mlp_ratio: float = 4.0
+    norm_eps: float = 1e-5
+    projection_bias: bool = False
+    tokenizer: Tokenizer = Tokenizer()
+
+
+class AdaptedTextBlock(AdaptedBlock):
+    """A timm ``Block`` over the tokens of texts; with ``causal``, none attends to what stands behind it."""
+
+    def __init__(self, block: nn.Module, causal: bool) -> None:
+        super().__init__(block)
+        self.causal = causal
+
+    def attend(self, x: Tokens, grid: Grid | None = None) -> Tokens:
+        return self.attn(x, is_causal=self.causal)
+
+
+class TextTower(Encoder):
+    """CLIP's text transformer (Radford et al., ICML 2021), frozen until a method lets it train::
+
+        x = E[ids] + P;  x = block_k(x), k = 1..depth;  tokens = N(x) W (+ b)
+
+    Random weights are CLIP's: E normal with std 0.02, P 0.01, W width^-1/2, and in a block of L: qkv width^-1/2,
+    attention's output and the MLP's (2 L width)^-1/2, the MLP's first layer (2 width)^-1/2; attention's biases 0.
+    ``logit_scale`` is the logarithm of the factor of similarities, ln(1 / 0.07) at init; ``logit_bias`` is added to
+    them in SigLIP, and None elsewhere.
+
+    Args:
+        embed_dim: width of the space that it shares with images.
+        width: of its tokens.
+        depth: number of blocks.
+        heads: of attention; they divide the width.
+        context_length: tokens of a text, start and end included; longer texts are cut.
+        family: what differs between published towers.
+
+    Raises:
+        ValueError: a size below one, heads that do not divide the width, a context too short for start and end.
+    """
+
+    def __init__(
+        self,
+        *,
+        embed_dim: int,
+        width: int,
+        depth: int,
+        heads: int,
+        context_length: int = 32,
+        family: TextFamily = TextFamily(),
+    ) -> None:
+        super().__init__()
+        _check_sizes(embed_dim, width, depth, heads, context_length)
+        self.name, self.weights, self.owners = "TextTower", "random", {}
+        self.dim, self.embed_dim, self.context_length, self.family = width, embed_dim, context_length, family
+        self.token_embedding = nn.Embedding(family.vocabulary, width)
+        self.pos_embed = nn.Parameter(torch.empty(context_length, width))
+        norm = partial(nn.LayerNorm, eps=family.norm_eps)
+        block = partial(Block, width, heads, family.mlp_ratio, qkv_bias=True, norm_layer=cast(type[nn.Module], norm))
+        activation = cast(type[nn.Module], ACTIVATIONS[family.activation])
+        blocks = (block(act_layer=activation) for _ in range(depth))
+        self.blocks = nn.ModuleList(AdaptedTextBlock(block, family.causal) for block in blocks)
+        self.norm = norm(width)
+        self.projection = nn.Linear(width, embed_dim, bias=family.projection_bias)
+        self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
+        self.logit_bias: nn.Parameter | None = None
+        self._initialise()
+        self.requires_grad_(False)
+        self.eval()
+
+    @torch.no_grad()
+    def _initialise(self) -> None:
+        width, depth = self.dim, self.depth
+        self.token_embedding.weight.normal_(std=0.02)
+        self.pos_embed.normal_(std=0.01)
+        self.projection.weight.normal_(std=width**-0.5)
+        stds = {"qkv": width**-0.5, "proj": (2 * depth * width) ** -0.5}
+        stds |= {"fc1": (2 * width) ** -0.5, "fc2": (2 * depth * width) ** -0.5}
+        for name, module in self.blocks.named_modules():
+            if isinstance(module, nn.Linear):
+                module.weight.normal_(std=stds[name.rpartition(".")[2]])
+                if ".attn." in name:
+                    module.bias.zero_()
+
+    def embedding_parameters(self) -> Iterable[nn.Parameter]:
+        """The tables of tokens and of positions."""
+        return [*self.token_embedding.parameters(), self.pos_embed]
+
+    def tokenize(self, texts: Sequence[str]) -> Int64[Tensor, "q l"]:
+        """Return the tokens of texts, ``context_length`` each, where the tower is.
+
+        Raises:
+            ValueError: one of them is not text, or the tokenizer cannot be had.
+        """
+        return self.family.tokenizer(texts, self.context_length).to(self.pos_embed.device)
+
+    def forward(self, ids: Int64[Tensor, "q l"]) -> Words:
+        self._check(ids)
+        grid = Grid(frames=1, height=1, width=ids.shape[1], prefix=0)
+        with self.precision(ids.device):
+            x = self.run(lambda: self.token_embedding(ids) + self.pos_embed[: ids.shape[1]], grid)
+            tokens = self.projection(self.norm(x)).float()
+        end = self._end(ids)
+        place = end if self.family.sentence == "end" else torch.full_like(end, ids.shape[1] - 1)
+        mask = torch.arange(ids.shape[1], device=ids.device) <= end[:, None]
+        return Words(tokens, mask, tokens[torch.arange(len(ids), device=ids.device), place])
+
+    def _end(self, ids: Int64[Tensor, "q l"]) -> Int64[Tensor, " q"]:
+        """The place of the first end token; the last one of a text without."""
+        is_end = ids == self.family.end
+        return torch.where(is_end.any(1), is_end.int().argmax(1), ids.shape[1] - 1)
+
+    def _check(self, ids: Int64[Tensor, "q l"]) -> None:
+        length = ids.shape[1]
+        if length > self.context_length or (length < self.context_length and not self.family.causal):
+            raise ValueError(f"texts have {length} tokens; {self.name} reads {self.context_length}: use its tokenize")
+
+
+def _check_sizes(embed_dim: int, width: int, depth: int, heads: int, context_length: int) -> None:
+    sizes = {"embed_dim": embed_dim, "width": width, "depth": depth, "heads": heads}
+    for name, size in sizes.items():
+        if size < 1:
+            raise ValueError(f"{name} {size} of a text tower must be above zero")
+    if width % heads:
+        raise ValueError(f"width {width} of a text tower is not a multiple of its {heads} heads")
+    if context_length < 3:
+        raise ValueError(f"context_length {context_length} holds no word between start and end token: take 3 or more")
