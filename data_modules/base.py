@@ -9,12 +9,12 @@ from typing import Any, ClassVar, Literal
 
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_warn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from data_modules.batch import VideoBatch
 from data_modules.collate import Collate, PlaneBatch
 from data_modules.dataset import Clip, OnFault, Policy, Sample, VideoDataset
-from data_modules.features.cache import FeatureCache, FeatureDataset, described, fingerprint
+from data_modules.features.cache import FeatureCache, described, fingerprint
 from data_modules.loader import TrainLoader, eval_loader
 from data_modules.reading import Reading
 from data_modules.sampler import EpochBatchSampler, EvalSampler, Order
@@ -184,7 +184,7 @@ class VideoDataModule(LightningDataModule, ABC):
         views = Views(1, 1) if split == "val" else self.views
         return EvalViews(self.sampling, self.eval_crop, self.image_size, views)
 
-    def _dataset(self, split: str) -> VideoDataset | FeatureDataset:
+    def _dataset(self, split: str) -> Dataset[Sample]:
         if self.features and split != "predict":
             return self.features.dataset(split, self._located[split].clips)
         return self._videos(split, on_device=self._on_device())
@@ -258,7 +258,7 @@ class VideoDataModule(LightningDataModule, ABC):
     def _eval_loader(self, split: str) -> DataLoader[Sample]:
         dataset = self._dataset(split)
         rank, world_size = self._rank_of_world()
-        sampler = EvalSampler(len(dataset), rank=rank, world_size=world_size)
+        sampler = EvalSampler(len(self._located[split].clips), rank=rank, world_size=world_size)
         return eval_loader(dataset, sampler, batch_size=self.batch_size, num_workers=self.num_workers)
 
     def _rank_of_world(self) -> tuple[int, int]:

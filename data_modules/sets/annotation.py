@@ -42,13 +42,17 @@ def read_json(path: Path) -> Any:
 
 def read_records(path: Path, *keys: str) -> list[dict[str, Any]]:
     """A list of objects that have ``keys`` from a JSON file; ValueError for anything else."""
-    records = read_json(path)
-    if not isinstance(records, list) or not records:
+    return records(path, read_json(path), *keys)
+
+
+def records(path: Path, found: object, *keys: str) -> list[dict[str, Any]]:
+    """``found``, read from ``path``, as a list of objects that have ``keys``; ValueError for anything else."""
+    if not isinstance(found, list) or not found:
         raise ValueError(f"{path}: expected a list that is not empty")
-    for number, record in enumerate(cast(list[Any], records)):
+    for number, record in enumerate(cast(list[Any], found)):
         if not isinstance(record, dict) or not set(keys) <= cast(dict[str, Any], record).keys():
             raise ValueError(f"{path}: entry {number} is {_short(record)}; expected at least {' and '.join(keys)}")
-    return cast(list[dict[str, Any]], records)
+    return cast(list[dict[str, Any]], found)
 
 
 def read_numbered(path: Path) -> list[str]:

@@ -9,12 +9,12 @@ format and are real encoded videos: ``labels.json``, ``train.json``, ``validatio
 
 import argparse
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from rich.progress import track
@@ -27,6 +27,19 @@ from data_modules.video.encode import write_video
 FRAMES, FPS, SIZE = 24, 12, 64  # 2 s; square frames, pixels
 _SPLITS: dict[str, Cast] = {"train": TRAIN_CAST, "validation": TEST_CAST}
 _RECORD = "render.json"
+
+
+class Plan(Protocol):
+    """One clip before it is drawn."""
+
+    @property
+    def clip_id(self) -> str:
+        """Name of the file."""
+        ...
+
+    def draw(self) -> Scene:
+        """The clip's frames and the words for its object."""
+        ...
 
 
 class ClipPlan(NamedTuple):
@@ -67,28 +80,35 @@ def render(root: str | Path, num_train: int = 480, num_test: int = 240, seed: in
     request = {"num_train": num_train, "num_test": num_test, "seed": seed, "frames": FRAMES, "size": SIZE}
     if min(num_train, num_test) < len(MOTIONS):
         raise ValueError(f"num_train={num_train}, num_test={num_test}: each class needs a clip, {len(MOTIONS)} up")
+    return rendered(root, request, partial(_render_all, root, num_train, num_test, seed))
+
+
+def rendered(root: Path, request: Mapping[str, int], render_all: Callable[[], None]) -> Path:
+    """Render what is requested unless it is there; ValueError where ``root`` holds another data set."""
     if not _begun(root, request):
         (root / "videos").mkdir(parents=True, exist_ok=True)
-        _write_json(root / _RECORD, request | {"finished": False})
+        _write_json(root / _RECORD, {**request, "finished": False})
     if not json.loads((root / _RECORD).read_text())["finished"]:
-        _render_all(root, num_train, num_test, seed)
-        _write_json(root / _RECORD, request | {"finished": True})
+        render_all()
+        _write_json(root / _RECORD, {**request, "finished": True})
     return root
 
 
-def _begun(root: Path, request: dict[str, int]) -> bool:
+def _begun(root: Path, request: Mapping[str, int]) -> bool:
     if not (root / _RECORD).exists():
         return False
     found = {key: json.loads((root / _RECORD).read_text()).get(key) for key in request}
     if found != request:
-        raise ValueError(f"{root} holds the motion data set {found}, not {request}: name another folder or empty it")
+        raise ValueError(
+            f"{root} holds the motion data set {found}, not {dict(request)}: name another folder or empty it"
+        )
     return True
 
 
 def _render_all(root: Path, num_train: int, num_test: int, seed: int) -> None:
     plans = [ClipPlan(str(n + 1), "train", n, seed) for n in range(num_train)]
     plans += [ClipPlan(str(num_train + n + 1), "validation", n, seed) for n in range(num_test)]
-    things = list(track(_things(root, plans), total=len(plans), description="Rendering clips"))
+    things = write_clips(root, plans)
     for split in _SPLITS:
         entries = [p.annotation(t) for p, t in zip(plans, things, strict=True) if p.split == split]
         _write_json(root / f"{split}.json", entries)
@@ -96,12 +116,17 @@ def _render_all(root: Path, num_train: int, num_test: int, seed: int) -> None:
     _write_json(root / "labels.json", labels)
 
 
-def _things(root: Path, plans: Sequence[ClipPlan]) -> Iterator[str]:
+def write_clips(root: Path, plans: Sequence[Plan]) -> list[str]:
+    """Draw and encode the clips that are not there, in one process per CPU; the words for the object of each."""
+    return list(track(_things(root, plans), total=len(plans), description="Rendering clips"))
+
+
+def _things(root: Path, plans: Sequence[Plan]) -> Iterator[str]:
     with ProcessPoolExecutor(cpus(), mp_context=get_context("spawn")) as pool:  # fork after torch may deadlock
         yield from pool.map(partial(_render_one, root), plans, chunksize=8)
 
 
-def _render_one(root: Path, plan: ClipPlan) -> str:
+def _render_one(root: Path, plan: Plan) -> str:
     scene, path = plan.draw(), root / "videos" / f"{plan.clip_id}.mp4"
     if not path.exists():
         write_video(path, scene.video, FPS)

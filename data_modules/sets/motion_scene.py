@@ -167,6 +167,22 @@ def draw_path(motion: Motion, rng: np.random.Generator, frames: int) -> Path:
     return Path(*(column[::-1] for column in path)) if motion.backwards else path
 
 
+class Appearance(NamedTuple):
+    """What an object and what is behind it look like, by name."""
+
+    shape: str
+    texture: str
+    background: str
+    first: str
+    second: str
+
+    @property
+    def words(self) -> str:
+        """Of the object, such as ``a red striped disc``."""
+        words = self.first if self.texture == "plain" else f"{self.first} and {self.second} {self.texture}"
+        return f"{'an' if words[0] in 'aeiou' else 'a'} {words} {self.shape}"
+
+
 class Scene(NamedTuple):
     """A drawn clip and the words for its object, such as ``a red striped disc``."""
 
@@ -176,15 +192,23 @@ class Scene(NamedTuple):
 
 def draw_scene(motion: Motion, cast: Cast, rng: np.random.Generator, *, frames: int, size: int) -> Scene:
     """Draw one clip of ``frames`` square frames of ``size`` pixels, RGB 0-255."""
-    shape, texture, background = (str(rng.choice(kinds)) for kinds in cast)
-    first, second = (str(name) for name in rng.choice(list(COLOURS), 2, replace=False))
-    behind = _two_tone(_background(background, rng, size), *rng.uniform(0.2, 0.8, (2, 3)))
+    kinds = [str(rng.choice(names)) for names in cast]
+    appearance = Appearance(*kinds, *(str(name) for name in rng.choice(list(COLOURS), 2, replace=False)))
+    return draw_appearance(motion, appearance, rng, frames=frames, size=size)
+
+
+def draw_appearance(
+    motion: Motion, appearance: Appearance, rng: np.random.Generator, *, frames: int, size: int
+) -> Scene:
+    """As :func:`draw_scene`, with an appearance that is given."""
+    behind = _two_tone(_background(appearance.background, rng, size), *rng.uniform(0.2, 0.8, (2, 3)))
     u, v, radius = _object_coordinates(draw_path(motion, rng, frames), size)
-    cover = np.clip(0.5 - SHAPES[shape](u, v) * radius * size, 0, 1)[..., None]
-    front = _two_tone(TEXTURES[texture](u, v), np.array(COLOURS[first]), np.array(COLOURS[second]))
+    cover = np.clip(0.5 - SHAPES[appearance.shape](u, v) * radius * size, 0, 1)[..., None]
+    front = _two_tone(
+        TEXTURES[appearance.texture](u, v), np.array(COLOURS[appearance.first]), np.array(COLOURS[appearance.second])
+    )
     video = cover * front + (1 - cover) * behind
-    words = first if texture == "plain" else f"{first} and {second} {texture}"
-    return Scene((255 * video + 0.5).astype(np.uint8), f"{'an' if words[0] in 'aeiou' else 'a'} {words} {shape}")
+    return Scene((255 * video + 0.5).astype(np.uint8), appearance.words)
 
 
 def _object_coordinates(path: Path, size: int) -> tuple[Plane, Plane, Plane]:

@@ -1,0 +1,57 @@
+"""Videos of your own with captions, in lists."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from data_modules.base import Split
+from data_modules.sets import annotation
+from data_modules.sets.caption_files import read_csv
+from data_modules.sets.captions import CaptionedVideos
+
+
+class CaptionList(CaptionedVideos):
+    """A list a split: ``video,caption`` a line; a video on several lines has several captions.
+
+    A first line that names the columns ``video`` and ``caption`` is a header; columns beside these do not matter. The
+    video is a path from ``videos`` unless absolute, and the name of the clip. A caption that holds a comma is put in
+    double quotes.
+
+    Args:
+        root: the folder of the lists.
+        videos: the folder of the videos, from ``root`` unless absolute.
+        train: list of training.
+        val: list of validation.
+        test: list of test; that of validation where there is no such file.
+        kwargs: those of :class:`~data_modules.sets.captions.CaptionedVideos`.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        *,
+        videos: str = "",
+        train: str = "train.csv",
+        val: str = "val.csv",
+        test: str = "test.csv",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(root, videos=videos, **kwargs)
+        self.lists: dict[Split, tuple[str, ...]] = {"train": (train,), "val": (val,), "test": (test, val)}
+
+    def listed(self, split: Split) -> tuple[Path, Sequence[str]]:
+        """In the order in which they first appear."""
+        path, captions = self.captions(split)
+        return path, list(captions)
+
+    def captions(self, split: Split) -> tuple[Path, Mapping[str, Sequence[object]]]:
+        """In the order of the list."""
+        path = annotation.find(self.root, *self.lists[split])
+        captions = dict[str, list[object]]()
+        for video, caption in read_csv(path, "video", "caption", header=False):
+            captions.setdefault(video.strip(), []).append(caption)
+        return path, captions
+
+    def paths(self, names: Sequence[str]) -> list[Path]:
+        """As they are written in the list."""
+        return [self.videos / name for name in names]

@@ -1,0 +1,100 @@
+"""Videos with captions, for retrieval."""
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from torch.utils.data import Dataset
+from typing_extensions import override
+
+from data_modules.base import Split, VideoDataModule
+from data_modules.dataset import Clip, Sample
+from data_modules.randomness import keyed_generator
+from data_modules.sets import annotation
+from data_modules.sets.caption_files import captioned
+
+
+class CaptionedVideos(VideoDataModule):
+    """Videos that are described in sentences; a subclass says which and how.
+
+    In training each clip has one caption, its label is the number of its video, and so clips of one video can be
+    told. In evaluation each video comes once with all its captions. A flip does not change what a caption says.
+
+    Args:
+        root: the folder of the annotation.
+        videos: the folder of the videos, from ``root`` unless absolute; a suffix is found.
+        pairs: ``every`` pair of a video and a caption of it is a clip of an epoch, ``<video>#<number of the caption>``;
+            or each video is one, with a ``random`` caption that depends on (seed, epoch, clip id).
+        kwargs: those of :class:`~data_modules.base.VideoDataModule`.
+
+    Raises:
+        ValueError: mixing, which blends videos that no caption describes.
+    """
+
+    def __init__(
+        self, root: str, *, videos: str = "videos", pairs: Literal["every", "random"] = "every", **kwargs: Any
+    ) -> None:
+        if kwargs.get("mixing"):
+            raise ValueError("data.mixing blends two videos, which no caption describes: remove it")
+        super().__init__([], **kwargs)
+        self.root, self.videos, self.pairs = Path(root), Path(root) / videos, pairs
+
+    @abstractmethod
+    def listed(self, split: Split) -> tuple[Path, Sequence[str]]:
+        """The list of a split: its file, and the videos in it."""
+
+    @abstractmethod
+    def captions(self, split: Split) -> tuple[Path, Mapping[str, Sequence[object]]]:
+        """The file of the captions, and what it says of each video; it may say more than the list needs."""
+
+    def clips(self, split: Split) -> list[Clip]:
+        """Each video once with all its captions, in the order of the list.
+
+        Raises:
+            FileNotFoundError: no list, or no file of captions.
+            ValueError: of :func:`~data_modules.sets.caption_files.captioned`, or a file that is not what it should be.
+        """
+        (listing, names), (source, captions) = self.listed(split), self.captions(split)
+        said = captioned(listing, names, source, captions)
+        paths = zip(names, self.paths(names), said, strict=True)
+        return [Clip(name, path, number, found) for number, (name, path, found) in enumerate(paths)]
+
+    def paths(self, names: Sequence[str]) -> list[Path]:
+        """Where the videos lie, or would."""
+        files = annotation.by_stem(self.files.originals(self.videos, self.root, depth=1))
+        return [files.get(name, self.videos / f"{name}.mp4") for name in names]
+
+    @override
+    def _locate(self, split: Split) -> None:
+        super()._locate(split)  # counts videos, not pairs
+        if split == "train" and self.pairs == "every":
+            located = self._located[split]
+            self._located[split] = located._replace(clips=every_pair(located.clips))
+
+    @override
+    def _dataset(self, split: str) -> Dataset[Sample]:
+        dataset = super()._dataset(split)
+        return OneCaption(dataset, self.seed) if split == "train" else dataset
+
+
+class OneCaption(Dataset[Sample]):
+    """Samples with one of their captions, drawn from (seed, epoch, clip id); a stand-in is seen with its own."""
+
+    def __init__(self, dataset: Dataset[Sample], seed: int) -> None:
+        self._dataset, self._seed = dataset, seed
+
+    def __getitem__(self, key: tuple[int, int] | int) -> Sample:
+        """Read one sample."""
+        sample = self._dataset[key]
+        generator = keyed_generator(self._seed, sample.epoch, f"caption of {sample.clip_id}")
+        return sample._replace(captions=(sample.captions[generator.integers(len(sample.captions))],))
+
+
+def every_pair(clips: Sequence[Clip]) -> list[Clip]:
+    """A clip for each caption, in order."""
+    return [
+        clip._replace(clip_id=f"{clip.clip_id}#{number}", captions=(caption,))
+        for clip in clips
+        for number, caption in enumerate(clip.captions)
+    ]

@@ -1,0 +1,109 @@
+"""The motion data set in sentences: a coloured shape that moves, drawn where it is not there yet.
+
+Every combination of colour, shape and motion has one caption, such as "a red star moving from left to right". The
+combinations of test never appear in training; their words do, and so does every pair of two of their words.
+Backgrounds of test never appear in training either.
+"""
+
+import csv
+from collections.abc import Sequence
+from functools import partial
+from itertools import product
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from data_modules.atomic import whole
+from data_modules.sets.caption_list import CaptionList
+from data_modules.sets.motion import FRAMES, rendered, write_clips
+from data_modules.sets.motion_scene import (
+    COLOURS,
+    MOTIONS,
+    SHAPES,
+    TEST_CAST,
+    TRAIN_CAST,
+    Appearance,
+    Scene,
+    draw_appearance,
+)
+
+SIZE = 96  # pixels; shapes are harder to tell than motions
+
+
+class CaptionPlan(NamedTuple):
+    """One clip before it is drawn: the numbers of its colour, shape and motion, and which clip of these it is."""
+
+    colour: int
+    shape: int
+    motion: int
+    number: int
+    seed: int
+
+    @property
+    def clip_id(self) -> str:
+        """Name of the file."""
+        return "_".join(map(str, self[:4]))
+
+    @property
+    def is_test(self) -> bool:
+        """A quarter of all combinations: of two words given, every fourth or fifth of the third kind."""
+        return (self.colour + self.shape + self.motion) % 4 == 0
+
+    @property
+    def caption(self) -> str:
+        """What it shows."""
+        return MOTIONS[self.motion].template.replace("Moving [something]", f"{self._appearance('').words} moving")
+
+    def draw(self) -> Scene:
+        """Its frames."""
+        rng = np.random.default_rng([self.seed, *self[:4]])
+        background = str(rng.choice((TEST_CAST if self.is_test else TRAIN_CAST).backgrounds))
+        return draw_appearance(MOTIONS[self.motion], self._appearance(background), rng, frames=FRAMES, size=SIZE)
+
+    def _appearance(self, background: str) -> Appearance:
+        colour = list(COLOURS)[self.colour]
+        return Appearance(list(SHAPES)[self.shape], "plain", background, colour, colour)
+
+
+def plans(repeats: int, seed: int) -> list[CaptionPlan]:
+    """``repeats`` clips of each combination of training and one of each of test."""
+    kinds = product(range(len(COLOURS)), range(len(SHAPES)), range(len(MOTIONS)), range(repeats))
+    found = [CaptionPlan(*kind, seed) for kind in kinds]
+    return [plan for plan in found if not plan.is_test or plan.number == 0]
+
+
+class MotionCaptions(CaptionList):
+    """Of 480 combinations 360 are trained on and 120 tested, each with a caption of its own. Test is validation.
+
+    Args:
+        root: the folder of the data set; rendered before training or evaluation unless it is complete.
+        repeats: clips of each combination of training.
+        render_seed: of what is drawn.
+        kwargs: those of :class:`~data_modules.sets.captions.CaptionedVideos`.
+    """
+
+    def __init__(self, root: str, *, repeats: int = 2, render_seed: int = 0, **kwargs: Any) -> None:
+        self.repeats, self.render_seed = repeats, render_seed
+        super().__init__(root, videos="videos", **kwargs)
+
+    def prepare_data(self) -> None:
+        """Render what is not there, in one process a machine; ValueError where another data set is in the folder."""
+        render(self.root, self.repeats, self.render_seed)
+
+
+def render(root: str | Path, repeats: int = 2, seed: int = 0) -> Path:
+    """Draw and encode the data set under ``root``, as :func:`data_modules.sets.motion.render` does."""
+    if repeats < 1:
+        raise ValueError(f"repeats: expected 1 or more, got {repeats}")
+    root, clips = Path(root), plans(repeats, seed)
+    request = {"repeats": repeats, "seed": seed, "frames": FRAMES, "size": SIZE}
+    return rendered(root, request, partial(_render_all, root, clips))
+
+
+def _render_all(root: Path, clips: Sequence[CaptionPlan]) -> None:
+    write_clips(root, clips)
+    for name, test in (("train", False), ("val", True)):
+        with whole(root / f"{name}.csv") as partial_file, partial_file.open("w", newline="") as file:
+            rows = [(f"{plan.clip_id}.mp4", plan.caption) for plan in clips if plan.is_test == test]
+            csv.writer(file, lineterminator="\n").writerows([("video", "caption"), *rows])

@@ -1,0 +1,59 @@
+"""MSR-VTT (Xu et al., CVPR 2016): 10,000 videos, 20 captions each, in three customary splits."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from data_modules.base import Split
+from data_modules.sets import annotation
+from data_modules.sets.caption_files import read_csv
+from data_modules.sets.captions import CaptionedVideos
+
+_TEST = "MSRVTT_JSFUSION_test.csv"
+_TRAIN = {"1k-A": "MSRVTT_train.9k.csv", "7k": "MSRVTT_train.7k.csv"}
+_PARTS: dict[Split, str] = {"train": "train", "val": "validate", "test": "test"}
+
+
+class MSRVTT(CaptionedVideos):
+    """``MSRVTT_data.json``, and for all but the full split the lists ``MSRVTT_train.{9k,7k}.csv`` and the test list.
+
+    1k-A trains on 9,000 videos and 7k on 7,010; both are tested on the 1,000 pairs of ``MSRVTT_JSFUSION_test.csv``,
+    which have one caption each, and validated on them too. full is the official split, the field ``split`` of each
+    video: 6,513, 497 and 2,990 videos with all captions. Videos are ``<video_id>.mp4``.
+
+    Args:
+        root: the folder of the annotation files.
+        split_name: 1k-A (Yu et al., ECCV 2018), 7k (Miech et al., arXiv 1906.03327) or full.
+        kwargs: those of :class:`~data_modules.sets.captions.CaptionedVideos`.
+    """
+
+    def __init__(self, root: str, *, split_name: Literal["1k-A", "7k", "full"] = "1k-A", **kwargs: Any) -> None:
+        super().__init__(root, **kwargs)
+        self.split_name = split_name
+
+    def listed(self, split: Split) -> tuple[Path, Sequence[str]]:
+        """As the class says."""
+        if self.split_name == "full":
+            path, videos = self._records("videos", "video_id", "split")
+            return path, [str(video["video_id"]) for video in videos if video["split"] == _PARTS[split]]
+        path = annotation.find(self.root, _TRAIN[self.split_name] if split == "train" else _TEST)
+        return path, [name for (name,) in read_csv(path, "video_id")]
+
+    def captions(self, split: Split) -> tuple[Path, Mapping[str, Sequence[object]]]:
+        """The sentences of the JSON file, or those of the test list."""
+        if split != "train" and self.split_name != "full":
+            path = annotation.find(self.root, _TEST)
+            return path, {name: [sentence] for name, sentence in read_csv(path, "video_id", "sentence")}
+        path, sentences = self._records("sentences", "video_id", "caption")
+        found = defaultdict[str, list[object]](list)
+        for sentence in sentences:
+            found[str(sentence["video_id"])].append(sentence["caption"])
+        return path, found
+
+    def _records(self, name: str, *keys: str) -> tuple[Path, list[dict[str, Any]]]:
+        path = annotation.find(self.root, "MSRVTT_data.json")
+        content = annotation.read_json(path)
+        if not isinstance(content, dict) or name not in content:
+            raise ValueError(f"{path}: expected an object with the lists videos and sentences")
+        return path, annotation.records(path, cast(dict[str, Any], content)[name], *keys)

@@ -1,0 +1,68 @@
+"""MSVD (Chen and Dolan, ACL 2011): 1,970 short videos with about 40 captions each."""
+
+import pickle
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NoReturn, cast
+
+from typing_extensions import override
+
+from data_modules.base import Split
+from data_modules.sets import annotation
+from data_modules.sets.captions import CaptionedVideos
+
+# a damaged pickle may raise almost anything
+_DAMAGED = (pickle.UnpicklingError, EOFError, ValueError, TypeError, LookupError, AttributeError, OverflowError)
+
+
+class MSVD(CaptionedVideos):
+    """``{train,val,test}_list.txt`` with a video a line, 1,200, 100 and 670, and ``raw-captions.pkl``.
+
+    The latter is ``{video: [caption, ...]}``, a caption a list of words. Videos are ``<id>.avi``. Every caption of a
+    test video is a query.
+
+    Args:
+        root: the folder of the annotation files.
+        videos: the folder of the videos, from ``root`` unless absolute.
+        kwargs: those of :class:`~data_modules.sets.captions.CaptionedVideos`.
+    """
+
+    def __init__(self, root: str, *, videos: str = "YouTubeClips", **kwargs: Any) -> None:
+        super().__init__(root, videos=videos, **kwargs)
+
+    def listed(self, split: Split) -> tuple[Path, Sequence[str]]:
+        """The lines of the list."""
+        path = annotation.find(self.root, f"{split}_list.txt")
+        return path, annotation.read_lines(path)
+
+    def captions(self, split: Split) -> tuple[Path, Mapping[str, Sequence[object]]]:
+        """One file for all splits; words are joined by spaces."""
+        path = annotation.find(self.root, "raw-captions.pkl")
+        content = read_pickle(path)
+        if not isinstance(content, dict) or not all(isinstance(said, list) for said in content.values()):
+            raise ValueError(f"{path}: expected {{video: [caption, ...]}}")
+        videos = cast(dict[str, list[object]], content)
+        return path, {str(name): [_sentence(words) for words in said] for name, said in videos.items()}
+
+
+def read_pickle(path: Path) -> Any:
+    """The content of a pickle of plain Python types; ValueError for any other, of which nothing is executed."""
+    try:
+        with path.open("rb") as file:
+            return _PlainUnpickler(file, encoding="utf-8").load()
+    except _DAMAGED as error:
+        raise ValueError(f"{path}: is no pickle of plain types: {error}") from error
+
+
+class _PlainUnpickler(pickle.Unpickler):
+    """Makes dictionaries, lists, texts and numbers; every other object of a pickle is looked up here first."""
+
+    @override
+    def find_class(self, module_name: str, global_name: str, /) -> NoReturn:
+        raise pickle.UnpicklingError(f"it asks for {module_name}.{global_name}, which is not loaded")
+
+
+def _sentence(words: object) -> object:
+    if isinstance(words, list) and all(isinstance(word, str) for word in cast(list[object], words)):
+        return " ".join(cast(list[str], words))
+    return words

@@ -1,0 +1,45 @@
+"""VATEX (Wang et al., arXiv 1904.03493): videos of Kinetics-600 with ten English captions each."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+from data_modules.base import Split
+from data_modules.sets import annotation
+from data_modules.sets.captions import CaptionedVideos
+
+
+class VATEX(CaptionedVideos):
+    """``{train,val,test}_list.txt`` with a video a line and ``vatex_data.json``, ``{video: {"enCap": [caption, ...]}}``.
+
+    The retrieval split of HGR (Chen et al., arXiv 2003.00392): 25,991, 1,500 and 1,500 videos. Videos vanish from the
+    web: ``files.missing=leave_out`` goes on without, and says how many. Those that remain are another, easier test.
+
+    Args:
+        root: the folder of the annotation files.
+        kwargs: those of :class:`~data_modules.sets.captions.CaptionedVideos`.
+    """
+
+    def __init__(self, root: str, **kwargs: Any) -> None:
+        super().__init__(root, **kwargs)
+
+    def listed(self, split: Split) -> tuple[Path, Sequence[str]]:
+        """The lines of the list."""
+        path = annotation.find(self.root, f"{split}_list.txt")
+        return path, annotation.read_lines(path)
+
+    def captions(self, split: Split) -> tuple[Path, Mapping[str, Sequence[object]]]:
+        """One file for all splits."""
+        path = annotation.find(self.root, "vatex_data.json")
+        content = annotation.read_json(path)
+        entries = list(cast(dict[str, Any], content).items()) if isinstance(content, dict) else []
+        wrong = [
+            name for name, entry in entries if not isinstance(entry, dict) or not isinstance(entry.get("enCap"), list)
+        ]
+        if not entries or wrong:
+            raise ValueError(f'{path}: expected {{video: {{"enCap": [caption, ...]}}}}{_where(wrong)}')
+        return path, {name: entry["enCap"] for name, entry in entries}
+
+
+def _where(names: Sequence[str]) -> str:
+    return f"; {names[0]} has none" if names else ""
