@@ -44,12 +44,12 @@ def saved_bytes(
     with ExitStack() as stack:
         for module in recomputed:
             stack.enter_context(_watching_calls(module, inner))
-        with _collecting(outer):
+        with collecting(outer):
             result = run()  # alive until all is counted: no storage is freed and used again
-    others = {_address(tensor) for tensor in apart_from}
-    sizes = [_bytes(storages, apart_from=others | outer.keys()) for storages in inner]
+    others = addresses(apart_from)
+    sizes = [bytes_of(storages, apart_from=others | outer.keys()) for storages in inner]
     del result
-    return Saved(_bytes(outer, apart_from=others), max(sizes, default=0))
+    return Saved(bytes_of(outer, apart_from=others), max(sizes, default=0))
 
 
 def saved_bytes_per_clip(run: Callable[[int], object], *, recomputed: Iterable[nn.Module] = ()) -> Saved:
@@ -65,7 +65,9 @@ def saved_bytes_per_clip(run: Callable[[int], object], *, recomputed: Iterable[n
 
 
 @contextmanager
-def _collecting(storages: dict[int, Tensor]) -> Generator[None]:
+def collecting(storages: dict[int, Tensor]) -> Generator[None]:
+    """Note what autograd saves meanwhile, by storage."""
+
     def pack(tensor: Tensor) -> Tensor:
         storages.setdefault(_address(tensor), tensor.detach())
         return tensor
@@ -81,7 +83,7 @@ def _watching_calls(module: nn.Module, calls: list[dict[int, Tensor]]) -> Genera
 
     def before(module: nn.Module, args: Any) -> None:
         calls.append({})
-        contexts.append(_collecting(calls[-1]))
+        contexts.append(collecting(calls[-1]))
         contexts[-1].__enter__()
 
     def behind(module: nn.Module, args: Any, output: Any) -> None:
@@ -95,9 +97,15 @@ def _watching_calls(module: nn.Module, calls: list[dict[int, Tensor]]) -> Genera
             handle.remove()
 
 
+def addresses(tensors: Iterable[Tensor]) -> set[int]:
+    """The storages of some tensors."""
+    return {_address(tensor) for tensor in tensors}
+
+
 def _address(tensor: Tensor) -> int:
     return tensor.untyped_storage()._cdata  # pyright: ignore[reportPrivateUsage]  # data_ptr is 0 for fake tensors
 
 
-def _bytes(storages: dict[int, Tensor], apart_from: Iterable[int] = ()) -> int:
+def bytes_of(storages: dict[int, Tensor], apart_from: Iterable[int] = ()) -> int:
+    """Of storages that :func:`collecting` noted."""
     return sum(storages[key].untyped_storage().nbytes() for key in storages.keys() - set(apart_from))

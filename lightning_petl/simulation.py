@@ -7,18 +7,33 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeVar, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Size, Tensor, nn
 from torch._subclasses.fake_tensor import FakeCopyMode, FakeTensorMode
 from torch.optim import Optimizer
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 from typing_extensions import override
 
-from lightning_petl.memory import saved_bytes
+from lightning_petl.memory import Saved, saved_bytes
 
 _Module = TypeVar("_Module", bound=nn.Module)
 _BLOCK = 512  # bytes: CUDA's caching allocator hands out whole ones
+
+
+def _attention(query: Size, key: Size, value: Size, *args: Any, **kwargs: Any) -> int:
+    return sdpa_flop_count(query, key, value)
+
+
+def _attention_backward(gradient: Size, query: Size, key: Size, value: Size, *args: Any, **kwargs: Any) -> int:
+    return sdpa_backward_flop_count(gradient, query, key, value)
+
+
+# torch counts the kernels of GPUs alone
+_ATTENTION = {
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention,
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward,
+}
 
 
 class Allocations(TorchDispatchMode):
@@ -65,14 +80,14 @@ class Step(NamedTuple):
     """A training step of one process.
 
     Attributes:
-        saved: bytes beside parameters that are alive for the backward pass, with the largest region recomputed in it.
+        saved: bytes beside parameters that are kept for the backward pass, and those of the largest region recomputed.
         optimizer: bytes of the optimiser's state.
         peak: most bytes at a time, of parameters, gradients, optimiser state, batch and all that is computed.
         forward: multiply-accumulates of the forward pass.
         step: multiply-accumulates of forward and backward pass.
     """
 
-    saved: int
+    saved: Saved
     optimizer: int
     peak: int
     forward: int
@@ -96,8 +111,8 @@ def simulate(
         recomputed: modules whose call is checkpointed.
         batch: tensors that the step is given.
     """
-    saved = saved_bytes(loss, recomputed=recomputed, apart_from=model.parameters()).total
-    with FlopCounterMode(display=False) as counter:
+    saved = saved_bytes(loss, recomputed=recomputed, apart_from=model.parameters())
+    with FlopCounterMode(display=False, custom_mapping=_ATTENTION) as counter:
         total = loss()
         forward = counter.get_total_flops() // 2
         total.backward()

@@ -61,6 +61,7 @@ class Summary(NamedTuple):
         gradients: of what trains.
         optimizer: state of the optimiser.
         saved: kept for the backward pass.
+        recomputed: by it, in the largest region whose activations are not kept.
         peak: most that is allocated at a time, as CUDA's ``max_memory_allocated`` counts.
         sent: bytes that this device gives to collectives in an update: gradients (DDP); gathered parameters and
             scattered gradients (FSDP2).
@@ -74,6 +75,7 @@ class Summary(NamedTuple):
     gradients: int
     optimizer: int
     saved: int
+    recomputed: int
     peak: int
     sent: int
     clip: int
@@ -134,7 +136,8 @@ def _summary(task: Task, step: Step, plan: Plan) -> Summary:
         trainable=held[1],
         gradients=held[2],
         optimizer=held[3],
-        saved=step.saved,
+        saved=step.saved.kept,
+        recomputed=step.saved.recomputed,
         peak=step.peak - sum(parts) + sum(held) + gathered,
         sent=_sent(plan, *parts[:2]),
         clip=step.forward // plan.clips,
@@ -156,7 +159,7 @@ def tables(summary: Summary, plan: Plan) -> list[Table]:
         owners.add_row(row.owner, *(f"{value:,}" for value in row[1:]))
     where = f"{plan.ranks} x {plan.strategy}" if plan.ranks > 1 else "one device"
     cost = Table("cost", "", title=f"{plan.clips} clips a pass, {plan.precision}, {where}")
-    for name in ("frozen", "trainable", "gradients", "optimizer", "saved", "peak"):
+    for name in ("frozen", "trainable", "gradients", "optimizer", "saved", "recomputed", "peak"):
         cost.add_row(_TOLD[name], f"{getattr(summary, name) / MIB:,.1f} MiB")
     cost.add_row("sent in an update", f"{summary.sent / MIB:,.1f} MiB")
     cost.add_row("forward pass of a clip", f"{summary.clip / 1e9:,.1f} GMAC")
@@ -170,5 +173,6 @@ _TOLD = {
     "gradients": "gradients",
     "optimizer": "optimiser state",
     "saved": "saved for the backward pass",
+    "recomputed": "recomputed in it at a time",
     "peak": "estimated peak",
 }

@@ -14,7 +14,7 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from rich.progress import track
@@ -29,6 +29,7 @@ _SPLITS: dict[str, Cast] = {"train": TRAIN_CAST, "validation": TEST_CAST}
 _RECORD = "render.json"
 
 
+@runtime_checkable
 class Plan(Protocol):
     """One clip before it is drawn."""
 
