@@ -17,6 +17,10 @@ COMMANDS = {
     "data index": "probe every file of a data set once, and write what was found to a manifest",
     "data ingest": "copy a data set once into files or tar shards that decode fast, every copy verified",
     "summary": "parameters, operations, memory and traffic of a training before it is queued; needs no data and no GPU",
+    "submit": "queue a training on a SLURM cluster, with its code and configuration as they are now",
+    "status": "table of the submitted jobs: state, time, restarts, last step, run folder",
+    "cancel": "end a submitted job, a task of an array, or all jobs of a name",
+    "logs": "what a submitted job has written",
     "cache build": "run the frozen trunk once over a data set and keep what it computed, for --data.cache",
 }
 
@@ -29,7 +33,10 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     try:
         with _ctrl_c_ends_at_once():
-            from lightning_petl.cli import run  # importing torch takes seconds
+            if argv[0] in ("submit", "status", "cancel", "logs"):
+                from lightning_petl.slurm.commands import run
+            else:
+                from lightning_petl.cli import run  # importing torch takes seconds
         return run(argv)
     except KeyboardInterrupt:
         return INTERRUPTED

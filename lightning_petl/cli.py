@@ -141,6 +141,19 @@ class CacheCLI(PetlCLI):
         return names
 
 
+class CheckCLI(PetlCLI):
+    """``check``: reads the whole configuration of ``fit`` and prints it; a wrong one is told. Builds nothing."""
+
+    @override
+    def instantiate_classes(self) -> None:
+        """Only print: required values that are missing are told by the parser, unlike with ``--print_config``."""
+        print(self._parser(self.subcommand).dump(self.config[cast(str, self.subcommand)], skip_none=False))
+
+    @override
+    def _run_subcommand(self, subcommand: str) -> None:
+        """Nothing is built, so nothing runs."""
+
+
 class SummaryCLI(PetlCLI):
     """``summary``: what ``fit`` is given, and what that will cost each device. No data and no weights are read."""
 
@@ -211,6 +224,9 @@ def run(argv: list[str]) -> int:
                 warnings.filterwarnings("ignore", message=message, category=category)
             if argv[0] == "cache":
                 return _cache(argv[1:])
+            if argv[0] == "check":
+                _run(CheckCLI, _with_artefact(["fit", *argv[1:]]))
+                return 0
             if argv[0] == "summary":
                 _run(SummaryCLI, _with_artefact(["fit", *argv[1:]]))
                 return 0

@@ -1,0 +1,1 @@
+"""Jobs on a SLURM cluster: ``submit``, ``status``, ``cancel`` and ``logs``. Only ``check`` imports torch."""

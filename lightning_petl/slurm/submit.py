@@ -1,0 +1,149 @@
+"""``lightning-petl submit``: a folder with code, configuration and script, and a job that runs them."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lightning_petl.slurm import cluster
+from lightning_petl.slurm.options import Order, parse
+from lightning_petl.slurm.request import Request, seconds
+from lightning_petl.slurm.script import FROZEN, script
+
+JOBS = "jobs"  # the numbers of the jobs of a submission, one a line, in its folder
+PACKAGES = ("lightning_petl", "data_modules")
+
+
+def submit(argv: list[str]) -> int:
+    """Submit what ``argv`` asks for, or print the script.
+
+    Raises:
+        ValueError: whatever can be known to be wrong before a job waits.
+    """
+    order = parse(argv)
+    if not order.dry_run:
+        _check_partition(order.request)
+    folder = _unused(order.runs.absolute() / order.request.name)
+    several = order.points[0].flags != ()
+    places = [folder / point.folder if several else folder for point in order.points]
+    texts = _configurations(order, places)
+    request = _with_processors(order.request, [yaml.safe_load(text) for text in texts])
+    array = len(places) if several else 0
+    if order.dry_run:
+        print(script(request, folder, array=array, after=_after(request)), end="")
+        return 0
+    try:
+        _write(folder, places, texts)
+        numbers = _submit(request, folder, array)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)  # nothing waits for it
+        raise
+    print(f"submitted {' '.join(numbers)} in {folder}")
+    return 0
+
+
+def _check_partition(request: Request) -> None:
+    """sbatch accepts a time beyond the partition's limit, and the job then waits for ever."""
+    known = cluster.partitions()
+    name = request.queue.partition or next((p for p, given in known.items() if given.get("Default") == "YES"), None)
+    if name is None:
+        raise ValueError(f"partition: the cluster has no default one; it has {', '.join(known)}")
+    if name not in known:
+        raise ValueError(f"partition {name!r} is unknown; the cluster has {', '.join(known)}")
+    longest = known[name].get("MaxTime", "UNLIMITED")
+    if longest != "UNLIMITED" and seconds(request.limits.time) > seconds(longest):
+        raise ValueError(f"time {request.limits.time} is longer than partition {name!r} allows: {longest}")
+
+
+def _unused(base: Path) -> Path:
+    """A folder for this submission that does not exist; creating it decides between two at the same moment."""
+    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+    names = (base / (stamp if not number else f"{stamp}-{number}") for number in range(1000))
+    return next(name for name in names if not name.exists())
+
+
+def _configurations(order: Order, places: Sequence[Path]) -> list[str]:
+    """The whole configuration of every run, as YAML, read as ``fit`` reads it.
+
+    Raises:
+        ValueError: ``fit`` would refuse it.
+    """
+    files = [flag for file in order.config for flag in ("-c", str(file))]
+    tasks = order.request.tasks
+    ours = [f"--trainer.num_nodes={tasks.nodes}", f"--trainer.devices={tasks.per_node}"]
+    lines = [
+        [*files, *order.fit, *point.flags, *ours, f"--trainer.default_root_dir={place}"]
+        for point, place in zip(order.points, places, strict=True)
+    ]
+    here = os.pathsep.join([str(_home("lightning_petl").parent), *filter(None, [os.environ.get("PYTHONPATH")])])
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "lightning_petl.slurm.check"],
+        input=json.dumps(lines),
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": here},
+    )
+    if done.returncode:
+        told = [line for line in done.stderr.splitlines() if line.startswith("lightning-petl: ")]
+        raise ValueError(told[-1].removeprefix("lightning-petl: ") if told else done.stderr)
+    return json.loads(done.stdout)
+
+
+def _with_processors(request: Request, configs: Sequence[dict[str, Any]]) -> Request:
+    """With processors for the loader's workers, on the devices that the job has.
+
+    Raises:
+        ValueError: training would leave the GPUs idle, or look for some in vain.
+    """
+    tasks = request.tasks
+    for accelerator in {config["trainer"]["accelerator"] for config in configs}:
+        if tasks.gpus and accelerator == "cpu":
+            raise ValueError(f"{tasks.gpus} GPUs a node, but the configuration trains with trainer.accelerator cpu")
+        if not tasks.gpus and accelerator in ("gpu", "cuda"):
+            raise ValueError(f"gpus is 0, but the configuration trains with trainer.accelerator {accelerator}")
+    workers = max(config["data"]["init_args"].get("num_workers", 0) for config in configs)
+    return replace(request, tasks=replace(tasks, cpus_per_task=tasks.cpus_per_task or workers + 1))
+
+
+def _write(folder: Path, places: Sequence[Path], texts: Sequence[str]) -> None:
+    folder.mkdir(parents=True)
+    for name in PACKAGES:
+        shutil.copytree(_home(name), folder / "code" / name, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
+    for number, (place, text) in enumerate(zip(places, texts, strict=True)):
+        if place != folder:
+            place.mkdir()
+            (folder / str(number)).symlink_to(place.name)  # sbatch's --output knows the number only
+        (place / FROZEN).write_text(text, "utf-8")
+
+
+def _home(package: str) -> Path:
+    """Where a package lies, without importing it."""
+    spec = find_spec(package)
+    assert spec is not None
+    assert spec.submodule_search_locations is not None
+    return Path(spec.submodule_search_locations[0])
+
+
+def _submit(request: Request, folder: Path, array: int) -> list[str]:
+    """The numbers of the job, or of the jobs of a chain."""
+    numbers: list[str] = []
+    for link in range(request.limits.chain):
+        after = f"afterany:{numbers[-1]}" if link else _after(request)
+        file = folder / ("job.sh" if not link else f"job_{link}.sh")
+        file.write_text(script(request, folder, array=array, after=after), "utf-8")
+        numbers.append(cluster.sbatch(file))
+        (folder / JOBS).write_text("\n".join([*numbers, ""]), "utf-8")
+    return numbers
+
+
+def _after(request: Request) -> str | None:
+    return request.queue.after and f"afterok:{request.queue.after.replace(',', ':')}"
