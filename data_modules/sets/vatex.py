@@ -10,7 +10,7 @@ from data_modules.sets.captions import CaptionedVideos
 
 
 class VATEX(CaptionedVideos):
-    """``{train,val,test}_list.txt`` with a video a line and ``vatex_data.json``, ``{video: {"enCap": [caption, ...]}}``.
+    """``{train,val,test}_list.txt``, a video a line; ``vatex_data.json``, ``{video: {"enCap": [caption, ...]}}``.
 
     The retrieval split of HGR (Chen et al., arXiv 2003.00392): 25,991, 1,500 and 1,500 videos. Videos vanish from the
     web: ``files.missing=leave_out`` goes on without, and says how many. Those that remain are another, easier test.
@@ -32,14 +32,11 @@ class VATEX(CaptionedVideos):
         """One file for all splits."""
         path = annotation.find(self.root, "vatex_data.json")
         content = annotation.read_json(path)
-        entries = list(cast(dict[str, Any], content).items()) if isinstance(content, dict) else []
-        wrong = [
-            name for name, entry in entries if not isinstance(entry, dict) or not isinstance(entry.get("enCap"), list)
-        ]
-        if not entries or wrong:
-            raise ValueError(f'{path}: expected {{video: {{"enCap": [caption, ...]}}}}{_where(wrong)}')
-        return path, {name: entry["enCap"] for name, entry in entries}
+        videos = cast(dict[str, Any], content) if isinstance(content, dict) else {}
+        return path, {name: _english(path, name, entry) for name, entry in videos.items()}
 
 
-def _where(names: Sequence[str]) -> str:
-    return f"; {names[0]} has none" if names else ""
+def _english(path: Path, name: str, entry: Any) -> list[object]:
+    if not isinstance(entry, dict) or not isinstance(cast(dict[str, Any], entry).get("enCap"), list):
+        raise ValueError(f'{path}: expected {{video: {{"enCap": [caption, ...]}}}}; video {name} has no such list')
+    return cast(dict[str, Any], entry)["enCap"]
