@@ -222,7 +222,8 @@ class VideoViT(Encoder, FinalNorm):
     @property
     def unreachable_from_frames(self) -> set[str]:
         """Trainable parameters without any path to what :meth:`frames` gives: the trunk is read beside its readers."""
-        return self._dead_in_readers | self._beside_the_readout
+        tapped = any(str(self.depth - 1) in reader.taps for reader in self._readers)
+        return self._dead_in_readers | (set[str]() if tapped else self._beside_the_readout)
 
     @property
     def _beside_the_readout(self) -> set[str]:
