@@ -5,7 +5,8 @@ import signal
 import sys
 import threading
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+
 
 INTERRUPTED = 130  # the exit code of a command that Ctrl-C ends
 
@@ -17,6 +18,7 @@ COMMANDS = {
     "data index": "probe every file of a data set once, and write what was found to a manifest",
     "data ingest": "copy a data set once into files or tar shards that decode fast, every copy verified",
     "summary": "parameters, operations, memory and traffic of a training before it is queued; needs no data and no GPU",
+    "doctor": "check what training needs of this machine, or with --slurm of a cluster, and say what is wrong",
     "submit": "queue a training on a SLURM cluster, with its code and configuration as they are now",
     "status": "table of the submitted jobs: state, time, restarts, last step, run folder",
     "cancel": "end a submitted job, a task of an array, or all jobs of a name",
@@ -26,18 +28,22 @@ COMMANDS = {
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command; return 0, 2 for a wrong value, which is told in one paragraph, or 130 after Ctrl-C."""
-    argv = sys.argv[1:] if argv is None else argv
+    """Run one command; return 0, 2 for a wrong value, which is told in one paragraph, 75 or 130 after signals."""
+    own = argv is None
+    argv = sys.argv[1:] if own else argv
     if not argv or argv[0] in ("-h", "--help"):
         print(_help())
         return 0
     try:
-        with _ctrl_c_ends_at_once():
-            if argv[0] in ("submit", "status", "cancel", "logs"):
-                from lightning_petl.slurm.commands import run
-            else:
-                from lightning_petl.cli import run  # importing torch takes seconds
-        return run(argv)
+        with stop_request(kept=own) if argv[0] in STOPPABLE else nullcontext():
+            with _ctrl_c_ends_at_once():
+                if argv[0] in ("submit", "status", "cancel", "logs"):
+                    from lightning_petl.slurm.commands import run
+                elif argv[0] == "doctor":
+                    from lightning_petl.doctor.commands import run
+                else:
+                    from lightning_petl.cli import run  # importing torch takes seconds
+            return run(argv)
     except KeyboardInterrupt:
         return INTERRUPTED
 

@@ -1,0 +1,60 @@
+"""The command ``doctor``."""
+
+import argparse
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+from rich.console import Console
+
+from lightning_petl.doctor.finding import Check, Finding, guarded, report
+
+
+def run(argv: list[str]) -> int:
+    """Check, print the report, and return 0, or 1 where something is bad."""
+    options = _parser().parse_args(argv)
+    console = Console()
+    findings = list[Finding]()
+    checks = list(_checks(options))
+    for number, (name, check) in enumerate(checks, start=1):
+        with console.status(f"{number} of {len(checks)}: {name}"):
+            findings += guarded(name, check)
+    console.print(report(findings))
+    bad = sum(finding.state == "bad" for finding in findings)
+    console.print(f"{bad} of {len(findings)} findings must be mended" if bad else "nothing is wrong")
+    return int(bad > 0)
+
+
+def _checks(options: argparse.Namespace) -> Iterator[tuple[str, Check]]:
+    from lightning_petl.doctor import cluster, decoding, drill, machine, ranks
+
+    yield "packages", machine.packages
+    yield "devices", machine.devices
+    yield "threads", machine.threads
+    yield "file system", partial(machine.file_system, options.runs)
+    yield "decoding", partial(decoding.decode_rate, options.video)
+    yield "ranks", ranks.two_processes
+    if not options.quick:
+        yield "preemption", drill.preemption
+    if options.slurm:
+        yield "SLURM", cluster.programs
+        yield "SLURM's rules", cluster.rules
+        yield "tasks", cluster.inside_job
+        yield "nodes", partial(cluster.nodes, options.nodes, options.partition, options.runs)
+        if not options.quick:
+            yield "preempted job", partial(cluster.preempted_job, options.partition, options.runs)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="lightning-petl doctor",
+        description="Check what training needs of this machine, or of a cluster, and say what is wrong.",
+    )
+    add: Callable[..., object] = parser.add_argument
+    add("--slurm", action="store_true", help="also check the cluster; needs SLURM's clients")
+    add("--nodes", type=int, default=2, help="nodes that must compute together (with --slurm)")
+    add("--partition", help="where the jobs of --slurm go")
+    add("--video", type=Path, help="a video of yours to decode; one is drawn where not given")
+    add("--runs", type=Path, default=Path("runs"), help="the folder that runs are written to")
+    add("--quick", action="store_true", help="leave out the drills, which train for a moment")
+    return parser
