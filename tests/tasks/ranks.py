@@ -1,0 +1,50 @@
+"""Commands on several ranks, as real processes, and what they logged."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+SCRIPT = "import json, sys; from lightning_petl.__main__ import main; print(*map(main, json.loads(sys.argv[1])))"
+
+
+def on_ranks(commands: list[list[str]], count: int = 2) -> list[str]:
+    """Run commands one after the other in the same processes: imports cost more than small runs.
+
+    Returns:
+        What each rank wrote to its standard error.
+    """
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    flags = [f"--trainer.devices={count}", "--trainer.accelerator=cpu"]
+    work = json.dumps([[*command, *flags] for command in commands])
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", SCRIPT, work],
+            env=os.environ | {"OMP_NUM_THREADS": "1", "LOCAL_RANK": str(rank), "MASTER_PORT": port},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(count)
+    ]
+    try:
+        told = [process.communicate(timeout=300) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    for out, err in told:
+        assert out.split("\n")[-2:] == [" ".join("0" * len(commands)), ""], err[-4000:]
+    return [err for _, err in told]
+
+
+def scalars(run: Path, name: str) -> list[float]:
+    """The values of a curve of ``run``, in the order of their steps."""
+    events = EventAccumulator(str(run))
+    events.Reload()
+    return [event.value for event in events.Scalars(name)]
