@@ -1,7 +1,8 @@
 """How alike a sentence and a video are, before any temperature."""
 
+import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -21,7 +22,7 @@ Block = Callable[[range, range], Float[Tensor, "q b"]]
 
 LARGEST = 2**25
 """Numbers in the largest tensor that a comparison makes: 128 MiB in float32."""
-AT_ONCE = 4096
+AT_ONCE = 512
 """Sentences or videos of a whole set that are prepared at once."""
 
 
@@ -60,18 +61,22 @@ class Similarity(nn.Module, ABC):
 
     @torch.no_grad()
     def blocks(self, video: Frames, words: Words, *, device: torch.device | None = None) -> Block:
-        """Similarities of ranges of the given sentences and videos, in float64.
+        """:meth:`between` all given sentences and videos."""
+        texts = _joined([self.texts(Words(*part)) for part in _parts(words)])
+        videos = _joined([self.videos(*part) for part in _parts((video,))])
+        return self.between(texts, videos, device=device)
+
+    def between(self, texts: Sides, videos: Sides, *, device: torch.device | None = None) -> Block:
+        """Similarities of ranges of sentences and videos, in float64.
 
         A sum in float32 depends on the place of a column in a matrix product, so that two equal videos may differ; in
         float64 that is far below what tells two videos apart (:mod:`lightning_petl.ranking`).
 
         Args:
-            video: all videos.
-            words: all sentences.
+            texts: of all sentences, from :meth:`texts`.
+            videos: of all videos, from :meth:`videos`.
             device: where to compare them; None: where they are. What is computed of each alone stays where it is.
         """
-        texts = _joined([self.texts(Words(*part)) for part in _parts(words)])
-        videos = _joined([self.videos(*part) for part in _parts((video,))])
 
         @torch.no_grad()
         def block(rows: range, columns: range) -> Float64[Tensor, "q b"]:
@@ -142,16 +147,21 @@ def _softmax(x: Float[Tensor, "*batch l"]) -> Float[Tensor, "*batch l"]:
 
 
 def _parts(sides: Sides) -> Iterator[Sides]:
-    return zip(*(side.split(AT_ONCE) for side in sides), strict=True)
+    for part in zip(*(side.split(AT_ONCE) for side in sides), strict=True):
+        yield _cast(part, torch.float64)
 
 
-def _joined(parts: Sequence[Sides]) -> Sides:
-    return tuple(torch.cat(side) for side in zip(*parts, strict=True))
+def _joined(parts: Iterable[Sides]) -> Sides:
+    narrow = (_cast(part, torch.float32) for part in parts)
+    return tuple(torch.cat(side) for side in zip(*narrow, strict=True))
 
 
 def _wide(sides: Sides, chosen: range, device: torch.device | None) -> Sides:
-    here = (side[chosen.start : chosen.stop].to(device) for side in sides)
-    return tuple(side.double() if side.is_floating_point() else side for side in here)
+    return _cast(tuple(side[chosen.start : chosen.stop].to(device) for side in sides), torch.float64)
+
+
+def _cast(sides: Sides, dtype: torch.dtype) -> Sides:
+    return tuple(side.to(dtype) if side.is_floating_point() else side for side in sides)
 
 
 @dataclass(frozen=True)
@@ -182,16 +192,9 @@ class WTI:
     Args:
         masked: cosines of words outside the mask are 0 in ``max_i`` (``zero``, as published: a frame unlike every word
             of a short sentence then counts 0, not its negative maximum) or are left out of it (``ignore``).
-
-    Raises:
-        ValueError: another ``masked``.
     """
 
     masked: Literal["zero", "ignore"] = "zero"
-
-    def __post_init__(self) -> None:
-        if self.masked not in ("zero", "ignore"):
-            raise ValueError(f"masked {self.masked!r} is neither 'zero' (as published) nor 'ignore'")
 
     def build(self, embed_dim: int) -> Similarity:
         """The similarity in a space of width ``embed_dim``."""
