@@ -75,6 +75,7 @@ def _parser() -> ArgumentParser:
         prog="lightning-petl submit",
         description="Submit a training to SLURM. Options of fit follow after --.",
         exit_on_error=False,
+        allow_abbrev=False,
     )
     parser.add_argument("--slurm", action="config", help="YAML file with any of these options, as configs/slurm has.")
     parser.add_argument("-c", "--config", type=str, action="append", help="YAML file for fit; may be repeated.")

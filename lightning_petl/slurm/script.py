@@ -26,14 +26,17 @@ srun {srun} bash -c '
   export MASTER_PORT=$((10000 + SLURM_JOB_ID % 2200 * 10 + SLURM_STEP_ID % 10))
   exec "$@"' task {command} -c "$run/{frozen}"
 rc=$?
+{requeue}
+exit $rc
+"""
 
+_REQUEUE = """
 # 75: interrupted, a checkpoint is written. 137: a task was killed; SLURM itself requeues where a node fails.
 # Nothing else goes back: a wrong value (2) or an error (1) would only come again, and scancel is meant to end.
 state=$(squeue -h -j "$SLURM_JOB_ID" -o %T)
-if {requeue} && [ "$state" = RUNNING ] && {{ [ $rc = 75 ] || [ $rc = 137 ]; }}; then
-  scontrol requeue "$SLURM_JOB_ID"
-fi
-exit $rc
+case $rc:$state in
+  75:RUNNING | 137:RUNNING) scontrol requeue "$SLURM_JOB_ID" ;;
+esac
 """
 
 
@@ -58,7 +61,7 @@ def script(request: Request, folder: Path, *, array: int, after: str | None = No
         ),  # srun takes no cpus-per-task from sbatch since 22.05
         command=shlex.join(command),
         frozen=FROZEN,
-        requeue=str(request.limits.requeue).lower(),
+        requeue=_REQUEUE if request.limits.requeue else "",
     )
     return f"#!/bin/bash\n{directives}\n{body}"
 
