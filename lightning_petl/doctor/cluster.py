@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,11 @@ from lightning_petl.doctor.ranks import SEEN, last_line, of_report
 from lightning_petl.slurm import cluster
 
 _PROGRAMS = ("sbatch", "srun", "scontrol", "squeue", "scancel")
+_RENDEZVOUS = (
+    'first=$(scontrol show hostnames "$SLURM_STEP_NODELIST" | head -n 1); '
+    "export MASTER_ADDR=$(scontrol show node -o $first | grep -oP ' NodeAddr=\\K\\S+') "
+    "MASTER_PORT=$((10000 + SLURM_JOB_ID % 20000))"
+)
 _ENDED = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY")
 
 
@@ -63,11 +69,7 @@ def nodes(count: int, partition: str | None, shared: Path) -> Iterator[Finding]:
     shared.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=shared) as folder:
         where = [f"--partition={partition}"] if partition else []
-        script = (
-            'export MASTER_ADDR=$(scontrol show node -o "$(scontrol show hostnames "$SLURM_STEP_NODELIST" | head -n 1)" '
-            "| grep -oP ' NodeAddr=\\K\\S+') MASTER_PORT=$((10000 + SLURM_JOB_ID % 20000)); "
-            f"exec {sys.executable} -m lightning_petl.doctor.ranks"
-        )
+        script = f"{_RENDEZVOUS}; exec {shlex.quote(sys.executable)} -m lightning_petl.doctor.ranks"
         command = ["srun", f"--nodes={count}", "--ntasks-per-node=1", "--time=5", *where, "bash", "-c", script]
         environment = os.environ | {SEEN: str(Path(folder).resolve())}
         done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=900)

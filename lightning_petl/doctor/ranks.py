@@ -18,6 +18,7 @@ from typing import Any
 from lightning_petl.doctor.finding import Finding
 
 _GRADIENT = 14_220_288  # numbers: those that ST-Adapter trains of a ViT-B/16
+_BYTES = 4 * _GRADIENT
 _SLOW = 2**28  # bytes a second: such a gradient would take a fifth of a second
 _TIMEOUT = 120  # seconds
 SEEN = "LIGHTNING_PETL_DOCTOR_FOLDER"
@@ -57,10 +58,8 @@ def of_report(check: str, printed: str, expected: int) -> Finding:
     """What rank zero has printed, as a line of the report."""
     report: dict[str, Any] = json.loads(last_line(printed))
     hosts = report["hosts"]
-    told = (
-        f"{report['ranks']} ranks on {len(set(hosts))} host(s) ({', '.join(sorted(set(hosts)))}) over "
-        f"{report['backend']}: a gradient of {4 * _GRADIENT / 2**20:.0f} MiB is summed in {report['seconds'] * 1e3:.0f} ms"
-    )
+    names, speed = ", ".join(sorted(set(hosts))), f"{_BYTES / 2**20:.0f} MiB summed in {report['seconds'] * 1e3:.0f} ms"
+    told = f"{report['ranks']} ranks on {len(set(hosts))} host(s) ({names}) over {report['backend']}: {speed}"
     if report["ranks"] != expected:
         return Finding(check, "bad", told, f"{expected} were started: they do not find one another")
     if not all(report["seen"]):
@@ -68,7 +67,7 @@ def of_report(check: str, printed: str, expected: int) -> Finding:
         return Finding(
             check, "bad", f"{told}; not seen on {', '.join(blind)}: {report['folder']}", "use a shared folder"
         )
-    slow = 4 * _GRADIENT / report["seconds"] < _SLOW
+    slow = _BYTES / report["seconds"] < _SLOW
     advice = "set NCCL_SOCKET_IFNAME or GLOO_SOCKET_IFNAME to the fast network" if slow else ""
     return Finding(check, "slow" if slow else "good", told, advice)
 
