@@ -1,9 +1,9 @@
 """Videos with captions, for retrieval."""
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from torch.utils.data import Dataset
 from typing_extensions import override
@@ -83,6 +83,10 @@ class OneCaption(Dataset[Sample]):
 
     def __init__(self, dataset: Dataset[Sample], seed: int) -> None:
         self._dataset, self._seed = dataset, seed
+
+    def __len__(self) -> int:
+        """Clips that training draws from."""
+        return len(cast(Sized, self._dataset))
 
     def __getitem__(self, key: tuple[int, int] | int) -> Sample:
         """Read one sample."""
