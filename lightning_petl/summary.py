@@ -48,7 +48,8 @@ class Plan:
         """Clips of this size."""
         video = torch.zeros(self.clips, 1, self.num_frames, 3, self.image_size, self.image_size, dtype=torch.uint8)
         names = [str(number) for number in range(self.clips)]
-        return VideoBatch(video, torch.zeros(self.clips, dtype=torch.int64), names)
+        captions = [("a caption",)] * self.clips  # of any length: texts are filled up
+        return VideoBatch(video, torch.zeros(self.clips, dtype=torch.int64), names, captions=captions)
 
 
 class Summary(NamedTuple):
