@@ -135,6 +135,8 @@ class VideoDataset(Dataset[Sample]):
         generator = keyed_generator(self._seed, epoch, name)
         with open_video(clip.path, sequential=sequential) as video:
             indices = self._view.indices(Length(video.num_frames, video.fps), generator)
+            if self._view.sampling.in_seconds:
+                indices = video.at_ticks(indices)
             look = self._view.look(video.height, video.width, generator)
             if self._on_device:
                 seen = Unrendered(video.planes(indices, look.box), look)

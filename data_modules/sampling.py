@@ -7,7 +7,7 @@ these by a frame are in :mod:`data_modules.paper_sampling`.
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Float64, Int64
@@ -33,9 +33,12 @@ class Sampling(ABC):
 
     Attributes:
         num_frames: frames of a clip, T.
+        in_seconds: indices count the ticks of an even clock of f ticks a second, which are the frames where these
+            come evenly.
     """
 
     num_frames: int
+    in_seconds: ClassVar[bool] = False
 
     @abstractmethod
     def train(self, length: Length, generator: np.random.Generator) -> Int64[np.ndarray, " t"]:
@@ -166,6 +169,7 @@ class FpsSampling(WindowSampling):
     """
 
     fps: float = 4.0
+    in_seconds = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -189,6 +193,7 @@ class SecondsSampling(WindowSampling):
     """
 
     seconds: float = 2.0
+    in_seconds = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

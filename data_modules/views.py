@@ -43,9 +43,11 @@ class View(ABC):
 
     Attributes:
         size: side of the square clips, pixels.
+        sampling: which frames.
     """
 
     size: int
+    sampling: Sampling
 
     @abstractmethod
     def indices(self, length: Length, generator: np.random.Generator) -> Int64[np.ndarray, " n"]:

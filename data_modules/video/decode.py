@@ -157,6 +157,10 @@ class Video:
         later = np.searchsorted(self._track.seconds, np.asarray(seconds, np.float64), side="right")
         return np.clip(later - 1, 0, self.num_frames - 1)
 
+    def at_ticks(self, ticks: Int64[np.ndarray, " t"]) -> Int64[np.ndarray, " t"]:
+        """The frames that are shown in the middle of these ticks of an even clock of ``fps`` ticks a second."""
+        return self.ranks((ticks + 0.5) / self.fps)
+
     def frames(self, indices: Indices, box: Part = None) -> Frames:
         """RGB in the order of ``indices``, which may repeat.
 

@@ -121,6 +121,20 @@ def test_times_of_uneven_frames(folder: Path):
                 assert video.ranks(np.array([-1, seconds[21] - 0.5, 99])).tolist() == [0, 20, 49]
 
 
+def test_an_even_clock_over_frames(folder: Path):
+    """Where frames come evenly each tick is a frame; over a gap its frame is shown for many ticks."""
+    for odd in ODDITIES:
+        with open_video(write_odd(folder, odd)) as video:
+            seen = video.at_ticks(np.arange(video.num_frames))
+            if odd.ticks is uneven:
+                times = (np.arange(50) + 0.5) / video.fps * 1000
+                shown = [max(i for i in range(50) if uneven(i) <= time) for time in times]
+                assert seen.tolist() == shown
+                assert np.count_nonzero(seen == 20) > 15
+            elif odd.ticks is Oddity._field_defaults["ticks"]:
+                assert seen.tolist() == list(range(video.num_frames))
+
+
 @pytest.mark.parametrize("name", ["h264_open_gop.mp4", "h264.mp4", "vp9.webm", "mpeg4.avi", "hevc_open_gop.mkv"])
 def test_a_long_video_is_read_again_from_its_key_frames(folder: Path, name: str, monkeypatch: pytest.MonkeyPatch):
     (odd,) = (odd for odd in ODDITIES if odd.name == name)
