@@ -56,11 +56,9 @@ def load_trunk(name: str, weights: str, depth: int | None) -> Trunk:
     Raises:
         ValueError: unknown name, weights that cannot be had or do not fit, a depth the trunk does not have.
     """
-    if depth is not None and not 1 <= depth <= _blocks_of(name):
-        raise ValueError(
-            f"depth {depth} of {name!r}: it has {_blocks_of(name)} blocks, of which one or more can be kept"
-        )
-    model = _create(name, pretrained=weights == "hub", cut=None if weights == "hub" else depth)
+    if depth is not None:
+        require_depth(name, depth, blocks_of(name))
+    model = create(name, pretrained=weights == "hub", cut=None if weights == "hub" else depth)
     if weights not in ("hub", "random"):
         load_weights(model, Path(weights), depth)
     blocks = cast(nn.Sequential, model.blocks)
@@ -68,11 +66,17 @@ def load_trunk(name: str, weights: str, depth: int | None) -> Trunk:
     return model
 
 
+def require_depth(name: str, depth: int, blocks: int) -> None:
+    """Raise ``ValueError`` where a trunk of so many blocks cannot be cut to ``depth``."""
+    if not 1 <= depth <= blocks:
+        raise ValueError(f"depth {depth} of {name!r}: it has {blocks} blocks, of which one or more can be kept")
+
+
 @cache
-def _blocks_of(name: str) -> int:
-    """Blocks of the published trunk; asked for ``depth=13``, timm would add a random thirteenth."""
+def blocks_of(name: str) -> int:
+    """Blocks of timm's published trunk; asked for ``depth=13``, timm would add a random thirteenth."""
     with torch.device("meta"):
-        return len(cast(nn.Sequential, _create(name, pretrained=False, cut=None).blocks))
+        return len(cast(nn.Sequential, create(name, pretrained=False, cut=None).blocks))
 
 
 def load_weights(model: Trunk, path: Path, depth: int | None = None) -> None:
@@ -82,18 +86,31 @@ def load_weights(model: Trunk, path: Path, depth: int | None = None) -> None:
         ValueError: the file's names or shapes are not the trunk's; both lists of names are shown.
         FileNotFoundError: no such file.
     """
-    source = _trunk(to_timm_names(read_state(path)), keep="mask_token")  # by which timm's filter knows DINOv2's files
+    load_state(model, read_state(path), str(path), depth)
+
+
+def load_state(model: Trunk, state: Mapping[str, Tensor], origin: str, depth: int | None = None) -> None:
+    """Load tensors of any common dialect as :func:`load_weights` does; ``origin`` is what messages call them."""
+    source = _trunk(to_timm_names(state), keep="mask_token")  # by which timm's filter knows DINOv2's files
     source = source if depth is None else _cut(source, depth)
     patches = model.patch_embed.proj.weight.shape
     # timm's filter would quietly resample the patches of another trunk
     resized = [key for key, value in source.items() if value.ndim == 4 and value.shape != patches]
-    _refuse("of another shape", resized, path)
-    state = _trunk(to_new_names(source, model))
-    expected = model.state_dict()
-    _refuse("missing", expected.keys() - state.keys(), path)
-    _refuse("unexpected", state.keys() - expected.keys(), path)
-    _refuse("of another shape", (key for key in expected if expected[key].shape != state[key].shape), path)
-    model.load_state_dict(state)
+    _refuse("of another shape", resized, origin, "trunk")
+    fill(model, _trunk(to_new_names(source, model)), origin, "trunk")
+
+
+def fill(module: nn.Module, state: Mapping[str, Tensor], origin: str, what: str) -> None:
+    """Load tensors under the module's own names.
+
+    Raises:
+        ValueError: names or shapes are not those of the module, which ``what`` names.
+    """
+    expected = module.state_dict()
+    _refuse("missing", expected.keys() - state.keys(), origin, what)
+    _refuse("unexpected", state.keys() - expected.keys(), origin, what)
+    _refuse("of another shape", (k for k in expected if expected[k].shape != state[k].shape), origin, what)
+    module.load_state_dict(state)
 
 
 def _trunk(state: Mapping[str, Tensor], keep: str = "") -> State:
@@ -121,7 +138,8 @@ def _unpickle(path: Path) -> State:
         with warnings.catch_warnings():  # OpenAI publishes CLIP in no other form
             warnings.filterwarnings("ignore", "`torch.jit.load` is deprecated", DeprecationWarning)
             return torch.jit.load(path, map_location="cpu").state_dict()
-    state = torch.load(path, map_location="cpu", weights_only=True)
+    # mapped: a tower of a pair reads its own half alone
+    state = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     return cast(State, state.get("state_dict", state.get("model", state)))
 
 
@@ -142,8 +160,8 @@ def to_timm_names(state: Mapping[str, Tensor]) -> State:
     return _fuse(_add_batch_axis({_rename(key): value for key, value in state.items()}))
 
 
-def weights_hash(model: Trunk) -> str:
-    """SHA-256 over names, shapes and float32 bytes of the trunk, before any cast, fold or interpolation."""
+def weights_hash(model: nn.Module) -> str:
+    """SHA-256 over names, shapes and float32 bytes of a tower, before any cast, fold or interpolation."""
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         if tensor.is_meta:
@@ -153,11 +171,16 @@ def weights_hash(model: Trunk) -> str:
     return digest.hexdigest()
 
 
-def _create(name: str, pretrained: bool, cut: int | None) -> Trunk:
+def create(name: str, pretrained: bool, cut: int | None, **options: Any) -> Trunk:
+    """Return timm's model without a head, with ``cut`` blocks if that is given.
+
+    Raises:
+        ValueError: unknown name, weights that cannot be had, or a model of another kind.
+    """
     if not timm.is_model(name):
         near = ", ".join(timm.list_models(f"*{name.split('.')[0][:12]}*")[:5]) or "timm.list_models() lists them"
         raise ValueError(f"backbone {name!r} is not a timm model; near: {near}")
-    options: dict[str, Any] = {} if cut is None else {"depth": cut}
+    options |= {} if cut is None else {"depth": cut}
     try:
         model = timm.create_model(name, pretrained=pretrained, num_classes=0, **options)
     except (OSError, RuntimeError) as error:
@@ -180,11 +203,11 @@ def _cut(state: State, depth: int) -> State:
     return {key: value for key, value in state.items() if block(key) < depth}
 
 
-def _refuse(what: str, keys: Iterable[str], path: Path) -> None:
+def _refuse(how: str, keys: Iterable[str], origin: str, what: str) -> None:
     names = sorted(keys)
     if names:
         shown = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
-        raise ValueError(f"weights {str(path)!r} do not fit the trunk: {len(names)} tensors are {what}: {shown}")
+        raise ValueError(f"weights {origin!r} do not fit the {what}: {len(names)} tensors are {how}: {shown}")
 
 
 def _rename(key: str) -> str:

@@ -17,6 +17,8 @@ class FinalNorm(nn.Module):
     norm: nn.Module
     fc_norm: nn.Module
     attn_pool: nn.Module | None
+    joint: tuple[nn.Module, ...]
+    """From the final norm to the space shared with a text tower; no part of the trunk, but of whoever uses it."""
 
 
 def cls_mean_norm(vit: FinalNorm, x: Tokens, grid: Grid) -> Feature:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from lightning_petl.backbones.block import AdaptedBlock
 from lightning_petl.backbones.encoder import Encoder
+from lightning_petl.backbones.pretrained import weights_hash
 from lightning_petl.backbones.tokenizer import Tokenizer
 from lightning_petl.shapes import Grid, Tokens
 
@@ -51,7 +52,7 @@ class TextFamily:
         activation: of the MLPs; OpenAI's CLIP has ``quick_gelu``, x sigmoid(1.702 x).
         mlp_ratio: how much wider than its tokens an MLP is.
         norm_eps: of all norms.
-        projection_bias: whether the projection into the joint space has one.
+        projection: into the joint space: ``linear``, ``affine`` (with a bias), or ``none``.
         tokenizer: from text to tokens.
     """
 
@@ -62,7 +63,7 @@ class TextFamily:
     activation: Activation = "gelu"
     mlp_ratio: float = 4.0
     norm_eps: float = 1e-5
-    projection_bias: bool = False
+    projection: Literal["linear", "affine", "none"] = "linear"
     tokenizer: Tokenizer = Tokenizer()
 
 
@@ -121,10 +122,12 @@ class TextTower(Encoder):
         blocks = (block(act_layer=activation) for _ in range(depth))
         self.blocks = nn.ModuleList(AdaptedTextBlock(block, family.causal) for block in blocks)
         self.norm = norm(width)
-        self.projection = nn.Linear(width, embed_dim, bias=family.projection_bias)
+        affine = family.projection == "affine"
+        self.projection = nn.Identity() if family.projection == "none" else nn.Linear(width, embed_dim, bias=affine)
         self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
         self.logit_bias: nn.Parameter | None = None
         self._initialise()
+        self.weights_hash = weights_hash(self)
         self.requires_grad_(False)
         self.eval()
 
@@ -133,7 +136,8 @@ class TextTower(Encoder):
         width, depth = self.dim, self.depth
         self.token_embedding.weight.normal_(std=0.02)
         self.pos_embed.normal_(std=0.01)
-        self.projection.weight.normal_(std=width**-0.5)
+        for weight in self.projection.parameters():
+            weight.normal_(std=width**-0.5) if weight.ndim > 1 else weight.zero_()
         stds = {"qkv": width**-0.5, "proj": (2 * depth * width) ** -0.5}
         stds |= {"fc1": (2 * width) ** -0.5, "fc2": (2 * depth * width) ** -0.5}
         for name, module in self.blocks.named_modules():

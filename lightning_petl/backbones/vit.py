@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from lightning_petl.backbones.encoder import Encoder
 from lightning_petl.backbones.families import Trunk, adopted_blocks
 from lightning_petl.backbones.linear import insert
+from lightning_petl.backbones.open_clip import PREFIX, load_image_tower
 from lightning_petl.backbones.pretrained import load_trunk, weights_hash
 from lightning_petl.backbones.readout import READOUTS, FinalNorm, Readout, final_norm, frame_tokens, require
 from lightning_petl.shapes import Clip, Feature, Frames, Grid, Tokens
@@ -60,8 +61,10 @@ class VideoViT(Encoder, FinalNorm):
     ``no_grad`` and keeps no activations. No timm key is renamed.
 
     Args:
-        name: a timm name; OpenAI's CLIP needs QuickGELU, as in ``vit_base_patch16_clip_quickgelu_224.openai``.
-        weights: ``hub``, ``random``, or a local file (safetensors, .pth, .pt, .bin; timm, OpenAI or HF names).
+        name: a timm name, or ``open_clip:`` and a model of open_clip, of which this is the image tower. OpenAI's CLIP
+            needs QuickGELU: ``vit_base_patch16_clip_quickgelu_224.openai``, ``open_clip:ViT-B-16-quickgelu``.
+        weights: ``hub``, ``random``, or a local file (safetensors, .pth, .pt, .bin; timm, OpenAI or HF names); of a
+            model of open_clip also one of its tags, as ``openai`` or ``laion2b_s34b_b79k``.
         image_size: pixels; the position table is interpolated to it. None: the trunk's own size.
         num_frames: frames of a clip.
         depth: keep the first ``depth`` blocks. None: all.
@@ -86,7 +89,7 @@ class VideoViT(Encoder, FinalNorm):
         activation_checkpointing: bool = False,
     ) -> None:
         super().__init__()
-        model = load_trunk(name, weights, depth)
+        model = (load_image_tower if name.startswith(PREFIX) else load_trunk)(name, weights, depth)
         require(readout, model.cls_token is not None, model.attn_pool is not None)
         self.name, self.weights, self.frozen_dtype = name, weights, frozen_dtype
         self.readout: Readout = readout
@@ -114,6 +117,7 @@ class VideoViT(Encoder, FinalNorm):
         self.blocks = adopted_blocks(model)
         self.norm, self.fc_norm = model.norm, model.fc_norm
         self.attn_pool = model.attn_pool if self.readout == "map" else None
+        self.joint = (model.head,) if self.name.startswith(PREFIX) else ()
         self.prompts, self.readers, self.shared = nn.ModuleDict(), nn.ModuleDict(), nn.ModuleDict()
         self.entry = nn.ModuleDict()
         self.image_size = cast(tuple[int, int], self.patch_embed.img_size)

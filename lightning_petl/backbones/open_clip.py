@@ -1,0 +1,293 @@
+"""Both towers of open_clip's models: the image tower under timm's names, the text tower as our own."""
+
+import re
+from collections.abc import Mapping
+from difflib import get_close_matches
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+import torch
+from timm.models.vision_transformer import VisionTransformer
+from torch import nn
+
+from lightning_petl.backbones.families import Trunk
+from lightning_petl.backbones.pretrained import (
+    State,
+    blocks_of,
+    create,
+    fill,
+    load_state,
+    read_state,
+    require_depth,
+    weights_hash,
+)
+from lightning_petl.backbones.readout import FinalNorm
+from lightning_petl.backbones.text import ACTIVATIONS, Activation, TextFamily, TextTower
+from lightning_petl.backbones.tokenizer import Tokenizer, library
+
+PREFIX = "open_clip:"
+
+# open_clip's names in a text tower -> ours; applied in order
+_TEXT_NAMES = [
+    (r"^text\.", ""),
+    (r"^positional_embedding$", "pos_embed"),
+    (r"^transformer\.resblocks\.", "blocks."),
+    (r"\.ln_([12])\.", r".norm\1."),
+    (r"\.attn\.in_proj_", ".attn.qkv."),
+    (r"\.attn\.out_proj\.", ".attn.proj."),
+    (r"\.mlp\.c_fc\.", ".mlp.fc1."),
+    (r"\.mlp\.c_proj\.", ".mlp.fc2."),
+    (r"^ln_final\.", "norm."),
+    (r"^text_projection$", "projection.weight"),
+    (r"^text_projection\.", "projection."),
+]
+_NOT_TEXT = r"^(visual\.|input_resolution$|context_length$|vocab_size$)"
+# what a model may say of its towers; where it says more, they are of another kind
+_OF_BOTH = {"layers", "width", "mlp_ratio", "norm_kwargs", "act_kwargs"}
+_OF_TIMM = {"timm_model_name", "timm_model_pretrained", "timm_pool", "timm_proj", "timm_proj_bias"}
+_OF_IMAGE = _OF_BOTH | _OF_TIMM | {"image_size", "patch_size", "head_width"}
+_OF_TOKENS = {"context_length", "vocab_size", "eos_id", "pad_id", "hf_tokenizer_name", "tokenizer_kwargs"}
+_OF_TEXT = _OF_BOTH | _OF_TOKENS | {"heads", "no_causal_mask", "pool_type", "proj_type", "proj_bias"}
+# SigLIP's tokenizers end a text with it, and fill the rest with it or with 0
+_SIGLIP_END = 1
+
+
+class _Source(NamedTuple):
+    """Tensors of both towers, what messages call them, and mean and std of the pixels, if published with them."""
+
+    state: State
+    origin: str
+    pixels: dict[str, list[float]]
+
+
+def load_image_tower(name: str, weights: str, depth: int | None) -> Trunk:
+    """Return the image tower as timm's model; its ``head`` leads to the joint space.
+
+    Args:
+        name: ``open_clip:`` and a model of open_clip.
+        weights: a tag of it, a local file, ``hub`` if it has but one tag, or ``random``.
+        depth: keep the first ``depth`` blocks. None: all.
+
+    Raises:
+        ValueError: unknown name, a tower of another kind, weights that cannot be had or do not fit.
+    """
+    config = _config(name)
+    model = _build_image_tower(name, config, depth)
+    head = _build_head(name, config, int(model.embed_dim))
+    if (source := _read(name, config, weights)) is not None:
+        load_state(model, _image_state(source.state), source.origin, depth)
+        fill(head, _head_state(source.state), source.origin, "projection")
+        model.pretrained_cfg = source.pixels or model.pretrained_cfg  # pyright: ignore[reportArgumentType]
+    model.head = head
+    return model
+
+
+def projection(vit: FinalNorm) -> nn.Module:
+    """Return the map from the trunk's final norm to the space that it shares with its text tower, frozen.
+
+    Raises:
+        ValueError: the trunk has no text tower.
+    """
+    if not vit.joint:
+        raise ValueError("this trunk has no text tower: take a model of open_clip, as open_clip:ViT-B-16-quickgelu")
+    return vit.joint[0].requires_grad_(False)
+
+
+def text_tower(name: str, weights: str = "hub", *, context_length: int | None = None) -> TextTower:
+    """Return the text tower of a model of open_clip, frozen.
+
+    Args:
+        name: ``open_clip:`` and a model of open_clip.
+        weights: as for the image tower.
+        context_length: tokens of a text, fewer than the model has been trained with. None: as many.
+
+    Raises:
+        ValueError: as for the image tower; a context that is longer, or other than that of a tower whose tokens
+            attend to the filling behind a text.
+    """
+    if not name.startswith(PREFIX):
+        raise ValueError(f"{name!r} has no text tower: take a model of open_clip, as {PREFIX}ViT-B-16-quickgelu")
+    config = _config(name)
+    text = library().CLIPTextCfg(**_known(name, config["text_cfg"], _OF_TEXT))
+    length = text.context_length if context_length is None else context_length
+    _require_length(name, length, text)
+    tower = TextTower(
+        embed_dim=config["embed_dim"],
+        width=text.width,
+        depth=text.layers,
+        heads=text.heads,
+        context_length=length,
+        family=_family(name, config, text),
+    )
+    tower.name, tower.weights = name, weights
+    if (bias := config.get("init_logit_bias")) is not None:
+        tower.logit_bias = nn.Parameter(torch.tensor(float(bias)), requires_grad=False)
+    if (source := _read(name, config, weights)) is not None:
+        state = _text_state(source.state)
+        if len(state.get("pos_embed", ())) == text.context_length:
+            state["pos_embed"] = state["pos_embed"][:length]
+        fill(tower, state, source.origin, "text tower")
+    tower.weights_hash = weights_hash(tower)
+    return tower
+
+
+def _config(name: str) -> dict[str, Any]:
+    """What open_clip says of a model."""
+    model, known = name.removeprefix(PREFIX), cast(list[str], library().list_models())
+    if model not in known:
+        near = ", ".join(get_close_matches(model, known, 5, 0.4)) or "open_clip.list_models() lists them"
+        raise ValueError(f"{model!r} is not a model of open_clip; near: {near}")
+    return library().get_model_config(model)
+
+
+def _known(name: str, options: Mapping[str, Any], known: set[str]) -> dict[str, Any]:
+    other = [option for option, value in options.items() if value and option not in known]
+    if other:
+        raise ValueError(f"{name!r} has {', '.join(other)}: CLIP's, SigLIP's and EVA-CLIP's towers are read, not these")
+    return {option: value for option, value in options.items() if option in known}
+
+
+def _build_image_tower(name: str, config: dict[str, Any], depth: int | None) -> Trunk:
+    image = library().CLIPVisionCfg(**_known(name, config["vision_cfg"], _OF_IMAGE))
+    timm_name = image.timm_model_name
+    if not timm_name and not isinstance(image.layers, int):
+        raise ValueError(f"the image tower of {name!r} is a ResNet; a VisionTransformer or Eva is needed")
+    if depth is not None:
+        require_depth(name, depth, blocks_of(timm_name) if timm_name else image.layers)
+    if timm_name:
+        return create(timm_name, pretrained=False, cut=depth, global_pool=image.timm_pool)
+    model = VisionTransformer(
+        img_size=image.image_size,
+        patch_size=image.patch_size,
+        embed_dim=image.width,
+        depth=depth or image.layers,
+        num_heads=image.width // image.head_width,
+        mlp_ratio=image.mlp_ratio,
+        num_classes=0,
+        pre_norm=True,
+        norm_layer=partial(nn.LayerNorm, eps=_eps(image)),
+        act_layer=ACTIVATIONS[_activation(config, image)],
+    )
+    pixels = _pixels(library().OPENAI_DATASET_MEAN, library().OPENAI_DATASET_STD)
+    model.pretrained_cfg = pixels  # pyright: ignore[reportArgumentType]
+    return model
+
+
+def _build_head(name: str, config: dict[str, Any], dim: int) -> nn.Linear | nn.Identity:
+    image, width = library().CLIPVisionCfg(**config["vision_cfg"]), config["embed_dim"]
+    own = bool(image.timm_model_name)
+    if own and image.timm_proj == "none":
+        return nn.Identity()
+    if own and image.timm_proj not in ("linear", "", None):
+        raise ValueError(f"the image tower of {name!r} ends in timm_proj {image.timm_proj!r}; 'linear' can be read")
+    # without timm_proj, it is the classifier of timm's model, which has a bias
+    head = nn.Linear(dim, width, bias=own and (image.timm_proj_bias or not image.timm_proj))
+    nn.init.normal_(head.weight, std=dim**-0.5)
+    return head
+
+
+def _image_state(state: State) -> State:
+    """The image tower's tensors: timm's own names, or OpenAI's, which timm renames."""
+    of_image = {key.removeprefix("visual.trunk."): value for key, value in state.items() if key.startswith("visual.")}
+    return {key: value for key, value in of_image.items() if not key.startswith(("visual.head.", "visual.proj"))}
+
+
+def _head_state(state: State) -> State:
+    if "visual.proj" in state:
+        return {"weight": state["visual.proj"].T}
+    names = {f"visual.{prefix}.{kind}": kind for prefix in ("trunk.head", "head.proj") for kind in ("weight", "bias")}
+    return {names[key]: value for key, value in state.items() if key in names}
+
+
+def _text_state(state: State) -> State:
+    renamed: State = {}
+    for key, value in state.items():
+        if re.search(_NOT_TEXT, key):
+            continue
+        for pattern, name in _TEXT_NAMES:
+            key, replaced = re.subn(pattern, name, key)
+            value = value.T if replaced and name == "projection.weight" else value
+        renamed[key] = value.reshape(()) if key in ("logit_scale", "logit_bias") else value
+    return renamed
+
+
+def _family(name: str, config: dict[str, Any], text: Any) -> TextFamily:
+    if text.pool_type not in ("argmax", "eos", "last"):
+        raise ValueError(f"{name!r} takes the {text.pool_type!r} token for the text; argmax, eos and last are read")
+    ends = {"argmax": TextFamily.end, "eos": text.eos_id, "last": _SIGLIP_END}
+    return TextFamily(
+        vocabulary=text.vocab_size,
+        end=ends[text.pool_type],
+        causal=not text.no_causal_mask,
+        sentence="last" if text.pool_type == "last" else "end",
+        activation=_activation(config, text),
+        mlp_ratio=text.mlp_ratio,
+        norm_eps=_eps(text),
+        projection="none" if text.proj_type == "none" else "affine" if text.proj_bias else "linear",
+        tokenizer=Tokenizer(text.hf_tokenizer_name, tuple((text.tokenizer_kwargs or {}).items())),
+    )
+
+
+def _activation(config: dict[str, Any], tower: Any) -> Activation:
+    if config.get("quick_gelu"):
+        return "quick_gelu"
+    return "gelu_tanh" if (tower.act_kwargs or {}).get("approximate") == "tanh" else "gelu"
+
+
+def _eps(tower: Any) -> float:
+    return (tower.norm_kwargs or {}).get("eps", 1e-5)
+
+
+def _require_length(name: str, length: int, text: Any) -> None:
+    if length > text.context_length:
+        raise ValueError(f"context_length {length} of {name!r}: it has positions for {text.context_length} tokens")
+    if length < text.context_length and text.no_causal_mask:
+        raise ValueError(
+            f"context_length {length} of {name!r}: its tokens attend to the filling behind a text, "
+            f"so that it reads {text.context_length} and no fewer; CLIP's towers can be shortened"
+        )
+
+
+def _read(name: str, config: dict[str, Any], weights: str) -> _Source | None:
+    """The tensors that ``weights`` means; None if they are to be random."""
+    if weights == "random":
+        return None
+    model = name.removeprefix(PREFIX)
+    tag = _tag(model, weights)
+    published = cast(dict[str, Any], library().get_pretrained_cfg(model, tag)) if tag else {}
+    path = _download(model, tag, published) if tag else Path(weights)
+    state = {key.removeprefix("module."): value for key, value in read_state(path).items()}
+    # OpenAI's own archives are known by what they hold beside tensors of the towers
+    quick = bool(published.get("quick_gelu")) if tag else "input_resolution" in state or config.get("quick_gelu", False)
+    if quick != config.get("quick_gelu", False):
+        other = model.removesuffix("-quickgelu") if not quick else f"{model}-quickgelu"
+        raise ValueError(f"weights {weights!r} were trained with {'Quick' * quick}GELU: take {PREFIX}{other}")
+    return _Source(state, weights, _pixels(published["mean"], published["std"]) if tag else {})
+
+
+def _tag(model: str, weights: str) -> str:
+    """The tag that ``weights`` means; none if it is a file."""
+    tags = cast(list[str], library().list_pretrained_tags_by_model(model))
+    if weights == "hub" and len(tags) == 1:
+        return tags[0]
+    if weights in tags or Path(weights).is_file():
+        return weights if weights in tags else ""
+    raise ValueError(
+        f"weights {weights!r} of {model!r}: give one of its tags ({', '.join(tags) or 'it has none'}), a local file, "
+        "or random if a random tower is what you want"
+    )
+
+
+def _download(model: str, tag: str, published: dict[str, Any]) -> Path:
+    try:
+        return Path(library().download_pretrained(published))
+    except (OSError, RuntimeError) as error:
+        raise ValueError(
+            f"weights {tag!r} of {model!r} cannot be had from the hub ({type(error).__name__}: {error}). "
+            "Give weights: <local file>, or weights: random if a random tower is what you want"
+        ) from error
+
+
+def _pixels(mean: tuple[float, ...], std: tuple[float, ...]) -> dict[str, list[float]]:
+    return {"mean": list(mean), "std": list(std)}
