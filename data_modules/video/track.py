@@ -164,11 +164,12 @@ class FileTrack:
 
     @cached_property
     def fps(self) -> float:
-        """Mean frames a second: by the header, unless stored times put it more than two frames wrong."""
+        """Mean frames a second: by the header, unless times that order the packets put it more than two frames wrong."""
         stated = float(self._stream.average_rate or self._stream.guessed_rate or 0)
         stamps = self._stamps[self._table.shown]
         lasted = float(np.ptp(stamps)) * float(self._stream.time_base or 0) if len(stamps) else 0.0
-        if lasted and self._stores_times and UNKNOWN not in stamps and abs(lasted * stated - len(stamps) + 1) > 2:
+        ordered = self._order is not None and self._stores_times
+        if lasted and ordered and UNKNOWN not in stamps and abs(lasted * stated - len(stamps) + 1) > 2:
             return (len(stamps) - 1) / lasted
         if not stated:
             raise ValueError(f"{self._source}: states no frame rate")
