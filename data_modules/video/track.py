@@ -164,7 +164,7 @@ class FileTrack:
 
     @cached_property
     def fps(self) -> float:
-        """Mean frames a second: by the header, unless times that order the packets put it more than two frames wrong."""
+        """Mean frames a second: by the header, unless times that order packets put it more than two frames wrong."""
         stated = float(self._stream.average_rate or self._stream.guessed_rate or 0)
         stamps = self._stamps[self._table.shown]
         lasted = float(np.ptp(stamps)) * float(self._stream.time_base or 0) if len(stamps) else 0.0
