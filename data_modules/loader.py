@@ -1,6 +1,7 @@
 """Data loaders that leave the global random state alone."""
 
-from collections.abc import Iterator, Sequence
+import signal
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypedDict
 
 import torch
@@ -18,6 +19,7 @@ class _Options(TypedDict):
     persistent_workers: bool
     pin_memory: bool
     generator: torch.Generator
+    worker_init_fn: Callable[[int], None]
 
 
 class TrainLoader(DataLoader[Sample]):
@@ -66,4 +68,11 @@ def _options(num_workers: int) -> _Options:
         persistent_workers=num_workers > 0,
         pin_memory=torch.cuda.is_available(),
         generator=torch.Generator(),  # else each new iterator draws its seed from the global generator
+        worker_init_fn=_outlive_signals,
     )
+
+
+def _outlive_signals(_: int) -> None:
+    """Who signals every process of a job asks the main process to stop; it needs its workers until it has saved."""
+    for number in (signal.SIGUSR1, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Generator
 from contextlib import contextmanager, nullcontext
 
+from lightning_petl.signals import STOPPABLE, stop_request
 
 INTERRUPTED = 130  # the exit code of a command that Ctrl-C ends
 

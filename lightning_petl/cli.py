@@ -16,10 +16,9 @@ from data_modules import compat as compat  # before what imports torchvision
 import torch
 from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
 from jsonargparse._util import import_object
-from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
-from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
-from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch import Callback, LightningModule
+from lightning.pytorch.callbacks import LearningRateMonitor
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser
 from rich.console import Console
 from typing_extensions import override
 
@@ -33,6 +32,7 @@ from data_modules.transforms.crops import Transform
 from lightning_petl import artefact, strategies
 from lightning_petl.adapters import Adapter
 from lightning_petl.backbones import VideoViT, prefix
+from lightning_petl.backbones.text import TextTower
 from lightning_petl.callbacks.artefact_writer import ArtefactWriter
 from lightning_petl.callbacks.bad_files import BadFiles
 from lightning_petl.callbacks.compile_blocks import CompileBlocks as CompileBlocks
@@ -44,28 +44,30 @@ from lightning_petl.callbacks.memory_check import MemoryCheck
 from lightning_petl.callbacks.ownership import Ownership
 from lightning_petl.callbacks.predictions import TestScores, TopClassTable
 from lightning_petl.callbacks.random_state import RandomStates
+from lightning_petl.callbacks.retrieval_scores import RetrievalScores
 from lightning_petl.callbacks.throughput import Throughput
-from lightning_petl.checkpoint import AtomicCheckpointIO
 from lightning_petl.errors import told_to_the_user
+from lightning_petl.heads import HeadRecipe
+from lightning_petl.run_cli import RunCLI
+from lightning_petl.run_logger import RunLogger
+from lightning_petl.similarity import WTI, MeanPooling
 from lightning_petl.summary import Plan, summarise, tables
-from lightning_petl.tasks.bank import Bank
+from lightning_petl.tasks.bank import Bank as Bank
 from lightning_petl.tasks.classification import VideoClassifier
+from lightning_petl.tasks.retrieval import VideoTextRetrieval as VideoTextRetrieval
 from lightning_petl.tasks.task import Task
+from lightning_petl.text_head import TextHead as TextHead
 
 
-class PetlCLI(LightningCLI):
+class PetlCLI(RunCLI):
     """Lightning's commands over models and data sets given as classes in the configuration."""
 
     @override
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        parser.add_argument("--name", type=str, default="default", help="The run writes to runs/<name>/version_<n>.")
+        super().add_arguments_to_parser(parser)
         parser.add_argument("--artefact", type=str | None, default=None, help="Folder of a trained adapter artefact.")
-        parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
         parser.add_lightning_class_args(BadFiles, "bad_files")
-        parser.set_defaults(
-            {"model": "VideoClassifier", "checkpoint.monitor": "val/top1", "checkpoint.mode": "max"}
-            | {"checkpoint.save_last": True}
-        )
+        parser.set_defaults({"model": "VideoClassifier", "checkpoint.monitor": "val/top1", "checkpoint.mode": "max"})
         for source, target in _LINKS.items():
             parser.link_arguments(source, target, apply_on="instantiate")
 
@@ -73,10 +75,6 @@ class PetlCLI(LightningCLI):
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         # Lightning warns where args are given while sys.argv holds something; main(argv) may be called anywhere
         self.config = parser.parse_args(cast(list[str], args))
-
-    @override
-    def _parse_ckpt_path(self) -> None:
-        """Keep what the command line says: a checkpoint's hyper-parameters would silently win."""
 
     @override
     def instantiate_classes(self) -> None:
@@ -88,24 +86,15 @@ class PetlCLI(LightningCLI):
             artefact.restore(Path(folder), cast(VideoClassifier, self.model))
         self.model.save_hyperparameters(self.config_dump["model"])
 
-    @override
-    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        given = self._get(self.config_init, "trainer")
-        root = given["default_root_dir"] or str(Path("runs", self._get(self.config_init, "name")))
-        logger = TensorBoardLogger(root, name="", default_hp_metric=False)
-        defaults = {
-            "default_root_dir": root,  # one a run: under SLURM the Trainer resumes any checkpoint it finds there
-            "logger": logger if given["logger"] in (None, True) else given["logger"],
-            "plugins": given["plugins"] or [AtomicCheckpointIO()],
-            "strategy": strategies.chosen(given["strategy"]),
-        }
-        return super().instantiate_trainer(**defaults, **kwargs)
-
 
 class CacheCLI(PetlCLI):
     """``cache build``: what ``fit`` is given, and how the features of its frozen trunk are kept."""
 
     exit_code = 0
+
+    @override
+    def _logger(self, root: Path) -> RunLogger:
+        return RunLogger(root)  # nothing is logged
 
     @override
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
@@ -267,10 +256,9 @@ def _cache(argv: list[str]) -> int:
 
 def _class_names() -> list[str]:
     """What may stand for a class in a configuration: importing a class makes its short name known."""
-    bases = (Adapter, VideoDataModule, Sampling, Transform, Augmentation)
-    return sorted(
-        {VideoClassifier.__name__, Bank.__name__, *(cls.__name__ for base in bases for cls in _subclasses(base))}
-    )
+    bases = (Task, Adapter, HeadRecipe, VideoDataModule, Sampling, Transform, Augmentation)
+    alone = (TextTower, MeanPooling, WTI)
+    return sorted({cls.__name__ for cls in (*alone, *(cls for base in bases for cls in _subclasses(base)))})
 
 
 def _subclasses(base: type) -> Iterator[type]:
@@ -297,7 +285,7 @@ def _with_artefact(argv: list[str]) -> list[str]:
 def _callbacks() -> list[Callback]:
     guards = [Ownership(), GradientGuard(), FrozenGuard(), RandomStates()]
     costs = [LearningRateMonitor(), Throughput(), MemoryCheck()]
-    return [*guards, *costs, TestScores(), TopClassTable(), ArtefactWriter(), MemberRuns()]
+    return [*guards, *costs, TestScores(), TopClassTable(), RetrievalScores(), ArtefactWriter(), MemberRuns()]
 
 
 _SILENCED = [

@@ -1,0 +1,196 @@
+"""Stops a run where a signal asks for it, and keeps ``last.ckpt`` up to date."""
+
+import subprocess
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
+from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher  # pyright: ignore[reportPrivateUsage]
+from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch.utilities import rank_zero_info
+from typing_extensions import override
+
+from lightning_petl.run_folder import LAST
+from lightning_petl.run_logger import RunLogger
+from lightning_petl.signals import PREEMPTED, StopRequest, current_request
+
+
+class Preempted(SystemExit):
+    """Ends the program; its code is 75 on rank zero, which decides."""
+
+
+class Preemption(Checkpoint):
+    """Writes ``last.ckpt`` and, where SIGUSR1 or SIGTERM came to any rank, ends the program with exit code 75.
+
+    The file is written after each epoch and each validation, every ``every_n_steps`` updates, and before the program
+    ends for a signal: at the end of an update, where all ranks agree. A signal during validation ends it
+    at the next batch; that validation starts again. It comes behind all other callbacks, so that their state is saved.
+
+    Args:
+        every_n_steps: updates between two checkpoints within an epoch.
+
+    Raises:
+        ValueError: fewer than one update.
+    """
+
+    def __init__(self, every_n_steps: int | None = None) -> None:
+        if every_n_steps is not None and every_n_steps < 1:
+            raise ValueError(f"preemption.every_n_steps: expected 1 or more, got {every_n_steps}")
+        self.every_n_steps = every_n_steps
+        self._stop = False
+        self._written = -1
+        self._batches = 0  # of an evaluation, that all ranks have
+
+    @override
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        _listen()
+        if trainer.ckpt_path is not None and isinstance(trainer.logger, RunLogger):
+            trainer.logger.write_row_again()
+
+    @override
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if trainer.fit_loop._should_accumulate():  # pyright: ignore[reportPrivateUsage]  # gradients are not saved
+            return
+        stop = self._agreed(trainer)
+        if _validates_now(trainer) or trainer.is_last_batch:
+            return  # a checkpoint of now would go on behind the validation and the end of the epoch
+        if stop or (self.every_n_steps and trainer.global_step % self.every_n_steps == 0):
+            self._write(trainer)
+        self._leave(trainer)
+
+    @override
+    def on_sanity_check_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        _listen()
+
+    @override
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._begin(trainer, trainer.num_sanity_val_batches if trainer.sanity_checking else trainer.num_val_batches)
+
+    @override
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._begin(trainer, trainer.num_test_batches)
+
+    @override
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._begin(trainer, trainer.num_predict_batches)
+
+    @override
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        if dataloader_idx == 0 and batch_idx < self._batches and self._agreed(trainer):
+            if _trains(trainer):
+                _repeat_validation(trainer)
+                self._write(trainer)
+            self._leave(trainer)
+
+    on_test_batch_end = on_predict_batch_end = on_validation_batch_end  # pyright: ignore[reportAssignmentType]
+
+    @override
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if _trains(trainer) and not trainer.is_last_batch:  # else the end of the epoch follows
+            self._agreed(trainer)
+            self._write(trainer)
+            self._leave(trainer)
+
+    @override
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._agreed(trainer)
+        self._write(trainer)
+        self._leave(trainer)
+
+    @override
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        _log_this_step(trainer)
+        if isinstance(trainer.logger, RunLogger):
+            trainer.logger.flush()
+            row = trainer.logger.row
+            checkpoint["run"], checkpoint["row"] = trainer.logger.run, [row.step, dict(row.values)]
+
+    @override
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        launcher = trainer.strategy.launcher
+        if isinstance(exception, Preempted) and isinstance(launcher, _SubprocessScriptLauncher):
+            for process in launcher.procs:  # they end by themselves; without this one they would be killed
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(timeout=30)
+
+    def _begin(self, trainer: Trainer, batches: Any) -> None:
+        """Listen, and note how many batches of this evaluation all ranks have: only there can they agree."""
+        _listen()
+        own = torch.tensor(batches[0] if isinstance(batches, list) else batches, device=trainer.strategy.root_device)
+        self._batches = int(trainer.strategy.all_gather(own).min())
+
+    def _agreed(self, trainer: Trainer) -> bool:
+        """Whether a signal came to any rank; all ranks must ask."""
+        if not self._stop:
+            request = current_request()
+            received = request is not None and request.received is not None
+            self._stop = trainer.strategy.reduce_boolean_decision(received, all=False)
+            if self._stop:
+                StopRequest.ignore()
+        return self._stop
+
+    def _write(self, trainer: Trainer) -> None:
+        if cast(Any, trainer).fast_dev_run:
+            return
+        checkpoints = cast(ModelCheckpoint, trainer.checkpoint_callback)
+        trainer.save_checkpoint(Path(cast(str, checkpoints.dirpath), LAST), weights_only=False)
+        self._written = trainer.global_step
+
+    def _leave(self, trainer: Trainer) -> None:
+        if not self._stop:
+            return
+        saved = f"; {LAST} is written and the same command goes on" if self._written >= 0 else ""
+        rank_zero_info(f"a signal asked to stop: after update {trainer.global_step}{saved}; exit code {PREEMPTED}")
+        raise Preempted(PREEMPTED if trainer.is_global_zero else 0)
+
+
+def _listen() -> None:
+    request = current_request()
+    if request is not None:
+        request.listen()
+
+
+def _trains(trainer: Trainer) -> bool:
+    return trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking
+
+
+def _validates_now(trainer: Trainer) -> bool:
+    loop = trainer.fit_loop
+    return loop.epoch_loop._should_check_val_fx(  # pyright: ignore[reportPrivateUsage]  # not told otherwise
+        cast(Any, loop._data_fetcher)  # pyright: ignore[reportPrivateUsage]
+    )
+
+
+def _repeat_validation(trainer: Trainer) -> None:
+    """Let a checkpoint of now say that validation stands before its first batch, which Lightning knows to resume."""
+    progress: Any = trainer.fit_loop.epoch_loop.val_loop.batch_progress
+    progress.current.completed = 0
+    progress.total.processed -= 1
+
+
+def _log_this_step(trainer: Trainer) -> None:
+    """Log what Lightning logs only after the callbacks, where a checkpoint is saved in one; it comes once all the same.
+
+    Its counters tell where it is: a batch, or an epoch, is processed but not completed there.
+    """
+    loop, connector = trainer.fit_loop, trainer._logger_connector  # pyright: ignore[reportPrivateUsage]
+    batches: Any = loop.epoch_loop.batch_progress.current
+    epochs: Any = loop.epoch_progress.current
+    if batches.processed > batches.completed:
+        connector.update_train_step_metrics()
+    elif epochs.processed > epochs.completed:
+        step = loop.epoch_loop._batches_that_stepped - 1  # pyright: ignore[reportPrivateUsage]
+        connector.log_metrics(connector.metrics["log"], step=step)
