@@ -69,8 +69,8 @@ def require_classes(classes: int) -> None:
     """Raise ``ValueError`` for fewer than two classes."""
     if classes < 2:
         raise ValueError(
-            f"a classifier needs at least 2 classes, got labels for {classes}; videos with captions and without classes "
-            "are for VideoTextRetrieval"
+            f"a classifier needs at least 2 classes, got labels for {classes}; videos that have captions in the place "
+            "of classes are for VideoTextRetrieval"
         )
 
 

@@ -1,0 +1,45 @@
+"""What each caption of a test found."""
+
+import json
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from rich.console import Console
+from rich.table import Table
+from typing_extensions import override
+
+from lightning_petl.callbacks.predictions import run_folder
+from lightning_petl.checkpoint import write_whole
+from lightning_petl.tasks.gallery import Answer
+from lightning_petl.tasks.retrieval import VideoTextRetrieval
+
+COLUMNS = ("R1", "R5", "R10", "MdR", "MnR")
+
+
+class RetrievalScores(Callback):
+    """``retrieval.jsonl`` in the run folder, a line a caption, and a table of the metrics.
+
+    A line holds the caption as ``query``, its ``video``, the ``rank`` of that video (the mean over the order of equal
+    ones) and the ``best`` five videos with their similarities.
+    """
+
+    @override
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if isinstance(pl_module, VideoTextRetrieval) and trainer.is_global_zero:
+            path = run_folder(trainer) / "retrieval.jsonl"
+            write_whole(path, "".join(f"{_line(answer)}\n" for answer in pl_module.answers).encode())
+            Console().print(_table(trainer.callback_metrics), f"written to {path}")
+
+
+def _line(answer: Answer) -> str:
+    best = [{"video": video, "similarity": round(value, 6)} for video, value in answer.best]
+    return json.dumps(answer._asdict() | {"best": best}, ensure_ascii=False)
+
+
+def _table(metrics: dict[str, Any]) -> Table:
+    table = Table("protocol", *COLUMNS)
+    for name in dict.fromkeys(key.rpartition("/")[0] for key in metrics):
+        values = [metrics.get(f"{name}/{column}") for column in COLUMNS]
+        if None not in values:
+            table.add_row(name.removeprefix("test/"), *(f"{float(value):.1f}" for value in values if value is not None))
+    return table
