@@ -13,7 +13,7 @@ from safetensors.torch import save as serialise
 from lightning_petl.adapters import Adapter
 from lightning_petl.backbones.vit import VideoViT
 from lightning_petl.checkpoint import State, Trunk, gathered, load_trainable, trainable_state, write_whole
-from lightning_petl.heads import LinearHead
+from lightning_petl.heads import HeadRecipe, LinearHead
 from lightning_petl.parallel import is_first_rank
 from lightning_petl.tasks.classification import VideoClassifier
 
@@ -26,7 +26,7 @@ class Trained(NamedTuple):
 
     backbone: VideoViT
     adapters: Sequence[Adapter]
-    head: LinearHead
+    head: HeadRecipe
     labels: Sequence[str]
     weights: State
 
@@ -54,7 +54,7 @@ def write(folder: Path, trained: Trained, protocol: Mapping[str, Any]) -> None:
         "schema": SCHEMA,
         "backbone": _describe_trunk(trained.backbone),
         "adapters": [encode(adapter) for adapter in trained.adapters],
-        "head": asdict(trained.head),
+        "head": _encode_head(trained.head),
         "preprocessing": {
             "mean": trained.backbone.pixel_mean.flatten().tolist(),
             "std": trained.backbone.pixel_std.flatten().tolist(),
@@ -88,7 +88,7 @@ def load(folder: Path, *, weights: str | None = None, allow_other_trunk: bool = 
     trunk["weights"] = weights or trunk["weights"]
     backbone = VideoViT(**trunk)
     adapters = [decode(entry) for entry in config["adapters"]]
-    model = VideoClassifier(backbone, adapters, labels, head=LinearHead(**config["head"]))
+    model = VideoClassifier(backbone, adapters, labels, head=_decode_head(config["head"]))
     restore(folder, model, allow_other_trunk=allow_other_trunk)
     return model.eval()
 
@@ -150,9 +150,7 @@ def read_config(folder: Path) -> dict[str, Any]:
 def encode(adapter: Adapter) -> dict[str, Any]:
     """A method as ``{"class_path", "init_args"}`` in JSON types; methods inside it likewise."""
     values = {field.name: getattr(adapter, field.name) for field in fields(cast(Any, adapter))}
-    arguments = {name: encode(value) if isinstance(value, Adapter) else value for name, value in values.items()}
-    kind = type(adapter)
-    return {"class_path": f"{kind.__module__}.{kind.__qualname__}", "init_args": arguments}
+    return _named(adapter, {name: encode(v) if isinstance(v, Adapter) else v for name, v in values.items()})
 
 
 def decode(entry: Mapping[str, Any]) -> Adapter:
@@ -161,15 +159,35 @@ def decode(entry: Mapping[str, Any]) -> Adapter:
     Raises:
         ValueError: the class is no method, or is not installed here.
     """
+    return cast(Adapter, _built(entry, Adapter))
+
+
+def _named(recipe: object, arguments: dict[str, Any]) -> dict[str, Any]:
+    kind = type(recipe)
+    return {"class_path": f"{kind.__module__}.{kind.__qualname__}", "init_args": arguments}
+
+
+def _built(entry: Mapping[str, Any], base: type) -> object:
     module, _, name = entry["class_path"].rpartition(".")
     try:
         kind = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
         raise ValueError(f"the artefact uses {entry['class_path']}, which is not installed here") from error
-    if not (isinstance(kind, type) and issubclass(kind, Adapter)):
-        raise ValueError(f"the artefact names {entry['class_path']} as a method, which it is not")
+    if not (isinstance(kind, type) and issubclass(kind, base)):
+        what = "a method" if base is Adapter else "a head"
+        raise ValueError(f"the artefact names {entry['class_path']} as {what}, which it is not")
     defaults = {field.name: field.default for field in fields(cast(Any, kind))}
     return kind(**{key: _argument(value, defaults.get(key, MISSING)) for key, value in entry["init_args"].items()})
+
+
+def _encode_head(head: HeadRecipe) -> dict[str, Any]:
+    """The arguments of a linear head; any other head as :func:`encode` has methods."""
+    arguments = asdict(cast(Any, head))
+    return arguments if type(head) is LinearHead else _named(head, arguments)
+
+
+def _decode_head(entry: Mapping[str, Any]) -> HeadRecipe:
+    return cast(HeadRecipe, _built(entry, HeadRecipe)) if "class_path" in entry else LinearHead(**entry)
 
 
 def _argument(value: Any, default: Any) -> Any:

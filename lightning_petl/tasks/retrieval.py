@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import cast
 
 import torch
 from einops import rearrange
@@ -12,7 +13,7 @@ from data_modules.batch import Features, VideoBatch
 from lightning_petl.adapters import Adapter, attach
 from lightning_petl.backbones.open_clip import projection, text_tower
 from lightning_petl.backbones.text import TextTower
-from lightning_petl.backbones.vit import VideoViT
+from lightning_petl.backbones.vit import Reader, VideoViT
 from lightning_petl.contrastive import MAX_LOGIT_SCALE, contrastive_loss
 from lightning_petl.optim import Optimisation
 from lightning_petl.ranking import retrieval_metrics
@@ -99,7 +100,7 @@ class VideoTextRetrieval(Task):
         self.text = text_tower(backbone.name, backbone.weights, context_length=length) if text is None else text
         self._adapt_text(text_adapters or [])
         self.side_projection = nn.ModuleDict(
-            {name: _zero(reader.feature_dim, backbone.dim) for name, reader in backbone.readers.items()}
+            {name: _zero(cast(Reader, r).feature_dim, backbone.dim) for name, r in backbone.readers.items()}
         )
         self.similarity = joint.similarity.build(self.text.embed_dim)
         self.begin()
