@@ -15,7 +15,7 @@ MODULES = [".".join(path.with_suffix("").parts).removesuffix(".__init__") for pa
 
 # module pattern -> what it must not import (patterns of whole module names), exceptions first
 LAWS: dict[str, tuple[str, str]] = {
-    "only the trunk's package knows timm": (r"(?!lightning_petl\.backbones).*", r"timm\b.*"),
+    "only the towers' package knows timm and open_clip": (r"(?!lightning_petl\.backbones).*", r"(timm|open_clip)\b.*"),
     "only four files touch the codec": (r"(?!data_modules\.video\.(decode|track|picture|encode)$).*", r"av\b.*"),
     "data knows nothing of models": (r"data_modules.*", r"lightning_petl.*"),
     "models know of data the batch and torchvision's repair": (
@@ -69,8 +69,9 @@ def test_import_law(law: str) -> None:
 @pytest.mark.parametrize(
     ("law", "module", "name", "forbidden"),
     [
-        ("only the trunk's package knows timm", "lightning_petl.adapters.vpt", "timm", True),
-        ("only the trunk's package knows timm", "lightning_petl.backbones.vit", "timm", False),
+        ("only the towers' package knows timm and open_clip", "lightning_petl.adapters.vpt", "timm", True),
+        ("only the towers' package knows timm and open_clip", "lightning_petl.tasks.x", "open_clip.CLIP", True),
+        ("only the towers' package knows timm and open_clip", "lightning_petl.backbones.vit", "timm", False),
         ("only four files touch the codec", "data_modules.dataset", "av", True),
         ("only four files touch the codec", "data_modules.dataset", "average", False),
         ("only four files touch the codec", "data_modules.video.decode", "av.container", False),
