@@ -1,6 +1,7 @@
 """Sharding of a model over ranks, block by block (FSDP2; Zhao et al., 2023, as ``fully_shard``)."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, cast
 
 import torch
@@ -51,6 +52,34 @@ def units(model: nn.Module) -> Iterator[nn.Module]:
             yield from cast(nn.ModuleDict, module.taps).children()
 
 
+@contextmanager
+def recorded(model: nn.Module) -> Generator[list[FSDPModule]]:
+    """Within it, the sharded modules are listed in the order in which they are called."""
+    order: list[FSDPModule] = []
+    sharded = [module for module in model.modules() if isinstance(module, FSDPModule)]
+    hooks = [cast(nn.Module, m).register_forward_pre_hook(lambda m, _: order.append(m)) for m in sharded]
+    try:
+        yield order
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def attend(model: FSDPModule, order: Sequence[FSDPModule]) -> None:
+    """Give the other ranks this rank's shares for one more forward pass, of which it has no clips itself.
+
+    Args:
+        model: what is sharded; it is whole during all of the pass.
+        order: in which the pass calls what is in it.
+    """
+    model.unshard()
+    for module in order:
+        if module is not model:
+            module.unshard()
+            module.reshard()
+    model.reshard()
+
+
 def whole(tensor: Tensor) -> Tensor:
     """The whole of a sharded tensor on the first rank's CPU, the share elsewhere; any other tensor as it is.
 
@@ -84,13 +113,13 @@ def is_first_rank() -> bool:
     return not several_ranks() or dist.get_rank() == 0
 
 
-def united(found: set[str]) -> set[str]:
+def united(found: set[Any]) -> set[Any]:
     """What any rank found. All ranks must call it."""
     if not several_ranks():
         return found
     ranks: list[Any] = [None] * dist.get_world_size()
     dist.all_gather_object(ranks, found)
-    return set[str]().union(*ranks)
+    return set[Any]().union(*ranks)
 
 
 def _average(scalar: Tensor) -> None:

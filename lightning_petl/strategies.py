@@ -1,15 +1,16 @@
 """How one training runs on many devices."""
 
 from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import timedelta
+from functools import partial
 from typing import Any, cast
 
 from data_modules import compat as compat  # before lightning, which imports torchvision
 
 # isort: split
 import torch.distributed as dist
-from lightning.pytorch import LightningModule
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, Strategy, StrategyRegistry
 from torch import Tensor, nn
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
@@ -21,7 +22,7 @@ from typing_extensions import override
 
 from lightning_petl.callbacks.frozen_guard import checksums
 from lightning_petl.checkpoint import gathered, load_optimizer, load_trainable, trainable_buffers, trainable_keys
-from lightning_petl.parallel import broadcast
+from lightning_petl.parallel import attend, broadcast, recorded, united
 
 
 class Replicated(DDPStrategy):
@@ -112,6 +113,7 @@ class Sharded(ModelParallelStrategy):
 
     def __init__(self) -> None:
         super().__init__(tensor_parallel_size=1, save_distributed_checkpoint=False)
+        self._left, self._missing = 0, 0  # batches of this evaluation: to come, and fewer than other ranks have
 
     @override
     def setup_environment(self) -> None:
@@ -139,25 +141,49 @@ class Sharded(ModelParallelStrategy):
 
     @override
     def validation_step(self, *args: Any, **kwargs: Any) -> Any:
-        output = super().validation_step(*args, **kwargs)
-        self._sharded.reshard()  # no backward pass follows, which would do it
-        return output
+        return self._evaluate(partial(super().validation_step, *args, **kwargs))
 
     @override
     def test_step(self, *args: Any, **kwargs: Any) -> Any:
-        output = super().test_step(*args, **kwargs)
-        self._sharded.reshard()
-        return output
+        return self._evaluate(partial(super().test_step, *args, **kwargs))
 
     @override
     def predict_step(self, *args: Any, **kwargs: Any) -> Any:
-        output = super().predict_step(*args, **kwargs)
-        self._sharded.reshard()
+        return self._evaluate(partial(super().predict_step, *args, **kwargs))
+
+    def _evaluate(self, step: Callable[[], Any]) -> Any:
+        """One pass; after its last, a rank with fewer batches hands its shares to those that go on."""
+        self._left -= 1
+        missing = self._missing if self._left == 0 else 0
+        with recorded(self._task) if missing else nullcontext([]) as order:
+            output = step()
+        self._sharded.reshard()  # no backward pass follows, which would do it
+        for _ in range(missing):
+            attend(self._sharded, order)
         return output
 
     @override
     def on_validation_start(self) -> None:
         broadcast(trainable_buffers(self._task))
+        self._count()
+
+    @override
+    def on_test_start(self) -> None:
+        self._count()
+
+    @override
+    def on_predict_start(self) -> None:
+        self._count()
+
+    def _count(self) -> None:
+        self._left = _batches(self._task.trainer)
+        counts = united({self._left})
+        if min(counts) == 0 < max(counts):
+            raise ValueError(
+                f"a rank has nothing to evaluate: there are fewer clips than the {self.world_size} ranks, each of which "
+                "holds a share of the weights; take fewer devices, or strategy ddp"
+            )
+        self._missing = max(counts) - self._left
 
     @override
     def lightning_module_state_dict(self) -> dict[str, Any]:
@@ -216,6 +242,15 @@ def chosen(strategy: str | Strategy) -> str | Strategy:
             "cannot keep frozen and trained weights apart; use fsdp, which is FSDP2, or ddp"
         )
     return "sharded" if strategy == "fsdp" else strategy
+
+
+def _batches(trainer: Trainer) -> int:
+    """Of the evaluation that begins, on this rank."""
+    if trainer.predicting:
+        return int(sum(trainer.num_predict_batches))
+    if trainer.testing:
+        return int(sum(trainer.num_test_batches))
+    return int(sum(trainer.num_sanity_val_batches if trainer.sanity_checking else trainer.num_val_batches))
 
 
 def _stays_at_home(module: LightningModule) -> list[str]:

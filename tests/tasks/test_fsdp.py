@@ -1,0 +1,226 @@
+"""Two processes that each hold half of the weights do what one process does: losses, weights, moments, metrics, resume."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from lightning_petl.__main__ import main
+from tests.runs import MODEL, Command, write_videos
+
+# a whole program runs in each process; several commands share one start of it
+SCRIPT = """
+import json, sys
+from lightning_petl.__main__ import main
+for command in json.loads(sys.argv[1]):
+    assert main(command) == 0, command
+"""
+METHODS: dict[str, list[dict[str, Any]]] = {
+    "lora": [{"class_path": "LoRA", "init_args": {"rank": 2}}],
+    "multi_tunev": [{"class_path": "MultiTuneV"}],
+    "side4video": [{"class_path": "Side4Video", "init_args": {"width": 64, "norm": "sync", "checkpoint": ["mlp"]}}],
+}
+# ten clips: updates of 2 passes of 2 clips, over all ranks; the loss is known after every pass
+TRAIN = [
+    "--trainer.max_epochs=2", "--model.optim.global_batch=4", "--trainer.gradient_clip_val=0.5", "--model.head.dropout=0",
+    "--trainer.val_check_interval=1", "--trainer.num_sanity_val_steps=0", "--trainer.log_every_n_steps=1",
+    "--checkpoint.every_n_train_steps=1", "--checkpoint.save_top_k=-1", "--checkpoint.monitor=null",
+]  # fmt: skip
+
+
+def on_ranks(count: int, commands: Sequence[list[str]]) -> None:
+    """Run commands one after the other in ``count`` processes."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = str(server.getsockname()[1])
+    common = os.environ | {"OMP_NUM_THREADS": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-W", "ignore", "-c", SCRIPT, json.dumps(commands)],
+            env=common | {"LOCAL_RANK": str(rank)}, text=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+        )
+        for rank in range(count)
+    ]  # fmt: skip
+    told = [process.communicate(timeout=400)[1] for process in processes]
+    assert [process.returncode for process in processes] == [0] * count, "\n".join(told)[-4000:]
+
+
+class Runs(Command):
+    """Commands whose runs have names."""
+
+    def fit(self, label: str, method: str, ranks: int, *extra: str) -> list[str]:
+        """Training with the same clips a pass, whatever the number of ranks."""
+        config = self.runs.parent / f"{method}.yaml"
+        config.write_text(yaml.safe_dump({"model": {**MODEL, "adapters": METHODS[method]}}))
+        size = f"--data.init_args.batch_size={2 // ranks}"
+        return self("fit", [f"--config={config}", *TRAIN, size, *self.where(label, ranks), *extra])
+
+    def where(self, label: str, ranks: int, strategy: str = "fsdp") -> list[str]:
+        """Flags: where a run goes, on how many ranks."""
+        flags = [f"--trainer.default_root_dir={self.runs / label}", f"--trainer.devices={ranks}"]
+        return flags if ranks == 1 else [*flags, f"--trainer.strategy={strategy}"]
+
+    def folder(self, label: str) -> Path:
+        """Of a run."""
+        return self.runs / label / "version_0"
+
+    def last(self, label: str) -> dict[str, Any]:
+        """The last checkpoint of a run."""
+        return torch.load(self.folder(label) / "checkpoints" / "last.ckpt", weights_only=True)
+
+    def stopped(self, label: str, step: int) -> str:
+        """Flag: go on from a step of a run."""
+        return f"--ckpt_path={next((self.folder(label) / 'checkpoints').glob(f'*step={step}.ckpt'))}"
+
+    def scalars(self, label: str, tag: str) -> list[float]:
+        """What a run has logged."""
+        events = EventAccumulator(str(self.folder(label)))
+        events.Reload()
+        return [event.value for event in events.Scalars(tag)]
+
+
+SGD = ["--model.optim.algorithm=sgd"]  # Adam makes updates of size one out of rounding, where a gradient is zero
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    """Each method on one rank and on two, and every way of going on from one to the other."""
+    found = Runs(tmp_path_factory.mktemp("runs"))
+    write_videos(found.videos, val=4)
+    (found.videos / "val" / "left" / "0.mp4").unlink()  # 7 clips: one rank has a batch more than the other
+    on_ranks(1, [found.fit(f"{method}_1", method, 1, *SGD) for method in METHODS] + [found.fit("one", "lora", 1)])
+    two = [found.fit(f"{method}_2", method, 2, *SGD) for method in METHODS]
+    ddp = ["--trainer.strategy=ddp"]
+    dropout = ["--model.head.dropout=0.5"]
+    two += [found.fit("two", "lora", 2), found.fit("dropped", "lora", 2, *dropout)]
+    on_ranks(
+        2,
+        [
+            *two,
+            found.fit("one_then_two", "lora", 2, found.stopped("one", 2)),
+            found.fit("one_then_ddp", "lora", 2, found.stopped("one", 2), *ddp),
+        ],
+    )
+    on_ranks(
+        2,
+        [
+            found.fit("dropped_then_two", "lora", 2, found.stopped("dropped", 2), *dropout),
+            found.fit("two_then_ddp", "lora", 2, found.stopped("two", 2), *ddp),
+            found.fit("ddp_then_two", "lora", 2, found.stopped("one_then_ddp", 3)),
+            found("test", ["--config", str(found.runs.parent / "lora.yaml"), *found.where("test_2", 2),
+                           f"--ckpt_path={found.folder('two') / 'checkpoints' / 'last.ckpt'}"]),
+        ],
+    )  # fmt: skip
+    on_ranks(
+        1,
+        [
+            found.fit("two_then_one", "lora", 1, found.stopped("two", 2)),
+            found("test", ["--config", str(found.runs.parent / "lora.yaml"), *found.where("test_1", 1),
+                           f"--ckpt_path={found.folder('two') / 'checkpoints' / 'last.ckpt'}"]),
+        ],
+    )  # fmt: skip
+    return found
+
+
+def close(actual: Any, expected: Any, place: str = "") -> None:
+    """The same structure, and numbers that differ by rounding."""
+    assert type(actual) is type(expected), place
+    if isinstance(expected, torch.Tensor):
+        torch.testing.assert_close(actual, expected, atol=2e-5, rtol=1e-3, msg=lambda text: f"{place}: {text}")
+    elif isinstance(expected, dict):
+        assert actual.keys() == expected.keys(), place
+        for key, value in expected.items():
+            close(actual[key], value, f"{place}.{key}")
+    elif isinstance(expected, list | tuple):
+        assert len(actual) == len(expected), place
+        for index, value in enumerate(expected):
+            close(actual[index], value, f"{place}[{index}]")
+    else:
+        assert actual == pytest.approx(expected, rel=1e-4) if isinstance(expected, float) else actual == expected, place
+
+
+TRAINED = ("state_dict", "optimizer_states", "lr_schedulers", "global_step", "epoch", "trunk", "labels")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_two_ranks_train_like_one(runs: Runs, method: str) -> None:
+    """Over accumulated and clipped updates: losses, weights, momentum and every key of the checkpoint."""
+    one, two = runs.last(f"{method}_1"), runs.last(f"{method}_2")
+    assert one.keys() == two.keys()
+    assert two["global_step"] == 6
+    for key in TRAINED:
+        close(two[key], one[key], key)
+    losses = [runs.scalars(f"{method}_{ranks}", "val/loss") for ranks in (1, 2)]
+    assert len(losses[0]) == 10
+    assert losses[1] == pytest.approx(losses[0], abs=1e-4)
+    assert losses[0][0] != pytest.approx(losses[0][-1], abs=1e-3)  # something was learnt
+    assert runs.scalars(f"{method}_1", "val/top1") == runs.scalars(f"{method}_2", "val/top1")
+
+
+@pytest.mark.parametrize("label", ["two", "one_then_two", "one_then_ddp", "two_then_ddp", "ddp_then_two", "two_then_one"])
+def test_a_checkpoint_goes_on_anywhere(runs: Runs, label: str) -> None:
+    """On another number of ranks, under another strategy."""
+    one, other = runs.last("one"), runs.last(label)
+    assert one.keys() == other.keys()
+    for key in TRAINED:
+        close(other[key], one[key], key)
+
+
+def test_resume_changes_no_bit(runs: Runs) -> None:
+    """With dropout, on the same number of ranks."""
+    through, resumed = runs.last("dropped"), runs.last("dropped_then_two")
+    for name, value in through["state_dict"].items():
+        assert torch.equal(resumed["state_dict"][name], value), name
+
+
+def test_the_checkpoint_is_one_file_of_what_trains(runs: Runs) -> None:
+    """Nothing frozen, no shares, and no temporary files beside it."""
+    folder = runs.folder("two") / "checkpoints"
+    assert {path.suffix for path in folder.iterdir()} == {".ckpt"}
+    assert all(path.is_file() for path in folder.iterdir())
+    state = runs.last("two")["state_dict"]
+    assert all(".deltas." in name or name.startswith("head.") for name in state)
+    assert {type(value) for value in state.values()} == {torch.Tensor}
+
+
+def test_each_clip_is_tested_once(runs: Runs) -> None:
+    """Seven clips on two ranks: the one that is through lends its shares to the other."""
+    found = [scores(runs.folder(f"test_{ranks}") / "test_scores.jsonl") for ranks in (1, 2)]
+    assert found[0].keys() == found[1].keys()
+    assert len(found[0]) == 7
+    for clip, logits in found[0].items():
+        assert logits == pytest.approx(found[1][clip], abs=1e-4)
+    for name in ("test/top1", "test/top5", "test/mean_class"):
+        assert runs.scalars("test_1", name) == runs.scalars("test_2", name)
+
+
+def test_the_artefact_is_whole(runs: Runs) -> None:
+    artefacts = [runs.folder(label) / "artefact" / "adapter_model.safetensors" for label in ("one", "two")]
+    sizes = [path.stat().st_size for path in artefacts]
+    assert sizes[0] == sizes[1]
+
+
+def scores(path: Path) -> dict[str, list[float]]:
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    assert len({row["clip_id"] for row in rows}) == len(rows)
+    return {row["clip_id"]: row["logits"][0] for row in rows}
+
+
+@pytest.mark.parametrize(
+    "strategy",
+    ["fsdp1", "fsdp_cpu_offload", "FSDPStrategy", "deepspeed_stage_2", "lightning.pytorch.strategies.FSDPStrategy",
+     "lightning.pytorch.strategies.DeepSpeedStrategy", "lightning.pytorch.strategies.ModelParallelStrategy"],
+)  # fmt: skip
+def test_other_shardings_are_refused(strategy: str, command: Command, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(command("fit", [f"--trainer.strategy={strategy}"])) == 2
+    told = capfd.readouterr().err
+    assert "FSDP1, DeepSpeed" in told
+    assert "use fsdp, which is FSDP2" in told
