@@ -1,8 +1,7 @@
 """How alike a sentence and a video are, before any temperature."""
 
-import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -22,8 +21,6 @@ Block = Callable[[range, range], Float[Tensor, "q b"]]
 
 LARGEST = 2**25
 """Numbers in the largest tensor that a comparison makes: 128 MiB in float32."""
-AT_ONCE = 512
-"""Sentences or videos of a whole set that are prepared at once."""
 
 
 class Similarity(nn.Module, ABC):
@@ -58,13 +55,6 @@ class Similarity(nn.Module, ABC):
     @abstractmethod
     def pairs(self, texts: Sides, videos: Sides) -> Float[Tensor, "q b"]:
         """The similarity of each sentence to each video, at once."""
-
-    @torch.no_grad()
-    def blocks(self, video: Frames, words: Words, *, device: torch.device | None = None) -> Block:
-        """:meth:`between` all given sentences and videos."""
-        texts = _joined([self.texts(Words(*part)) for part in _parts(words)])
-        videos = _joined([self.videos(*part) for part in _parts((video,))])
-        return self.between(texts, videos, device=device)
 
     def between(self, texts: Sides, videos: Sides, *, device: torch.device | None = None) -> Block:
         """Similarities of ranges of sentences and videos, in float64.
@@ -146,22 +136,9 @@ def _softmax(x: Float[Tensor, "*batch l"]) -> Float[Tensor, "*batch l"]:
     return x.to(torch.promote_types(x.dtype, torch.float32)).softmax(-1)
 
 
-def _parts(sides: Sides) -> Iterator[Sides]:
-    for part in zip(*(side.split(AT_ONCE) for side in sides), strict=True):
-        yield _cast(part, torch.float64)
-
-
-def _joined(parts: Iterable[Sides]) -> Sides:
-    narrow = (_cast(part, torch.float32) for part in parts)
-    return tuple(torch.cat(side) for side in zip(*narrow, strict=True))
-
-
 def _wide(sides: Sides, chosen: range, device: torch.device | None) -> Sides:
-    return _cast(tuple(side[chosen.start : chosen.stop].to(device) for side in sides), torch.float64)
-
-
-def _cast(sides: Sides, dtype: torch.dtype) -> Sides:
-    return tuple(side.to(dtype) if side.is_floating_point() else side for side in sides)
+    here = (side[chosen.start : chosen.stop].to(device) for side in sides)
+    return tuple(side.double() if side.is_floating_point() else side for side in here)
 
 
 @dataclass(frozen=True)

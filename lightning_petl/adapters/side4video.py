@@ -1,5 +1,6 @@
 """Side4Video (Yao, Wu and Li, arXiv 2311.15769): a spatio-temporal network beside the frozen trunk."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, cast
 
@@ -27,13 +28,12 @@ from lightning_petl.backbones.vit import VideoViT
 from lightning_petl.shapes import Feature, Grid, Tokens
 
 Branch = Literal["conv", "attn", "mlp"]
-
-
+Form = Literal["clip", "eva", "clip_retrieval", "eva_retrieval"]
 Patches = Float[Tensor, "b t p d"]
 
 
 class Side(NamedTuple):
-    """The side network's patches, its shared table of positions, and where the trunk's patches sit."""
+    """The side network's patches, its shared table of positions (class token first), where the trunk's patches sit."""
 
     patches: Features
     position: Float[Tensor, "n d"]
@@ -88,13 +88,14 @@ class SideLayer(nn.Module):
         S = S + PatchAttention(LN([shift(c); S + position]))
         S = S + MLP(BN(S))
 
-    The EVA form has ``[c; p] = LN(W z + b)``, and each norm behind its branch instead of before it.
+    The forms for EVA have ``[c; p] = LN(W z + b)``, and each norm behind its branch instead of before it. CLIP's form
+    for retrieval has a position of the class token, too, which is added to ``shift(c)``.
     """
 
     def __init__(self, dim: int, recipe: "Side4Video") -> None:
         super().__init__()
-        width, lean = recipe.width, recipe.lean
-        self.post_norm = recipe.form == "eva"
+        width, lean, form = recipe.width, recipe.lean, FORMS[recipe.form]
+        self.post_norm = form.post_norm
         self.checkpoint = recipe.checkpoint
         self.tap = TapProjection(dim, width, norm="behind" if self.post_norm else "before", lean=lean)
         self.norms = nn.ModuleDict(
@@ -105,15 +106,15 @@ class SideLayer(nn.Module):
             }
         )
         attention, mlp = PatchAttention(width), SideMlp(width)
-        if not self.post_norm:
-            _initialise(attention, mlp, width)
-        self.branches = nn.ModuleDict({"conv": TemporalConv(width), "attn": attention, "mlp": mlp})
+        conv = TemporalConv(width)
+        form.initialise(self.tap, conv, attention, mlp)
+        self.branches = nn.ModuleDict({"conv": conv, "attn": attention, "mlp": mlp})
 
     def forward(self, z: Tokens, side: Side) -> Side:
         trunk = self.tap(z, side.grid)
         x = 0.5 * side.patches + 0.5 * trunk[:, :, side.grid.patches]
         x = x + self._branch("conv", x)
-        x = x + self._branch("attn", torch.cat([shift(trunk[:, :, :1]), x + side.position], dim=2))
+        x = x + self._branch("attn", torch.cat([shift(trunk[:, :, :1]), x], dim=2) + side.position)
         x = x + self._branch("mlp", x)
         return side._replace(patches=x)
 
@@ -124,19 +125,64 @@ class SideLayer(nn.Module):
         return norm(y) if self.post_norm else y
 
 
-def _initialise(attention: PatchAttention, mlp: SideMlp, width: int) -> None:
-    nn.init.normal_(attention.qkv.weight, std=width**-0.5)
-    nn.init.normal_(attention.proj.weight, std=(24 * width) ** -0.5)
-    nn.init.zeros_(attention.qkv.bias)
-    nn.init.zeros_(attention.proj.bias)
+def _pytorch(tap: TapProjection, conv: TemporalConv, attention: PatchAttention, mlp: SideMlp) -> None:
+    pass
+
+
+def _recognition(tap: TapProjection, conv: TemporalConv, attention: PatchAttention, mlp: SideMlp) -> None:
+    width = attention.proj.in_features
+    _normal(attention.qkv, width**-0.5)
+    _normal(attention.proj, (24 * width) ** -0.5)
     nn.init.normal_(mlp.fc1.weight, std=(2 * width) ** -0.5)
     nn.init.normal_(mlp.fc2.weight, std=(24 * width) ** -0.5)
+
+
+def _retrieval(tap: TapProjection, conv: TemporalConv, attention: PatchAttention, mlp: SideMlp) -> None:
+    for linear in (tap.linear, attention.qkv, attention.proj, mlp.fc1, mlp.fc2):
+        _normal(linear, 0.02)
+    for pointwise in (conv.inner, conv.outer):  # published as convolutions: their biases stay PyTorch's
+        nn.init.normal_(pointwise.weight, std=0.02)
+    nn.init.normal_(conv.temporal.weight, std=attention.proj.in_features**-0.5)
+
+
+def _clip_retrieval(tap: TapProjection, conv: TemporalConv, attention: PatchAttention, mlp: SideMlp) -> None:
+    _retrieval(tap, conv, attention, mlp)
+    nn.init.normal_(attention.qkv.weight, std=attention.proj.in_features**-0.5)
+
+
+def _normal(linear: nn.Linear, std: float) -> None:
+    nn.init.normal_(linear.weight, std=std)
+    nn.init.zeros_(linear.bias)
+
+
+class Published(NamedTuple):
+    """In what the four published networks differ."""
+
+    post_norm: bool
+    last_norm: bool
+    class_position: bool
+    position_std: float
+    initialise: Callable[[TapProjection, TemporalConv, PatchAttention, SideMlp], None]
+
+
+FORMS: dict[Form, Published] = {
+    "clip": Published(
+        post_norm=False, last_norm=True, class_position=False, position_std=0.01, initialise=_recognition
+    ),
+    "eva": Published(post_norm=True, last_norm=False, class_position=False, position_std=0.02, initialise=_pytorch),
+    "clip_retrieval": Published(
+        post_norm=False, last_norm=True, class_position=True, position_std=0.01, initialise=_clip_retrieval
+    ),
+    "eva_retrieval": Published(
+        post_norm=True, last_norm=True, class_position=False, position_std=0.02, initialise=_retrieval
+    ),
+}
 
 
 class SideNetwork(nn.Module):
     """``S = BN(Conv3d(video))``, a :class:`SideLayer` behind each tapped block, ``mean_{t,n} BN(S)``.
 
-    The EVA form has no last norm.
+    EVA's form for recognition has no last norm.
 
     Args:
         dim: width of the trunk.
@@ -153,10 +199,11 @@ class SideNetwork(nn.Module):
         self.feature_dim = width = recipe.width
         self.stem = ClipConv(3, width, (3, *patch_size), stride=(1, *patch_size), padding=(1, 0, 0))
         self.norm_pre = channel_norm(recipe.norm, width, lean=recipe.lean)
-        eva = recipe.form == "eva"
-        self.norm_post = nn.Identity() if eva else channel_norm(recipe.norm, width, lean=recipe.lean)
-        position = torch.empty(grid.height * grid.width, width)
-        self.position = nn.Parameter(nn.init.normal_(position, std=0.02 if eva else 0.01))
+        form = FORMS[recipe.form]
+        self.norm_post = channel_norm(recipe.norm, width, lean=recipe.lean) if form.last_norm else nn.Identity()
+        self.class_position = form.class_position
+        position = torch.empty(form.class_position + grid.height * grid.width, width)
+        self.position = nn.Parameter(nn.init.normal_(position, std=form.position_std))
         self.taps = nn.ModuleDict({str(index): SideLayer(dim, recipe) for index in taps})
 
     @property
@@ -168,7 +215,8 @@ class SideNetwork(nn.Module):
     def begin(self, video: Float[Tensor, "b t c h w"], grid: Grid) -> Side:
         """The patches of the stem."""
         patches = self.stem(rearrange(video, "b t c h w -> b c t h w"))
-        return Side(self.norm_pre(rearrange(patches, "b d t h w -> b t (h w) d")), self.position, grid)
+        position = self.position if self.class_position else F.pad(self.position, (0, 0, 1, 0))
+        return Side(self.norm_pre(rearrange(patches, "b d t h w -> b t (h w) d")), position, grid)
 
     def end(self, side: Side) -> Feature:
         """The mean patch of each clip.
@@ -176,13 +224,20 @@ class SideNetwork(nn.Module):
         Raises:
             ValueError: a batch of one clip in training, of which BatchNorm leaves nothing.
         """
+        return self._normed(side).mean((1, 2))
+
+    def frames(self, side: Side) -> Float[Tensor, "b t d"]:
+        """The mean patch of each frame; raises as :meth:`end`."""
+        return self._normed(side).mean(2)
+
+    def _normed(self, side: Side) -> Patches:
         norm = self.norm_post
         if self.training and len(side.patches) == 1 and isinstance(norm, BatchNorm) and not norm.sync:
             raise ValueError(
                 "norm 'batch' subtracts the mean of the batch, and of one clip in training nothing remains: take a "
                 "batch_size of 2 or more, or norm 'group'"
             )
-        return norm(side.patches).mean((1, 2))
+        return norm(side.patches)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,18 +245,20 @@ class Side4Video(Adapter):
     """A network of width d beside the trunk, fed with its tokens, which replaces its feature.
 
     Nothing is back-propagated through the trunk. With ``n`` patches of ``P²`` pixels and ``L_t`` taps it has
-    ``L_t (14 d² + 22 d + D d + 2 D) + 9 d P² + d + 4 d + n d`` parameters, the EVA form
-    ``L_t (14 d² + 24 d + D d) + 9 d P² + d + 2 d + n d``.
+    ``L_t (14 d² + 22 d + D d + 2 D) + 9 d P² + d + 4 d + n d`` parameters, the form for EVA
+    ``L_t (14 d² + 24 d + D d) + 9 d P² + d + 2 d + n d``; for retrieval ``d`` more, the form for EVA ``2 d``.
 
     The paper's models: B/16 and B/32 ``width`` 320, L/14 512, E/14 576 with ``form`` eva and ``taps`` odd; light: B/16
     192 and L/14 320, with ``taps`` odd. Its initial values: positions with std 0.01; attention's first layer
-    ``d^-1/2``, the MLP's ``(2 d)^-1/2``, the second layer of both ``(24 d)^-1/2``; the EVA form: positions 0.02; the
-    rest PyTorch's.
+    ``d^-1/2``, the MLP's ``(2 d)^-1/2``, the second layer of both ``(24 d)^-1/2``; for EVA: positions 0.02; the rest
+    PyTorch's. For retrieval every linear layer has std 0.02 and no bias, CLIP's first of attention ``d^-1/2``, the
+    convolution's over frames ``d^-1/2``, those before and behind it 0.02 (with PyTorch's bias).
 
     Args:
         width: d, a multiple of the head width 64; the width of the feature.
         taps: ``all``, ``odd`` (1, 3, 5, ...), ``first k``, ``last k`` or a list of blocks.
-        form: ``clip``, or ``eva`` with its norms behind projection, convolution, attention and MLP.
+        form: ``clip``, or ``eva`` with its norms behind projection, convolution, attention and MLP; ``clip_retrieval``
+            with a position of the class token, ``eva_retrieval`` with a last norm.
         norm: ``batch`` (the paper's, statistics of each process: clips meet in training), ``sync`` (of all processes)
             or ``group`` (of a clip, in 32 groups).
         checkpoint: branches that are computed again in the backward pass: ``conv``, ``attn``, ``mlp``.
@@ -213,7 +270,7 @@ class Side4Video(Adapter):
 
     width: int = 320
     taps: Blocks = "all"
-    form: Literal["clip", "eva"] = "clip"
+    form: Form = "clip"
     norm: Kind = "batch"
     checkpoint: tuple[Branch, ...] = ()
     lean: bool = True

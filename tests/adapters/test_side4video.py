@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from lightning_petl import artefact
 from lightning_petl.adapters import LoRA, Side4Video, STAdapter, attach
-from lightning_petl.adapters.side4video import SideNetwork
+from lightning_petl.adapters.side4video import FORMS, SideNetwork
 from lightning_petl.backbones import VideoViT
 from lightning_petl.checkpoint import load_trainable, trainable_keys, trainable_state
 from lightning_petl.memory import Saved, saved_bytes_per_clip
@@ -53,6 +53,32 @@ def test_published_count_of_the_eva_form() -> None:
         recipe = Side4Video(width=576, form="eva")
         network = SideNetwork(1792, Grid(8, 16, 16, 1), (14, 14), list(range(1, 64, 2)), recipe)
     assert sum(p.numel() for p in network.parameters()) == 183_273_408
+
+
+@pytest.mark.parametrize(("name", "count"), [(B32, 23_467_712), (B16, 21_302_912), (L14, 43_464_832)])
+def test_published_counts_for_retrieval(name: str, count: int) -> None:
+    """With the projection of the side network's width to the trunk's, which the task owns."""
+    vit = _on_meta(name, Side4Video(width=320, form="clip_retrieval"))
+    assert sum(p.numel() for p in trainable(vit).values()) + 320 * WIDTHS[name] == count
+
+
+def test_published_count_of_the_eva_form_for_retrieval() -> None:
+    with torch.device("meta"):
+        recipe = Side4Video(width=320, form="eva_retrieval")
+        network = SideNetwork(1792, Grid(12, 16, 16, 1), (14, 14), list(range(1, 64, 2)), recipe)
+    assert sum(p.numel() for p in network.parameters()) + 320 * 1792 == 65_692_480
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_feature_is_the_mean_of_the_frames(form: str) -> None:
+    vit = randomised([Side4Video(width=64, form=form)])
+    reader, video = vit.readers["Side4Video"], vit.normalise(clip())
+    states = [reader.begin(video, vit.grid)]
+    vit._run(video, vit.grid, states)
+    frames = reader.frames(states[0])
+    assert frames.shape == (2, 4, 64)
+    torch.testing.assert_close(frames.mean(1), vit(clip()))
+    assert (frames[:, 0] - frames[:, 1]).abs().max() > 1e-3
 
 
 @pytest.mark.parametrize(
@@ -121,7 +147,7 @@ def test_tensors_without_memory_are_counted_as_real_ones() -> None:
 
 
 SAVINGS = [{"lean": False}, *({"checkpoint": c} for c in [("mlp",), ("conv", "attn"), ("conv", "attn", "mlp")])]
-every_form = pytest.mark.parametrize("form", ["clip", "eva"])
+every_form = pytest.mark.parametrize("form", FORMS)
 every_norm = pytest.mark.parametrize("norm", ["batch", "group"])
 every_saving = pytest.mark.parametrize("saving", SAVINGS, ids=str)
 
@@ -134,9 +160,10 @@ def test_savings_change_nothing(form: str, norm: str, saving: dict[str, Any]) ->
     base, saved = (
         randomised([Side4Video(width=64, form=form, norm=norm, **options)]).train() for options in ({}, saving)
     )
-    exact = "checkpoint" in saving
-    tolerance = {"atol": 0, "rtol": 0} if exact else {"atol": 1e-5, "rtol": 1e-4}
     expected = gradients(base, clip())
+    exact, largest = "checkpoint" in saving, max(gradient.abs().max().item() for gradient in expected.values())
+    # of biases before a BatchNorm rounding alone is left, of the size of other gradients
+    tolerance = {"atol": 0, "rtol": 0} if exact else {"atol": 1e-5 * max(1, largest), "rtol": 1e-4}
     for name, gradient in gradients(saved, clip()).items():
         torch.testing.assert_close(gradient, expected[name], **tolerance)
     for name, buffer in saved.named_buffers():

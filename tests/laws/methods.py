@@ -153,6 +153,8 @@ _ROWS: dict[str, tuple[Adapter, int]] = {
         replace(_S4V, form="eva", checkpoint=("conv", "attn", "mlp")),
         _side(2) + 2 * (2 * 64 - 2 * D) - 2 * 64,
     ),
+    "side4video_retrieval": (replace(_S4V, form="clip_retrieval"), _side(2) + 64),
+    "side4video_retrieval_eva": (replace(_S4V, form="eva_retrieval"), _side(2) + 2 * (2 * 64 - 2 * D)),
     "m_adapter": (_M, _m(2, 2)),
     "m_adapter_plain": (replace(_M, lean=False), _m(2, 2)),
     "m_adapter_tree": (replace(_M, combine="tree", pool="gap"), _m(2, 1)),

@@ -136,7 +136,7 @@ def _written_out(trunk: VideoViT, video: Tensor, form: str) -> Tensor:
 
         f = (
             F.layer_norm(linear(z), width, norm.weight, norm.bias)
-            if form == "eva"
+            if form.startswith("eva")
             else linear(F.layer_norm(z, width, norm.weight, norm.bias))
         ).unflatten(0, (b, t))
         s = (s + f[:, :, 1:]) / 2
@@ -144,14 +144,17 @@ def _written_out(trunk: VideoViT, video: Tensor, form: str) -> Tensor:
         half = c.shape[-1] // 2
         c[:, :-1, :, :half] = f[:, 1:, :1, :half]
         c[:, 1:, :, half:] = f[:, :-1, :1, half:]
-        if form == "eva":
+        position = net.position
+        if form == "clip_retrieval":
+            c, position = c + position[0], position[1:]
+        if form.startswith("eva"):
             s = s + _batch_norm(bn_conv, _convolve(conv, s), training)
-            y = _attend(attn, torch.cat([c, s + net.position], dim=2))
+            y = _attend(attn, torch.cat([c, s + position], dim=2))
             s = s + F.layer_norm(y, y.shape[-1:], ln.weight, ln.bias)
             s = s + _batch_norm(bn_mlp, perceptron(s), training)
         else:
             s = s + _convolve(conv, _batch_norm(bn_conv, s, training))
-            u = torch.cat([c, s + net.position], dim=2)
+            u = torch.cat([c, s + position], dim=2)
             s = s + _attend(attn, F.layer_norm(u, u.shape[-1:], ln.weight, ln.bias))
             s = s + perceptron(_batch_norm(bn_mlp, s, training))
     return (s if form == "eva" else _batch_norm(net.norm_post, s, training)).mean((1, 2))
@@ -159,7 +162,7 @@ def _written_out(trunk: VideoViT, video: Tensor, form: str) -> Tensor:
 
 @pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
 @pytest.mark.parametrize("taps", ["all", "odd"])
-@pytest.mark.parametrize("form", ["clip", "eva"])
+@pytest.mark.parametrize("form", ["clip", "eva", "clip_retrieval", "eva_retrieval"])
 def test_written_out(form: str, taps: str, training: bool) -> None:
     vit = randomised([Side4Video(width=128, form=form, taps=taps)], depth=3)
     shake([buffer for name, buffer in vit.named_buffers() if "running_mean" in name], 0.3)
@@ -187,7 +190,9 @@ def test_initial_values() -> None:
     assert layer.tap.linear.weight.abs().max().item() == pytest.approx(768**-0.5, rel=0.01)
 
 
-@pytest.mark.parametrize(("form", "std"), [("clip", 0.01), ("eva", 0.02)])
+@pytest.mark.parametrize(
+    ("form", "std"), [("clip", 0.01), ("eva", 0.02), ("clip_retrieval", 0.01), ("eva_retrieval", 0.02)]
+)
 def test_initial_positions(form: str, std: float) -> None:
     torch.manual_seed(0)
     net = SideNetwork(768, Grid(8, 14, 14, 1), (16, 16), [0], Side4Video(form=form))
@@ -201,6 +206,22 @@ def test_initial_values_of_the_eva_form_are_pytorchs() -> None:
     for linear in (layer.branches["attn"].qkv, layer.branches["mlp"].fc1):
         assert _std(linear.weight) == pytest.approx(576**-0.5 / math.sqrt(3), rel=0.01)
         assert linear.bias.any()
+
+
+@pytest.mark.parametrize(("form", "attention"), [("clip_retrieval", 320**-0.5), ("eva_retrieval", 0.02)])
+def test_initial_values_for_retrieval(form: str, attention: float) -> None:
+    """All linear layers alike; attention's first one is no linear layer in CLIP's form; convolutions keep a bias."""
+    torch.manual_seed(0)
+    layer = SideLayer(768, Side4Video(width=320, form=form))
+    attn, mlp, conv = (layer.branches[name] for name in ("attn", "mlp", "conv"))
+    assert _std(attn.qkv.weight) == pytest.approx(attention, rel=0.01)
+    for linear in (layer.tap.linear, attn.proj, mlp.fc1, mlp.fc2, conv.inner, conv.outer):
+        assert _std(linear.weight) == pytest.approx(0.02, rel=0.01)
+    for linear in (layer.tap.linear, attn.qkv, attn.proj, mlp.fc1, mlp.fc2):
+        assert not linear.bias.any()
+    assert _std(conv.temporal.weight) == pytest.approx(320**-0.5, rel=0.05)
+    for convolution in (conv.inner, conv.temporal, conv.outer):
+        assert convolution.bias.any()
 
 
 def test_shift_moves_half_the_channels_each_way() -> None:
