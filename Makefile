@@ -8,7 +8,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 HOOK := --jaxtyping-packages=lightning_petl,data_modules,beartype.beartype
 
 .DEFAULT_GOAL := help
-.PHONY: help demo bench-bank bench-cache bench-data bench-memory test test-slow check clean
+.PHONY: help demo bench-bank bench-cache bench-data bench-memory test test-slow test-slurm submit status cancel logs check clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 20
@@ -44,10 +44,34 @@ test: $(VENV)/installed  ## run the tests that need neither root nor a GPU
 test-slow: $(VENV)/installed  ## run the tests marked slow
 	$(PYTEST) tests -m slow --ignore tests/compiled $(HOOK)
 
+test-slurm: $(VENV)/installed  ## run the tests marked slurm on a cluster that they start (root; Debian)
+	$(PYTEST) tests/slurm -m "slurm and not slow" $(HOOK)
+
 check: $(VENV)/installed  ## lint, format and type-check
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
+
+# A variable that is given becomes an option of lightning-petl.
+comma := ,
+option = $(if $($(1)),--$(2)="$($(1))")
+
+submit: $(VENV)/installed  ## queue a training on SLURM (CONFIG=a.yaml,b.yaml NODES=2 GPUS=8 TIME=24:00:00; docs/slurm.md)
+	@$(BIN)/lightning-petl submit $(foreach file,$(subst $(comma), ,$(SLURM)),--slurm="$(file)") \
+	  $(foreach file,$(subst $(comma), ,$(CONFIG)),-c "$(file)") \
+	  $(call option,NODES,nodes) $(call option,GPUS,gpus) $(call option,TASKS,tasks_per_node) $(call option,TIME,time) \
+	  $(call option,PARTITION,partition) $(call option,NAME,name) $(call option,SEEDS,seeds) \
+	  $(foreach sweep,$(SWEEP),--sweep="$(sweep)") $(call option,AFTER,after) $(call option,CHAIN,chain) \
+	  $(if $(DRY_RUN),--dry-run) $(if $(ARGS),-- $(ARGS))
+
+status: $(VENV)/installed  ## table of the submitted jobs (NAME=...)
+	@$(BIN)/lightning-petl status $(NAME)
+
+cancel: $(VENV)/installed  ## end a submitted job (JOB=17, JOB=17_0 of an array, or NAME=...)
+	@$(BIN)/lightning-petl cancel $(or $(JOB),$(NAME))
+
+logs: $(VENV)/installed  ## what a submitted job has written (JOB=17 or NAME=..., FOLLOW=1)
+	@$(BIN)/lightning-petl logs $(or $(JOB),$(NAME)) $(if $(FOLLOW),--follow)
 
 clean:  ## remove the environment and what runs wrote
 	rm -rf $(VENV) runs

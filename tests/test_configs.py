@@ -12,7 +12,8 @@ from lightning_petl.__main__ import main
 from tests.layouts import TINY, lay_out
 
 ROOT = Path(__file__).parents[1]
-FILES = sorted([*ROOT.glob("configs/**/*.yaml"), *ROOT.glob("experiments/**/*.yaml")])
+SITES = {*ROOT.glob("configs/slurm/*.yaml")}  # for submit, not for fit
+FILES = sorted({*ROOT.glob("configs/**/*.yaml"), *ROOT.glob("experiments/**/*.yaml")} - SITES)
 THROUGH_THE_SCRIPT = ("configs/adapters/multi_tunev.yaml", "configs/data/ssv2.yaml", "experiments/demo/demo.yaml")
 # what a file leaves open; later files on the command line win
 BASE = {

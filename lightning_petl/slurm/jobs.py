@@ -11,6 +11,8 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
+from tensorboard.compat.proto.event_pb2 import Event
 
 from lightning_petl.slurm import cluster
 from lightning_petl.slurm.script import LOG
@@ -38,9 +40,9 @@ class Job:
 
     @property
     def step(self) -> str:
-        """Of the newest checkpoint."""
-        found = (re.search(r"step=(\d+)", file.name) for file in self.folder.rglob("*.ckpt"))
-        return str(max((int(match[1]) for match in found if match), default=""))
+        """That was logged last; nothing before the first."""
+        files = (RawEventFileLoader(str(file)).Load() for file in self.folder.glob("events.out.tfevents.*"))
+        return str(max((Event.FromString(record).step for file in files for record in file), default=""))
 
 
 def status(argv: list[str]) -> int:

@@ -15,7 +15,7 @@ _T = TypeVar("_T")
 OURS = {
     "--trainer.num_nodes": "nodes",
     "--trainer.devices": "gpus (or tasks_per_node)",
-    "--trainer.default_root_dir": "runs and name",
+    "--run_folder": "runs and name",
     "--name": "name",
 }
 

@@ -81,7 +81,7 @@ def _configurations(order: Order, places: Sequence[Path]) -> list[str]:
     tasks = order.request.tasks
     ours = [f"--trainer.num_nodes={tasks.nodes}", f"--trainer.devices={tasks.per_node}"]
     lines = [
-        [*files, *order.fit, *point.flags, *ours, f"--trainer.default_root_dir={place}"]
+        [*files, *order.fit, *point.flags, *ours, f"--run_folder={place}"]
         for point, place in zip(order.points, places, strict=True)
     ]
     here = os.pathsep.join([str(_home("lightning_petl").parent), *filter(None, [os.environ.get("PYTHONPATH")])])

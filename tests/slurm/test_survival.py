@@ -1,0 +1,92 @@
+"""Two tasks of two nodes under DDP: uninterrupted, preempted, killed and over their time, with the same weights."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.slurm.conftest import Site
+
+pytestmark = pytest.mark.slurm
+LONG = {
+    "NODES": 2,
+    "ARGS": "--trainer.strategy=ddp --trainer.max_epochs=20 --trainer.log_every_n_steps=1 --data.num_workers=1 "
+    "--data.batch_size=2 --model.optim.global_batch=4",
+}
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(two_nodes: Site) -> Path:
+    """The folder of a run that nothing disturbs."""
+    number, folder = two_nodes.submit(NAME="whole", **LONG)
+    job = two_nodes.ends(number)
+    assert (job["JobState"], job["Restarts"], job["NumNodes"], job["NumTasks"]) == ("COMPLETED", "0", "2", "2")
+    return folder
+
+
+def test_two_nodes_train_one_model(uninterrupted: Path, two_nodes: Site) -> None:
+    assert [path.name for path in uninterrupted.parent.iterdir()] == [uninterrupted.name]
+    assert (uninterrupted / "artefact/adapter_model.safetensors").is_file()
+    assert (uninterrupted / "submitted.yaml").is_file()
+    text = (uninterrupted / "log.txt").read_text()
+    assert "MEMBER: 1/2" in text
+    assert "MEMBER: 2/2" in text
+    assert "an update is 2 rank(s) x 1 passes" in text
+    assert (uninterrupted / "code/lightning_petl/cli.py").is_file()
+    assert not list(uninterrupted.glob("code/**/__pycache__/*.so"))
+
+
+def test_a_signal_requeues_and_the_run_ends_as_if_there_had_been_none(tracked: Site, uninterrupted: Path) -> None:
+    number, folder = tracked.submit(NAME="signalled", **LONG)
+    tracked.until((folder / "checkpoints/last.ckpt").exists, "a checkpoint")
+    tracked.cluster.run("scancel", "--signal=USR1", number)
+    job = tracked.ends(number)
+    assert (job["JobState"], job["Restarts"]) == ("COMPLETED", "1")
+    assert_same(folder, uninterrupted)
+
+
+@pytest.mark.slow
+def test_a_killed_task_comes_back(tracked: Site, uninterrupted: Path) -> None:
+    number, folder = tracked.submit(NAME="killed", **LONG)
+    tracked.until((folder / "checkpoints/last.ckpt").exists, "a checkpoint")
+    os.kill(task(number, rank=1), signal.SIGKILL)
+    job = tracked.ends(number)
+    assert (job["JobState"], job["Restarts"]) == ("COMPLETED", "1")
+    assert_same(folder, uninterrupted)
+
+
+def assert_same(folder: Path, other: Path) -> None:
+    """Bit for bit what is trained, the optimiser's state and the counters."""
+    states = [torch.load(run / "checkpoints/last.ckpt", weights_only=True) for run in (folder, other)]
+    assert states[0]["global_step"] == states[1]["global_step"]
+    assert states[0]["epoch"] == states[1]["epoch"]
+    tensors = [dict(leaves(state["state_dict"] | {"optimizer": state["optimizer_states"]})) for state in states]
+    assert tensors[0].keys() == tensors[1].keys()
+    assert len(tensors[0]) > 6
+    assert all(torch.equal(value, tensors[1][name]) for name, value in tensors[0].items())
+
+
+def leaves(state: object, name: str = "") -> list[tuple[str, Tensor]]:
+    """The tensors of nested lists and dictionaries."""
+    if isinstance(state, Tensor):
+        return [(name, state)]
+    pairs = state.items() if isinstance(state, dict) else enumerate(state) if isinstance(state, list) else ()
+    return [leaf for key, value in pairs for leaf in leaves(value, f"{name}/{key}")]
+
+
+def task(number: str, rank: int) -> int:
+    """The Python process of one rank: the only one of its step whose parent is SLURM's."""
+    wanted = {f"SLURM_JOB_ID={number}", f"SLURM_PROCID={rank}"}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            environment = (folder / "environ").read_text().split("\0")
+            parent = (folder / "stat").read_text().rpartition(")")[2].split()[1]
+            starter = Path(f"/proc/{parent}/comm").read_text().strip()
+        except OSError:
+            continue
+        if wanted <= set(environment) and starter.startswith("slurmstepd"):
+            return int(folder.name)
+    raise AssertionError(f"job {number} has no task {rank}")
