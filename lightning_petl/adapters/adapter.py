@@ -42,8 +42,8 @@ class Unfreezing(Adapter):
     def parameters(self, vit: VideoViT) -> Iterable[nn.Parameter]:
         """The trunk's parameters that train."""
 
-    def attach(self, vit: VideoViT) -> None:
-        for parameter in self.parameters(vit):
+    def attach(self, vit: Encoder) -> None:
+        for parameter in self.parameters(cast(VideoViT, vit)):
             parameter.requires_grad_(True)
 
 
@@ -73,10 +73,11 @@ def _refuse_of_images(encoder: Encoder, parts: Sequence[Adapter]) -> None:
             raise ValueError(f"{part.name} works on frames; the text tower {encoder.name!r} takes LoRA or BitFit")
 
 
-def _refuse_meaningless(vit: VideoViT, parts: Sequence[Adapter]) -> None:
+def _refuse_meaningless(encoder: Encoder, parts: Sequence[Adapter]) -> None:
     alone = [part.name for part in parts if part.alone]
     if alone and len(parts) > 1:
         raise ValueError(f"{alone[0]} stands alone; in this stack it meets {', '.join(p.name for p in parts)}")
+    vit = cast(VideoViT, encoder)
     for inner, outer in permutations([part for part in parts if isinstance(part, Unfreezing)], 2):
         swallowed = {id(p) for p in inner.parameters(vit)}
         # BitFit of q alone adds a vector and trains none of the trunk's own parameters
