@@ -257,7 +257,8 @@ def _stays_at_home(module: LightningModule) -> list[str]:
     """Parameters and buffers that no rank sends: what is frozen, and what gets no gradient."""
     names = {name for name, p in module.named_parameters() if not p.requires_grad}
     names |= {name for name, _ in module.named_buffers()} - trainable_keys(module)
-    return sorted(names | _unreachable(module))
+    names |= _unreachable(module)
+    return sorted(names | {f".{name}" for name in names if "." not in name})  # DDP puts a dot behind the root's name ""
 
 
 def _unreachable(module: LightningModule) -> set[str]:

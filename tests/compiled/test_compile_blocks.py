@@ -1,0 +1,73 @@
+"""Runs whose blocks are compiled go as runs whose blocks are not, and each goes on from the other's checkpoint."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from lightning_petl.__main__ import main
+from tests.runs import Command
+from tests.tasks.ranks import on_ranks, scalars
+
+pytestmark = [
+    # torch's own tracing reads .grad of the tokens that enter a block, to learn whether they have one
+    pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning"),
+    # and makes an object of each autograd function that it meets
+    pytest.mark.filterwarnings("ignore:.*Function'> should not be instantiated:DeprecationWarning"),
+]
+# 10 clips, 2 an update: 5 updates an epoch
+FLAGS = [
+    "--trainer.max_epochs=2", "--trainer.val_check_interval=1", "--trainer.log_every_n_steps=1",
+    "--trainer.num_sanity_val_steps=0", "--checkpoint.every_n_train_steps=1", "--checkpoint.save_top_k=-1",
+    "--checkpoint.monitor=null", "--model.optim.algorithm=sgd", "--model.optim.lr=0.1", "--model.head.dropout=0",
+    "--model.adapters+=STAdapter", "--model.adapters.bottleneck=8",
+]  # fmt: skip
+
+
+def compiled(backend: str) -> list[str]:
+    return ["--trainer.callbacks+=CompileBlocks", f"--trainer.callbacks.backend={backend}"]
+
+
+@pytest.fixture(autouse=True)
+def _fresh_compiler() -> None:
+    torch.compiler.reset()
+
+
+class Runs(Command):
+    """Runs with names."""
+
+    def fit(self, name: str, *extra: str, clips: int = 2) -> list[str]:
+        where = [f"--trainer.default_root_dir={self.runs / name}", f"--data.batch_size={clips}"]
+        return self("fit", [*FLAGS, *where, *extra])
+
+    def stopped(self, name: str) -> str:
+        return f"--ckpt_path={next((self.runs / name / 'version_0' / 'checkpoints').glob('*step=7.ckpt'))}"
+
+    def losses(self, name: str) -> list[float]:
+        return scalars(self.runs / name / "version_0", "val/loss")
+
+    def last(self, name: str) -> dict[str, Any]:
+        return torch.load(self.runs / name / "version_0" / "checkpoints" / "last.ckpt", weights_only=True)
+
+
+@pytest.mark.parametrize("extra", [[], ["--model.backbone.activation_checkpointing=true"]], ids=["kept", "recomputed"])
+def test_compiled_equals_eager_and_they_resume_each_other(tmp_path: Path, extra: list[str]) -> None:
+    runs = Runs(tmp_path)
+    assert main(runs.fit("eager", *extra)) == 0
+    assert main(runs.fit("compiled", *compiled("aot_eager"), *extra)) == 0
+    assert len(set(runs.losses("eager"))) == 10
+    assert runs.losses("compiled") == pytest.approx(runs.losses("eager"), rel=1e-5)
+    assert runs.last("compiled")["state_dict"].keys() == runs.last("eager")["state_dict"].keys()
+    assert main(runs.fit("compiled_then_eager", runs.stopped("compiled"), *extra)) == 0
+    assert main(runs.fit("eager_then_compiled", runs.stopped("eager"), *compiled("aot_eager"), *extra)) == 0
+    for name in ("compiled_then_eager", "eager_then_compiled"):
+        assert runs.losses(name) == pytest.approx(runs.losses("eager")[7:], rel=1e-5)
+
+
+@pytest.mark.slow
+def test_machine_code_on_two_ranks_equals_eager(tmp_path: Path) -> None:
+    runs = Runs(tmp_path)
+    assert main(runs.fit("eager")) == 0
+    on_ranks([runs.fit("compiled", *compiled("inductor"), clips=1)])
+    assert runs.losses("compiled") == pytest.approx(runs.losses("eager"), rel=1e-4)
