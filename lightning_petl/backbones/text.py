@@ -4,10 +4,10 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal, NamedTuple, cast
+from typing import Literal, cast
 
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Int64
 from timm.layers.activations import QuickGELU
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
@@ -16,7 +16,7 @@ from lightning_petl.backbones.block import AdaptedBlock
 from lightning_petl.backbones.encoder import Encoder
 from lightning_petl.backbones.pretrained import weights_hash
 from lightning_petl.backbones.tokenizer import Tokenizer
-from lightning_petl.shapes import Grid, Tokens
+from lightning_petl.shapes import Grid, Tokens, Words
 
 Activation = Literal["gelu", "gelu_tanh", "quick_gelu"]
 ACTIVATIONS: dict[Activation, type[nn.Module] | partial[nn.Module]] = {
@@ -24,20 +24,6 @@ ACTIVATIONS: dict[Activation, type[nn.Module] | partial[nn.Module]] = {
     "gelu_tanh": partial(nn.GELU, approximate="tanh"),
     "quick_gelu": QuickGELU,
 }
-
-
-class Words(NamedTuple):
-    """What a text tower says of texts, in the space that it shares with images; nothing is normalised.
-
-    Attributes:
-        tokens: every token, behind norm and projection.
-        mask: true from the start token to the end token.
-        sentence: the token that stands for the whole text.
-    """
-
-    tokens: Float[Tensor, "q l e"]
-    mask: Bool[Tensor, "q l"]
-    sentence: Float[Tensor, "q e"]
 
 
 @dataclass(frozen=True, kw_only=True)
