@@ -107,7 +107,7 @@ def test_labels_are_spoken(label: str, words: str) -> None:
 
 @pytest.mark.parametrize("templates", [(), ("a video",), ("{} and {}",)])
 def test_templates_without_a_place_for_the_label_are_refused(templates: tuple[str, ...]) -> None:
-    with pytest.raises(ValueError, match="needs {} once"):
+    with pytest.raises(ValueError, match=r"needs \{\} once"):
         TextHead(templates=templates)
 
 
@@ -118,7 +118,7 @@ def test_a_trunk_without_text_tower_is_refused() -> None:
 
 def test_a_reader_of_another_width_is_refused(pair: tuple[Any, str]) -> None:
     vit = trunk(pair[1])
-    with pytest.raises(ValueError, match="Side4Video answers with 128.*LinearHead"):
+    with pytest.raises(ValueError, match=r"Side4Video answers with 128.*LinearHead"):
         VideoClassifier(vit, [Side4Video(width=128)], LABELS, head=TextHead())
 
 

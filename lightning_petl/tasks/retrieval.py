@@ -22,7 +22,7 @@ from lightning_petl.similarity import WTI, MeanPooling, Sides
 from lightning_petl.tasks.gallery import Answer, Entry, Gallery
 from lightning_petl.tasks.task import Task
 
-Embeddings = Float[Tensor, "b t e"]
+Embeddings = Float[Tensor, "b vt e"]
 
 
 @dataclass(frozen=True, kw_only=True)
