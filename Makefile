@@ -43,6 +43,7 @@ test: $(VENV)/installed  ## run the tests that need neither root nor a GPU
 
 test-slow: $(VENV)/installed  ## run the tests marked slow
 	$(PYTEST) tests -m slow --ignore tests/compiled $(HOOK)
+	$(PYTEST) tests/compiled -m slow
 
 test-slurm: $(VENV)/installed  ## run the tests marked slurm on a cluster that they start (root; Debian)
 	$(PYTEST) tests/slurm -m "slurm and not slow" $(HOOK)
