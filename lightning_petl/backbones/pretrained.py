@@ -91,13 +91,18 @@ def load_weights(model: Trunk, path: Path, depth: int | None = None) -> None:
 
 def load_state(model: Trunk, state: Mapping[str, Tensor], origin: str, depth: int | None = None) -> None:
     """Load tensors of any common dialect as :func:`load_weights` does; ``origin`` is what messages call them."""
+    fill(model, converted(model, state, origin, depth), origin, "trunk")
+
+
+def converted(model: Trunk, state: Mapping[str, Tensor], origin: str, depth: int | None = None) -> State:
+    """Tensors of any common dialect under the trunk's own names; what only gets another name is not copied."""
     source = _trunk(to_timm_names(state), keep="mask_token")  # by which timm's filter knows DINOv2's files
     source = source if depth is None else _cut(source, depth)
     patches = model.patch_embed.proj.weight.shape
     # timm's filter would quietly resample the patches of another trunk
     resized = [key for key, value in source.items() if value.ndim == 4 and value.shape != patches]
     _refuse("of another shape", resized, origin, "trunk")
-    fill(model, _trunk(to_new_names(source, model)), origin, "trunk")
+    return _trunk(to_new_names(source, model))
 
 
 def fill(module: nn.Module, state: Mapping[str, Tensor], origin: str, what: str) -> None:
@@ -162,8 +167,13 @@ def to_timm_names(state: Mapping[str, Tensor]) -> State:
 
 def weights_hash(model: nn.Module) -> str:
     """SHA-256 over names, shapes and float32 bytes of a tower, before any cast, fold or interpolation."""
+    return state_hash(model.state_dict())
+
+
+def state_hash(state: Mapping[str, Tensor]) -> str:
+    """:func:`weights_hash` of a tower with this state; one tensor at a time is float32."""
     digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
+    for name, tensor in sorted(state.items()):
         if tensor.is_meta:
             return "meta"
         digest.update(f"{name}{tuple(tensor.shape)}".encode())
