@@ -9,7 +9,9 @@ import pytest
 import yaml
 
 from lightning_petl.__main__ import main
-from tests.layouts import TINY, lay_out
+from tests import caption_layouts, layouts, retrieval_runs
+from tests.layouts import TINY
+from tests.pairs import announce
 
 ROOT = Path(__file__).parents[1]
 SITES = {*ROOT.glob("configs/slurm/*.yaml")}  # for submit, not for fit
@@ -23,6 +25,7 @@ BASE = {
         "init_args": {"root": "data", "videos": "videos", "sampling": {"class_path": "SegmentSampling"}},
     },
 }
+CAPTIONS = {"class_path": "CaptionList", "init_args": {"root": "data", "sampling": {"class_path": "SegmentSampling"}}}
 SHORT = ["--model.init_args.optim.global_batch=2", "--model.init_args.optim.schedule.warmup=0"]
 DEBUG_NEEDS_MORE_STEPS = {"configs/debug/overfit.yaml": "--trainer.max_epochs=1"}
 
@@ -32,13 +35,25 @@ def data_set(file: Path) -> str | None:
     return file.stem if file.parent == ROOT / "configs/data" else None
 
 
+def retrieves(file: Path) -> bool:
+    """Whether it is about text-video retrieval."""
+    return "VideoTextRetrieval" in file.read_text() or data_set(file) in caption_layouts.LAYOUTS
+
+
+@pytest.fixture(scope="module", autouse=True)
+def known(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """open_clip knows the toy models."""
+    announce(tmp_path_factory.mktemp("configs"))
+
+
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], Path]:
     """The root of a tiny data set for a file: in the layout that it reads, else the motion clips."""
     base = tmp_path_factory.mktemp("data")
 
     def root(file: Path) -> Path:
-        name = data_set(file) or "motion"
+        name = data_set(file) or ("caption_list" if retrieves(file) else "motion")
+        lay_out = caption_layouts.lay_out if name in caption_layouts.LAYOUTS else layouts.lay_out
         return base / name if (base / name).exists() else lay_out(name, base / name)
 
     return root
@@ -48,15 +63,19 @@ def arguments(file: Path, root: Path, folder: Path) -> list[str]:
     """One step of fit with ``file`` over the base."""
     name = str(file.relative_to(ROOT))
     base = {key: value for key, value in BASE.items() if key != "data" or not data_set(file)}
-    if "adapters" not in file.read_text():
+    if retrieves(file):
+        base = {"model": retrieval_runs.MODEL} if data_set(file) else {"data": CAPTIONS}
+    elif "adapters" not in file.read_text():
         base["model"] = {**BASE["model"], "adapters": [{"class_path": "LinearProbe"}]}
     (folder / "base.yaml").write_text(yaml.safe_dump(base))
-    depth = 1 if file.stem == "eva02_e14" else 4  # each of its blocks holds 68 M parameters
+    depth = 1 if file.stem == "eva02_e14" else 2 if retrieves(file) else 4  # each of its blocks holds 68 M parameters
+    toy = "--model.init_args.backbone.init_args.name=open_clip:toy-quickgelu"
     patch14 = "14" in file.stem or file.stem == "demo"
     return [
         "fit", "--config", str(folder / "base.yaml"), "--config", str(file),
         "--model.init_args.backbone.init_args.weights=random", f"--model.init_args.backbone.init_args.depth={depth}",
         *([] if "class_path: Bank" in file.read_text() else SHORT),
+        *([toy] if "name: open_clip:" in file.read_text() and retrieves(file) else []),
         f"--data.init_args.root={root}", "--data.init_args.batch_size=2",
         "--data.init_args.num_workers=0", f"--data.init_args.image_size={56 if patch14 else 64}",
         "--trainer.accelerator=cpu", "--trainer.precision=32-true", "--trainer.enable_progress_bar=false",
