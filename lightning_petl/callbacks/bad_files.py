@@ -42,7 +42,7 @@ class BadFiles(Callback):
     @override
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._trained = _united(self._trained)
-        pl_module.log("data/bad_files", float(len(self._trained)))
+        pl_module.log("data/bad_files", float(len(self._trained)), sync_dist=True, reduce_fx="max")  # equal on all
         self._check(trainer)
 
     @override

@@ -13,10 +13,11 @@ from data_modules.batch import VideoBatch
 
 
 class Throughput(Callback):
-    """Logs ``cost/clips_per_s`` (all ranks, over an epoch, without its first batch) and ``cost/peak_memory_mib``.
+    """Logs ``cost/clips_per_s`` of all ranks, over an epoch without its first batch, and ``cost/peak_memory_mib``.
 
-    Memory is CUDA's ``max_memory_allocated`` since training started, or the largest resident size of this process.
-    Where ranks send gradients, ``cost/gradient_bytes_per_step`` is what each hands over in an optimiser step.
+    Memory is CUDA's ``max_memory_allocated`` since training started, or the largest resident size of the process, of
+    the rank with the most. Where ranks send gradients, ``cost/gradient_bytes_per_step`` is what each hands over in an
+    optimiser step.
     """
 
     def __init__(self) -> None:
@@ -40,11 +41,11 @@ class Throughput(Callback):
     @override
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._clips:
-            pl_module.log("cost/clips_per_s", self._clips / (time.perf_counter() - self._start))
-        pl_module.log("cost/peak_memory_mib", peak_memory_mib(pl_module.device))
+            pl_module.log("cost/clips_per_s", self._clips / (time.perf_counter() - self._start), sync_dist=True)
+        pl_module.log("cost/peak_memory_mib", peak_memory_mib(pl_module.device), sync_dist=True, reduce_fx="max")
         sent, steps = gradient_bytes(trainer) - self._sent, trainer.global_step - self._step
         if sent:
-            pl_module.log("cost/gradient_bytes_per_step", sent / steps)
+            pl_module.log("cost/gradient_bytes_per_step", sent / steps, sync_dist=True, reduce_fx="max")
 
 
 def gradient_bytes(trainer: Trainer) -> int:

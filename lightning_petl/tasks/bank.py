@@ -189,7 +189,7 @@ class Bank(Task):
         going = [metrics for name, metrics in zip(self.members, self.val_metrics, strict=True) if self._goes(name)]
         scores = [cast(MetricCollection, metrics)["top1"].compute() for metrics in going]
         if scores:
-            self.log("val/top1", torch.stack(scores).max(), prog_bar=True)
+            self.log("val/top1", torch.stack(scores).max(), prog_bar=True, sync_dist=True, reduce_fx="max")
 
     def test_step(self, batch: VideoBatch, batch_idx: int) -> None:
         for _ in self._evaluated(batch, self.test_metrics):
