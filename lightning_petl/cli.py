@@ -39,6 +39,7 @@ from lightning_petl.callbacks.compile_blocks import CompileBlocks as CompileBloc
 from lightning_petl.callbacks.ema import EMA as EMA
 from lightning_petl.callbacks.frozen_guard import FrozenGuard
 from lightning_petl.callbacks.gradient_guard import GradientGuard
+from lightning_petl.callbacks.loss_guard import LossGuard
 from lightning_petl.callbacks.member_runs import MemberRuns
 from lightning_petl.callbacks.memory_check import MemoryCheck
 from lightning_petl.callbacks.ownership import Ownership
@@ -67,6 +68,7 @@ class PetlCLI(RunCLI):
         super().add_arguments_to_parser(parser)
         parser.add_argument("--artefact", type=str | None, default=None, help="Folder of a trained adapter artefact.")
         parser.add_lightning_class_args(BadFiles, "bad_files")
+        parser.add_lightning_class_args(LossGuard, "loss_guard")
         parser.set_defaults({"model": "VideoClassifier", "checkpoint.monitor": "val/top1", "checkpoint.mode": "max"})
         for source, target in _LINKS.items():
             parser.link_arguments(source, target, apply_on="instantiate")

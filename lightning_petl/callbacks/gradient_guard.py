@@ -14,7 +14,8 @@ UPDATES = 3
 class GradientGuard(Callback):
     """After three updates, each trainable tensor must have had a gradient that is not zero.
 
-    Updates with learning rate zero or with a gradient that is not finite (they are skipped under fp16) do not count.
+    Updates with learning rate zero, with a gradient that is not finite (they are skipped under fp16) or without any (so
+    are those that are left out for their loss) do not count.
     What the module declares unreachable may be zero, or None.
 
     Raises:

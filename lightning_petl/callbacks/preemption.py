@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+import torch.distributed as dist
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher  # pyright: ignore[reportPrivateUsage]
@@ -13,6 +14,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_info
 from typing_extensions import override
 
+from lightning_petl.callbacks.ema import EMA
 from lightning_petl.run_folder import LAST
 from lightning_petl.run_logger import RunLogger
 from lightning_petl.signals import PREEMPTED, StopRequest, current_request
@@ -91,7 +93,7 @@ class Preemption(Checkpoint):
     ) -> None:
         if dataloader_idx == 0 and batch_idx < self._batches and self._agreed(trainer):
             if _trains(trainer):
-                _repeat_validation(trainer)
+                _repeat_validation(trainer, pl_module)
                 self._write(trainer)
             self._leave(trainer)
 
@@ -129,8 +131,11 @@ class Preemption(Checkpoint):
     def _begin(self, trainer: Trainer, batches: Any) -> None:
         """Listen, and note how many batches of this evaluation all ranks have: only there can they agree."""
         _listen()
-        own = torch.tensor(batches[0] if isinstance(batches, list) else batches, device=trainer.strategy.root_device)
-        self._batches = int(trainer.strategy.all_gather(own).min())
+        fewest = torch.tensor(batches[0] if isinstance(batches, list) else batches)
+        if dist.is_available() and dist.is_initialized():
+            fewest = fewest.to(trainer.strategy.root_device)
+            dist.all_reduce(fewest, dist.ReduceOp.MIN)
+        self._batches = int(fewest)
 
     def _agreed(self, trainer: Trainer) -> bool:
         """Whether a signal came to any rank; all ranks must ask."""
@@ -174,8 +179,11 @@ def _validates_now(trainer: Trainer) -> bool:
     )
 
 
-def _repeat_validation(trainer: Trainer) -> None:
+def _repeat_validation(trainer: Trainer, module: LightningModule) -> None:
     """Let a checkpoint of now say that validation stands before its first batch, which Lightning knows to resume."""
+    for callback in cast(list[Any], cast(Any, trainer).callbacks):
+        if isinstance(callback, EMA):
+            callback.on_validation_end(trainer, module)  # averages are evaluated, weights are saved
     progress: Any = trainer.fit_loop.epoch_loop.val_loop.batch_progress
     progress.current.completed = 0
     progress.total.processed -= 1
