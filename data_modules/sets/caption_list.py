@@ -49,6 +49,8 @@ class CaptionList(CaptionedVideos):
         path = annotation.find(self.root, *self.lists[split])
         captions = dict[str, list[object]]()
         for video, caption in read_csv(path, "video", "caption", header=False):
+            if not video.strip():
+                raise ValueError(f"{path}: names no video for the caption {caption!r:.60}")
             captions.setdefault(video.strip(), []).append(caption)
         return path, captions
 

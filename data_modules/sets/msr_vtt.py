@@ -36,15 +36,18 @@ class MSRVTT(CaptionedVideos):
         """As the class says."""
         if self.split_name == "full":
             path, videos = self._records("videos", "video_id", "split")
-            return path, [str(video["video_id"]) for video in videos if video["split"] == _PARTS[split]]
+            names = [str(video["video_id"]) for video in videos if video["split"] == _PARTS[split]]
+            if not names:
+                raise ValueError(f"{path}: lists no video of the {_PARTS[split]} split; is it the file of all splits?")
+            return path, names
         path = annotation.find(self.root, _TRAIN[self.split_name] if split == "train" else _TEST)
-        return path, [name for (name,) in read_csv(path, "video_id")]
+        return path, [name.strip() for (name,) in read_csv(path, "video_id")]
 
     def captions(self, split: Split) -> tuple[Path, Mapping[str, Sequence[object]]]:
         """The sentences of the JSON file, or those of the test list."""
         if split != "train" and self.split_name != "full":
             path = annotation.find(self.root, _TEST)
-            return path, {name: [sentence] for name, sentence in read_csv(path, "video_id", "sentence")}
+            return path, {name.strip(): [sentence] for name, sentence in read_csv(path, "video_id", "sentence")}
         path, sentences = self._records("sentences", "video_id", "caption")
         found = defaultdict[str, list[object]](list)
         for sentence in sentences:

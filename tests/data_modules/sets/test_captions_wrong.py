@@ -1,0 +1,261 @@
+"""Every way in which annotation of captions can be wrong ends in one sentence with the file and the line or video."""
+
+import json
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from data_modules.data_sets import MSRVTT, MSVD, VATEX, CaptionList
+from data_modules.sampling import SegmentSampling
+from data_modules.sets.captions import CaptionedVideos
+from tests.caption_layouts import lay_out
+
+OPTIONS: dict[str, Any] = {"sampling": SegmentSampling(2), "image_size": 16, "batch_size": 3, "num_workers": 0}
+TEN_THOUSAND = "brighter " * 10_000
+SCRIPTS = (
+    "видео становится светлее",
+    "影片变得越来越亮",
+    "الفيديو يصبح أكثر إشراقا",
+    "वीडियो उज्जवल हो जाता है",
+    "🎬 \u2028 \x85 1",
+)
+
+
+class Outsider:
+    """A pickle of it asks for a call."""
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[str]]:
+        return (open, ("executed", "w"))
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Callable[[str], Path]:
+    """The annotation alone."""
+    return lambda name: lay_out(name, tmp_path / name, videos=name == "caption_list")
+
+
+def edit(path: Path, change: Callable[[Any], Any]) -> None:
+    path.write_text(json.dumps(change(json.loads(path.read_text()))), "utf-8")
+
+
+def sentences(change: Callable[[list[dict[str, Any]]], list[Any]]) -> Callable[[Any], Any]:
+    return lambda content: content | {"sentences": change(content["sentences"])}
+
+
+def without(content: dict[str, Any], key: str) -> dict[str, Any]:
+    return {name: value for name, value in content.items() if name != key}
+
+
+def first(caption: object) -> Callable[[list[dict[str, Any]]], list[Any]]:
+    """The first sentence, which is of video0, says this."""
+    return lambda found: [found[0] | {"caption": caption}, *found[1:]]
+
+
+def rows(root: Path, text: str) -> Path:
+    (root / "train.csv").write_text(text, "utf-8")
+    return root
+
+
+def told(data: CaptionedVideos, split: Any = "train") -> str:
+    """The one error of a split."""
+    with pytest.raises((ValueError, FileNotFoundError)) as caught:
+        data.clips(split)
+    return str(caught.value)
+
+
+# --- any text is a caption -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("text", [TEN_THOUSAND, *SCRIPTS], ids=["long", "ru", "zh", "ar", "hi", "odd"])
+def test_captions_of_any_length_and_script_arrive_as_they_are(text: str, own: Callable[[str], Path]):
+    root = rows(own("caption_list"), f'clips/0.mp4,"{text}"\n')
+    data = CaptionList(str(root), **OPTIONS | {"batch_size": 1})
+    data.setup("fit")
+    (batch,) = data.train_dataloader()
+    assert list(batch.captions) == [(text,)]
+    root = own("vatex")
+    edit(root / "vatex_data.json", lambda content: content | {"vid-0_0_8": {"enCap": [text]}})
+    assert VATEX(str(root), **OPTIONS).clips("train")[0].captions == (text,)
+    root = own("msvd")
+    content = pickle.loads((root / "raw-captions.pkl").read_bytes()) | {"vid-0_0_8": [text.split()]}
+    (root / "raw-captions.pkl").write_bytes(pickle.dumps(content))
+    assert MSVD(str(root), **OPTIONS).clips("train")[0].captions == (" ".join(text.split()),)
+    root = own("msrvtt_full")
+    edit(root / "MSRVTT_data.json", sentences(first(text)))
+    assert MSRVTT(str(root), split_name="full", **OPTIONS).clips("train")[0].captions[0] == text
+
+
+# --- lists of one's own --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "clips/0.mp4,one\nclips/1.mp4,two\nclips/0.mp4,three\n",
+        "video,caption\nclips/0.mp4,one\n\nclips/1.mp4,two\nclips/0.mp4,three\n",
+        "\ufeffvideo,caption\r\nclips/0.mp4,one\r\nclips/1.mp4,two\r\nclips/0.mp4,three\r\n",
+        "caption,seconds,video\none,3,clips/0.mp4\ntwo,1,clips/1.mp4\nthree,,clips/0.mp4\n",
+    ],
+    ids=["plain", "header", "from a spreadsheet", "more columns"],
+)
+def test_forms_of_a_list(text: str, own: Callable[[str], Path]):
+    clips = CaptionList(str(rows(own("caption_list"), text)), **OPTIONS).clips("train")
+    assert [(clip.clip_id, clip.captions) for clip in clips] == [
+        ("clips/0.mp4", ("one", "three")), ("clips/1.mp4", ("two",))
+    ]  # fmt: skip
+
+
+def test_a_quoted_caption_holds_commas_quotes_and_lines(own: Callable[[str], Path]):
+    root = rows(own("caption_list"), 'clips/0.mp4,"a, ""b""\nand c"\n')
+    assert CaptionList(str(root), **OPTIONS).clips("train")[0].captions == ('a, "b"\nand c',)
+
+
+def test_test_is_validation_where_there_is_no_list_of_it(own: Callable[[str], Path]):
+    root = own("caption_list")
+    (root / "test.csv").unlink()
+    data = CaptionList(str(root), **OPTIONS)
+    assert data.clips("test") == data.clips("val")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "train.csv: is empty"),
+        ("video,caption\n", "train.csv: lists no video"),
+        ("clips/0.mp4,a cat\nclips/1.mp4,a dog, asleep\n", "train.csv, line 2: expected 2 cells, video,caption, got 3"),
+        ("clips/0.mp4\n", "train.csv, line 1: expected 2 cells"),
+        ("path,caption,split\nclips/0.mp4,a cat,train\n", "train.csv, line 1: expected 2 cells"),
+        ("clips/0.mp4,a cat\nclips/0.mp4,  \n", "train.csv: caption 1 of video clips/0.mp4 is empty"),
+        (" ,a cat\n", "train.csv: names no video for the caption 'a cat'"),
+        ('clips/0.mp4,"a cat\n', "train.csv: is no CSV of UTF-8 text"),
+    ],
+)
+def test_wrong_lists(text: str, message: str, own: Callable[[str], Path]):
+    assert message in told(CaptionList(str(rows(own("caption_list"), text)), **OPTIONS))
+
+
+def test_a_list_that_is_not_text(own: Callable[[str], Path]):
+    root = own("caption_list")
+    (root / "train.csv").write_bytes("clips/0.mp4,café\n".encode("latin-1"))
+    assert "train.csv: is no CSV of UTF-8 text" in told(CaptionList(str(root), **OPTIONS))
+    (root / "train.csv").unlink()
+    assert "no annotation file" in told(CaptionList(str(root), **OPTIONS))
+
+
+# --- MSR-VTT -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (sentences(first("  ")), "MSRVTT_data.json: caption 0 of video video0 is empty"),
+        (sentences(first(None)), "MSRVTT_data.json: caption 0 of video video0 is None, expected text"),
+        (sentences(first(["a", "cat"])), "caption 0 of video video0 is ['a', 'cat'], expected text"),
+        (sentences(lambda found: [without(found[0], "caption")]), "entry 0 is {\"video_id\": \"video0\""),
+        (sentences(lambda found: []), "MSRVTT_data.json: expected a list that is not empty"),
+        (lambda content: content["sentences"], "MSRVTT_data.json: expected an object with the lists videos and"),
+        (sentences(lambda found: [s for s in found if s["video_id"] not in ("video1", "video2")]),
+         "MSRVTT_data.json: has no caption of 2 of the 4 videos that MSRVTT_train.9k.csv lists, the first video1"),
+    ],
+)  # fmt: skip
+def test_wrong_sentences_of_msr_vtt(change: Callable[[Any], Any], message: str, own: Callable[[str], Path]):
+    root = own("msrvtt_1ka")
+    edit(root / "MSRVTT_data.json", change)
+    assert message in told(MSRVTT(str(root), **OPTIONS))
+
+
+def test_files_of_the_wrong_split_of_msr_vtt(own: Callable[[str], Path]):
+    root = own("msrvtt_1ka")
+    (root / "MSRVTT_JSFUSION_test.csv").write_text((root / "MSRVTT_train.9k.csv").read_text())
+    assert "MSRVTT_JSFUSION_test.csv: the first line has no column sentence" in told(
+        MSRVTT(str(root), **OPTIONS), "test"
+    )
+    edit(root / "MSRVTT_data.json", lambda content: content | {"videos": [v for v in content["videos"] if v["id"] < 7]})
+    data = MSRVTT(str(root), split_name="full", **OPTIONS)  # as train_val_videodatainfo.json is
+    assert "MSRVTT_data.json: lists no video of the test split" in told(data, "test")
+
+
+def test_a_video_listed_twice(own: Callable[[str], Path]):
+    root = own("msrvtt_1ka")
+    with (root / "MSRVTT_train.9k.csv").open("a") as file:
+        file.write("video3\n")
+    assert "MSRVTT_train.9k.csv: video video3 is listed 2 times" in told(MSRVTT(str(root), **OPTIONS))
+    with (root / "MSRVTT_JSFUSION_test.csv").open("a") as file:
+        file.write("ret9,msr8,video8,again\n")
+    assert "MSRVTT_JSFUSION_test.csv: video video8 is listed 2 times" in told(MSRVTT(str(root), **OPTIONS), "test")
+
+
+# --- MSVD and VATEX ------------------------------------------------------------------------------------------------
+
+
+def test_a_pickle_is_never_executed(own: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    root = own("msvd")
+    (root / "raw-captions.pkl").write_bytes(pickle.dumps({"vid-0_0_8": [["a"]], "x": Outsider()}))
+    message = told(MSVD(str(root), **OPTIONS))
+    assert "raw-captions.pkl: is no pickle of plain types: it asks for" in message
+    assert not (tmp_path / "executed").exists()
+
+
+def test_a_pickle_of_python_2(own: Callable[[str], Path]):
+    """Byte strings of Python 2, protocol 0: {'vid-0_0_8': [['caf\\xc3\\xa9']]}."""
+    root = own("msvd")
+    (root / "raw-captions.pkl").write_bytes(b"(dp0\nS'vid-0_0_8'\np1\n(lp2\n(lp3\nS'caf\\xc3\\xa9'\np4\naas.")
+    (root / "train_list.txt").write_text("vid-0_0_8\n")
+    assert MSVD(str(root), **OPTIONS).clips("train")[0].captions == ("café",)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is no pickle of plain types"),
+        (b"\x80\x04no pickle", "is no pickle of plain types"),
+        (pickle.dumps({f"vid-{n}_0_8": [["a", "cat"]] for n in range(4)})[:-20], "is no pickle of plain types"),
+        (pickle.dumps([1]), "expected {video: [caption, ...]}"),
+        (pickle.dumps({"vid-0_0_8": "a cat"}), "expected {video: [caption, ...]}"),
+        (pickle.dumps({f"vid-{n}_0_8": [["a"], []] for n in range(4)}), "caption 1 of video vid-0_0_8 is empty"),
+        (pickle.dumps({f"vid-{n}_0_8": [["a", 1]] for n in range(4)}), "vid-0_0_8 is ['a', 1], expected text"),
+        (pickle.dumps({f"vid-{n}_0_8": [["a"]] for n in range(4, 10)}),
+         "has no caption of 4 of the 4 videos that train_list.txt lists, the first vid-0_0_8; is one of the two of"),
+    ],
+)  # fmt: skip
+def test_wrong_captions_of_msvd(content: bytes, message: str, own: Callable[[str], Path]):
+    root = own("msvd")
+    (root / "raw-captions.pkl").write_bytes(content)
+    said = told(MSVD(str(root), **OPTIONS))
+    assert message in said
+    assert "raw-captions.pkl" in said
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda content: [], "has no caption of 4 of the 4 videos that train_list.txt lists"),
+        (lambda content: content | {"vid-2_0_8": ["a cat"]}, "video vid-2_0_8 has no such list"),
+        (lambda content: content | {"vid-2_0_8": {"enCap": "a cat"}}, "video vid-2_0_8 has no such list"),
+        (lambda content: content | {"vid-2_0_8": {"enCap": ["a cat", ""]}}, "caption 1 of video vid-2_0_8 is empty"),
+        (lambda content: content | {"vid-2_0_8": {"enCap": ["a cat", 7]}}, "of video vid-2_0_8 is 7, expected text"),
+        (lambda content: content | {"vid-2_0_8": {"enCap": []}}, "has no caption of 1 of the 4 videos"),
+        (lambda content: without(content, "vid-3_0_8"),
+         "has no caption of 1 of the 4 videos that train_list.txt lists, the first vid-3_0_8; is one of the two of"),
+    ],
+)  # fmt: skip
+def test_wrong_captions_of_vatex(change: Callable[[Any], Any], message: str, own: Callable[[str], Path]):
+    root = own("vatex")
+    edit(root / "vatex_data.json", change)
+    said = told(VATEX(str(root), **OPTIONS))
+    assert message in said
+    assert "vatex_data.json" in said
+
+
+def test_files_that_are_not_there(own: Callable[[str], Path]):
+    root = own("vatex")
+    (root / "vatex_data.json").write_text("{")
+    assert "vatex_data.json: is not a JSON file" in told(VATEX(str(root), **OPTIONS))
+    (root / "train_list.txt").write_text("\n")
+    assert "train_list.txt: the list is empty" in told(VATEX(str(root), **OPTIONS))
+    (root / "train_list.txt").unlink()
+    assert "no annotation file" in told(VATEX(str(root), **OPTIONS))

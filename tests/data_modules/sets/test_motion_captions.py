@@ -1,0 +1,92 @@
+"""The motion set in sentences: every query of its own, combinations of test unseen, all words seen."""
+
+import csv
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from data_modules.data_sets import MotionCaptions
+from data_modules.sampling import SegmentSampling
+from data_modules.sets.motion import FRAMES
+from data_modules.sets.motion import render as render_classes
+from data_modules.sets.motion_captions import SIZE, CaptionPlan, plans, render
+from data_modules.sets.motion_scene import COLOURS, MOTIONS, SHAPES
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return render(tmp_path_factory.mktemp("motion"), repeats=1, seed=3)
+
+
+def captions(root: Path, split: str) -> list[str]:
+    with (root / f"{split}.csv").open(newline="") as file:
+        return [row["caption"] for row in csv.DictReader(file)]
+
+
+def test_no_two_queries_are_alike_and_no_combination_of_test_is_trained(root: Path):
+    train, test = captions(root, "train"), captions(root, "val")
+    assert (len(train), len(test)) == (360, 120)
+    assert len({*train, *test}) == len(COLOURS) * len(SHAPES) * len(MOTIONS) == 480
+
+
+def test_objects_of_test_are_new_and_their_words_are_not():
+    objects = {split: {plan[:2] for plan in plans(1, 0) if plan.is_test == split} for split in (False, True)}
+    assert not objects[False] & objects[True]
+    for kind in (0, 1):
+        assert {named[kind] for named in objects[True]} <= {named[kind] for named in objects[False]}
+    assert len(objects[True]) * len(MOTIONS) == 120  # each in every motion
+
+
+def test_test_is_balanced():
+    objects = {plan[:2] for plan in plans(1, 0) if plan.is_test}
+    assert set(np.bincount([colour for colour, _ in objects])) == {2, 3}
+    assert set(np.bincount([shape for _, shape in objects])) == {2}
+
+
+def test_a_caption_says_what_is_drawn():
+    plan = CaptionPlan(colour=1, shape=5, motion=4, number=0, seed=0)
+    assert plan.caption == "an orange star moving towards the camera"
+    assert CaptionPlan(0, 9, 1, 0, 0).caption == "a red half-disc moving from right to left"
+    size = [(np.abs(frame - 255 * np.array(COLOURS["orange"])).max(-1) < 2).sum() for frame in plan.draw().video]
+    assert size[-1] > 2 * size[0] > 0  # it comes nearer, in its colour
+
+
+def test_repeats_are_other_clips_of_the_same_caption():
+    first, second = (CaptionPlan(2, 3, 1, number, 0) for number in (0, 1))
+    assert first.caption == second.caption
+    assert (first.draw().video != second.draw().video).any()
+    assert (first.draw().video == CaptionPlan(2, 3, 1, 0, 0).draw().video).all()
+    assert len(plans(3, 0)) == 3 * 360 + 120
+
+
+def test_files_hold_the_drawn_frames(root: Path):
+    plan = next(plan for plan in plans(1, 3) if plan.is_test)
+    with av.open(str(root / "videos" / f"{plan.clip_id}.mp4")) as container:
+        decoded = np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
+    assert decoded.shape == (FRAMES, SIZE, SIZE, 3)
+    assert np.abs(decoded.astype(int) - plan.draw().video).mean() < 12  # colour at half resolution and H.264
+
+
+def test_it_is_rendered_where_it_is_not_there(root: Path):
+    before = {path: path.stat().st_mtime_ns for path in root.rglob("*")}
+    data = MotionCaptions(
+        str(root), repeats=1, render_seed=3, sampling=SegmentSampling(2), image_size=16, batch_size=20, num_workers=0
+    )
+    data.prepare_data()
+    assert before == {path: path.stat().st_mtime_ns for path in root.rglob("*")}
+    data.setup("fit")
+    assert len(data.located("train")) == 360
+    assert data.clips("test") == data.clips("val")
+    batch = next(iter(data.val_dataloader()))
+    assert list(batch.captions) == [(caption,) for caption in captions(root, "val")[:20]]
+
+
+def test_another_data_set_in_the_folder_is_an_error(root: Path, tmp_path: Path):
+    with pytest.raises(ValueError, match="another folder"):
+        render(root, repeats=2, seed=3)
+    with pytest.raises(ValueError, match="another folder"):
+        render_classes(root, num_train=6, num_test=6)
+    with pytest.raises(ValueError, match="repeats: expected 1 or more, got 0"):
+        render(tmp_path, repeats=0)
