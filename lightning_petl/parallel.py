@@ -53,13 +53,12 @@ def units(model: nn.Module) -> Iterator[nn.Module]:
 
 
 @contextmanager
-def recorded(model: nn.Module) -> Generator[list[FSDPModule]]:
-    """Within it, the sharded modules are listed in the order in which they are called."""
-    order: list[FSDPModule] = []
+def recorded(model: nn.Module, order: list[FSDPModule]) -> Generator[None]:
+    """Within it, the sharded modules are added to ``order`` as they are called."""
     sharded = [module for module in model.modules() if isinstance(module, FSDPModule)]
     hooks = [cast(nn.Module, m).register_forward_pre_hook(lambda m, _: order.append(m)) for m in sharded]
     try:
-        yield order
+        yield
     finally:
         for hook in hooks:
             hook.remove()

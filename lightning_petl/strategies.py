@@ -114,6 +114,7 @@ class Sharded(ModelParallelStrategy):
     def __init__(self) -> None:
         super().__init__(tensor_parallel_size=1, save_distributed_checkpoint=False)
         self._left, self._missing = 0, 0  # batches of this evaluation: to come, and fewer than other ranks have
+        self._order: list[FSDPModule] = []
 
     @override
     def setup_environment(self) -> None:
@@ -152,15 +153,17 @@ class Sharded(ModelParallelStrategy):
         return self._evaluate(partial(super().predict_step, *args, **kwargs))
 
     def _evaluate(self, step: Callable[[], Any]) -> Any:
-        """One pass; after its last, a rank with fewer batches hands its shares to those that go on."""
         self._left -= 1
-        missing = self._missing if self._left == 0 else 0
-        with recorded(self._task) if missing else nullcontext([]) as order:
+        self._order = []
+        with recorded(self._task, self._order) if self._left == 0 < self._missing else nullcontext():
             output = step()
         self._sharded.reshard()  # no backward pass follows, which would do it
-        for _ in range(missing):
-            attend(self._sharded, order)
         return output
+
+    def lend(self) -> None:
+        """After its last batch, a rank with fewer of them hands its shares to those that go on."""
+        for _ in range(self._missing if self._left == 0 else 0):
+            attend(self._sharded, self._order)
 
     @override
     def on_validation_start(self) -> None:

@@ -10,6 +10,7 @@ from lightning_petl.backbones.vit import VideoViT
 from lightning_petl.checkpoint import Trunk, check_trainable, trainable_state
 from lightning_petl.optim import Optimisation
 from lightning_petl.parallel import shard
+from lightning_petl.strategies import Sharded
 from lightning_petl.tasks.updates import Updates, accumulate
 
 STEPS = ("training_step", "validation_step", "test_step", "predict_step")
@@ -66,6 +67,13 @@ class Task(LightningModule):
         _require_wide(str(self.trainer.precision))
         if self.device_mesh is not None:
             shard(self, self.device_mesh["data_parallel"], STEPS)
+
+    def on_validation_batch_end(self, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Where shares are missing on ranks with more batches than this one, lend them: callbacks have agreed by now."""
+        if isinstance(self.trainer.strategy, Sharded):
+            self.trainer.strategy.lend()
+
+    on_test_batch_end = on_predict_batch_end = on_validation_batch_end  # pyright: ignore[reportAssignmentType]
 
     def configure_optimizers(self) -> Any:
         updates = Updates.of(self.trainer)

@@ -49,8 +49,13 @@ def on_ranks(count: int, commands: Sequence[list[str]]) -> None:
         )
         for rank in range(count)
     ]  # fmt: skip
-    told = [process.communicate(timeout=400)[1] for process in processes]
-    assert [process.returncode for process in processes] == [0] * count, "\n".join(told)[-4000:]
+    try:
+        told = [process.communicate(timeout=500)[1] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+            process.communicate()
+    assert [process.returncode for process in processes] == [0] * count, "\n".join(told)[-12000:]
 
 
 class Runs(Command):
