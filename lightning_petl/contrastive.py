@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from lightning_petl.parallel import several_ranks
 from lightning_petl.shapes import Words
 from lightning_petl.similarity import Sides, Similarity
 
@@ -114,7 +115,7 @@ def gathered(x: Tensor) -> Tensor:
 
     Every process must bring a tensor of the same shape. With one process, x itself.
     """
-    return cast(Tensor, _Gather.apply(x)) if _several() else x
+    return cast(Tensor, _Gather.apply(x)) if several_ranks() else x
 
 
 class _Gather(torch.autograd.Function):
@@ -135,9 +136,5 @@ class _Gather(torch.autograd.Function):
         return total[_rank() * ctx.rows :][: ctx.rows]
 
 
-def _several() -> bool:
-    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
-
-
 def _rank() -> int:
-    return dist.get_rank() if _several() else 0
+    return dist.get_rank() if several_ranks() else 0

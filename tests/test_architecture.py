@@ -35,7 +35,7 @@ LAWS: dict[str, tuple[str, str]] = {
         r"lightning_petl\.(?!backbones\b|shapes\b|adapters\.).*",
     ),
     "mathematics is plain PyTorch": (
-        r"lightning_petl\.(backbones|adapters|shapes|heads|memory|metrics|optim|parallel).*",
+        r"lightning_petl\.(backbones|adapters|shapes|heads|memory|metrics|optim|parallel|similarity|contrastive|ranking).*",
         r"(lightning|pytorch_lightning|jsonargparse|omegaconf)\b.*",
     ),
     "one Lightning": (r".*", r"pytorch_lightning\b.*"),
