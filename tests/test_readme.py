@@ -17,7 +17,9 @@ from data_modules.transforms.crops import Transform
 from lightning_petl import cli
 from lightning_petl.__main__ import main
 from lightning_petl.adapters import attach
-from tests.layouts import TINY, lay_out
+from tests import caption_layouts, layouts
+from tests.layouts import TINY
+from tests.pairs import announce
 from tests.tiny import tiny_vit
 
 ROOT = Path(__file__).parents[1]
@@ -65,7 +67,14 @@ def small(argv: list[str]) -> list[str]:
     """What makes a command of the documents small; the members of a bank have optimisers of their own."""
     words = " ".join(argv)
     size = f"--data.init_args.image_size={56 if 'dinov2' in words else 64}"
-    return [flag for flag in [*SMALL, size] if not ("configs/bank" in words and ".optim." in flag)]
+    toy = "--model.init_args.backbone.init_args.name=open_clip:toy-quickgelu"
+    flags = [*SMALL, size, *([toy] if with_text(argv) else [])]
+    return [flag for flag in flags if not ("configs/bank" in words and ".optim." in flag)]
+
+
+def with_text(argv: list[str]) -> bool:
+    """Whether it reads text, for which there is a toy pair of towers."""
+    return "configs/retrieval" in " ".join(argv) or "TextHead" in " ".join(argv)
 
 
 def test_the_commands_of_the_readme_in_order(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -83,14 +92,18 @@ def test_the_commands_of_the_readme_in_order(workplace: Path, capsys: pytest.Cap
 
 def test_the_commands_of_the_pages_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copytree(ROOT / "configs", tmp_path / "configs")
+    (tmp_path / "toys").mkdir()
+    announce(tmp_path / "toys")
     monkeypatch.chdir(tmp_path)
     for argv in commands("lightning-petl", PAGES):
         names = re.findall(r"configs/data/(\w+)\.yaml", " ".join(argv))
         for name in names:
             if not (tmp_path / "data" / name).exists():
-                lay_out(name, tmp_path / "data" / name)
+                captioned = name in caption_layouts.LAYOUTS
+                (caption_layouts if captioned else layouts).lay_out(name, tmp_path / "data" / name)
         tiny = [flag for name in names for flag in TINY.get(name, [])]
-        assert main([*argv, *tiny, *(small(argv) if argv[0] in ("fit", "cache") else [])]) == 0, argv
+        made_small = argv[0] in ("fit", "cache") or with_text(argv)
+        assert main([*argv, *tiny, *(small(argv) if made_small else [])]) == 0, argv
 
 
 def test_the_page_on_data_names_every_choice() -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import cast
+from typing import Any, cast
 
 import torch
 from einops import rearrange
@@ -14,6 +14,7 @@ from lightning_petl.adapters import Adapter, attach
 from lightning_petl.backbones.open_clip import projection, text_tower
 from lightning_petl.backbones.text import TextTower
 from lightning_petl.backbones.vit import Reader, VideoViT
+from lightning_petl.checkpoint import Trunk
 from lightning_petl.contrastive import MAX_LOGIT_SCALE, contrastive_loss
 from lightning_petl.optim import Optimisation
 from lightning_petl.ranking import retrieval_metrics
@@ -98,6 +99,7 @@ class VideoTextRetrieval(Task):
             self._train_final_norm()
         length = joint.context_length
         self.text = text_tower(backbone.name, backbone.weights, context_length=length) if text is None else text
+        self.published_text = None if text is not None else Trunk(self.text.name, self.text.weights_hash)
         self._adapt_text(text_adapters or [])
         self.side_projection = nn.ModuleDict(
             {name: _zero(cast(Reader, r).feature_dim, backbone.dim) for name, r in backbone.readers.items()}
@@ -186,6 +188,15 @@ class VideoTextRetrieval(Task):
         logged = {f"{split}/{name}": value for name, value in metrics.items()}
         self.log_dict(logged, sync_dist=True, reduce_fx="max")  # of equal values; their mean may be rounded
         return gallery
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["text"] = list(self.published_text or ())
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_load_checkpoint(checkpoint)
+        if self.published_text and checkpoint.get("text"):
+            Trunk(*checkpoint["text"]).require(self.published_text)
 
     def _seen(self, batch: VideoBatch) -> list[Entry]:
         captions = _captions(batch)
