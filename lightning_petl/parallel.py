@@ -12,7 +12,7 @@ from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forwar
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from lightning_petl.backbones.block import AdaptedBlock
-from lightning_petl.backbones.vit import Reader
+from lightning_petl.backbones.vit import Reader, VideoViT
 
 
 def shard(model: nn.Module, mesh: DeviceMesh, entries: Sequence[str] = ()) -> None:
@@ -50,6 +50,40 @@ def units(model: nn.Module) -> Iterator[nn.Module]:
             yield module
         elif isinstance(module, Reader) and isinstance(module.taps, nn.ModuleDict):
             yield from cast(nn.ModuleDict, module.taps).children()
+
+
+@torch.no_grad()
+def materialise(vit: VideoViT, device: torch.device) -> None:
+    """Give the blocks of a deferred trunk memory and weights, one after the other; of a sharded one, its shares alone.
+
+    All ranks must call it: the first computes the hash of the weights for all.
+
+    Raises:
+        ValueError: what a method adds was computed from weights that were not there yet.
+    """
+    if vit.source is None:
+        return
+    state = vit.source.open()
+    for index, block in enumerate(vit.blocks):
+        names = {name for name, p in block.named_parameters() if p.is_meta}
+        _require_in_file(vit, {f"blocks.{index}.{name}" for name in names} - state.keys())
+        block._apply(lambda t: torch.empty_like(t, device=device) if t.is_meta else t)  # pyright: ignore[reportPrivateUsage]
+        parameters = dict(block.named_parameters())
+        for name in names:
+            parameters[name].copy_(share(state[f"blocks.{index}.{name}"], parameters[name]))
+    told = [vit.source.weights_hash() if is_first_rank() else ""]
+    if several_ranks():
+        dist.broadcast_object_list(told)
+    vit.weights_hash, vit.source = told[0], None
+
+
+def _require_in_file(vit: VideoViT, lacking: set[str]) -> None:
+    if lacking:
+        name = min(lacking)
+        raise ValueError(
+            f"backbone.deferred: {vit.owners.get(name, 'a method')} computes {name} from weights that no rank has yet: "
+            "choose another initialisation (LoRA's, not PiSSA's or DoRA's), or deferred: false"
+        )
 
 
 @contextmanager

@@ -183,8 +183,8 @@ class Sharded(ModelParallelStrategy):
         counts = united({self._left})
         if min(counts) == 0 < max(counts):
             raise ValueError(
-                f"a rank has nothing to evaluate: there are fewer clips than the {self.world_size} ranks, each of which "
-                "holds a share of the weights; take fewer devices, or strategy ddp"
+                f"a rank has nothing to evaluate: there are fewer clips than the {self.world_size} ranks, each of "
+                "which holds a share of the weights; take fewer devices, or strategy ddp"
             )
         self._missing = max(counts) - self._left
 

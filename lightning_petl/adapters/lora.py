@@ -31,7 +31,8 @@ class LoRADelta(nn.Module):
 
     def __init__(self, linear: AdaptedLinear, slices: list[int], num_slices: int, lora: "LoRA") -> None:
         super().__init__()
-        out_features, device = linear.out_features // num_slices, linear.weight.device
+        out_features = linear.out_features // num_slices
+        device = None if linear.weight.is_meta else linear.weight.device  # a deferred trunk has no memory yet
         self.num_slices = num_slices
         self.register_buffer("rows", torch.tensor(slices, device=device), persistent=False)
         self.scale = lora.alpha / (math.sqrt(lora.rank) if lora.rslora else lora.rank)

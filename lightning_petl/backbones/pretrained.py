@@ -106,16 +106,17 @@ def converted(model: Trunk, state: Mapping[str, Tensor], origin: str, depth: int
 
 
 def fill(module: nn.Module, state: Mapping[str, Tensor], origin: str, what: str) -> None:
-    """Load tensors under the module's own names.
+    """Load tensors under the module's own names. Errors as in :func:`require_fit`."""
+    require_fit(module, state, origin, what)
+    module.load_state_dict(state)
 
-    Raises:
-        ValueError: names or shapes are not those of the module, which ``what`` names.
-    """
+
+def require_fit(module: nn.Module, state: Mapping[str, Tensor], origin: str, what: str) -> None:
+    """Raise ``ValueError`` where names or shapes are not those of the module, which ``what`` names."""
     expected = module.state_dict()
     _refuse("missing", expected.keys() - state.keys(), origin, what)
     _refuse("unexpected", state.keys() - expected.keys(), origin, what)
     _refuse("of another shape", (k for k in expected if expected[k].shape != state[k].shape), origin, what)
-    module.load_state_dict(state)
 
 
 def _trunk(state: Mapping[str, Tensor], keep: str = "") -> State:

@@ -1,6 +1,7 @@
 """A frozen image transformer that reads video frame by frame and knows nothing of methods."""
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol, cast, runtime_checkable
 
 import torch
@@ -15,6 +16,7 @@ from lightning_petl.backbones.linear import insert
 from lightning_petl.backbones.open_clip import PREFIX, load_image_tower
 from lightning_petl.backbones.pretrained import load_trunk, weights_hash
 from lightning_petl.backbones.readout import READOUTS, FinalNorm, Readout, final_norm, frame_tokens, require
+from lightning_petl.backbones.shards import Source, load_deferred
 from lightning_petl.shapes import Clip, Feature, Frames, Grid, Tokens
 
 
@@ -71,6 +73,8 @@ class VideoViT(Encoder, FinalNorm):
         readout: ``cls_mean_norm``, ``norm_cls_mean``, ``patch_mean`` or ``map``.
         frozen_dtype: storage of what does not train; bfloat16 computes under autocast.
         activation_checkpointing: recompute each block in the backward pass.
+        deferred: where ``weights`` is a file, leave the blocks without memory until
+            :func:`~lightning_petl.parallel.materialise` reads each rank's share of them.
 
     Raises:
         ValueError: unknown name, missing weights, a read-out that the trunk lacks, a depth it does not have.
@@ -87,9 +91,14 @@ class VideoViT(Encoder, FinalNorm):
         readout: Readout = "norm_cls_mean",
         frozen_dtype: Literal["float32", "bfloat16"] = "float32",
         activation_checkpointing: bool = False,
+        deferred: bool = False,
     ) -> None:
         super().__init__()
-        model = (load_image_tower if name.startswith(PREFIX) else load_trunk)(name, weights, depth)
+        self.source: Source | None = None
+        if deferred and weights not in ("hub", "random"):
+            model, self.source = load_deferred(name, Path(weights), depth)
+        else:
+            model = (load_image_tower if name.startswith(PREFIX) else load_trunk)(name, weights, depth)
         require(readout, model.cls_token is not None, model.attn_pool is not None)
         self.name, self.weights, self.frozen_dtype = name, weights, frozen_dtype
         self.readout: Readout = readout

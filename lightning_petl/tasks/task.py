@@ -9,7 +9,7 @@ from lightning.pytorch import LightningModule
 from lightning_petl.backbones.vit import VideoViT
 from lightning_petl.checkpoint import Trunk, check_trainable, trainable_state
 from lightning_petl.optim import Optimisation
-from lightning_petl.parallel import shard
+from lightning_petl.parallel import materialise, shard
 from lightning_petl.strategies import Sharded
 from lightning_petl.tasks.updates import Updates, accumulate
 
@@ -67,9 +67,10 @@ class Task(LightningModule):
         _require_wide(str(self.trainer.precision))
         if self.device_mesh is not None:
             shard(self, self.device_mesh["data_parallel"], STEPS)
+        materialise(self.backbone, self.device)
 
     def on_validation_batch_end(self, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Where shares are missing on ranks with more batches than this one, lend them: callbacks have agreed by now."""
+        """Lend this rank's shares to ranks with more batches than it has: callbacks have agreed by now."""
         if isinstance(self.trainer.strategy, Sharded):
             self.trainer.strategy.lend()
 

@@ -1,0 +1,74 @@
+"""Trunks too large for one process: blocks without memory, until each rank reads its share of them from a file."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple, cast
+
+import torch
+from torch import Tensor, nn
+
+from lightning_petl.backbones.families import Trunk
+from lightning_petl.backbones.pretrained import (
+    State,
+    blocks_of,
+    converted,
+    create,
+    read_state,
+    require_depth,
+    require_fit,
+    state_hash,
+)
+
+
+class Source(NamedTuple):
+    """Where the blocks of a trunk are read when their time comes.
+
+    Attributes:
+        open: maps the file's tensors into memory, under the trunk's names; what is not touched costs nothing.
+    """
+
+    open: Callable[[], State]
+
+    def weights_hash(self) -> str:
+        """As of the trunk loaded at once. Reads the whole file, one tensor at a time."""
+        return state_hash(self.open())
+
+
+def load_deferred(name: str, path: Path, depth: int | None) -> tuple[Trunk, Source]:
+    """Return timm's model with the weights of a file around its blocks, and blocks on the meta device.
+
+    Positions and patches are 0.1 % of a large trunk; they are real, so that they can be interpolated as ever.
+
+    Raises:
+        ValueError: unknown name, weights that do not fit, a depth the trunk does not have.
+        FileNotFoundError: no such file.
+    """
+    if depth is not None:
+        require_depth(name, depth, blocks_of(name))
+    with torch.device("meta"):
+        whole = create(name, pretrained=False, cut=depth)
+    model = create(name, pretrained=False, cut=1)
+    source = Source(partial(_mapped, whole, path, depth))
+    state = source.open()
+    require_fit(whole, state, str(path), "trunk")
+    model.load_state_dict({key: value for key, value in state.items() if not key.startswith("blocks.")}, strict=False)
+    first, blocks = cast(nn.Sequential, model.blocks)[0], cast(nn.Sequential, whole.blocks)
+    for block in blocks:
+        _copy_constants(first, block)
+    model.blocks = blocks
+    return model, source
+
+
+def _mapped(model: Trunk, path: Path, depth: int | None) -> State:
+    return converted(model, read_state(path), str(path), depth)
+
+
+def _copy_constants(source: nn.Module, target: nn.Module) -> None:
+    """Buffers that no file holds are the same in every block."""
+    saved = source.state_dict().keys()
+    for name, value in source.named_buffers():
+        if name not in saved:
+            owner, _, key = name.rpartition(".")
+            target.get_submodule(owner).register_buffer(key, value.clone(), persistent=False)
+
