@@ -4,9 +4,11 @@ import data_modules.compat  # noqa: F401, I001  # before any test imports lightn
 
 import lightning.pytorch  # noqa: F401  # its log handler keeps the stderr of its first import: not that of one test
 import signal
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
+import torch.distributed as dist
 
 from tests.runs import Command
 
@@ -15,6 +17,14 @@ from tests.runs import Command
 def ctrl_c_interrupts() -> None:
     """A shell that starts the tests in the background has them, and all that they start, ignore Ctrl-C."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True)
+def no_process_group_is_left() -> Generator[None]:
+    """Lightning leaves the one of a strategy behind, and takes a run of a single process for a distributed one."""
+    yield
+    if dist.is_initialized():
+        dist.destroy_process_group()
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 SCRIPT = "import json, sys; from lightning_petl.__main__ import main; print(*map(main, json.loads(sys.argv[1])))"
 
 
-def on_ranks(commands: list[list[str]], count: int = 2) -> list[str]:
+def on_ranks(commands: list[list[str]], count: int = 2, accelerator: str = "cpu") -> list[str]:
     """Run commands one after the other in the same processes: imports cost more than small runs.
 
     Returns:
@@ -21,7 +21,7 @@ def on_ranks(commands: list[list[str]], count: int = 2) -> list[str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
-    flags = [f"--trainer.devices={count}", "--trainer.accelerator=cpu"]
+    flags = [f"--trainer.devices={count}", f"--trainer.accelerator={accelerator}"]
     work = json.dumps([[*command, *flags] for command in commands])
     processes = [
         subprocess.Popen(

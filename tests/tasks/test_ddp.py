@@ -17,10 +17,13 @@ EVERY = [
     "--checkpoint.every_n_train_steps=1", "--checkpoint.save_top_k=-1", "--checkpoint.monitor=null",
     "--model.optim.algorithm=sgd", "--model.optim.lr=0.1", "--model.head.dropout=0",
 ]  # fmt: skip
+CONSTANT = ["--model.optim.schedule.decay=constant"]
 PLAIN = [*EVERY, "--trainer.val_check_interval=1"]
 TRUNK = [*PLAIN, "--model.backbone.frozen_dtype=bfloat16"]
 MIXED = [*PLAIN, "--trainer.precision=bf16-mixed"]
 LONG = [*PLAIN, "--trainer.max_epochs=2"]
+# the schedule stays at lr 0.1 and no gradient is shorter than 0.01
+CLIPPED = [*MIXED, "--trainer.gradient_clip_val=0.01", "--model.optim.weight_decay=0", *CONSTANT]
 # a stack with parameters that reach no class token, recomputed blocks, and an average
 FULL = [
     *EVERY, "--trainer.max_epochs=2", "--model.adapters+=STAdapter", "--model.adapters.bottleneck=8",
@@ -60,7 +63,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
     runs = Runs(tmp_path_factory.mktemp("ddp"))
     for name, flags in (("one", PLAIN), ("trunk_one", TRUNK), ("mixed_one", MIXED)):
         assert main(runs.fit(name, 6, flags)) == 0
-    recipes = {"two": PLAIN, "trunk_two": TRUNK, "mixed_two": [*MIXED, "--trainer.strategy=ddp"]}
+    recipes = {"two": PLAIN, "trunk_two": TRUNK, "mixed_two": [*MIXED, "--trainer.strategy=ddp"], "clipped": CLIPPED}
     for told in on_ranks([runs.fit(name, 3, flags) for name, flags in recipes.items()]):
         assert "It is recommended to use" not in told  # Lightning's advice where ranks log values of their own
     return runs
@@ -117,6 +120,16 @@ def test_bfloat16_stays_near_float32(runs: Runs, name: str) -> None:
     """Its rounding is 2^-9 = 0.2 % of a value."""
     assert runs.losses(name) != runs.losses("one")
     assert runs.losses(name) == pytest.approx(runs.losses("one"), rel=0.01)
+
+
+def test_the_norm_over_all_that_trains_is_clipped(runs: Runs) -> None:
+    """A step of SGD is lr times the clipped gradient of the whole update: 0.1 x 0.01 long."""
+    before, behind = (torch.load(runs.checkpoint("clipped", step))["state_dict"] for step in (1, 2))
+    assert step_length(before, behind) == pytest.approx(1e-3, rel=1e-3)
+
+
+def step_length(before: dict[str, Tensor], behind: dict[str, Tensor]) -> float:
+    return float(torch.cat([(behind[name] - before[name]).flatten() for name in before]).norm())
 
 
 @pytest.mark.slow
