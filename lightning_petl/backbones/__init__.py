@@ -1,4 +1,4 @@
-"""Frozen trunks with extension points. The only package that imports timm."""
+"""Frozen trunks with extension points. The only package that imports timm and open_clip."""
 
 # before timm, which imports torchvision
 import data_modules.compat  # noqa: F401  # pyright: ignore[reportUnusedImport]

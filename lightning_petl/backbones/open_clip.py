@@ -253,17 +253,27 @@ def _read(name: str, config: dict[str, Any], weights: str) -> _Source | None:
     """The tensors that ``weights`` means; None if they are to be random."""
     if weights == "random":
         return None
-    model = name.removeprefix(PREFIX)
-    tag = _tag(model, weights)
-    published = cast(dict[str, Any], library().get_pretrained_cfg(model, tag)) if tag else {}
-    path = _download(model, tag, published) if tag else Path(weights)
-    state = {key.removeprefix("module."): value for key, value in read_state(path).items()}
-    # OpenAI's own archives are known by what they hold beside tensors of the towers
-    quick = bool(published.get("quick_gelu")) if tag else "input_resolution" in state or config.get("quick_gelu", False)
-    if quick != config.get("quick_gelu", False):
-        other = model.removesuffix("-quickgelu") if not quick else f"{model}-quickgelu"
-        raise ValueError(f"weights {weights!r} were trained with {'Quick' * quick}GELU: take {PREFIX}{other}")
-    return _Source(state, weights, _pixels(published["mean"], published["std"]) if tag else {})
+    model, quick = name.removeprefix(PREFIX), config.get("quick_gelu", False)
+    if not (tag := _tag(model, weights)):
+        state = _without_wrapper(read_state(Path(weights)))
+        if "input_resolution" in state:  # which only OpenAI's own archives hold beside tensors of the towers
+            _require_activation(model, weights, quick, trained=True)
+        return _Source(state, weights, {})
+    published = cast(dict[str, Any], library().get_pretrained_cfg(model, tag))
+    _require_activation(model, weights, quick, trained=published.get("quick_gelu", False))
+    state = _without_wrapper(read_state(_download(model, tag, published)))
+    return _Source(state, weights, _pixels(published["mean"], published["std"]))
+
+
+def _without_wrapper(state: State) -> State:
+    """Names without what parallel training puts before them."""
+    return {key.removeprefix("module."): value for key, value in state.items()}
+
+
+def _require_activation(model: str, weights: str, quick: bool, *, trained: bool) -> None:
+    if quick != trained:
+        other = f"{model}-quickgelu" if trained else model.removesuffix("-quickgelu")
+        raise ValueError(f"weights {weights!r} were trained with {'Quick' * trained}GELU: take {PREFIX}{other}")
 
 
 def _tag(model: str, weights: str) -> str:
@@ -274,8 +284,8 @@ def _tag(model: str, weights: str) -> str:
     if weights in tags or Path(weights).is_file():
         return weights if weights in tags else ""
     raise ValueError(
-        f"weights {weights!r} of {model!r}: give one of its tags ({', '.join(tags) or 'it has none'}), a local file, "
-        "or random if a random tower is what you want"
+        f"weights {weights!r} of {model!r} are neither a file nor one of its tags ({', '.join(tags) or 'it has none'})"
+        ": give one of these, or random if a random tower is what you want"
     )
 
 
