@@ -20,19 +20,24 @@ def points(sweep: Mapping[str, Sequence[str]]) -> list[Point]:
     """The product of all values, the last key varying fastest; one point without flags where nothing varies.
 
     Raises:
-        ValueError: a key has no values, or the same one twice.
+        ValueError: a key has no values or one twice, or two runs would have the same folder.
     """
     for key, values in sweep.items():
         if not values or "" in values or len(set(values)) < len(values):
             raise ValueError(f"sweep {key}: the values must be given and differ, not {','.join(values) or 'nothing'!r}")
     names = _short(list(sweep))
-    return [
+    found = [
         Point(
             tuple(f"--{key}={value}" for key, value in zip(sweep, values, strict=True)),
             _folder([f"{name}={value}" for name, value in zip(names, values, strict=True)]),
         )
         for values in product(*sweep.values())
     ]
+    if len({point.folder for point in found}) < len(found):
+        raise ValueError(
+            "sweep: some values differ only in what cannot stand in a folder's name; choose values or files"
+        )
+    return found
 
 
 def split(values: str) -> list[str]:

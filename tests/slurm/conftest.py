@@ -70,7 +70,8 @@ class Site:
 def clusters() -> Iterator[Callable[[str], Cluster]]:
     """Starts a cluster by the name of its tracker; ends them all."""
     running: dict[str, Cluster] = {}
-    base = Path(tempfile.mkdtemp(prefix="slurm-"))  # a socket's path is short
+    base = Path(tempfile.mkdtemp(prefix="slurm-"))  # the path of a socket is short
+    base.chmod(0o755)  # munged insists
 
     def cluster(tracker: str) -> Cluster:
         if reason := missing(tracker):

@@ -1,0 +1,159 @@
+"""The generated script, read back as sbatch and bash read it."""
+
+import io
+import json
+import re
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from lightning_petl.__main__ import main
+from lightning_petl.slurm import check
+from lightning_petl.slurm.request import Launch, Limits, Queue, Request, Tasks
+from lightning_petl.slurm.script import script
+from lightning_petl.slurm.submit import _with_processors
+from tests.runs import Command
+
+FOLDER = Path("/home/a user/runs/50%/x")
+
+
+def directives(text: str) -> dict[str, str]:
+    """The options of sbatch, up to the first command, as its manual says."""
+    head = text[: text.index("\nexport")]
+    words = [word for line in head.splitlines() if line.startswith("#SBATCH ") for word in shlex.split(line[8:])]
+    return {word.partition("=")[0]: word.partition("=")[2] for word in words}
+
+
+def request(**changed: object) -> Request:
+    parts = {"tasks": Tasks(nodes=2, gpus=8, cpus_per_task=6), "limits": Limits(time="1-0", notice=90)}
+    return Request(name="study", **(parts | changed))  # pyright: ignore[reportArgumentType]
+
+
+def test_directives() -> None:
+    queue = Queue(partition="gpu", account="vision", qos="long", constraint="a|b", sbatch=["--exclusive"])
+    options = directives(script(request(queue=queue), FOLDER, array=3, after="afterok:17"))
+    assert options == {
+        "--job-name": "study",
+        "--nodes": "2",
+        "--ntasks-per-node": "8",
+        "--gres": "gpu:8",
+        "--cpus-per-task": "6",
+        "--time": "1-0",
+        "--partition": "gpu",
+        "--account": "vision",
+        "--qos": "long",
+        "--constraint": "a|b",
+        "--signal": "USR1@90",
+        "--requeue": "",
+        "--open-mode": "append",
+        "--output": "/home/a user/runs/50%%/x/%a/log.txt",
+        "--array": "0-2",
+        "--dependency": "afterok:17",
+        "--kill-on-invalid-dep": "yes",
+        "--exclusive": "",
+    }
+
+
+def test_a_job_without_gpus_asks_for_none() -> None:
+    options = directives(script(request(tasks=Tasks(tasks_per_node=2, cpus_per_task=1)), FOLDER, array=0))
+    assert options["--ntasks-per-node"] == "2"
+    assert not {"--gres", "--array", "--dependency"} & options.keys()
+    assert options["--output"] == "/home/a user/runs/50%%/x/log.txt"
+
+
+@pytest.mark.parametrize("array", [0, 2])
+def test_it_is_bash_and_ends_with_the_code_of_the_step(array: int) -> None:
+    launch = Launch(setup=["module load cuda"], srun=["--container-image=a b"], container="apptainer exec --nv 'x y'")
+    text = script(request(launch=launch), FOLDER, array=array)
+    subprocess.run(["bash", "-n"], input=text, text=True, check=True)
+    assert text.splitlines()[-1] == "exit $rc"
+    assert text.index("module load cuda") < text.index("\nsrun ")
+    step = text[text.index("\nsrun ") : text.index("\nrc=$?")]
+    words = shlex.split(step)
+    assert words[: words.index("bash")] == ["srun", "--cpus-per-task=6", "--wait=300", "--container-image=a b"]
+    command = words[words.index("task") + 1 :]
+    assert command[:4] == ["apptainer", "exec", "--nv", "x y"]
+    assert command[-3:] == ["fit", "-c", "$run/submitted.yaml"]
+    assert "exec " in words[words.index("-c") + 1].splitlines()[-1]  # signals must reach Python itself
+
+
+def test_no_requeue() -> None:
+    text = script(request(limits=Limits(time="10", requeue=False)), FOLDER, array=0)
+    assert "--no-requeue" in directives(text)
+    assert "scontrol requeue" not in text
+
+
+def test_every_step_of_a_job_has_a_port_of_its_own() -> None:
+    text = script(request(), FOLDER, array=0)
+    (formula,) = re.findall(r"MASTER_PORT=(\$\(\(.*\)\))", text)
+    lines = "".join(
+        f"SLURM_JOB_ID={job} SLURM_STEP_ID={step}; echo {formula}\n"
+        for job in (1, 2, 21999, 22000)
+        for step in range(4)
+    )
+    done = subprocess.run(["bash"], input=lines, capture_output=True, text=True, check=True)
+    ports = [int(port) for port in done.stdout.split()]
+    assert len(set(ports)) == len(ports) == 16
+    assert min(ports) > 1023
+    assert max(ports) < 32768  # Linux hands out ports from there on
+
+
+def test_a_dry_run_prints_the_script_and_writes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = Command(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    before = sorted(tmp_path.rglob("*"))
+    argv = ["submit", "-c", str(command.config), "--time=10", "--nodes=2", "--name=dry", "--dry-run"]
+    assert main([*argv, "--sweep=model.optim.lr=0.1,0.2", "--", "--data.num_workers=3"]) == 0
+    options = directives(capsys.readouterr().out)
+    assert options["--cpus-per-task"] == "4"  # the process and its workers
+    assert options["--array"] == "0-1"
+    assert options["--output"].startswith(f"{tmp_path}/runs/dry/")
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_configuration_that_fit_refuses_is_not_submitted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    argv = ["submit", "-c", str(Command(tmp_path).config), "--time=10", "--dry-run", "--nodes=2"]
+    assert main([*argv, "--", "--model.optim.global_batch=9"]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("lightning-petl: global_batch 9 is not a multiple of 6 clips per pass")
+    assert len(told.splitlines()) == 1
+
+
+def test_every_configuration_is_read_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = yaml.safe_load(Command(tmp_path).config.read_text())
+    good = [f"--model={json.dumps(config['model'])}", "--data=VideoFolder", "--data.sampling=SegmentSampling"]
+    wrong = {"root": good, "num_framez": [*good, "--data.root=x", "--data.sampling.num_framez=2"]}
+    for told, line in wrong.items():  # a required value that is missing is told as well, unlike with --print_config
+        monkeypatch.setattr("sys.stdin", io.StringIO(json.dumps([[*good, "--data.root=x"], line])))
+        assert check.main() == 2
+        output, error = capsys.readouterr()
+        assert output == ""
+        assert told in error
+
+
+@pytest.mark.parametrize(
+    ("tasks", "accelerator", "told"),
+    [(Tasks(gpus=1), "cpu", "1 GPUs a node, but"), (Tasks(), "gpu", "gpus is 0, but"), (Tasks(), "cuda", "gpus is 0")],
+)
+def test_gpus_are_for_what_trains_on_them(tasks: Tasks, accelerator: str, told: str) -> None:
+    config = {"trainer": {"accelerator": accelerator}, "data": {"init_args": {"num_workers": 2}}}
+    with pytest.raises(ValueError, match=told):
+        _with_processors(request(tasks=tasks), [config])
+
+
+def test_without_slurm_the_way_out_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert main(["submit", "--time=10"]) == 2
+    assert "is not on the PATH: this command runs where SLURM's clients are" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
