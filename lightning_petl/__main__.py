@@ -7,7 +7,7 @@ import threading
 from collections.abc import Generator
 from contextlib import contextmanager, nullcontext
 
-from lightning_petl.signals import STOPPABLE, stop_request
+from lightning_petl.signals import STOPPABLE, die_with_parent, stop_request
 
 INTERRUPTED = 130  # the exit code of a command that Ctrl-C ends
 
@@ -31,6 +31,8 @@ COMMANDS = {
 def main(argv: list[str] | None = None) -> int:
     """Run one command; return 0, 2 for a wrong value, which is told in one paragraph, 75 or 130 after signals."""
     own = argv is None
+    if own and os.environ.get("LOCAL_RANK", "0") != "0":
+        die_with_parent()  # rank zero, which started this one; srun and torchrun do so by themselves
     argv = sys.argv[1:] if own else argv
     if not argv or argv[0] in ("-h", "--help"):
         print(_help())

@@ -38,6 +38,7 @@ from lightning_petl.callbacks.bad_files import BadFiles
 from lightning_petl.callbacks.compile_blocks import CompileBlocks as CompileBlocks
 from lightning_petl.callbacks.ema import EMA as EMA
 from lightning_petl.callbacks.frozen_guard import FrozenGuard
+from lightning_petl.callbacks.global_batch import GlobalBatch
 from lightning_petl.callbacks.gradient_guard import GradientGuard
 from lightning_petl.callbacks.loss_guard import LossGuard
 from lightning_petl.callbacks.member_runs import MemberRuns
@@ -45,6 +46,7 @@ from lightning_petl.callbacks.memory_check import MemoryCheck
 from lightning_petl.callbacks.ownership import Ownership
 from lightning_petl.callbacks.predictions import TestScores, TopClassTable
 from lightning_petl.callbacks.random_state import RandomStates
+from lightning_petl.callbacks.ranks import RankLost, Ranks
 from lightning_petl.callbacks.retrieval_scores import RetrievalScores
 from lightning_petl.callbacks.throughput import Throughput
 from lightning_petl.errors import told_to_the_user
@@ -224,6 +226,9 @@ def run(argv: list[str]) -> int:
             _run(PetlCLI, _with_artefact(argv))
     except SystemExit as stop:
         return int(stop.code or 0)
+    except RankLost as lost:
+        print(f"lightning-petl: {lost}", file=sys.stderr)
+        return lost.code
     except Exception as error:
         message = told_to_the_user(error, _class_names())
         if message is None:
@@ -285,7 +290,7 @@ def _with_artefact(argv: list[str]) -> list[str]:
 
 
 def _callbacks() -> list[Callback]:
-    guards = [Ownership(), GradientGuard(), FrozenGuard(), RandomStates()]
+    guards = [Ownership(), GradientGuard(), FrozenGuard(), RandomStates(), GlobalBatch(), Ranks()]
     costs = [LearningRateMonitor(), Throughput(), MemoryCheck()]
     return [*guards, *costs, TestScores(), TopClassTable(), RetrievalScores(), ArtefactWriter(), MemberRuns()]
 

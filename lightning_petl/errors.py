@@ -14,6 +14,7 @@ from typing import cast
 from data_modules import compat as compat  # before what imports torchvision
 
 # isort: split
+import torch
 from jsonargparse import ArgumentError
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
@@ -56,6 +57,8 @@ def told_to_the_user(error: BaseException, class_names: list[str]) -> str | None
         worker = _raised_in_worker(link) or _end_of_worker(link)
         if worker or _deliberate(link):
             return _one_line(worker or str(link))
+    if isinstance(error, torch.OutOfMemoryError):
+        return f"{_one_line(str(error))} Take a smaller data.batch_size; model.optim.global_batch keeps the updates"
     if isinstance(error, ArgumentError):
         return _configuration(str(error), class_names)
     if isinstance(error, OSError) and error.filename is not None:

@@ -24,8 +24,8 @@ WINDOW, HISTORY = 100, 20
 class LossGuard(Callback):
     """Watches the loss of every pass: bad is NaN, infinite, or above ``spike`` times the median of the last 100.
 
-    One bad loss on one rank concerns the whole update on all ranks. ``stop`` ends training before it. ``skip`` leaves it
-    out: no weight and no optimiser state changes, the schedule goes on; ``train/skipped`` counts them. The first bad
+    One bad loss on one rank concerns the whole update on all ranks. ``stop`` ends training before it. ``skip`` leaves
+    it out: no weight and no optimiser state changes, the schedule goes on; ``train/skipped`` counts them. The first bad
     batch of an update is in ``<run>/bad_batch_step=<n>.pt`` with the random state that its forward pass began with.
     Gradients that overflow under fp16 are no bad loss; the scaler skips those.
 

@@ -1,7 +1,5 @@
 """Stops a run where a signal asks for it, and keeps ``last.ckpt`` up to date."""
 
-import subprocess
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -9,7 +7,6 @@ import torch
 import torch.distributed as dist
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
-from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher  # pyright: ignore[reportPrivateUsage]
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_info
 from typing_extensions import override
@@ -119,14 +116,6 @@ class Preemption(Checkpoint):
             trainer.logger.flush()
             row = trainer.logger.row
             checkpoint["run"], checkpoint["row"] = trainer.logger.run, [row.step, dict(row.values)]
-
-    @override
-    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        launcher = trainer.strategy.launcher
-        if isinstance(exception, Preempted) and isinstance(launcher, _SubprocessScriptLauncher):
-            for process in launcher.procs:  # they end by themselves; without this one they would be killed
-                with suppress(subprocess.TimeoutExpired):
-                    process.wait(timeout=30)
 
     def _begin(self, trainer: Trainer, batches: Any) -> None:
         """Listen, and note how many batches of this evaluation all ranks have: only there can they agree."""
