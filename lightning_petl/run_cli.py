@@ -21,6 +21,7 @@ from lightning_petl.callbacks.preemption import Preemption
 from lightning_petl.checkpoint import AtomicCheckpointIO
 from lightning_petl.run_folder import CONFIG, ResumePoint, RunFolder, changes, leads, new_version
 from lightning_petl.run_logger import RunLogger
+from lightning_petl.slurm.tasks import check_tasks
 
 _PLACES = ("ckpt_path", "run_folder", "config")  # they say where, not what
 
@@ -63,6 +64,8 @@ class RunCLI(LightningCLI):
     @override
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         given = self._get(self.config_init, "trainer")
+        if SLURMEnvironment.detect():
+            check_tasks(given["num_nodes"], given["devices"])
         logger = self._logger(Path(given["default_root_dir"] or Path("runs", self._get(self.config_init, "name"))))
         # Lightning's own requeueing saves in the signal handler, which deadlocks
         slurm = [SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else []
