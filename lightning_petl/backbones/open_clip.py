@@ -1,4 +1,4 @@
-"""Both towers of open_clip's models: the image tower under timm's names, the text tower as our own."""
+"""Both towers of open_clip's models, under timm's names and our own; each reads its own half of a file."""
 
 import re
 from collections.abc import Mapping
