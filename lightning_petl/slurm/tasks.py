@@ -20,8 +20,8 @@ def check_tasks(nodes: int, devices: Any) -> None:
         return
     if nodes * number != tasks:
         raise ValueError(
-            f"SLURM started {tasks} tasks, trainer.num_nodes {nodes} times trainer.devices {number} are {nodes * number} "
-            "ranks: make them equal, or let lightning-petl submit set both"
+            f"SLURM started {tasks} tasks, but trainer.num_nodes {nodes} x trainer.devices {number} make {nodes * number}"
+            " ranks: make them equal, or let lightning-petl submit set both"
         )
     if tasks > 1 and "SLURM_STEP_ID" not in os.environ:
         raise ValueError(f"this job has {tasks} tasks and only one of them runs: start the program with srun")
