@@ -12,10 +12,9 @@ from data_modules import compat as compat  # before lightning, which imports tor
 import torch.distributed as dist
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, Strategy, StrategyRegistry
-from torch import Tensor, nn
+from torch import nn
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
 from torch.distributed.fsdp import FSDPModule
-from torch.futures import Future
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 from typing_extensions import override
@@ -94,7 +93,7 @@ class Replicated(DDPStrategy):
     def on_validation_start(self) -> None:
         broadcast(trainable_buffers(self._task))
 
-    def _send(self, state: None, bucket: dist.GradBucket) -> Future[Tensor]:  # pyright: ignore[reportPrivateImportUsage]
+    def _send(self, state: None, bucket: dist.GradBucket) -> Any:  # pyright: ignore[reportPrivateImportUsage]
         self.gradient_bytes += bucket.buffer().nbytes
         return allreduce_hook(cast(dist.ProcessGroup, dist.group.WORLD), bucket)
 

@@ -31,7 +31,8 @@ def test_fit_test_and_resume(command: Command, precision: str, dtype: str) -> No
 EVERY_UPDATE = [
     "--checkpoint.every_n_train_steps=1", "--checkpoint.save_top_k=-1", "--checkpoint.monitor=null",
     "--trainer.max_epochs=3", "--data.batch_size=1", "--model.optim.algorithm=sgd", "--model.optim.lr=0.1",
-    "--model.optim.weight_decay=0", "--model.optim.schedule.decay=constant", "--model.head.dropout=0",
+    "--model.optim.weight_decay=0", "--model.optim.momentum=0", "--model.optim.schedule.decay=constant",
+    "--model.head.dropout=0",
 ]  # fmt: skip
 
 

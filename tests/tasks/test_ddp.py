@@ -17,7 +17,7 @@ EVERY = [
     "--checkpoint.every_n_train_steps=1", "--checkpoint.save_top_k=-1", "--checkpoint.monitor=null",
     "--model.optim.algorithm=sgd", "--model.optim.lr=0.1", "--model.head.dropout=0",
 ]  # fmt: skip
-CONSTANT = ["--model.optim.schedule.decay=constant"]
+CONSTANT = ["--model.optim.schedule.decay=constant", "--model.optim.momentum=0"]
 PLAIN = [*EVERY, "--trainer.val_check_interval=1"]
 TRUNK = [*PLAIN, "--model.backbone.frozen_dtype=bfloat16"]
 MIXED = [*PLAIN, "--trainer.precision=bf16-mixed"]
