@@ -304,6 +304,8 @@ _SILENCED = [
     (r"The `srun` command is available on your system but is not used", UserWarning),
     # what a reader's tap returns may be a view; nobody changes it in place
     (r"FSDP2-wrapped module .* returned a view tensor", UserWarning),
+    # a run that goes on finds its own checkpoints
+    (r"Checkpoint directory .* exists and is not empty", UserWarning),
     # lightning 2.6 walks batches through a tree API that torch 2.13 has renamed
     (r"`isinstance\(treespec, LeafSpec\)` is deprecated", FutureWarning),
 ]
