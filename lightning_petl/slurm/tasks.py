@@ -18,10 +18,11 @@ def check_tasks(nodes: int, devices: Any) -> None:
     number = len(devices) if isinstance(devices, list) else int(devices) if str(devices).isdigit() else None
     if number is None:
         return
-    if nodes * number != tasks:
+    ranks = nodes * number
+    if ranks != tasks:
         raise ValueError(
-            f"SLURM started {tasks} tasks, but trainer.num_nodes {nodes} x trainer.devices {number} make {nodes * number}"
-            " ranks: make them equal, or let lightning-petl submit set both"
+            f"SLURM started {tasks} tasks, but trainer.num_nodes {nodes} x trainer.devices {number} make {ranks} ranks: "
+            "make them equal, or let lightning-petl submit set both"
         )
     if tasks > 1 and "SLURM_STEP_ID" not in os.environ:
         raise ValueError(f"this job has {tasks} tasks and only one of them runs: start the program with srun")

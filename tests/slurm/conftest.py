@@ -51,18 +51,18 @@ class Site:
         """What the controller says of a job."""
         return _fields(self.cluster.run("scontrol", "show", "job", "-o", number).splitlines()[0])
 
-    def ends(self, number: str) -> dict[str, str]:
+    def ends(self, number: str, patience: float = PATIENCE) -> dict[str, str]:
         """Wait until a job, or every task of an array, is over."""
         waiting = ("-h", "-r", "-t", "PD,R,CG,CF,S", "-j", number)
-        self.until(lambda: not self.cluster.run("squeue", *waiting).strip(), f"job {number} to end")
+        self.until(lambda: not self.cluster.run("squeue", *waiting).strip(), f"job {number} to end", patience)
         return self.job(number)
 
-    def until(self, condition: Callable[[], object], what: str) -> None:
-        end = time.monotonic() + PATIENCE
+    def until(self, condition: Callable[[], object], what: str, patience: float = PATIENCE) -> None:
+        end = time.monotonic() + patience
         while not condition():
             if time.monotonic() > end:
                 logs = "\n".join(file.read_text()[-3000:] for file in self.folder.rglob("log.txt"))
-                pytest.fail(f"waited {PATIENCE:.0f} s for {what}\n{self.make('status').stdout}\n{logs}")
+                pytest.fail(f"waited {patience:.0f} s for {what}\n{self.make('status').stdout}\n{logs}")
             time.sleep(0.5)
 
 

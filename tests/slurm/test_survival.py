@@ -11,6 +11,7 @@ from torch import Tensor
 from tests.slurm.conftest import Site
 
 pytestmark = pytest.mark.slurm
+STEPS = 3  # of an epoch: 5 + 5 clips, 2 ranks x 2
 LONG = {
     "NODES": 2,
     "ARGS": "--trainer.strategy=ddp --trainer.max_epochs=20 --trainer.log_every_n_steps=1 --data.num_workers=1 "
@@ -56,6 +57,19 @@ def test_a_killed_task_comes_back(tracked: Site, uninterrupted: Path) -> None:
     job = tracked.ends(number)
     assert (job["JobState"], job["Restarts"]) == ("COMPLETED", "1")
     assert_same(folder, uninterrupted)
+
+
+@pytest.mark.slow
+def test_a_time_limit_is_only_a_pause(two_nodes: Site) -> None:
+    (two_nodes.folder / "minute.yaml").write_text("time: '1'\nnotice: 30\n")
+    flags = LONG["ARGS"].replace("max_epochs=20", "max_epochs=100")
+    number, folder = two_nodes.submit(SLURM="minute.yaml", TIME="", NAME="minutes", NODES=2, ARGS=flags)
+    job = two_nodes.ends(number, patience=1200)
+    assert job["JobState"] == "COMPLETED"
+    assert int(job["Restarts"]) >= 1
+    state = torch.load(folder / "checkpoints/last.ckpt", weights_only=True)
+    assert state["global_step"] == 100 * STEPS
+    assert (folder / "artefact/adapter_model.safetensors").is_file()
 
 
 def assert_same(folder: Path, other: Path) -> None:
