@@ -172,6 +172,12 @@ class VideoTextRetrieval(Task):
     def test_step(self, batch: VideoBatch, batch_idx: int) -> None:
         self._entries += self._seen(batch)
 
+    def predict_step(self, batch: VideoBatch, batch_idx: int) -> None:
+        raise ValueError(
+            "predict names classes, and VideoTextRetrieval has none: test ranks videos for the captions of a data set, "
+            "such as a CaptionList of your own, and writes them to retrieval.jsonl"
+        )
+
     def on_validation_epoch_end(self) -> None:
         self._rank("val", dual_softmax=None)
 

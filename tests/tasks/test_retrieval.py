@@ -178,6 +178,11 @@ def test_a_cache_is_refused() -> None:
         from_scratch().training_step(one_caption_each(batch())._replace(video={"feature": torch.zeros(3, 1, 4)}), 0)
 
 
+def test_prediction_is_refused() -> None:
+    with pytest.raises(ValueError, match="test ranks videos"):
+        from_scratch().predict_step(batch(), 0)
+
+
 def test_a_new_text_tower_that_nothing_trains_is_refused() -> None:
     with pytest.raises(ValueError, match=r"text_adapters: \[FullFineTuning\]"):
         VideoTextRetrieval(tiny_vit(), [], text=TextTower(embed_dim=16, width=32, depth=1, heads=2))
