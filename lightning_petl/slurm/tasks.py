@@ -21,7 +21,7 @@ def check_tasks(nodes: int, devices: Any) -> None:
     ranks = nodes * number
     if ranks != tasks:
         raise ValueError(
-            f"SLURM started {tasks} tasks, but trainer.num_nodes {nodes} x trainer.devices {number} make {ranks} ranks: "
+            f"SLURM started {tasks} tasks, but trainer.num_nodes {nodes} x trainer.devices {number} make {ranks}: "
             "make them equal, or let lightning-petl submit set both"
         )
     if tasks > 1 and "SLURM_STEP_ID" not in os.environ:
