@@ -25,10 +25,7 @@ def packages() -> Iterator[Finding]:
         advice = "pip install -c constraints.txt -e ."
         yield Finding("packages", "bad", f"{python}; not installed: {', '.join(absent)}", advice)
         return
-    from data_modules import compat as compat
-
-    # isort: split
-    import timm as timm  # imports torchvision, which fails beside a torch of another build
+    from lightning_petl import backbones as backbones  # torchvision in it fails beside a torch of another build
 
     yield Finding("packages", "good", python)
 
