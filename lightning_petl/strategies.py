@@ -72,7 +72,7 @@ class Replicated(DDPStrategy):
         super().configure_ddp()
         replica = cast(DistributedDataParallel, self.model)
         replica.broadcast_buffers = False  # as an argument it is deprecated, and would leave them as they are at start
-        replica.register_comm_hook(None, self._send)
+        replica.register_comm_hook(None, lambda state, bucket: self._send(bucket))  # torch looks at annotations
         self._complete = False
 
     @override
@@ -93,7 +93,7 @@ class Replicated(DDPStrategy):
     def on_validation_start(self) -> None:
         broadcast(trainable_buffers(self._task))
 
-    def _send(self, state: None, bucket: dist.GradBucket) -> Any:  # pyright: ignore[reportPrivateImportUsage]
+    def _send(self, bucket: dist.GradBucket) -> Any:  # pyright: ignore[reportPrivateImportUsage]
         self.gradient_bytes += bucket.buffer().nbytes
         return allreduce_hook(cast(dist.ProcessGroup, dist.group.WORLD), bucket)
 
