@@ -64,7 +64,7 @@ def train(model: nn.Module, rank: int, ranks: int) -> tuple[Losses, Tensors]:
         if step < STEPS - 1:
             optimizer.step()
             optimizer.zero_grad()
-    return losses, {n: whole(p.grad) for n, p in model.named_parameters() if p.grad is not None}
+    return losses, {n: local(whole(p.grad)) for n, p in model.named_parameters() if p.grad is not None}
 
 
 def equality(method: str, frozen_dtype: str, rank: int) -> dict[str, Any]:
@@ -96,7 +96,7 @@ def scaled(rank: int) -> dict[str, Any]:
         scaler.step(optimizer)
         scaler.update()
         optimizer.zero_grad()
-        weights.append(whole(model.head.weight).detach().clone())
+        weights.append(local(whole(model.head.weight)).detach().clone())
     return {"weights": weights, "scale": scaler.get_scale()}
 
 

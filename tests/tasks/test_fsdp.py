@@ -1,4 +1,7 @@
-"""Two processes that each hold half of the weights do what one process does: losses, weights, moments, metrics, resume."""
+"""Whole programs on two ranks that each hold half of the weights: losses, weights, moments, metrics, resume.
+
+``tests/test_parallel.py`` has the same laws without the command line, in seconds.
+"""
 
 import json
 import os
@@ -155,6 +158,7 @@ def close(actual: Any, expected: Any, place: str = "") -> None:
 TRAINED = ("state_dict", "optimizer_states", "lr_schedulers", "global_step", "epoch", "trunk", "labels")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_two_ranks_train_like_one(runs: Runs, method: str) -> None:
     """Over accumulated and clipped updates: losses, weights, momentum and every key of the checkpoint."""
@@ -170,7 +174,10 @@ def test_two_ranks_train_like_one(runs: Runs, method: str) -> None:
     assert runs.scalars(f"{method}_1", "val/top1") == runs.scalars(f"{method}_2", "val/top1")
 
 
-@pytest.mark.parametrize("label", ["two", "one_then_two", "one_then_ddp", "two_then_ddp", "ddp_then_two", "two_then_one"])
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "label", ["two", "one_then_two", "one_then_ddp", "two_then_ddp", "ddp_then_two", "two_then_one"]
+)
 def test_a_checkpoint_goes_on_anywhere(runs: Runs, label: str) -> None:
     """On another number of ranks, under another strategy."""
     one, other = runs.last("one"), runs.last(label)
@@ -179,6 +186,7 @@ def test_a_checkpoint_goes_on_anywhere(runs: Runs, label: str) -> None:
         close(other[key], one[key], key)
 
 
+@pytest.mark.slow
 def test_resume_changes_no_bit(runs: Runs) -> None:
     """With dropout, on the same number of ranks."""
     through, resumed = runs.last("dropped"), runs.last("dropped_then_two")
@@ -186,6 +194,7 @@ def test_resume_changes_no_bit(runs: Runs) -> None:
         assert torch.equal(resumed["state_dict"][name], value), name
 
 
+@pytest.mark.slow
 def test_the_checkpoint_is_one_file_of_what_trains(runs: Runs) -> None:
     """Nothing frozen, no shares, and no temporary files beside it."""
     folder = runs.folder("two") / "checkpoints"
@@ -196,6 +205,7 @@ def test_the_checkpoint_is_one_file_of_what_trains(runs: Runs) -> None:
     assert {type(value) for value in state.values()} == {torch.Tensor}
 
 
+@pytest.mark.slow
 def test_each_clip_is_tested_once(runs: Runs) -> None:
     """Seven clips on two ranks: the one that is through lends its shares to the other."""
     found = [scores(runs.folder(f"test_{ranks}") / "test_scores.jsonl") for ranks in (1, 2)]
@@ -207,6 +217,7 @@ def test_each_clip_is_tested_once(runs: Runs) -> None:
         assert runs.scalars("test_1", name) == runs.scalars("test_2", name)
 
 
+@pytest.mark.slow
 def test_the_artefact_is_whole(runs: Runs) -> None:
     artefacts = [runs.folder(label) / "artefact" / "adapter_model.safetensors" for label in ("one", "two")]
     sizes = [path.stat().st_size for path in artefacts]
