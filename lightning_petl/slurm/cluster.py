@@ -7,14 +7,14 @@ from pathlib import Path
 _FIELD = re.compile(r"(\S+?)=(.*?)(?=\s+[\w/:&.]+=|\s*$)")
 
 
-def call(*command: str) -> str:
-    """What a program of SLURM prints.
+def call(*command: str, text: str | None = None) -> str:
+    """What a program of SLURM prints, given ``text`` to read.
 
     Raises:
         ValueError: there is no such program, or it refuses.
     """
     try:
-        done = subprocess.run(command, capture_output=True, text=True)
+        done = subprocess.run(command, input=text, capture_output=True, text=True)
     except FileNotFoundError:
         raise ValueError(
             f"{command[0]} is not on the PATH: this command runs where SLURM's clients are, as on a login node; "
@@ -34,6 +34,11 @@ def partitions() -> dict[str, dict[str, str]]:
     """The fields of every partition, by name."""
     lines = call("scontrol", "show", "partition", "-o").splitlines()
     return {fields["PartitionName"]: fields for line in lines if (fields := _fields(line))}
+
+
+def check(script: str) -> None:
+    """Refuse what no node of the cluster could ever run; sbatch proper may let it wait for ever."""
+    call("sbatch", "--test-only", text=script)
 
 
 def sbatch(script: Path) -> str:

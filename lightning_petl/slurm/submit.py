@@ -32,15 +32,18 @@ def submit(argv: list[str]) -> int:
     order = parse(argv)
     if not order.dry_run:
         _check_partition(order.request)
+        _check_dependency(order.request)
     folder = _unused(order.runs.absolute() / order.request.name)
     several = order.points[0].flags != ()
     places = [folder / point.folder if several else folder for point in order.points]
     texts = _configurations(order, places)
     request = _with_processors(order.request, [yaml.safe_load(text) for text in texts])
     array = len(places) if several else 0
+    text = script(request, folder, array=array, after=_after(request))
     if order.dry_run:
-        print(script(request, folder, array=array, after=_after(request)), end="")
+        print(text, end="")
         return 0
+    cluster.check(text)
     try:
         _write(folder, places, texts)
         numbers = _submit(request, folder, array)
@@ -62,6 +65,14 @@ def _check_partition(request: Request) -> None:
     longest = known[name].get("MaxTime", "UNLIMITED")
     if longest != "UNLIMITED" and seconds(request.limits.time) > seconds(longest):
         raise ValueError(f"time {request.limits.time} is longer than partition {name!r} allows: {longest}")
+
+
+def _check_dependency(request: Request) -> None:
+    """sbatch takes a job that it does not know for one that has succeeded."""
+    wanted = request.queue.after.split(",") if request.queue.after else []
+    known = {number for job in cluster.jobs() for number in (job["JobId"], job.get("ArrayJobId"))} if wanted else set()
+    if unknown := [number for number in wanted if number not in known]:
+        raise ValueError(f"after: SLURM knows no job {', '.join(unknown)}; one that has long ended is not waited for")
 
 
 def _unused(base: Path) -> Path:

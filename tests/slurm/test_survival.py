@@ -50,11 +50,11 @@ def test_a_signal_requeues_and_the_run_ends_as_if_there_had_been_none(tracked: S
 
 
 @pytest.mark.slow
-def test_a_killed_task_comes_back(tracked: Site, uninterrupted: Path) -> None:
-    number, folder = tracked.submit(NAME="killed", **LONG)
-    tracked.until((folder / "checkpoints/last.ckpt").exists, "a checkpoint")
+def test_a_killed_task_comes_back(two_nodes: Site, uninterrupted: Path) -> None:
+    number, folder = two_nodes.submit(NAME="killed", **LONG)
+    two_nodes.until((folder / "checkpoints/last.ckpt").exists, "a checkpoint")
     os.kill(task(number, rank=1), signal.SIGKILL)
-    job = tracked.ends(number)
+    job = two_nodes.ends(number)
     assert (job["JobState"], job["Restarts"]) == ("COMPLETED", "1")
     assert_same(folder, uninterrupted)
 
