@@ -90,7 +90,9 @@ def _require_in_file(vit: VideoViT, lacking: set[str]) -> None:
 def recorded(model: nn.Module, order: list[FSDPModule]) -> Generator[None]:
     """Within it, the sharded modules are added to ``order`` as they are called."""
     sharded = [module for module in model.modules() if isinstance(module, FSDPModule)]
-    hooks = [cast(nn.Module, m).register_forward_pre_hook(lambda m, _: order.append(m)) for m in sharded]
+    hooks = [
+        cast(nn.Module, m).register_forward_pre_hook(lambda m, _: order.append(cast(FSDPModule, m))) for m in sharded
+    ]
     try:
         yield
     finally:
@@ -120,7 +122,7 @@ def whole(tensor: Tensor) -> Tensor:
     """
     if not isinstance(tensor, DTensor):
         return tensor
-    full = tensor.detach().full_tensor()
+    full = cast(DTensor, tensor.detach()).full_tensor()
     return full.cpu() if is_first_rank() else tensor
 
 

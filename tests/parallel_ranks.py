@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule
 from torch.nn.utils import clip_grad_norm_
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from lightning_petl.adapters import Adapter, LoRA, MultiTuneV, Side4Video, attach
 from lightning_petl.backbones import VideoViT
@@ -127,7 +128,7 @@ SIZE_OF = {"vit_tiny_patch16_224": SIZE, "eva02_enormous_patch14_clip_224": 28}
 assert FRAMES > 2
 
 
-class Peak(torch.utils._python_dispatch.TorchDispatchMode):
+class Peak(TorchDispatchMode):
     """The largest anonymous memory behind any operation within it."""
 
     largest = 0

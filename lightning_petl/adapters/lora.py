@@ -32,7 +32,9 @@ class LoRADelta(nn.Module):
     def __init__(self, linear: AdaptedLinear, slices: list[int], num_slices: int, lora: "LoRA") -> None:
         super().__init__()
         out_features = linear.out_features // num_slices
-        device = None if linear.weight.is_meta else linear.weight.device  # a deferred trunk has no memory yet
+        starts_at_zero = lora.init in ("kaiming", "gaussian")
+        # beside a deferred trunk, which has no memory yet, these have: nothing in them comes from its weights
+        device = None if linear.weight.is_meta and starts_at_zero else linear.weight.device
         self.num_slices = num_slices
         self.register_buffer("rows", torch.tensor(slices, device=device), persistent=False)
         self.scale = lora.alpha / (math.sqrt(lora.rank) if lora.rslora else lora.rank)
@@ -41,7 +43,6 @@ class LoRADelta(nn.Module):
         self.B = nn.Parameter(torch.zeros(len(slices), out_features, lora.rank, device=device))
         weight = linear.weight.detach().float().unflatten(0, (num_slices, -1))[slices]
         initialise(self.A, self.B, weight, lora.init, self.scale)
-        starts_at_zero = lora.init in ("kaiming", "gaussian")
         self.register_buffer("A0", None if starts_at_zero else self.A.detach().clone())
         self.register_buffer("B0", None if starts_at_zero else self.B.detach().clone())
 

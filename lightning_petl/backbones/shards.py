@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple, cast
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from lightning_petl.backbones.families import Trunk
 from lightning_petl.backbones.pretrained import (
@@ -56,7 +56,7 @@ def load_deferred(name: str, path: Path, depth: int | None) -> tuple[Trunk, Sour
     first, blocks = cast(nn.Sequential, model.blocks)[0], cast(nn.Sequential, whole.blocks)
     for block in blocks:
         _copy_constants(first, block)
-    model.blocks = blocks
+    model.blocks = blocks  # pyright: ignore[reportAttributeAccessIssue]  # what timm's forward makes of it is not used
     return model, source
 
 
@@ -71,4 +71,3 @@ def _copy_constants(source: nn.Module, target: nn.Module) -> None:
         if name not in saved:
             owner, _, key = name.rpartition(".")
             target.get_submodule(owner).register_buffer(key, value.clone(), persistent=False)
-

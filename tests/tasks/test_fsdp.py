@@ -34,7 +34,8 @@ METHODS: dict[str, list[dict[str, Any]]] = {
 }
 # ten clips: updates of 2 passes of 2 clips, over all ranks; the loss is known after every pass
 TRAIN = [
-    "--trainer.max_epochs=2", "--model.optim.global_batch=4", "--trainer.gradient_clip_val=0.5", "--model.head.dropout=0",
+    "--trainer.max_epochs=2", "--model.optim.global_batch=4", "--trainer.gradient_clip_val=0.5",
+    "--model.head.dropout=0",
     "--trainer.val_check_interval=1", "--trainer.num_sanity_val_steps=0", "--trainer.log_every_n_steps=1",
     "--checkpoint.every_n_train_steps=1", "--checkpoint.save_top_k=-1", "--checkpoint.monitor=null",
 ]  # fmt: skip
