@@ -8,7 +8,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 HOOK := --jaxtyping-packages=lightning_petl,data_modules,beartype.beartype
 
 .DEFAULT_GOAL := help
-.PHONY: help demo bench-bank bench-cache bench-data bench-memory test test-slow test-slurm submit status cancel logs check clean
+.PHONY: help demo drill bench-bank bench-cache bench-data bench-memory test test-slow test-slurm submit status cancel logs check clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 20
@@ -36,6 +36,9 @@ bench-data: $(VENV)/bench  ## time the data path beside decord, torchcodec, Open
 
 bench-memory: $(VENV)/installed  ## count what each method keeps for the backward pass; half an hour (ARGS="--steps 0": minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python -m experiments.benchmarks.memory.run $(ARGS)
+
+drill: $(VENV)/installed  ## kill and resume a training 20 times for each of two methods, compare bit for bit (ARGS="--stops 4")
+	$(BIN)/python -m experiments.drill.run --output experiments/drill/results $(ARGS)
 
 test: $(VENV)/installed  ## run the tests that need neither root nor a GPU
 	$(PYTEST) tests -n 2 --dist loadfile --ignore tests/compiled $(HOOK)
