@@ -78,9 +78,7 @@ def test_one_bad_pass_costs_the_whole_accumulated_update(bad: dict[int, float], 
     assert not same(found[4]["state_dict"], found[3]["state_dict"])
 
 
-def test_more_than_the_budget_stop(
-    bad: dict[int, float], command: Command, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_more_than_the_budget_stop(bad: dict[int, float], command: Command, capsys: pytest.CaptureFixture[str]) -> None:
     bad |= {2: float("nan"), 4: float("nan")}
     with pytest.warns(UserWarning, match="this update is left out"):
         assert main(command("fit", [*FLAGS, "--loss_guard.on_bad=skip", "--loss_guard.budget=1"])) == 2
