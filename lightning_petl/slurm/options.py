@@ -52,7 +52,8 @@ def parse(argv: list[str]) -> Order:
     try:
         given = vars(_parser().parse_args(argv))
     except ArgumentError as error:
-        raise ValueError(f"submit: {' '.join(str(error).split())}") from None
+        quoted = '; YAML takes it for a number unless it is quoted: "24:00:00"' if 'key "time"' in str(error) else ""
+        raise ValueError(f"submit: {' '.join(str(error).split())}{quoted}") from None
     _not_ours(fit)
     return Order(
         request=Request(

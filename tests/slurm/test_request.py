@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -90,7 +91,7 @@ def test_the_time_must_be_given() -> None:
         parse(["--nodes=2"])
 
 
-def test_a_site_gives_defaults_and_the_command_line_wins(tmp_path) -> None:
+def test_a_site_gives_defaults_and_the_command_line_wins(tmp_path: Path) -> None:
     site = tmp_path / "site.yaml"
     site.write_text("partition: gpu\naccount: vision\ngpus: 4\ncpus_per_task: 8\nsetup: [module load cuda]\n")
     order = parse([f"--slurm={site}", "--time=10", "--account=audio", "--seeds=3", "--", "--model.optim.lr=1"])
@@ -100,6 +101,12 @@ def test_a_site_gives_defaults_and_the_command_line_wins(tmp_path) -> None:
     assert list(order.request.launch.setup) == ["module load cuda"]
     assert order.fit == ["--model.optim.lr=1"]
     assert [point.folder for point in order.points] == ["seed=3"]
+
+
+def test_a_time_in_yaml_is_quoted(tmp_path: Path) -> None:
+    (tmp_path / "site.yaml").write_text("time: 24:00:00\n")  # YAML reads 86400
+    with pytest.raises(ValueError, match='unless it is quoted: "24:00:00"'):
+        parse([f"--slurm={tmp_path / 'site.yaml'}"])
 
 
 @pytest.mark.parametrize("command", ["submit", "status", "cancel", "logs"])
