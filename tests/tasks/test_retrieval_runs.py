@@ -64,12 +64,13 @@ def test_a_resumed_training_ends_where_an_unbroken_one_does(command: RetrievalCo
         assert not torch.equal(begun[name], value) or value.numel() == 1
 
 
-def test_two_ranks_find_what_one_process_finds(command: RetrievalCommand) -> None:
+@pytest.mark.parametrize("ranks", [2, pytest.param(3, marks=pytest.mark.slow)])
+def test_ranks_find_what_one_process_finds(ranks: int, command: RetrievalCommand) -> None:
     (command.videos / "val" / "left" / "0.mp4").write_bytes(b"no video")
     flags = ["--data.files.broken=count_wrong"]
     with pytest.warns(UserWarning, match=r"1 video\(s\) could not be read and count as wrong"):
         assert main(command("test", flags)) == 0
-    on_ranks(2, command("test", flags))
+    on_ranks(ranks, command("test", flags))
     one, two = (command.runs / f"version_{n}" for n in (0, 1))
     assert metrics(one) == metrics(two)
     lost = [row for row in answers(one) if row["video"] == "val/left/0.mp4"]
