@@ -37,13 +37,13 @@ class Replicated(DDPStrategy):
 
     Args:
         process_group_backend: ``nccl`` or ``gloo``. None: what the devices need.
-        timeout: how long a rank waits for the others.
+        timeout: how long a rank waits for the others; NCCL notices a lost machine only then.
 
     Raises:
         ValueError: ranks hold different frozen weights, or a parameter that trains gets no gradient.
     """
 
-    def __init__(self, *, process_group_backend: str | None = None, timeout: timedelta = timedelta(minutes=30)) -> None:
+    def __init__(self, *, process_group_backend: str | None = None, timeout: timedelta = timedelta(minutes=10)) -> None:
         super().__init__(
             process_group_backend=process_group_backend,
             timeout=timeout,
