@@ -7,6 +7,7 @@ from typing import Any, get_args
 import pytest
 import torch
 from safetensors.torch import save_file
+from torch import multiprocessing
 
 from lightning_petl.adapters import LoRA, attach
 from lightning_petl.adapters.lora import Init
@@ -40,7 +41,9 @@ def ranks(tmp_path_factory: pytest.TempPathFactory, weights: str) -> list[dict[s
 
 
 def spawned(folder: Path, tasks: list[tuple[str, tuple[Any, ...]]]) -> list[dict[str, Any]]:
-    torch.multiprocessing.spawn.spawn(run_all, (str(folder / "store"), tasks, str(folder / "found")), nprocs=RANKS)
+    multiprocessing.spawn(  # pyright: ignore[reportPrivateImportUsage]
+        run_all, (str(folder / "store"), tasks, str(folder / "found")), nprocs=RANKS
+    )
     return [torch.load(f"{folder / 'found'}.{rank}", weights_only=False) for rank in range(RANKS)]
 
 
@@ -67,7 +70,7 @@ def test_each_rank_holds_half_of_everything(ranks: list[dict[str, Any]], method:
         assert held == [1, 1] if name == "temperature" else sum(held) == size, name
     for names in (found[0]["frozen"], sizes.keys() - found[0]["frozen"]):
         part = sum(found[0]["held"][name] for name in names) / sum(sizes[name] for name in names)
-        assert part == pytest.approx(0.5, abs=0.02)
+        assert part == pytest.approx(0.5, abs=0.05)  # three rows of a head are 2 and 1
     assert not found[0]["frozen"] & found[0]["gradients"].keys()
 
 
