@@ -8,10 +8,10 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 HOOK := --jaxtyping-packages=lightning_petl,data_modules,beartype.beartype
 
 .DEFAULT_GOAL := help
-.PHONY: help demo drill bench-bank bench-cache bench-data bench-memory test test-slow test-slurm submit status cancel logs check clean
+.PHONY: help demo demo-retrieval drill bench-bank bench-cache bench-data bench-memory test test-slow test-slurm submit status cancel logs check clean
 
 help:  ## list the targets
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 20
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 24
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -21,6 +21,9 @@ $(VENV)/installed: pyproject.toml constraints.txt
 $(VENV)/bench: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[bench]"
 	@touch $@
+
+demo-retrieval: $(VENV)/installed  ## train text-video retrieval on moving shapes and draw what captions find (SEED=0)
+	$(BIN)/python -m experiments.demo_retrieval.run --seed $(SEED)
 
 demo: $(VENV)/installed  ## train Multi-TuneV on a motion data set and compare it with a linear probe (SEED=0)
 	$(BIN)/python experiments/demo/run.py --seed $(SEED)

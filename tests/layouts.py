@@ -140,6 +140,7 @@ LAYOUTS: dict[str, Callable[[Path], None]] = {
 TINY = {
     **{name: ["--data.init_args.num_classes=2"] for name in ("k400", "k600", "k700")},
     "motion": ["--data.init_args.num_train=6", "--data.init_args.num_test=6"],
+    "motion_captions": ["--data.init_args.repeats=1"],
 }
 
 

@@ -32,7 +32,9 @@ DEBUG_NEEDS_MORE_STEPS = {"configs/debug/overfit.yaml": "--trainer.max_epochs=1"
 
 def data_set(file: Path) -> str | None:
     """The data set that a file is about."""
-    return file.stem if file.parent == ROOT / "configs/data" else None
+    if file.parent == ROOT / "configs/data":
+        return file.stem
+    return "motion_captions" if "MotionCaptions" in file.read_text() else None
 
 
 def retrieves(file: Path) -> bool:
@@ -70,7 +72,7 @@ def arguments(file: Path, root: Path, folder: Path) -> list[str]:
     (folder / "base.yaml").write_text(yaml.safe_dump(base))
     depth = 1 if file.stem == "eva02_e14" else 2 if retrieves(file) else 4  # each of its blocks holds 68 M parameters
     toy = "--model.init_args.backbone.init_args.name=open_clip:toy-quickgelu"
-    patch14 = "14" in file.stem or file.stem == "demo"
+    patch14 = "14" in file.stem or "patch14_dinov2" in file.read_text()
     return [
         "fit", "--config", str(folder / "base.yaml"), "--config", str(file),
         "--model.init_args.backbone.init_args.weights=random", f"--model.init_args.backbone.init_args.depth={depth}",

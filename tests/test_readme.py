@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+import yaml
 
 from data_modules.base import VideoDataModule
 from data_modules.sampling import Sampling
@@ -98,9 +99,9 @@ def test_the_commands_of_the_pages_in_order(tmp_path: Path, monkeypatch: pytest.
     for argv in commands("lightning-petl", PAGES):
         names = re.findall(r"configs/data/(\w+)\.yaml", " ".join(argv))
         for name in names:
-            if not (tmp_path / "data" / name).exists():
-                captioned = name in caption_layouts.LAYOUTS
-                (caption_layouts if captioned else layouts).lay_out(name, tmp_path / "data" / name)
+            root = tmp_path / yaml.safe_load(Path(f"configs/data/{name}.yaml").read_text())["data"]["init_args"]["root"]
+            if not root.exists():
+                (caption_layouts if name in caption_layouts.LAYOUTS else layouts).lay_out(name, root)
         tiny = [flag for name in names for flag in TINY.get(name, [])]
         made_small = argv[0] in ("fit", "cache") or with_text(argv)
         assert main([*argv, *tiny, *(small(argv) if made_small else [])]) == 0, argv

@@ -1,8 +1,10 @@
 """The motion data set in sentences: a coloured shape that moves, drawn where it is not there yet.
 
-Every combination of colour, shape and motion has one caption, such as "a red star moving from left to right". The
-objects of test, a colour and a shape together, never appear in training, though each of their words does. Each moves
-in all six ways, so that no query is answered without its last words. Backgrounds of test are new, too.
+Each combination of colour, shape and motion has a caption of its own, such as "a red star moving from left to right".
+In training there is a second one of the motion alone, "something moving from left to right": in a random batch few
+objects appear twice, so that little else would ask how they move. The objects of test, a colour and a shape together,
+never appear in training, though each of their words does. Each moves in all six ways, so that no query is answered
+without its last words. Backgrounds of test are new, too.
 """
 
 import csv
@@ -51,9 +53,10 @@ class CaptionPlan(NamedTuple):
         return (self.colour + self.shape) % 4 == 0
 
     @property
-    def caption(self) -> str:
-        """What it shows."""
-        return MOTIONS[self.motion].template.replace("Moving [something]", f"{self._appearance('').words} moving")
+    def captions(self) -> list[str]:
+        """What it shows; in training also how it moves."""
+        things = [self._appearance("").words, *([] if self.is_test else ["something"])]
+        return [MOTIONS[self.motion].template.replace("Moving [something]", f"{thing} moving") for thing in things]
 
     def draw(self) -> Scene:
         """Its frames."""
@@ -74,7 +77,7 @@ def plans(repeats: int, seed: int) -> list[CaptionPlan]:
 
 
 class MotionCaptions(CaptionList):
-    """60 objects are trained on and 20 tested, each in six motions with captions of their own. Test is validation.
+    """60 objects are trained on and 20 tested, each in six motions. Test is validation.
 
     Args:
         root: the folder of the data set; rendered before training or evaluation unless it is complete.
@@ -105,5 +108,5 @@ def _render_all(root: Path, clips: Sequence[CaptionPlan]) -> None:
     write_clips(root, clips)
     for name, test in (("train", False), ("val", True)):
         with whole(root / f"{name}.csv") as partial_file, partial_file.open("w", newline="") as file:
-            rows = [(f"{plan.clip_id}.mp4", plan.caption) for plan in clips if plan.is_test == test]
+            rows = [(f"{p.clip_id}.mp4", caption) for p in clips if p.is_test == test for caption in p.captions]
             csv.writer(file, lineterminator="\n").writerows([("video", "caption"), *rows])

@@ -27,8 +27,12 @@ def captions(root: Path, split: str) -> list[str]:
 
 def test_no_two_queries_are_alike_and_no_combination_of_test_is_trained(root: Path):
     train, test = captions(root, "train"), captions(root, "val")
-    assert (len(train), len(test)) == (360, 120)
-    assert len({*train, *test}) == len(COLOURS) * len(SHAPES) * len(MOTIONS) == 480
+    full = [caption for caption in train if not caption.startswith("something")]
+    assert (len(train), len(full), len(test)) == (720, 360, 120)
+    assert len({*full, *test}) == len(COLOURS) * len(SHAPES) * len(MOTIONS) == 480
+    assert train[::2] == full
+    assert [a.split("moving")[1] for a in full] == [b.split("moving")[1] for b in train[1::2]]
+    assert set(train[1::2]) == {motion.template.replace("Moving [something]", "something moving") for motion in MOTIONS}
 
 
 def test_objects_of_test_are_new_and_their_words_are_not():
@@ -47,15 +51,15 @@ def test_test_is_balanced():
 
 def test_a_caption_says_what_is_drawn():
     plan = CaptionPlan(colour=1, shape=5, motion=4, number=0, seed=0)
-    assert plan.caption == "an orange star moving towards the camera"
-    assert CaptionPlan(0, 9, 1, 0, 0).caption == "a red half-disc moving from right to left"
+    assert plan.captions == ["an orange star moving towards the camera", "something moving towards the camera"]
+    assert CaptionPlan(1, 7, 1, 0, 0).captions == ["an orange hexagon moving from right to left"]  # of test
     size = [(np.abs(frame - 255 * np.array(COLOURS["orange"])).max(-1) < 2).sum() for frame in plan.draw().video]
     assert size[-1] > 2 * size[0] > 0  # it comes nearer, in its colour
 
 
 def test_repeats_are_other_clips_of_the_same_caption():
     first, second = (CaptionPlan(2, 3, 1, number, 0) for number in (0, 1))
-    assert first.caption == second.caption
+    assert first.captions == second.captions
     assert (first.draw().video != second.draw().video).any()
     assert (first.draw().video == CaptionPlan(2, 3, 1, 0, 0).draw().video).all()
     assert len(plans(3, 0)) == 3 * 360 + 120
@@ -77,7 +81,7 @@ def test_it_is_rendered_where_it_is_not_there(root: Path):
     data.prepare_data()
     assert before == {path: path.stat().st_mtime_ns for path in root.rglob("*")}
     data.setup("fit")
-    assert len(data.located("train")) == 360
+    assert len(data.located("train")) == 720
     assert data.clips("test") == data.clips("val")
     batch = next(iter(data.val_dataloader()))
     assert list(batch.captions) == [(caption,) for caption in captions(root, "val")[:20]]
