@@ -49,11 +49,12 @@ from lightning_petl.callbacks.random_state import RandomStates
 from lightning_petl.callbacks.ranks import RankLost, Ranks
 from lightning_petl.callbacks.retrieval_scores import RetrievalScores
 from lightning_petl.callbacks.throughput import Throughput
-from lightning_petl.errors import told_to_the_user
+from lightning_petl.errors import goes_on_next_time, told_to_the_user
 from lightning_petl.heads import HeadRecipe
 from lightning_petl.run_cli import RunCLI
 from lightning_petl.run_logger import RunLogger
 from lightning_petl.similarity import WTI, MeanPooling
+from lightning_petl.signals import PREEMPTED
 from lightning_petl.summary import Plan, summarise, tables
 from lightning_petl.tasks.bank import Bank as Bank
 from lightning_petl.tasks.classification import VideoClassifier
@@ -207,7 +208,8 @@ def run(argv: list[str]) -> int:
     """Run one command in this process.
 
     Returns:
-        The exit code: 0, or 2 for a wrong value, which is told in one paragraph; that of a command on data.
+        The exit code: 0, 75 where the same command goes on, or 2 for a wrong value, told in one paragraph; that of a
+        command on data.
     """
     try:
         if argv[0] == "data":
@@ -234,7 +236,7 @@ def run(argv: list[str]) -> int:
         if message is None:
             raise
         print(f"lightning-petl: {message}", file=sys.stderr)
-        return 2
+        return PREEMPTED if goes_on_next_time(error) else 2
     return 0
 
 

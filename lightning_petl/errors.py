@@ -67,6 +67,11 @@ def told_to_the_user(error: BaseException, class_names: list[str]) -> str | None
     return _one_line(str(error)) if about_a_file or isinstance(error, MisconfigurationException) else None
 
 
+def goes_on_next_time(error: BaseException) -> bool:
+    """Whether the same command would go on: a decode hung, and its file is noted, so that nobody tries it again."""
+    return any(note.endswith("a new run does not try it.") for note in getattr(error, "__notes__", []))
+
+
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
     """The error, then what it was raised from: jsonargparse wraps what constructors raise."""
     while error is not None:

@@ -36,7 +36,7 @@ def test_a_worker_that_hangs_ends_the_run_and_the_next_one_skips_the_file(
     command: Command, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "flag").touch()
-    assert main(failing(command, tmp_path / "flag", 0)) == 2
+    assert main(failing(command, tmp_path / "flag", 0)) == 75
     told = capfd.readouterr().err.splitlines()[-1]
     name = re.search(
         r"It was reading (\S+/train/(?:left|right)/\d\.mp4)\. It gave no answer in files.deadline=3 s", told
