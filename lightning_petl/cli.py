@@ -53,8 +53,8 @@ from lightning_petl.errors import goes_on_next_time, told_to_the_user
 from lightning_petl.heads import HeadRecipe
 from lightning_petl.run_cli import RunCLI
 from lightning_petl.run_logger import RunLogger
-from lightning_petl.similarity import WTI, MeanPooling
 from lightning_petl.signals import PREEMPTED
+from lightning_petl.similarity import WTI, MeanPooling
 from lightning_petl.summary import Plan, summarise, tables
 from lightning_petl.tasks.bank import Bank as Bank
 from lightning_petl.tasks.classification import VideoClassifier
