@@ -1,6 +1,10 @@
 """Data loaders that leave the global random state alone."""
 
+import atexit
+import multiprocessing
+import os
 import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypedDict
 
@@ -76,3 +80,20 @@ def _outlive_signals(_: int) -> None:
     """Who signals every process of a job asks the main process to stop; it needs its workers until it has saved."""
     for number in (signal.SIGUSR1, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
+    threading.Thread(target=_end_with_main_process, daemon=True).start()
+
+
+def _end_with_main_process() -> None:
+    """Torch looks at a worker's parent, but that is the fork server, which goes on where the main one is killed."""
+    main = multiprocessing.parent_process()
+    if main is not None:
+        main.join()
+        os._exit(1)
+
+
+@atexit.register
+def _end_workers() -> None:
+    """Before multiprocessing asks them to by the signal that they ignore, and waits for ever."""
+    for worker in multiprocessing.active_children():
+        if worker.daemon:
+            worker.kill()
