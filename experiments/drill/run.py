@@ -35,7 +35,7 @@ METHODS = {
     "Side4Video": {"class_path": "Side4Video", "init_args": {"width": 64}},
 }
 RANKS, EPOCHS, UPDATES, EVERY, BEST = 2, 10, 6, 2, 2  # updates of an epoch, of a checkpoint; best checkpoints kept
-TIMEOUT = 300  # seconds
+TIMEOUT = 900  # seconds for one start
 
 
 class Stop(NamedTuple):

@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -20,8 +22,9 @@ from tests.runs import Command, write_videos
 TWO = ["--trainer.devices=2", "--trainer.strategy=ddp"]
 
 
-def start(arguments: list[str]) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
+@contextmanager
+def start(arguments: list[str]) -> "Generator[subprocess.Popen[str]]":
+    process = subprocess.Popen(
         [sys.executable, "-m", "lightning_petl", *arguments],
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         stdout=subprocess.DEVNULL,
@@ -29,13 +32,19 @@ def start(arguments: list[str]) -> "subprocess.Popen[str]":
         text=True,
         start_new_session=True,
     )
+    try:
+        yield process
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
 
 
 def ranks(process: "subprocess.Popen[str]") -> list[int]:
     """The processes that rank zero started as ranks."""
     tasks = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     commands = {int(child): Path(f"/proc/{child}/cmdline").read_bytes() for child in tasks}
-    return [child for child, command in commands.items() if b"lightning_petl\0fit" in command]
+    return [child for child, command in commands.items() if b"\0fit\0" in command]
 
 
 def await_file(path: Path, process: "subprocess.Popen[str]") -> None:
@@ -64,13 +73,13 @@ def test_a_killed_rank_takes_the_others_with_it_and_is_named(whose: str, command
         (other,) = ranks(process)
         os.kill(other if whose == "rank one" else process.pid, signal.SIGKILL)
         told = process.communicate(timeout=60)[1]
+        end = time.monotonic() + 30
+        while Path(f"/proc/{other}").exists() and time.monotonic() < end:
+            time.sleep(0.1)
+        assert not Path(f"/proc/{other}").exists()
     if whose == "rank one":
         assert process.returncode == 1
         assert f"lightning-petl: rank 1 (process {other}) was ended by SIGKILL; the others stop" in told
-    end = time.monotonic() + 30
-    while Path(f"/proc/{other}").exists() and time.monotonic() < end:
-        time.sleep(0.1)
-    assert not Path(f"/proc/{other}").exists()
 
 
 @pytest.mark.slow
