@@ -70,6 +70,7 @@ def main() -> int:
     for method, (stops, failures) in found.items():
         Console().print(_table(method, stops), *failures, sep="\n")
     if given.output is not None:
+        given.output.mkdir(parents=True, exist_ok=True)
         (given.output / "results.md").write_text(_markdown(found))
     return 0 if all(not failures for _, failures in found.values()) else 1
 
