@@ -5,6 +5,7 @@ import json
 import re
 import shlex
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from lightning_petl.slurm.request import Launch, Limits, Queue, Request, Tasks
 from lightning_petl.slurm.script import script
 from lightning_petl.slurm.submit import _with_processors
 from tests.runs import Command
+from tests.test_readme import ROOT, commands
 
 FOLDER = Path("/home/a user/runs/50%/x")
 
@@ -157,3 +159,15 @@ def test_without_slurm_the_way_out_is_told(
     assert main(["submit", "--time=10"]) == 2
     assert "is not on the PATH: this command runs where SLURM's clients are" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_the_submissions_of_the_page_are_accepted() -> None:
+    calls = [argv for argv in commands("make", [ROOT / "docs/slurm.md"]) if argv[0] == "submit"]
+    assert len(calls) == 3
+    for argv in calls:
+        make = ["make", "-o", ".venv/installed", f"BIN={Path(sys.executable).parent}", "DRY_RUN=1", *argv]
+        done = subprocess.run(make, cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        name = next(word.removeprefix("NAME=") for word in argv if word.startswith("NAME="))
+        assert directives(done.stdout)["--job-name"] == name

@@ -11,7 +11,7 @@ from torch import Tensor
 from tests.slurm.conftest import Site
 
 pytestmark = pytest.mark.slurm
-STEPS = 3  # of an epoch: 5 + 5 clips, 2 ranks x 2
+STEPS = 2  # whole batches of an epoch: 10 clips, 2 ranks x 2
 LONG = {
     "NODES": 2,
     "ARGS": "--trainer.strategy=ddp --trainer.max_epochs=20 --trainer.log_every_n_steps=1 --data.num_workers=1 "
