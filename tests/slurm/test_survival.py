@@ -61,14 +61,14 @@ def test_a_killed_task_comes_back(two_nodes: Site, uninterrupted: Path) -> None:
 
 @pytest.mark.slow
 def test_a_time_limit_is_only_a_pause(two_nodes: Site) -> None:
-    (two_nodes.folder / "minute.yaml").write_text("time: '1'\nnotice: 30\n")
-    flags = LONG["ARGS"].replace("max_epochs=20", "max_epochs=100")
+    (two_nodes.folder / "minute.yaml").write_text("time: '1'\nnotice: 10\n")
+    flags = LONG["ARGS"].replace("max_epochs=20", "max_epochs=60")
     number, folder = two_nodes.submit(SLURM="minute.yaml", TIME="", NAME="minutes", NODES=2, ARGS=flags)
     job = two_nodes.ends(number, patience=1200)
     assert job["JobState"] == "COMPLETED"
     assert int(job["Restarts"]) >= 1
     state = torch.load(folder / "checkpoints/last.ckpt", weights_only=True)
-    assert state["global_step"] == 100 * STEPS
+    assert state["global_step"] == 60 * STEPS
     assert (folder / "artefact/adapter_model.safetensors").is_file()
 
 
