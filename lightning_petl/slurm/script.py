@@ -31,6 +31,21 @@ exit $rc
 """
 
 _REQUEUE = """
+# 75: interrupted, a checkpoint is written. 137: a task was killed; but one that the kernel ended for its memory would
+# be ended again. SLURM itself requeues where a node fails. Nothing else goes back: a wrong value (2) or an error (1)
+# would only come again, and scancel is meant to end.
+case $rc in
+  75) again={requeue} ;;
+  137) if grep -qiE 'oom.?kill|out of memory' "$run/{log}"; then again=false; else again={requeue}; fi ;;
+  *) again=false ;;
+esac
+if $again && [ "$(squeue -h -j "$SLURM_JOB_ID" -o %T)" = RUNNING ]; then
+  scontrol requeue "$SLURM_JOB_ID"
+fi
+exit $rc
+"""
+
+_REQUEUE = """
 # 75: interrupted, a checkpoint is written. 137: a task was killed; SLURM itself requeues where a node fails.
 # Nothing else goes back: a wrong value (2) or an error (1) would only come again, and scancel is meant to end.
 state=$(squeue -h -j "$SLURM_JOB_ID" -o %T)
@@ -61,6 +76,7 @@ def script(request: Request, folder: Path, *, array: int, after: str | None = No
         ),  # srun takes no cpus-per-task from sbatch since 22.05
         command=shlex.join(command),
         frozen=FROZEN,
+        log=LOG,
         requeue=_REQUEUE if request.limits.requeue else "",
     )
     return f"#!/bin/bash\n{directives}\n{body}"

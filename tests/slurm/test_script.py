@@ -82,6 +82,25 @@ def test_it_is_bash_and_ends_with_the_code_of_the_step(array: int) -> None:
     assert "exec " in words[words.index("-c") + 1].splitlines()[-1]  # signals must reach Python itself
 
 
+@pytest.mark.parametrize(
+    ("code", "log", "state", "again"),
+    [
+        (75, "", "RUNNING", True),
+        (137, "", "RUNNING", True),
+        (137, "slurmstepd: error: Detected 1 oom_kill event in StepId=7.0", "RUNNING", False),
+        (75, "", "CANCELLED", False),
+        (2, "", "RUNNING", False),
+        (1, "", "RUNNING", False),
+    ],
+)
+def test_what_goes_back_into_the_queue(code: int, log: str, state: str, again: bool, tmp_path: Path) -> None:
+    (tmp_path / "log.txt").write_text(log)
+    _, end = script(request(), tmp_path, array=0).split("rc=$?\n")
+    tools = f"squeue() {{ echo {state}; }}; scontrol() {{ echo $1 $2; }}; SLURM_JOB_ID=7; run={tmp_path}; rc={code}\n"
+    done = subprocess.run(["bash", "-c", tools + end], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (code, "requeue 7\n" if again else "")
+
+
 def test_no_requeue() -> None:
     text = script(request(limits=Limits(time="10", requeue=False)), FOLDER, array=0)
     assert "--no-requeue" in directives(text)
