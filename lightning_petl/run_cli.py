@@ -50,7 +50,7 @@ class RunCLI(LightningCLI):
             "--run_folder",
             type=str | None,
             default=None,
-            help="Where fit writes instead; it goes on from the last whole checkpoint there, if any.",
+            help="Where fit, and no other command, writes instead; it goes on from the last whole checkpoint there, if any.",
         )
         parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
         parser.add_lightning_class_args(Preemption, "preemption")
@@ -79,11 +79,9 @@ class RunCLI(LightningCLI):
 
     def _logger(self, root: Path) -> RunLogger:
         """That of a folder of its own."""
-        folder = self._get(self.config_init, "run_folder")
-        if self.subcommand != "fit":
-            if folder is not None:
-                raise ValueError(f"run_folder: {self.subcommand} trains nothing that could go on; use --name")
+        if self.subcommand != "fit":  # a run's own configuration names its folder, which is not for the others
             return RunLogger(new_version(root) if leads() else root / "version_of_rank_zero")
+        folder = self._get(self.config_init, "run_folder")
         if folder is None and not leads():
             return RunLogger(root / "version_of_rank_zero")  # never made: Lightning asks rank zero
         self.run_folder = RunFolder.new(root) if folder is None else RunFolder(Path(folder))

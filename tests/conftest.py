@@ -20,8 +20,11 @@ def ctrl_c_interrupts() -> None:
 
 
 @pytest.fixture(autouse=True)
-def no_process_group_is_left() -> Generator[None]:
-    """Lightning leaves the one of a strategy behind, and takes a run of a single process for a distributed one."""
+def no_process_group_is_left(monkeypatch: pytest.MonkeyPatch) -> Generator[None]:
+    """Lightning leaves that of a strategy behind, and where it is; then a later run would join it, or find it there."""
+    for name in ("MASTER_ADDR", "MASTER_PORT", "RANK", "LOCAL_RANK", "NODE_RANK", "WORLD_SIZE"):
+        monkeypatch.setenv(name, "")  # which is noted, so that it is as before once the test has ended
+        monkeypatch.delenv(name)
     yield
     if dist.is_initialized():
         dist.destroy_process_group()

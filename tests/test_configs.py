@@ -70,7 +70,8 @@ def arguments(file: Path, root: Path, folder: Path) -> list[str]:
     elif "adapters" not in file.read_text():
         base["model"] = {**BASE["model"], "adapters": [{"class_path": "LinearProbe"}]}
     (folder / "base.yaml").write_text(yaml.safe_dump(base))
-    depth = 1 if file.stem == "eva02_e14" else 2 if retrieves(file) else 4  # each of its blocks holds 68 M parameters
+    few = 4 if "last 4" in file.read_text() else 2
+    depth = 1 if file.stem == "eva02_e14" else few if retrieves(file) else 4  # each of its blocks holds 68 M parameters
     toy = "--model.init_args.backbone.init_args.name=open_clip:toy-quickgelu"
     patch14 = "14" in file.stem or "patch14_dinov2" in file.read_text()
     return [

@@ -73,6 +73,21 @@ def small(argv: list[str]) -> list[str]:
     return [flag for flag in flags if not ("configs/bank" in words and ".optim." in flag)]
 
 
+def made_small(argv: list[str]) -> bool:
+    """Whether it would train, or ask for weights."""
+    return argv[0] in ("fit", "cache") or with_text(argv)
+
+
+def laid_out(argv: list[str], folder: Path) -> list[str]:
+    """Write small data sets where a command's configurations expect them; flags that tell of their size."""
+    names = re.findall(r"configs/data/(\w+)\.yaml", " ".join(argv))
+    for name in names:
+        root = folder / yaml.safe_load(Path(f"configs/data/{name}.yaml").read_text())["data"]["init_args"]["root"]
+        if not root.exists():
+            (caption_layouts if name in caption_layouts.LAYOUTS else layouts).lay_out(name, root)
+    return [flag for name in names for flag in TINY.get(name, [])]
+
+
 def with_text(argv: list[str]) -> bool:
     """Whether it reads text, for which there is a toy pair of towers."""
     return "configs/retrieval" in " ".join(argv) or "TextHead" in " ".join(argv)
@@ -81,10 +96,13 @@ def with_text(argv: list[str]) -> bool:
 def test_the_commands_of_the_readme_in_order(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     calls = commands("lightning-petl", BESIDE_CODE)
     assert len(calls) >= 5
+    (workplace / "toys").mkdir()
+    announce(workplace / "toys")
     for argv in calls:
         saved = any("runs/default" in argument for argument in argv)
         shown = "--print_config" in argv
-        flags = small(argv) if argv[0] in ("fit", "cache") and not saved else []
+        flags = small(argv) if made_small(argv) and not saved else ["--quick"] * (argv[0] == "doctor")
+        flags += laid_out(argv, workplace) if with_text(argv) else []
         extra = ["--trainer.max_epochs=2"] if saved and argv[0] == "fit" else []
         assert main([*argv[:-1], *flags, argv[-1]] if shown else [*argv, *flags, *extra]) == 0, argv
     assert (workplace / "runs/default/version_0/artefact").is_dir()
@@ -97,14 +115,8 @@ def test_the_commands_of_the_pages_in_order(tmp_path: Path, monkeypatch: pytest.
     announce(tmp_path / "toys")
     monkeypatch.chdir(tmp_path)
     for argv in commands("lightning-petl", PAGES):
-        names = re.findall(r"configs/data/(\w+)\.yaml", " ".join(argv))
-        for name in names:
-            root = tmp_path / yaml.safe_load(Path(f"configs/data/{name}.yaml").read_text())["data"]["init_args"]["root"]
-            if not root.exists():
-                (caption_layouts if name in caption_layouts.LAYOUTS else layouts).lay_out(name, root)
-        tiny = [flag for name in names for flag in TINY.get(name, [])]
-        made_small = argv[0] in ("fit", "cache") or with_text(argv)
-        assert main([*argv, *tiny, *(small(argv) if made_small else [])]) == 0, argv
+        tiny = laid_out(argv, tmp_path)
+        assert main([*argv, *tiny, *(small(argv) if made_small(argv) else [])]) == 0, argv
 
 
 def test_the_page_on_data_names_every_choice() -> None:
@@ -123,7 +135,7 @@ def test_make_knows_its_targets() -> None:
 
 
 def test_the_example_method_is_a_method() -> None:
-    (program,) = fences("python")
+    (program,) = fences("python", BESIDE_CODE)
     names: dict[str, type] = {}
     exec(compile(program, "README.md", "exec"), names)
     vit = tiny_vit()

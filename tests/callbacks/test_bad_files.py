@@ -33,7 +33,7 @@ def test_a_file_is_named_and_counted_once() -> None:
         after(callback, 4, "", "a.mp4: damaged")
     after(callback, 4, "a.mp4: damaged", "")  # no warning, which would be an error
     callback.on_train_epoch_end(trainer(4), module)
-    module.log.assert_called_once_with("data/bad_files", 1.0)
+    module.log.assert_called_once_with("data/bad_files", 1.0, sync_dist=True, reduce_fx="max")
 
 
 def test_above_the_budget_training_stops_with_the_list() -> None:

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from data_modules.dataset import Clip
 from data_modules.sets import annotation
 from data_modules.sets.annotation import Entry
 
@@ -12,7 +13,7 @@ def entries(*pairs: tuple[str, str]) -> list[Entry]:
 
 def test_a_label_is_a_name_or_a_number():
     found = annotation.clips(Path("list"), entries(("a", "dog"), ("b", "0")), ["cat", "dog"])
-    assert found == [("a", Path("a.mp4"), 1), ("b", Path("b.mp4"), 0)]
+    assert found == [Clip("a", Path("a.mp4"), 1), Clip("b", Path("b.mp4"), 0)]
     assert [clip.label for clip in annotation.clips(Path("list"), entries(("a", "7"), ("b", "3")), ["7", "3"])] == [
         0,
         1,

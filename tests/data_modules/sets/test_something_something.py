@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from data_modules.dataset import Clip
 from data_modules.sampling import SegmentSampling
 from data_modules.sets.something_something import SomethingSomething
 
@@ -36,8 +37,8 @@ def test_official_files(tmp_path: Path, prefix: str):
     data = data_of(lay_out(tmp_path, prefix))
     assert data.labels == ["Pushing something from left to right", "Holding something"]
     folder = tmp_path / "20bn-something-something-v2"
-    assert data.clips("train") == [("34870", folder / "34870.webm", 1), ("7", folder / "7.mp4", 0)]
-    assert data.clips("val") == data.clips("test") == [("9", folder / "9.webm", 1)]
+    assert data.clips("train") == [Clip("34870", folder / "34870.webm", 1), Clip("7", folder / "7.mp4", 0)]
+    assert data.clips("val") == data.clips("test") == [Clip("9", folder / "9.webm", 1)]
 
 
 def test_videos_elsewhere(tmp_path: Path):
