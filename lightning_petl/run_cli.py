@@ -50,7 +50,7 @@ class RunCLI(LightningCLI):
             "--run_folder",
             type=str | None,
             default=None,
-            help="Where fit, and no other command, writes instead; it goes on from the last whole checkpoint there, if any.",
+            help="Where fit alone writes instead, and goes on from the last whole checkpoint there, if any.",
         )
         parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
         parser.add_lightning_class_args(Preemption, "preemption")
