@@ -24,8 +24,11 @@ class RandomStates(Callback):
 
     @override
     def state_dict(self) -> dict[str, Any]:
-        """One state a rank. All ranks must call it, as they do in ``Trainer.save_checkpoint``."""
-        return {"ranks": [list(state) for state in _gather(RandomState.now())]}
+        """One state a rank: what is yet to be restored, else the present one.
+
+        All ranks must call it, as they do in ``Trainer.save_checkpoint``.
+        """
+        return {"ranks": [list(state) for state in self._pending or _gather(RandomState.now())]}
 
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

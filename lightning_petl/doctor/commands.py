@@ -11,8 +11,8 @@ from lightning_petl.doctor.finding import Check, Finding, guarded, report
 
 
 def run(argv: list[str]) -> int:
-    """Check, print the report, and return 0, or 1 where something is bad."""
-    options = _parser().parse_args(argv)
+    """``doctor`` and its options: check, print the report, and return 0, or 1 where something is bad."""
+    options = _parser().parse_args(argv[1:])
     console = Console()
     findings = list[Finding]()
     checks = list(_checks(options))

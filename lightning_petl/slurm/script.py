@@ -30,27 +30,14 @@ rc=$?
 exit $rc
 """
 
-_REQUEUE = """
-# 75: interrupted, a checkpoint is written. 137: a task was killed; but one that the kernel ended for its memory would
-# be ended again. SLURM itself requeues where a node fails. Nothing else goes back: a wrong value (2) or an error (1)
+_REQUEUE = f"""
+# 75: interrupted, a checkpoint is written. 137: a task was killed; one that the kernel ended for its memory would be
+# ended again. SLURM itself requeues where a node fails. Nothing else goes back: a wrong value (2) or an error (1)
 # would only come again, and scancel is meant to end.
-case $rc in
-  75) again={requeue} ;;
-  137) if grep -qiE 'oom.?kill|out of memory' "$run/{log}"; then again=false; else again={requeue}; fi ;;
-  *) again=false ;;
-esac
-if $again && [ "$(squeue -h -j "$SLURM_JOB_ID" -o %T)" = RUNNING ]; then
-  scontrol requeue "$SLURM_JOB_ID"
-fi
-exit $rc
-"""
-
-_REQUEUE = """
-# 75: interrupted, a checkpoint is written. 137: a task was killed; SLURM itself requeues where a node fails.
-# Nothing else goes back: a wrong value (2) or an error (1) would only come again, and scancel is meant to end.
 state=$(squeue -h -j "$SLURM_JOB_ID" -o %T)
 case $rc:$state in
-  75:RUNNING | 137:RUNNING) scontrol requeue "$SLURM_JOB_ID" ;;
+  75:RUNNING) scontrol requeue "$SLURM_JOB_ID" ;;
+  137:RUNNING) grep -qiE 'oom.?kill|out of memory' "$run/{LOG}" || scontrol requeue "$SLURM_JOB_ID" ;;
 esac
 """
 
@@ -76,7 +63,6 @@ def script(request: Request, folder: Path, *, array: int, after: str | None = No
         ),  # srun takes no cpus-per-task from sbatch since 22.05
         command=shlex.join(command),
         frozen=FROZEN,
-        log=LOG,
         requeue=_REQUEUE if request.limits.requeue else "",
     )
     return f"#!/bin/bash\n{directives}\n{body}"

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from lightning_petl.__main__ import main
 from lightning_petl.doctor import cluster, machine
-from lightning_petl.doctor.commands import run
 from lightning_petl.doctor.finding import Finding, guarded
 from lightning_petl.doctor.ranks import last_line, of_report
 
@@ -18,7 +18,7 @@ def told(capsys: pytest.CaptureFixture[str]) -> str:
 
 
 def test_this_machine(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["--quick", f"--runs={tmp_path}"]) == 0
+    assert main(["doctor", "--quick", f"--runs={tmp_path}"]) == 0
     out = told(capsys)
     assert "nothing is wrong" in out
     for check in ("packages", "threads", "file system", "decoding", "ranks"):
@@ -31,8 +31,8 @@ def test_a_file_that_is_no_video_and_a_folder_that_cannot_be_written(
 ) -> None:
     (tmp_path / "clip.mp4").write_bytes(b"no video")
     (tmp_path / "file").touch()
-    flags = ["--quick", f"--video={tmp_path / 'clip.mp4'}", f"--runs={tmp_path / 'file'}"]
-    assert run(flags) == 1
+    flags = ["doctor", "--quick", f"--video={tmp_path / 'clip.mp4'}", f"--runs={tmp_path / 'file'}"]
+    assert main(flags) == 1
     out = told(capsys)
     assert "2 of" in out
     assert "FileExistsError" in out
@@ -101,5 +101,5 @@ def test_help_needs_no_torch() -> None:
 
 @pytest.mark.slow
 def test_a_preemption_is_survived(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run([f"--runs={tmp_path}"]) == 0
+    assert main(["doctor", f"--runs={tmp_path}"]) == 0
     assert "the same command goes on from it" in told(capsys)

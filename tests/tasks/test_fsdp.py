@@ -169,7 +169,7 @@ def test_two_ranks_train_like_one(runs: Runs, method: str) -> None:
     for key in TRAINED:
         close(two[key], one[key], key)
     losses = [runs.scalars(f"{method}_{ranks}", "val/loss") for ranks in (1, 2)]
-    assert len(losses[0]) == 10
+    assert len(losses[0]) == 6  # ten validations, one point an update
     assert losses[1] == pytest.approx(losses[0], abs=1e-4)
     assert losses[0][0] != pytest.approx(losses[0][-1], abs=1e-3)  # something was learnt
     assert runs.scalars(f"{method}_1", "val/top1") == runs.scalars(f"{method}_2", "val/top1")

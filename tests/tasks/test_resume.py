@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 
+from experiments.drill.compare import same
 from lightning_petl.__main__ import main
 from tests.runs import Command
 
@@ -46,13 +47,3 @@ def test_the_random_state_matters(command: Command, uninterrupted: Path) -> None
     torch.save(checkpoint, stopped)
     assert main(command("fit", [*FLAGS, f"--ckpt_path={stopped}"])) == 0
     assert not same(final(command.runs / "version_1")["state_dict"], final(uninterrupted)["state_dict"])
-
-
-def same(left: Any, right: Any) -> bool:
-    if isinstance(left, torch.Tensor):
-        return torch.equal(left, right)
-    if isinstance(left, dict):
-        return left.keys() == right.keys() and all(same(value, right[key]) for key, value in left.items())
-    if isinstance(left, list | tuple):
-        return len(left) == len(right) and all(map(same, left, right))
-    return left == right
