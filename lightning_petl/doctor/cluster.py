@@ -1,41 +1,58 @@
-"""SLURM: its programs, its rules, ranks over its nodes, and a job that is preempted."""
+"""SLURM: its programs, the partition that jobs would go to, its nodes, and its rules for what is interrupted."""
 
 import os
 import re
-import shlex
 import shutil
-import subprocess
-import sys
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
-from lightning_petl.doctor.drill import training, waited
 from lightning_petl.doctor.finding import Finding
-from lightning_petl.doctor.ranks import SEEN, last_line, of_report
 from lightning_petl.slurm import cluster
 
-_PROGRAMS = ("sbatch", "srun", "scontrol", "squeue", "scancel")
-_RENDEZVOUS = (
-    'first=$(scontrol show hostnames "$SLURM_STEP_NODELIST" | head -n 1); '
-    "export MASTER_ADDR=$(scontrol show node -o $first | grep -oP ' NodeAddr=\\K\\S+') "
-    "MASTER_PORT=$((10000 + SLURM_JOB_ID % 20000))"
-)
-_ENDED = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY")
+_PROGRAMS = ("sbatch", "srun", "scontrol", "squeue", "scancel", "sinfo")
+_LOST = ("down", "drain", "fail", "maint", "reboot", "unknown", "error")
 
 
-def programs() -> Iterator[Finding]:
-    """SLURM's clients, and partitions that take jobs."""
-    absent = [name for name in _PROGRAMS if shutil.which(name) is None]
-    if absent:
-        yield Finding(
-            "SLURM", "bad", f"not on the PATH: {', '.join(absent)}", "run this on a login node of the cluster"
-        )
+def usable(partition: str | None) -> bool:
+    """Whether jobs could be sent to it; where not, :func:`overview` says why, and asking further is of no use."""
+    try:
+        cluster.chosen_partition(partition)
+    except ValueError:
+        return False
+    return not _absent()
+
+
+def overview(partition: str | None, count: int) -> Iterator[Finding]:
+    """SLURM's clients, and a partition that has ``count`` nodes for a job."""
+    if absent := _absent():
+        told = f"not on the PATH: {', '.join(absent)}"
+        yield Finding("SLURM", "bad", told, "run this on a login node of the cluster")
         return
-    for name, fields in cluster.partitions().items():
-        told = f"{fields.get('Nodes')}: {fields.get('TotalNodes')} node(s), limit {fields.get('MaxTime')}"
-        up = fields.get("State") == "UP"
-        yield Finding(f"partition {name}", "good" if up else "bad", told, "" if up else "it takes no jobs")
+    name, fields = cluster.chosen_partition(partition)
+    if fields.get("State") != "UP":
+        yield Finding(f"partition {name}", "bad", f"it is {fields.get('State')} and starts no jobs", "--partition")
+        return
+    yield _nodes_of(name, fields.get("MaxTime", "?"), count)
+
+
+def _absent() -> list[str]:
+    return [name for name in _PROGRAMS if shutil.which(name) is None]
+
+
+def _nodes_of(partition: str, limit: str, count: int) -> Finding:
+    lines = cluster.call("sinfo", "-h", "-N", "-p", partition, "-o", "%N|%T|%G|%E").splitlines()
+    nodes = [line.split("|", 3) for line in lines]
+    lost = [f"{name} is {state} ({reason.strip()})" for name, state, _, reason in nodes if _is_lost(state)]
+    devices = sorted({gres for _, _, gres, _ in nodes} - {"(null)"})
+    told = f"{len(nodes)} node(s) with {', '.join(devices) or 'no GPUs'}, time limit {limit}"
+    if lost:
+        told += f"; {len(lost)} take(s) no jobs: {', '.join(lost[:3])}{', ...' if len(lost) > 3 else ''}"
+    enough = len(nodes) - len(lost) >= count
+    advice = "" if enough else f"{count} are asked for: take fewer with --nodes, or tell who runs the cluster"
+    return Finding(f"partition {partition}", "bad" if not enough else "slow" if lost else "good", told, advice)
+
+
+def _is_lost(state: str) -> bool:
+    return state.startswith(_LOST) or state.endswith("*")  # *: the controller does not reach it
 
 
 def rules() -> Iterator[Finding]:
@@ -44,12 +61,8 @@ def rules() -> Iterator[Finding]:
     requeue = config.get("JobRequeue") == "1"
     advice = "" if requeue else "lightning-petl submit --chain N queues jobs that go on with the same run"
     yield Finding("requeue", "good" if requeue else "slow", f"JobRequeue = {config.get('JobRequeue')}", advice)
-    tracker, wait = config.get("ProctrackType", "?"), config.get("KillWait", "?")
-    yield Finding("signals", "good", f"processes are tracked by {tracker}; KillWait {wait}, preemption {_mode(config)}")
-
-
-def _mode(config: dict[str, str]) -> str:
-    return config.get("PreemptMode", "?")
+    tracker, wait, mode = (config.get(name, "?") for name in ("ProctrackType", "KillWait", "PreemptMode"))
+    yield Finding("signals", "good", f"processes are tracked by {tracker}; KillWait {wait}, preemption {mode}")
 
 
 def inside_job() -> Iterator[Finding]:
@@ -62,55 +75,3 @@ def inside_job() -> Iterator[Finding]:
     right = gpus is None or int(gpus) == per_node
     advice = "" if right else f"--ntasks-per-node={gpus}, or GPUs stay idle"
     yield Finding("tasks", "good" if right else "bad", told, advice)
-
-
-def nodes(count: int, partition: str | None, shared: Path) -> Iterator[Finding]:
-    """One rank on each of so many nodes: they find one another, see one folder, and sum a gradient."""
-    shared.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=shared) as folder:
-        where = [f"--partition={partition}"] if partition else []
-        script = f"{_RENDEZVOUS}; exec {shlex.quote(sys.executable)} -m lightning_petl.doctor.ranks"
-        command = ["srun", f"--nodes={count}", "--ntasks-per-node=1", "--time=5", *where, "bash", "-c", script]
-        environment = os.environ | {SEEN: str(Path(folder).resolve())}
-        done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=900)
-    if done.returncode:
-        advice = "NCCL_DEBUG=INFO says more; a firewall may close ports between nodes"
-        yield Finding("nodes", "bad", f"srun on {count} node(s): {last_line(done.stderr)}", advice)
-    else:
-        yield of_report("nodes", done.stdout, count)
-
-
-def preempted_job(partition: str | None, shared: Path) -> Iterator[Finding]:
-    """A submitted training that gets SIGUSR1: it is requeued by itself and goes on."""
-    with tempfile.TemporaryDirectory(dir=shared) as folder:
-        where = [f"--partition={partition}"] if partition else []
-        command = [sys.executable, "-m", "lightning_petl", "submit", "--name=doctor", "--time=10", *where]
-        command += [f"--config={training(Path(folder))}", f"--runs={folder}"]
-        done = subprocess.run(command, capture_output=True, text=True)
-        number = re.search(r"\b(\d+)\b", done.stdout)
-        if done.returncode or number is None:
-            yield Finding("preempted job", "bad", f"submit: {last_line(done.stderr)}")
-            return
-        yield _followed(number[1], Path(folder))
-        subprocess.run(["scancel", number[1]], capture_output=True)
-
-
-def _followed(job: str, folder: Path) -> Finding:
-    def state() -> str:
-        return _fields(job).get("JobState", "GONE")
-
-    if not waited(lambda: any(folder.rglob("*.ckpt")) or state() in _ENDED):
-        return Finding("preempted job", "slow", f"job {job} did not start: {_fields(job).get('Reason')}", "try again")
-    subprocess.run(["scancel", "--signal=USR1", job], capture_output=True)
-    if not waited(lambda: int(_fields(job).get("Restarts", "0")) > 0 or state() in _ENDED):
-        return Finding(
-            "preempted job", "bad", f"job {job} was not requeued after SIGUSR1", "see its log, docs/slurm.md"
-        )
-    if state() in _ENDED:
-        log = "".join(path.read_text() for path in folder.rglob("log.txt"))
-        return Finding("preempted job", "bad", f"job {job} ended as {state()}: {last_line(log)}")
-    return Finding("preempted job", "good", f"job {job} wrote a checkpoint at SIGUSR1 and went back into the queue")
-
-
-def _fields(job: str) -> dict[str, str]:
-    return next((fields for fields in cluster.jobs() if fields.get("JobId") == job), {})

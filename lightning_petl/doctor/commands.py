@@ -1,6 +1,7 @@
 """The command ``doctor``."""
 
 import argparse
+import json
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -13,20 +14,23 @@ from lightning_petl.doctor.finding import Check, Finding, guarded, report
 def run(argv: list[str]) -> int:
     """``doctor`` and its options: check, print the report, and return 0, or 1 where something is bad."""
     options = _parser().parse_args(argv[1:])
-    console = Console()
+    console = Console(stderr=options.json)
     findings = list[Finding]()
     checks = list(_checks(options))
     for number, (name, check) in enumerate(checks, start=1):
         with console.status(f"{number} of {len(checks)}: {name}"):
             findings += guarded(name, check)
-    console.print(report(findings))
     bad = sum(finding.state == "bad" for finding in findings)
+    if options.json:
+        print(*(json.dumps(finding._asdict()) for finding in findings), sep="\n")
+        return int(bad > 0)
+    console.print(report(findings))
     console.print(f"{bad} of {len(findings)} findings must be mended" if bad else "nothing is wrong")
     return int(bad > 0)
 
 
 def _checks(options: argparse.Namespace) -> Iterator[tuple[str, Check]]:
-    from lightning_petl.doctor import cluster, decoding, drill, machine, ranks
+    from lightning_petl.doctor import cluster, decoding, drill, machine, ranks, steps
 
     yield "packages", machine.packages
     yield "devices", machine.devices
@@ -37,12 +41,19 @@ def _checks(options: argparse.Namespace) -> Iterator[tuple[str, Check]]:
     if not options.quick:
         yield "preemption", drill.preemption
     if options.slurm:
-        yield "SLURM", cluster.programs
+        where = options.partition
+        yield "SLURM", partial(cluster.overview, where, options.nodes)
+        if not cluster.usable(where):
+            return
         yield "SLURM's rules", cluster.rules
         yield "tasks", cluster.inside_job
-        yield "nodes", partial(cluster.nodes, options.nodes, options.partition, options.runs)
+        yield "node", partial(steps.one_node, steps.options(where, options.gpus), options.runs)
+        yield (
+            "nodes",
+            partial(steps.nodes, options.nodes, options.gpus, steps.options(where, options.gpus), options.runs),
+        )
         if not options.quick:
-            yield "preempted job", partial(cluster.preempted_job, options.partition, options.runs)
+            yield "preempted job", partial(steps.preempted_job, where, options.runs)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -53,8 +64,10 @@ def _parser() -> argparse.ArgumentParser:
     add: Callable[..., object] = parser.add_argument
     add("--slurm", action="store_true", help="also check the cluster; needs SLURM's clients")
     add("--nodes", type=int, default=2, help="nodes that must compute together (with --slurm)")
+    add("--gpus", type=int, default=0, help="GPUs of each node that must compute together (with --slurm)")
     add("--partition", help="where the jobs of --slurm go")
     add("--video", type=Path, help="a video of yours to decode; one is drawn where not given")
     add("--runs", type=Path, default=Path("runs"), help="the folder that runs are written to")
+    add("--json", action="store_true", help="print the findings as JSON, one a line")
     add("--quick", action="store_true", help="leave out the drills, which train for a moment")
     return parser

@@ -30,10 +30,13 @@ Check = Callable[[], Iterable[Finding]]
 
 def guarded(name: str, check: Check) -> list[Finding]:
     """What a check finds; that it fails is a finding too, and the others go on."""
+    findings: list[Finding] = []
     try:
-        return list(check())
+        findings.extend(check())  # keeps those before a failure
     except Exception as error:
-        return [Finding(name, "bad", f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")]
+        kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+        findings.append(Finding(name, "bad", f"{kind}{' '.join(str(error).split())[:300]}"))
+    return findings
 
 
 def report(findings: Iterable[Finding]) -> Table:

@@ -23,6 +23,7 @@ _SLOW = 2**28  # bytes a second: such a gradient would take a fifth of a second
 _TIMEOUT = 120  # seconds
 SEEN = "LIGHTNING_PETL_DOCTOR_FOLDER"
 """Environment variable: a folder that every rank must see."""
+ADVICE = "NCCL_DEBUG=INFO and TORCH_DISTRIBUTED_DEBUG=DETAIL say more; a firewall may close ports between nodes"
 
 
 def two_processes() -> Iterator[Finding]:
@@ -46,16 +47,13 @@ def two_processes() -> Iterator[Finding]:
         told = [rank.communicate(timeout=2 * _TIMEOUT) for rank in ranks]
     failed = [number for number, rank in enumerate(ranks) if rank.returncode]
     if failed:
-        yield Finding("ranks", "bad", f"rank {failed[0]} of {count} failed: {last_line(told[failed[0]][1])}", _ADVICE)
+        yield Finding("ranks", "bad", f"rank {failed[0]} of {count} failed: {last_line(told[failed[0]][1])}", ADVICE)
     else:
         yield of_report("ranks", told[0][0], count)
 
 
-_ADVICE = "NCCL_DEBUG=INFO and TORCH_DISTRIBUTED_DEBUG=DETAIL say more; a firewall may close ports between nodes"
-
-
-def of_report(check: str, printed: str, expected: int) -> Finding:
-    """What rank zero has printed, as a line of the report."""
+def of_report(check: str, printed: str, expected: int, *, cuda: bool = False) -> Finding:
+    """What rank zero has printed, as a line of the report; ``cuda``: whether they were given GPUs."""
     report: dict[str, Any] = json.loads(last_line(printed))
     hosts = report["hosts"]
     names, speed = ", ".join(sorted(set(hosts))), f"{_BYTES / 2**20:.0f} MiB summed in {report['seconds'] * 1e3:.0f} ms"
@@ -66,6 +64,10 @@ def of_report(check: str, printed: str, expected: int) -> Finding:
         blind = [host for host, seen in zip(hosts, report["seen"], strict=True) if not seen]
         return Finding(
             check, "bad", f"{told}; not seen on {', '.join(blind)}: {report['folder']}", "use a shared folder"
+        )
+    if cuda and report["backend"] != "nccl":
+        return Finding(
+            check, "bad", f"{told}; torch sees no GPU there", "nvidia-smi on a node, and a CUDA build of torch"
         )
     slow = _BYTES / report["seconds"] < _SLOW
     advice = "set NCCL_SOCKET_IFNAME or GLOO_SOCKET_IFNAME to the fast network" if slow else ""

@@ -6,6 +6,11 @@ from pathlib import Path
 
 _FIELD = re.compile(r"(\S+?)=(.*?)(?=\s+[\w/:&.]+=|\s*$)")
 
+FAILED = frozenset(
+    {"FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY", "BOOT_FAIL", "DEADLINE", "PREEMPTED"}
+)
+"""States in which a job has ended without success."""
+
 
 def call(*command: str, text: str | None = None) -> str:
     """What a program of SLURM prints, given ``text`` to read.
@@ -34,6 +39,21 @@ def partitions() -> dict[str, dict[str, str]]:
     """The fields of every partition, by name."""
     lines = call("scontrol", "show", "partition", "-o").splitlines()
     return {fields["PartitionName"]: fields for line in lines if (fields := _fields(line))}
+
+
+def chosen_partition(name: str | None) -> tuple[str, dict[str, str]]:
+    """The partition of a name, or the default one, and its fields.
+
+    Raises:
+        ValueError: there is none.
+    """
+    known = partitions()
+    name = name or next((partition for partition, given in known.items() if given.get("Default") == "YES"), None)
+    if name is None:
+        raise ValueError(f"partition: the cluster has no default one; it has {', '.join(known)}")
+    if name not in known:
+        raise ValueError(f"partition {name!r} is unknown; the cluster has {', '.join(known)}")
+    return name, known[name]
 
 
 def check(script: str) -> None:

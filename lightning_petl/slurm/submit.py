@@ -32,7 +32,6 @@ def submit(argv: list[str]) -> int:
     order = parse(argv)
     if not order.dry_run:
         _check_partition(order.request)
-        _check_dependency(order.request)
     folder = _unused(order.runs.absolute() / order.request.name)
     several = order.points[0].flags != ()
     places = [folder / point.folder if several else folder for point in order.points]
@@ -43,6 +42,7 @@ def submit(argv: list[str]) -> int:
     if order.dry_run:
         print(text, end="")
         return 0
+    _check_dependency(order.request)  # late: jobs end while the configurations are read
     cluster.check(text)
     try:
         _write(folder, places, texts)
@@ -56,23 +56,23 @@ def submit(argv: list[str]) -> int:
 
 def _check_partition(request: Request) -> None:
     """sbatch accepts a time beyond the partition's limit, and the job then waits for ever."""
-    known = cluster.partitions()
-    name = request.queue.partition or next((p for p, given in known.items() if given.get("Default") == "YES"), None)
-    if name is None:
-        raise ValueError(f"partition: the cluster has no default one; it has {', '.join(known)}")
-    if name not in known:
-        raise ValueError(f"partition {name!r} is unknown; the cluster has {', '.join(known)}")
-    longest = known[name].get("MaxTime", "UNLIMITED")
+    name, fields = cluster.chosen_partition(request.queue.partition)
+    longest = fields.get("MaxTime", "UNLIMITED")
     if longest != "UNLIMITED" and seconds(request.limits.time) > seconds(longest):
         raise ValueError(f"time {request.limits.time} is longer than partition {name!r} allows: {longest}")
 
 
 def _check_dependency(request: Request) -> None:
-    """sbatch takes a job that it does not know for one that has succeeded."""
-    wanted = request.queue.after.split(",") if request.queue.after else []
-    known = {number for job in cluster.jobs() for number in (job["JobId"], job.get("ArrayJobId"))} if wanted else set()
-    if unknown := [number for number in wanted if number not in known]:
-        raise ValueError(f"after: SLURM knows no job {', '.join(unknown)}; one that has long ended is not waited for")
+    """sbatch takes a job that it does not know for one that has succeeded, and says nothing of one that has failed."""
+    if request.queue.after is None:
+        return
+    known = cluster.jobs()
+    for number in request.queue.after.split(","):
+        states = [job["JobState"] for job in known if number in (job["JobId"], job.get("ArrayJobId"))]
+        if not states:
+            raise ValueError(f"after: SLURM knows no job {number}; one that has long ended is not waited for")
+        if failed := set(states) & cluster.FAILED:
+            raise ValueError(f"after: job {number} has ended as {', '.join(sorted(failed))} and can no longer succeed")
 
 
 def _unused(base: Path) -> Path:

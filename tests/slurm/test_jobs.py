@@ -46,13 +46,18 @@ def test_an_array_of_seeds_then_a_chain(two_nodes: Site) -> None:
 
 
 def test_a_wrong_value_fails_once_and_ends_what_waits_for_it(two_nodes: Site) -> None:
-    number, folder = two_nodes.submit(NAME="wrong", ARGS="--data.root=nowhere")
+    (two_nodes.folder / "held.yaml").write_text("sbatch: [--hold]\n")  # else it may fail before the other one waits
+    number, folder = two_nodes.submit(SLURM="held.yaml", NAME="wrong", ARGS="--data.root=nowhere")
     waiting, _ = two_nodes.submit(NAME="waiting", AFTER=number)
+    two_nodes.cluster.run("scontrol", "release", number)
     job = two_nodes.ends(number)
     assert (job["JobState"], job["ExitCode"], job["Restarts"]) == ("FAILED", "2:0", "0")
     assert "nowhere" in (folder / "log.txt").read_text()
     assert two_nodes.ends(waiting)["JobState"] == "CANCELLED"
     assert "FAILED" in two_nodes.make("status", NAME="wrong").stdout
+
+    refused = two_nodes.make("submit", CONFIG="data.yaml,run.yaml", TIME=10, AFTER=number)
+    assert f"lightning-petl: after: job {number} has ended as FAILED and can no longer succeed" in refused.stderr
 
 
 def test_cancel_ends_a_job_for_good(two_nodes: Site) -> None:
