@@ -1,6 +1,6 @@
 """Sharding of a model over ranks, block by block (FSDP2; Zhao et al., 2023, as ``fully_shard``)."""
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Container, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, cast
 
@@ -12,6 +12,7 @@ from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forwar
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from lightning_petl.backbones.block import AdaptedBlock
+from lightning_petl.backbones.encoder import Encoder
 from lightning_petl.backbones.vit import Reader, VideoViT
 
 
@@ -21,7 +22,8 @@ def shard(model: nn.Module, mesh: DeviceMesh, entries: Sequence[str] = ()) -> No
     A block with its adapters is one unit, so is each tap of a reader, and what is left is the last: a unit is whole
     while it computes, and nothing else is. Parameters keep their dtype: a unit may hold frozen bfloat16 and trainable
     float32 side by side, for only what trains is reduced, and that is all float32. Gradients are the mean over ranks;
-    frozen parameters get none, and none is sent for them.
+    frozen parameters get none, and none is sent for them. What runs in front of all that trains is not gathered again
+    for a backward pass that does not come there.
 
     A scalar cannot be shared out: it stays whole on all ranks, and so does its gradient.
 
@@ -35,6 +37,8 @@ def shard(model: nn.Module, mesh: DeviceMesh, entries: Sequence[str] = ()) -> No
     scalars = {p for p in model.parameters() if p.ndim == 0}
     for unit in [*units(model), model]:
         fully_shard(unit, mesh=mesh, ignored_params=scalars)
+    for unit in _without_backward(model):
+        cast(FSDPModule, unit).set_unshard_in_backward(False)  # or torch prefetches it there
     for entry in entries:
         register_fsdp_forward_method(model, entry)
     for scalar in scalars:
@@ -50,6 +54,42 @@ def units(model: nn.Module) -> Iterator[nn.Module]:
             yield module
         elif isinstance(module, Reader) and isinstance(module.taps, nn.ModuleDict):
             yield from cast(nn.ModuleDict, module.taps).children()
+
+
+def _without_backward(model: nn.Module) -> Iterator[nn.Module]:
+    """The blocks that run under ``no_grad``."""
+    for encoder in model.modules():
+        if isinstance(encoder, Encoder):
+            yield from encoder.blocks[: max(0, encoder.frozen_stages - 1)]
+
+
+def gathered_bytes(model: nn.Module, ranks: int) -> int:
+    """Bytes of the weights that a training pass of a sharded model gathers on each rank.
+
+    The forward pass gathers all, the backward pass once more all units that it reaches; the last unit stays whole in
+    between. Rows are filled up to a multiple of ``ranks``.
+    """
+    forward = {id(p): p for p in model.parameters() if p.ndim > 0}
+    twice = {id(p) for unit in units(model) for p in unit.parameters()}
+    twice -= {id(p) for unit in _without_backward(model) for p in unit.parameters()}
+    return sum(_filled(p, ranks) * (1 + (key in twice)) for key, p in forward.items())
+
+
+def gradient_bytes(model: nn.Module, ranks: int = 1, unreachable: Container[str] = ()) -> int:
+    """Bytes of the gradients that an update reduces: of what trains and is reached.
+
+    Args:
+        model: sharded or not.
+        ranks: that share its rows out, which are filled up to a multiple of it.
+        unreachable: names of parameters that get no gradient.
+    """
+    trained = (p for name, p in model.named_parameters() if p.requires_grad and name not in unreachable)
+    return sum(_filled(p, ranks) for p in trained)
+
+
+def _filled(parameter: Tensor, ranks: int) -> int:
+    rows = -(-len(parameter) // ranks) * ranks if parameter.ndim > 0 else 1
+    return rows * parameter.shape[1:].numel() * parameter.element_size()
 
 
 @torch.no_grad()

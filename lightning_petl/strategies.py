@@ -12,7 +12,7 @@ from data_modules import compat as compat  # before lightning, which imports tor
 import torch.distributed as dist
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, Strategy, StrategyRegistry
-from torch import nn
+from torch import Tensor, nn
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
 from torch.distributed.fsdp import FSDPModule
 from torch.nn.parallel import DistributedDataParallel
@@ -21,7 +21,7 @@ from typing_extensions import override
 
 from lightning_petl.callbacks.frozen_guard import checksums
 from lightning_petl.checkpoint import gathered, load_optimizer, load_trainable, trainable_buffers, trainable_keys
-from lightning_petl.parallel import attend, broadcast, recorded, united
+from lightning_petl.parallel import attend, broadcast, gathered_bytes, gradient_bytes, recorded, united
 
 
 class Replicated(DDPStrategy):
@@ -93,6 +93,10 @@ class Replicated(DDPStrategy):
     def on_validation_start(self) -> None:
         broadcast(trainable_buffers(self._task))
 
+    @override
+    def reduce(self, tensor: Tensor, group: Any = None, reduce_op: Any = "mean") -> Tensor:
+        return super().reduce(_countable(tensor), group, reduce_op)
+
     def _send(self, bucket: dist.GradBucket) -> Any:  # pyright: ignore[reportPrivateImportUsage]
         self.gradient_bytes += bucket.buffer().nbytes
         return allreduce_hook(cast(dist.ProcessGroup, dist.group.WORLD), bucket)
@@ -108,10 +112,16 @@ class Sharded(ModelParallelStrategy):
     The model shards itself in ``configure_model`` (:func:`~lightning_petl.parallel.shard`). A checkpoint is the one
     file that a single process writes: what trains, whole, gathered on the first rank, so that any number of ranks
     under any strategy goes on from it. BatchNorms are those of :class:`Replicated`.
+
+    Attributes:
+        gathered_bytes: of the weights that were whole on this rank in training passes so far, once for each gathering.
+        gradient_bytes: of the gradients that this rank has given to be reduced so far.
     """
 
     def __init__(self) -> None:
         super().__init__(tensor_parallel_size=1, save_distributed_checkpoint=False)
+        self.gathered_bytes = self.gradient_bytes = 0
+        self._pass_bytes, self._update_bytes = 0, 0
         self._left, self._missing = 0, 0  # batches of this evaluation: to come, and fewer than other ranks have
         self._order: list[FSDPModule] = []
 
@@ -138,6 +148,25 @@ class Sharded(ModelParallelStrategy):
             yield
         finally:
             self._sharded.set_requires_gradient_sync(True)
+
+    @override
+    def on_train_start(self) -> None:
+        self._pass_bytes = gathered_bytes(self._task, self.world_size)
+        self._update_bytes = gradient_bytes(self._task, self.world_size, _unreachable(self._task))
+
+    @override
+    def training_step(self, *args: Any, **kwargs: Any) -> Any:
+        self.gathered_bytes += self._pass_bytes
+        return super().training_step(*args, **kwargs)
+
+    @override
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> Any:
+        self.gradient_bytes += self._update_bytes
+        return super().optimizer_step(*args, **kwargs)
+
+    @override
+    def reduce(self, tensor: Tensor, group: Any = None, reduce_op: Any = "mean") -> Tensor:
+        return super().reduce(_countable(tensor), group, reduce_op)
 
     @override
     def validation_step(self, *args: Any, **kwargs: Any) -> Any:
@@ -244,6 +273,11 @@ def chosen(strategy: str | Strategy) -> str | Strategy:
             "cannot keep frozen and trained weights apart; use fsdp, which is FSDP2, or ddp"
         )
     return "sharded" if strategy == "fsdp" else strategy
+
+
+def _countable(value: Any) -> Any:
+    """A number in float32: Lightning's mean over ranks of a count of clips would lose its fraction."""
+    return value.float() if isinstance(value, Tensor) and not value.is_floating_point() else value
 
 
 def _batches(trainer: Trainer) -> int:

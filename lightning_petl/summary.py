@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 
 from data_modules.batch import VideoBatch
 from lightning_petl.callbacks.ownership import Share, shares
+from lightning_petl.parallel import gathered_bytes, gradient_bytes
 from lightning_petl.simulation import Step, simulate, size, without_memory
 from lightning_petl.tasks.bank import Bank
 from lightning_petl.tasks.task import Task
@@ -64,8 +65,9 @@ class Summary(NamedTuple):
         saved: kept for the backward pass.
         recomputed: by it, in the largest region whose activations are not kept.
         peak: most that is allocated at a time, as CUDA's ``max_memory_allocated`` counts.
-        sent: bytes that this device gives to collectives in an update: gradients (DDP); gathered parameters and
-            scattered gradients (FSDP2).
+        sent: bytes of what this device exchanges in an update of one pass: gradients, and the weights that FSDP2
+            gathers; before a collective splits them, so that a ring sends (ranks - 1) / ranks of them, and twice that
+            of DDP's gradients.
         clip: multiply-accumulates of a clip's forward pass.
         step: multiply-accumulates of a clip's forward and backward pass.
     """
@@ -140,17 +142,16 @@ def _summary(task: Task, step: Step, plan: Plan) -> Summary:
         saved=step.saved.kept,
         recomputed=step.saved.recomputed,
         peak=step.peak - sum(parts) + sum(held) + gathered,
-        sent=_sent(plan, *parts[:2]),
+        sent=_sent(task, plan),
         clip=step.forward // plan.clips,
         step=step.step // plan.clips,
     )
 
 
-def _sent(plan: Plan, frozen: int, trainable: int) -> int:
-    """All parameters are gathered in the forward pass, and again in the backward pass, by FSDP2."""
+def _sent(task: Task, plan: Plan) -> int:
     if plan.strategy == "fsdp":
-        return (2 * (frozen + trainable) + trainable) // plan.ranks
-    return trainable if plan.strategy == "ddp" else 0
+        return gathered_bytes(task, plan.ranks) + gradient_bytes(task, plan.ranks, task.unreachable)
+    return gradient_bytes(task, 1, task.unreachable) if plan.strategy == "ddp" else 0
 
 
 def tables(summary: Summary, plan: Plan) -> list[Table]:

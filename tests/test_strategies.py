@@ -36,7 +36,7 @@ class Small(LightningModule):
         return (self.norm(self.layer(batch)) - batch[:, :1]).square().mean()
 
     def validation_step(self, batch: Tensor, batch_idx: int) -> None:
-        pass
+        self.log("val/mean", batch.mean(), batch_size=len(batch), sync_dist=True)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.SGD(self.parameters(), lr=0.1)
@@ -46,7 +46,8 @@ class Small(LightningModule):
         return DataLoader([torch.randn(2, generator=generator) for _ in range(16)], batch_size=4)
 
     def val_dataloader(self) -> DataLoader[Any]:
-        return DataLoader([torch.zeros(2)])
+        numbers = ([1.0, 2.0], [6.0])[int(os.environ["LOCAL_RANK"])]
+        return DataLoader([torch.full((2,), number) for number in numbers])
 
 
 class Watcher(Callback):
@@ -77,6 +78,7 @@ def fit(module: LightningModule, passes: int) -> dict[str, Any]:
     except ValueError as error:
         return {"told": str(error)}
     state = {name: value.tolist() for name, value in module.state_dict().items()}
+    watcher.seen["mean"] = trainer.callback_metrics["val/mean"].item()
     return watcher.seen | {"strategy": type(trainer.strategy).__name__, "state": state}
 
 
@@ -135,6 +137,10 @@ def test_ranks_hold_the_same_weights_and_the_statistics_of_the_first(ranks: list
     assert first == second
     assert first["dead"] == [1.0, 1.0, 1.0]
     assert first["norm.num_batches_tracked"] == 4
+
+
+def test_ranks_with_other_numbers_of_clips_agree_on_the_mean_over_all(ranks: list[dict[str, Any]]) -> None:
+    assert [seen["plain"]["mean"] for seen in ranks] == [3.0, 3.0]  # of 1, 2 and 6
 
 
 @pytest.mark.parametrize("recipe", ["undeclared", "undeclared_accumulated"])

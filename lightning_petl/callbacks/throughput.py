@@ -16,18 +16,20 @@ class Throughput(Callback):
     """Logs ``cost/clips_per_s`` of all ranks, over an epoch without its first batch, and ``cost/peak_memory_mib``.
 
     Memory is CUDA's ``max_memory_allocated`` since training started, or the largest resident size of the process, of
-    the rank with the most. Where ranks send gradients, ``cost/gradient_bytes_per_step`` is what each hands over in an
-    optimiser step.
+    the rank with the most. On several ranks ``cost/gradient_bytes_per_step`` is what each hands over in an optimiser
+    step to be reduced, and under FSDP2 ``cost/gathered_bytes_per_step`` are the weights that are gathered for it.
     """
 
     def __init__(self) -> None:
         self._clips, self._start = 0, 0.0
-        self._sent, self._step = 0, 0
+        self._sent, self._step = dict[str, int](), 0
 
     @override
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._clips, self._start = 0, 0.0
-        self._sent, self._step = gradient_bytes(trainer), trainer.global_step
+        self._sent, self._step = sent(trainer), trainer.global_step
+
+    on_train_epoch_start = on_train_start  # not called where a run goes on in mid-epoch
 
     @override
     def on_train_batch_end(
@@ -43,14 +45,16 @@ class Throughput(Callback):
         if self._clips:
             pl_module.log("cost/clips_per_s", self._clips / (time.perf_counter() - self._start), sync_dist=True)
         pl_module.log("cost/peak_memory_mib", peak_memory_mib(pl_module.device), sync_dist=True, reduce_fx="max")
-        sent, steps = gradient_bytes(trainer) - self._sent, trainer.global_step - self._step
-        if sent:
-            pl_module.log("cost/gradient_bytes_per_step", sent / steps, sync_dist=True, reduce_fx="max")
+        steps = trainer.global_step - self._step
+        for kind, total in sent(trainer).items() if steps else ():
+            per_step = (total - self._sent[kind]) / steps
+            pl_module.log(f"cost/{kind}_per_step", per_step, sync_dist=True, reduce_fx="max")
 
 
-def gradient_bytes(trainer: Trainer) -> int:
-    """Bytes of the gradients that this rank has handed over so far; 0 in a single process."""
-    return getattr(trainer.strategy, "gradient_bytes", 0)
+def sent(trainer: Trainer) -> dict[str, int]:
+    """Bytes that this rank has exchanged so far, by kind; none in a single process."""
+    strategy = trainer.strategy
+    return {kind: getattr(strategy, kind) for kind in ("gradient_bytes", "gathered_bytes") if hasattr(strategy, kind)}
 
 
 def peak_memory_mib(device: torch.device) -> float:
