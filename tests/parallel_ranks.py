@@ -1,5 +1,6 @@
 """What each of two processes does in ``test_parallel``: a module of its own, for ``spawn`` to import."""
 
+from collections import Counter
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -12,16 +13,18 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule
 from torch.nn.utils import clip_grad_norm_
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_iter
 
 from lightning_petl.adapters import Adapter, LoRA, MultiTuneV, Side4Video, attach
 from lightning_petl.backbones import VideoViT
 from lightning_petl.callbacks.frozen_guard import checksums
-from lightning_petl.parallel import local, materialise, shard, whole
+from lightning_petl.parallel import gathered_bytes, gradient_bytes, local, materialise, shard, whole
 from tests.tiny import FRAMES, SIZE, clip, randomised
 
 RANKS, STEPS = 2, 4
 METHODS: dict[str, list[Adapter]] = {
     "lora": [LoRA(rank=2)],
+    "lora_behind": [LoRA(rank=2, blocks="last 1")],
     "multi_tunev": [MultiTuneV()],
     "side4video": [Side4Video(width=64, norm="sync", checkpoint=("mlp",))],
 }
@@ -101,6 +104,32 @@ def scaled(rank: int) -> dict[str, Any]:
     return {"weights": weights, "scale": scaler.get_scale()}
 
 
+class Collectives(TorchDispatchMode):
+    """Counts the bytes of the larger buffer of each collective, by its name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bytes: Counter[str] = Counter()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func.namespace == "c10d":
+            self.bytes[func._opname] += max(t.nbytes for t in tree_iter(args) if isinstance(t, Tensor))
+        return func(*args, **(kwargs or {}))
+
+
+def traffic(method: str, checkpointing: bool, rank: int) -> dict[str, Any]:
+    """What a training pass sends, and what is said of it."""
+    model = Classifier(method)
+    model.backbone.activation_checkpointing = checkpointing
+    said = gathered_bytes(model, RANKS), gradient_bytes(model, RANKS)
+    shard(model, init_device_mesh("cpu", (RANKS,)))
+    assert said == (gathered_bytes(model, RANKS), gradient_bytes(model, RANKS))
+    for step in range(2):  # the second is like all that follow
+        with Collectives() as collectives:
+            model(clip(batch=2, seed=step)).square().sum().backward()
+    return {"said": said, "seen": dict(collectives.bytes)}
+
+
 def anonymous() -> int:
     """Bytes of this process that no file backs."""
     line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("RssAnon"))
@@ -108,20 +137,23 @@ def anonymous() -> int:
 
 
 def deferred(path: str, name: str, rank: int) -> dict[str, Any]:
-    """A trunk of which no rank ever holds more than its share and one tensor."""
-    vit = VideoViT(name, weights=path, depth=2, image_size=SIZE_OF[name], num_frames=2, deferred=True)
-    attach(vit, [LoRA(rank=2)])
-    meta = sum(p.numel() * p.element_size() for p in vit.parameters() if p.is_meta)
-    shard(vit, init_device_mesh("cpu", (RANKS,)))
-    before, peak = anonymous(), Peak()
-    with peak:
+    """A trunk of which no rank ever holds more than its share and one tensor, or one block while it builds."""
+    mesh = init_device_mesh("cpu", (RANKS,))
+    before, building, loading = anonymous(), Peak(), Peak()
+    with building:
+        vit = VideoViT(name, weights=path, depth=2, image_size=SIZE_OF[name], num_frames=2, deferred=True)
+        attach(vit, [LoRA(rank=2)])
+        meta = sum(p.numel() * p.element_size() for p in vit.parameters() if p.is_meta)
+        shard(vit, mesh)
+    built = anonymous() - before
+    with loading:
         materialise(vit, torch.device("cpu"))
     held = sum(local(p).numel() * p.element_size() for p in vit.blocks.parameters())
     with torch.no_grad():
         feature = vit(clip(batch=2, frames=2, size=SIZE_OF[name]))
     sums = {name: value for name, value in checksums(vit).items() if name.startswith("blocks.")}
-    return {"meta": meta, "held": held, "peak": peak.largest - before, "feature": feature, "sums": sums,
-            "hash": vit.weights_hash}  # fmt: skip
+    return {"meta": meta, "held": held, "building": building.largest - before, "built": built,
+            "loading": loading.largest - before, "feature": feature, "sums": sums, "hash": vit.weights_hash}  # fmt: skip
 
 
 SIZE_OF = {"vit_tiny_patch16_224": SIZE, "eva02_enormous_patch14_clip_224": 28}

@@ -1,14 +1,21 @@
 """Runs whose blocks are compiled go as runs whose blocks are not, and each goes on from the other's checkpoint."""
 
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import torch.distributed as dist
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.fx import GraphModule
 
 from lightning_petl.__main__ import main
+from lightning_petl.adapters import STAdapter
+from lightning_petl.parallel import shard, units
 from tests.runs import Command
 from tests.tasks.ranks import on_ranks, scalars
+from tests.tiny import clip, randomised
 
 pytestmark = [
     # torch's own tracing reads .grad of the tokens that enter a block, to learn whether they have one
@@ -32,6 +39,29 @@ def compiled(backend: str) -> list[str]:
 @pytest.fixture(autouse=True)
 def _fresh_compiler() -> None:
     torch.compiler.reset()
+
+
+@pytest.fixture
+def one_rank() -> Generator[DeviceMesh]:
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    yield init_device_mesh("cpu", (1,))
+    dist.destroy_process_group()
+
+
+def test_a_sharded_block_is_one_graph(one_rank: DeviceMesh) -> None:
+    """What gathers its weights stays outside."""
+    vit, graphs = randomised([STAdapter(bottleneck=8)], depth=3), list[GraphModule]()
+
+    def backend(graph: GraphModule, inputs: Any) -> Any:
+        graphs.append(graph)
+        return graph.forward
+
+    for unit in units(vit):
+        unit.compile(backend=backend)
+    shard(vit, one_rank)
+    vit(clip()).sum().backward()
+    assert len(graphs) <= 2  # one for tokens without a gradient, one for all later blocks
+    assert all("scaled_dot_product_attention" in graph.code for graph in graphs)
 
 
 class Runs(Command):
@@ -67,7 +97,13 @@ def test_compiled_equals_eager_and_they_resume_each_other(tmp_path: Path, extra:
 
 @pytest.mark.slow
 def test_machine_code_on_two_ranks_equals_eager(tmp_path: Path) -> None:
+    """Of replicas and of halves, which are whole while they compute; each goes on from the other's checkpoint."""
     runs = Runs(tmp_path)
     assert main(runs.fit("eager")) == 0
-    on_ranks([runs.fit("compiled", *compiled("inductor"), clips=1)])
-    assert runs.losses("compiled") == pytest.approx(runs.losses("eager"), rel=1e-4)
+    flags = [*compiled("inductor"), "--trainer.strategy=fsdp"]
+    commands = [runs.fit("ddp", *compiled("inductor"), clips=1), runs.fit("fsdp", *flags, clips=1)]
+    on_ranks([*commands, runs.fit("eager_then_fsdp", runs.stopped("eager"), *flags, clips=1)])
+    for name in ("ddp", "fsdp"):
+        assert runs.losses(name) == pytest.approx(runs.losses("eager"), rel=1e-4)
+        assert runs.last(name)["state_dict"].keys() == runs.last("eager")["state_dict"].keys()
+    assert runs.losses("eager_then_fsdp") == pytest.approx(runs.losses("eager")[7:], rel=1e-4)

@@ -6,7 +6,10 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import pytest
+import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 SCRIPT = "import json, sys; from lightning_petl.__main__ import main; print(*map(main, json.loads(sys.argv[1])))"
@@ -48,3 +51,20 @@ def scalars(run: Path, name: str) -> list[float]:
     events = EventAccumulator(str(run))
     events.Reload()
     return [event.value for event in events.Scalars(name)]
+
+
+def close(actual: Any, expected: Any, *, rtol: float, atol: float, place: str = "") -> None:
+    """The same structure, and numbers that differ by rounding."""
+    assert type(actual) is type(expected), place
+    if isinstance(expected, torch.Tensor):
+        torch.testing.assert_close(actual, expected, atol=atol, rtol=rtol, msg=lambda text: f"{place}: {text}")
+    elif isinstance(expected, dict):
+        assert actual.keys() == expected.keys(), place
+        for key, value in expected.items():
+            close(actual[key], value, rtol=rtol, atol=atol, place=f"{place}.{key}")
+    elif isinstance(expected, list | tuple):
+        assert len(actual) == len(expected), place
+        for index, value in enumerate(expected):
+            close(actual[index], value, rtol=rtol, atol=atol, place=f"{place}[{index}]")
+    else:
+        assert actual == (pytest.approx(expected, rel=rtol) if isinstance(expected, float) else expected), place

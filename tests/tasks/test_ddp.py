@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lightning_petl.__main__ import main
 from tests.runs import Command, write_videos
-from tests.tasks.ranks import on_ranks, scalars
+from tests.tasks.ranks import close, on_ranks, scalars
 
 # 18 clips, 6 an update: 3 updates an epoch, a validation and a checkpoint after each; no step that hides a gradient
 EVERY = [
@@ -87,11 +87,14 @@ def long_runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
     return runs
 
 
-def close(left: dict[str, Tensor], right: dict[str, Tensor]) -> None:
+def equal(left: Any, right: Any) -> None:
     """To a millionth of the updates, which are up to 0.05 long."""
-    assert left.keys() == right.keys()
-    for name, value in left.items():
-        torch.testing.assert_close(value, right[name], rtol=1e-5, atol=5e-8)
+    close(left, right, rtol=1e-5, atol=5e-8)
+
+
+def equal_training(left: dict[str, Any], right: dict[str, Any]) -> None:
+    for key in ("state_dict", "optimizer_states", "lr_schedulers", "global_step", "epoch"):
+        equal(left[key], right[key])
 
 
 def sent(runs: Runs, name: str) -> set[float]:
@@ -102,7 +105,8 @@ def test_two_ranks_equal_one_process(runs: Runs) -> None:
     assert len(set(runs.losses("one"))) == 3
     assert runs.losses("two") == pytest.approx(runs.losses("one"), rel=1e-6)
     assert runs.final("one").keys() == runs.final("two").keys()
-    close(runs.final("one")["state_dict"], runs.final("two")["state_dict"])
+    for step in (1, 2, 3):  # the first momentum is the first gradient, clipped, and the decay
+        equal_training(*(torch.load(runs.checkpoint(name, step), weights_only=True) for name in ("two", "one")))
 
 
 @pytest.mark.parametrize("name", ["two", "trunk_two", "mixed_two"])
@@ -136,10 +140,10 @@ def step_length(before: dict[str, Tensor], behind: dict[str, Tensor]) -> float:
 def test_recomputed_accumulated_and_averaged_equals_one_process(long_runs: Runs) -> None:
     assert long_runs.losses("full_two") == pytest.approx(long_runs.losses("full_one"), rel=1e-6)
     one, two = long_runs.final("full_one"), long_runs.final("full_two")
-    close(one["state_dict"], two["state_dict"])
+    equal(one["state_dict"], two["state_dict"])
     one, two = one["callbacks"]["EMA"], two["callbacks"]["EMA"]
     assert one["updates"] == two["updates"] == 6  # of 18 passes on each rank
-    close(one["average"], two["average"])
+    equal(one["average"], two["average"])
 
 
 @pytest.mark.slow
@@ -157,7 +161,7 @@ def test_another_number_of_ranks_goes_on(long_runs: Runs, name: str) -> None:
     first = 0 if name == "two" else 4
     assert long_runs.losses(name) == pytest.approx(long_runs.losses("one")[first:], rel=1e-6)
     assert long_runs.final(name).keys() == long_runs.final("one").keys()
-    close(long_runs.final(name)["state_dict"], long_runs.final("one")["state_dict"])
+    equal_training(long_runs.final(name), long_runs.final("one"))
 
 
 @pytest.mark.slow

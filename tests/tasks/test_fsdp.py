@@ -15,10 +15,15 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from safetensors.torch import load_file
 
 from lightning_petl.__main__ import main
+from lightning_petl.adapters import LoRA
+from lightning_petl.backbones import VideoViT
+from lightning_petl.summary import Plan, summarise
+from lightning_petl.tasks.classification import VideoClassifier
 from tests.runs import MODEL, Command, write_videos
+from tests.tasks.ranks import close, scalars
 
 # a whole program runs in each process; several commands share one start of it
 SCRIPT = """
@@ -89,13 +94,16 @@ class Runs(Command):
         """Flag: go on from a step of a run."""
         return f"--ckpt_path={next((self.folder(label) / 'checkpoints').glob(f'*step={step}.ckpt'))}"
 
+    def at(self, label: str, step: int) -> dict[str, Any]:
+        """The checkpoint behind an update."""
+        return torch.load(next((self.folder(label) / "checkpoints").glob(f"*step={step}.ckpt")), weights_only=True)
+
     def scalars(self, label: str, tag: str) -> list[float]:
         """What a run has logged."""
-        events = EventAccumulator(str(self.folder(label)))
-        events.Reload()
-        return [event.value for event in events.Scalars(tag)]
+        return scalars(self.folder(label), tag)
 
 
+AVERAGED = ["--trainer.callbacks+=EMA", "--trainer.callbacks.decay=0.5"]
 SGD = ["--model.optim.algorithm=sgd"]  # Adam makes updates of size one out of rounding, where a gradient is zero
 
 
@@ -105,16 +113,16 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
     found = Runs(tmp_path_factory.mktemp("runs"))
     write_videos(found.videos, val=4)
     (found.videos / "val" / "left" / "0.mp4").unlink()  # 7 clips: one rank has a batch more than the other
-    on_ranks(1, [found.fit(f"{method}_1", method, 1, *SGD) for method in METHODS] + [found.fit("one", "lora", 1)])
+    on_ranks(1, [*(found.fit(f"{m}_1", m, 1, *SGD) for m in METHODS), found.fit("one", "lora", 1, *AVERAGED)])
     two = [found.fit(f"{method}_2", method, 2, *SGD) for method in METHODS]
-    ddp = ["--trainer.strategy=ddp"]
-    dropout = ["--model.head.dropout=0.5"]
-    two += [found.fit("two", "lora", 2), found.fit("dropped", "lora", 2, *dropout)]
+    ddp = [*AVERAGED, "--trainer.strategy=ddp"]
+    dropout = [*AVERAGED, "--model.head.dropout=0.5"]
+    two += [found.fit("two", "lora", 2, *AVERAGED), found.fit("dropped", "lora", 2, *dropout)]
     on_ranks(
         2,
         [
             *two,
-            found.fit("one_then_two", "lora", 2, found.stopped("one", 2)),
+            found.fit("one_then_two", "lora", 2, found.stopped("one", 2), *AVERAGED),
             found.fit("one_then_ddp", "lora", 2, found.stopped("one", 2), *ddp),
         ],
     )
@@ -123,37 +131,27 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
         [
             found.fit("dropped_then_two", "lora", 2, found.stopped("dropped", 2), *dropout),
             found.fit("two_then_ddp", "lora", 2, found.stopped("two", 2), *ddp),
-            found.fit("ddp_then_two", "lora", 2, found.stopped("one_then_ddp", 3)),
+            found.fit("ddp_then_two", "lora", 2, found.stopped("one_then_ddp", 3), *AVERAGED),
             found("test", ["--config", str(found.runs.parent / "lora.yaml"), *found.where("test_2", 2),
-                           f"--ckpt_path={found.folder('two') / 'checkpoints' / 'last.ckpt'}"]),
+                           *AVERAGED, f"--ckpt_path={found.folder('two') / 'checkpoints' / 'last.ckpt'}"]),
         ],
     )  # fmt: skip
     on_ranks(
         1,
         [
-            found.fit("two_then_one", "lora", 1, found.stopped("two", 2)),
+            found.fit("two_then_one", "lora", 1, found.stopped("two", 2), *AVERAGED),
             found("test", ["--config", str(found.runs.parent / "lora.yaml"), *found.where("test_1", 1),
-                           f"--ckpt_path={found.folder('two') / 'checkpoints' / 'last.ckpt'}"]),
+                           *AVERAGED, f"--ckpt_path={found.folder('two') / 'checkpoints' / 'last.ckpt'}"]),
         ],
     )  # fmt: skip
     return found
 
 
-def close(actual: Any, expected: Any, place: str = "") -> None:
-    """The same structure, and numbers that differ by rounding."""
-    assert type(actual) is type(expected), place
-    if isinstance(expected, torch.Tensor):
-        torch.testing.assert_close(actual, expected, atol=2e-5, rtol=1e-3, msg=lambda text: f"{place}: {text}")
-    elif isinstance(expected, dict):
-        assert actual.keys() == expected.keys(), place
-        for key, value in expected.items():
-            close(actual[key], value, f"{place}.{key}")
-    elif isinstance(expected, list | tuple):
-        assert len(actual) == len(expected), place
-        for index, value in enumerate(expected):
-            close(actual[index], value, f"{place}[{index}]")
-    else:
-        assert actual == pytest.approx(expected, rel=1e-4) if isinstance(expected, float) else actual == expected, place
+def equal(actual: dict[str, Any], expected: dict[str, Any]) -> None:
+    """What two checkpoints hold of a training."""
+    assert actual.keys() == expected.keys()
+    for key in TRAINED:
+        close(actual[key], expected[key], rtol=1e-3, atol=2e-5, place=key)
 
 
 TRAINED = ("state_dict", "optimizer_states", "lr_schedulers", "global_step", "epoch", "trunk", "labels")
@@ -164,10 +162,8 @@ TRAINED = ("state_dict", "optimizer_states", "lr_schedulers", "global_step", "ep
 def test_two_ranks_train_like_one(runs: Runs, method: str) -> None:
     """Over accumulated and clipped updates: losses, weights, momentum and every key of the checkpoint."""
     one, two = runs.last(f"{method}_1"), runs.last(f"{method}_2")
-    assert one.keys() == two.keys()
     assert two["global_step"] == 6
-    for key in TRAINED:
-        close(two[key], one[key], key)
+    equal(two, one)
     losses = [runs.scalars(f"{method}_{ranks}", "val/loss") for ranks in (1, 2)]
     assert len(losses[0]) == 6  # ten validations, one point an update
     assert losses[1] == pytest.approx(losses[0], abs=1e-4)
@@ -180,11 +176,13 @@ def test_two_ranks_train_like_one(runs: Runs, method: str) -> None:
     "label", ["two", "one_then_two", "one_then_ddp", "two_then_ddp", "ddp_then_two", "two_then_one"]
 )
 def test_a_checkpoint_goes_on_anywhere(runs: Runs, label: str) -> None:
-    """On another number of ranks, under another strategy."""
+    """On another number of ranks, under another strategy; with the averages, which are what is validated."""
     one, other = runs.last("one"), runs.last(label)
-    assert one.keys() == other.keys()
-    for key in TRAINED:
-        close(other[key], one[key], key)
+    equal(other, one)
+    close(other["callbacks"]["EMA"], one["callbacks"]["EMA"], rtol=1e-3, atol=2e-5)
+    losses, rest = runs.scalars("one", "val/loss"), runs.scalars(label, "val/loss")
+    assert len(rest) >= 3
+    assert rest == pytest.approx(losses[-len(rest) :], abs=1e-4)
 
 
 @pytest.mark.slow
@@ -219,10 +217,31 @@ def test_each_clip_is_tested_once(runs: Runs) -> None:
 
 
 @pytest.mark.slow
-def test_the_artefact_is_whole(runs: Runs) -> None:
-    artefacts = [runs.folder(label) / "artefact" / "adapter_model.safetensors" for label in ("one", "two")]
-    sizes = [path.stat().st_size for path in artefacts]
-    assert sizes[0] == sizes[1]
+def test_the_artefact_holds_the_averages_whole(runs: Runs) -> None:
+    averages = runs.last("one")["callbacks"]["EMA"]["average"]
+    assert any(not torch.equal(value, runs.last("one")["state_dict"][name]) for name, value in averages.items())
+    artefact = load_file(runs.folder("two") / "artefact" / "adapter_model.safetensors")
+    close(artefact, averages, rtol=1e-3, atol=2e-5)
+
+
+@pytest.mark.slow
+def test_the_first_gradient_is_that_of_one_process(runs: Runs) -> None:
+    """The first momentum of SGD is the clipped gradient of the whole update, and the decay."""
+    one, two = (runs.at(f"multi_tunev_{ranks}", 1)["optimizer_states"][0]["state"] for ranks in (1, 2))
+    for number, state in one.items():
+        close(two[number]["momentum_buffer"], state["momentum_buffer"], rtol=1e-3, atol=1e-6, place=number)
+
+
+@pytest.mark.slow
+def test_what_travels_is_what_the_summary_says(runs: Runs) -> None:
+    """In an epoch of 3 updates of 5 passes, each of which gathers the weights."""
+    vit = VideoViT("vit_tiny_patch16_224", weights="random", depth=2, image_size=32, num_frames=4)
+    task = VideoClassifier(vit, [LoRA(rank=2)], ["left", "right"])
+    plan = Plan(clips=1, num_frames=4, image_size=32, ranks=2, strategy="fsdp")
+    gradients = 4 * sum(p.numel() for p in task.parameters() if p.requires_grad)  # of an even number of rows
+    assert runs.scalars("two", "cost/gradient_bytes_per_step") == [gradients] * 2
+    gathered = summarise(task, plan).sent - gradients
+    assert runs.scalars("two", "cost/gathered_bytes_per_step") == pytest.approx([gathered * 5 / 3] * 2)
 
 
 def scores(path: Path) -> dict[str, list[float]]:
