@@ -47,11 +47,15 @@ class Classifier(nn.Module):
         return self.temperature * self.head(self.backbone(video))
 
 
-def train(model: nn.Module, rank: int, ranks: int) -> tuple[Losses, Tensors]:
-    """Clipped and accumulated SGD on the rank's part of each batch; mean losses, and the last whole gradients."""
+def train(model: nn.Module, rank: int, ranks: int) -> tuple[Losses, Losses, Tensors]:
+    """Clipped and accumulated SGD on the rank's part of each batch.
+
+    Returns:
+        mean losses, norms of gradients before they are clipped, and the last whole gradients.
+    """
     trained = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.SGD(trained, lr=0.05, momentum=0.9)
-    losses: Losses = []
+    losses, norms = Losses(), Losses()
     for step in range(STEPS):
         for passed in range(2):
             if isinstance(model, FSDPModule):
@@ -64,11 +68,11 @@ def train(model: nn.Module, rank: int, ranks: int) -> tuple[Losses, Tensors]:
                 dist.all_reduce(total)
             losses.append(total.item() / ranks)
         sharded = [p for p in trained if p.ndim > 0]
-        clip_grad_norm_(sharded, 0.5)
+        norms.append(local(whole(clip_grad_norm_(sharded, 0.5))).item())
         if step < STEPS - 1:
             optimizer.step()
             optimizer.zero_grad()
-    return losses, {n: local(whole(p.grad)) for n, p in model.named_parameters() if p.grad is not None}
+    return losses, norms, {n: local(whole(p.grad)) for n, p in model.named_parameters() if p.grad is not None}
 
 
 def equality(method: str, frozen_dtype: str, rank: int) -> dict[str, Any]:
@@ -78,9 +82,10 @@ def equality(method: str, frozen_dtype: str, rank: int) -> dict[str, Any]:
     shard(model, init_device_mesh("cpu", (RANKS,)))
     shard(model, init_device_mesh("cpu", (RANKS,)))  # a second time changes nothing
     held = {name: local(p).numel() for name, p in model.named_parameters()}
-    losses, gradients = train(model, rank, RANKS)
+    losses, norms, gradients = train(model, rank, RANKS)
     frozen = {name for name, p in model.named_parameters() if not p.requires_grad}
-    return {"losses": losses, "gradients": gradients, "sizes": sizes, "held": held, "frozen": frozen}
+    learnt = {"losses": losses, "norms": norms, "gradients": gradients}
+    return learnt | {"sizes": sizes, "held": held, "frozen": frozen}
 
 
 def scaled(rank: int) -> dict[str, Any]:
@@ -152,8 +157,8 @@ def deferred(path: str, name: str, rank: int) -> dict[str, Any]:
     with torch.no_grad():
         feature = vit(clip(batch=2, frames=2, size=SIZE_OF[name]))
     sums = {name: value for name, value in checksums(vit).items() if name.startswith("blocks.")}
-    return {"meta": meta, "held": held, "building": building.largest - before, "built": built,
-            "loading": loading.largest - before, "feature": feature, "sums": sums, "hash": vit.weights_hash}  # fmt: skip
+    memory = {"building": building.largest - before, "built": built, "loading": loading.largest - before}
+    return memory | {"meta": meta, "held": held, "feature": feature, "sums": sums, "hash": vit.weights_hash}
 
 
 SIZE_OF = {"vit_tiny_patch16_224": SIZE, "eva02_enormous_patch14_clip_224": 28}

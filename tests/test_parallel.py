@@ -53,9 +53,11 @@ def spawned(folder: Path, tasks: list[tuple[str, tuple[Any, ...]]]) -> list[dict
 def test_training_equals_one_process(ranks: list[dict[str, Any]], method: str, dtype: str) -> None:
     """Accumulated, clipped steps with momentum; a unit may hold frozen bfloat16 beside trained float32."""
     found = ranks[0][f"equality-{method}-{dtype}"]
-    losses, gradients = train(Classifier(method, dtype), 0, 1)
+    losses, norms, gradients = train(Classifier(method, dtype), 0, 1)
     tolerance = 1e-4 if dtype == "float32" else 2e-2  # batches of another size round differently in bfloat16
     assert found["losses"] == pytest.approx(losses, abs=tolerance)
+    assert found["norms"] == pytest.approx(norms, rel=1e-3 if dtype == "float32" else 0.1)
+    assert max(norms) > 0.5  # which is clipped
     assert losses[0] != pytest.approx(losses[-1], abs=1e-2)
     assert found["gradients"].keys() == gradients.keys()
     for name, gradient in gradients.items():
