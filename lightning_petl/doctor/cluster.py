@@ -12,15 +12,6 @@ _PROGRAMS = ("sbatch", "srun", "scontrol", "squeue", "scancel", "sinfo")
 _LOST = ("down", "drain", "fail", "maint", "reboot", "unknown", "error")
 
 
-def usable(partition: str | None) -> bool:
-    """Whether jobs could be sent to it; where not, :func:`overview` says why, and asking further is of no use."""
-    try:
-        cluster.chosen_partition(partition)
-    except ValueError:
-        return False
-    return not _absent()
-
-
 def overview(partition: str | None, count: int) -> Iterator[Finding]:
     """SLURM's clients, and a partition that has ``count`` nodes for a job."""
     if absent := _absent():
@@ -29,7 +20,9 @@ def overview(partition: str | None, count: int) -> Iterator[Finding]:
         return
     name, fields = cluster.chosen_partition(partition)
     if fields.get("State") != "UP":
-        yield Finding(f"partition {name}", "bad", f"it is {fields.get('State')} and starts no jobs", "--partition")
+        yield Finding(
+            f"partition {name}", "bad", f"it is {fields.get('State')} and starts no jobs", "take another --partition"
+        )
         return
     yield _nodes_of(name, fields.get("MaxTime", "?"), count)
 

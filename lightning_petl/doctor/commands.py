@@ -2,7 +2,7 @@
 
 import argparse
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -15,12 +15,12 @@ def run(argv: list[str]) -> int:
     """``doctor`` and its options: check, print the report, and return 0, or 1 where something is bad."""
     options = _parser().parse_args(argv[1:])
     console = Console(stderr=options.json)
-    findings = list[Finding]()
-    checks = list(_checks(options))
-    for number, (name, check) in enumerate(checks, start=1):
-        with console.status(f"{number} of {len(checks)}: {name}"):
-            findings += guarded(name, check)
-    bad = sum(finding.state == "bad" for finding in findings)
+    findings = _look(console, _machine(options))
+    if options.slurm:
+        findings += (found := _look(console, _overview(options)))
+        if not _bad(found):  # else the others would only wait in vain
+            findings += _look(console, _cluster(options))
+    bad = _bad(findings)
     if options.json:
         print(*(json.dumps(finding._asdict()) for finding in findings), sep="\n")
         return int(bad > 0)
@@ -29,8 +29,21 @@ def run(argv: list[str]) -> int:
     return int(bad > 0)
 
 
-def _checks(options: argparse.Namespace) -> Iterator[tuple[str, Check]]:
-    from lightning_petl.doctor import cluster, decoding, drill, machine, ranks, steps
+def _look(console: Console, checks: Iterable[tuple[str, Check]]) -> list[Finding]:
+    named = list(checks)
+    findings: list[Finding] = []
+    for number, (name, check) in enumerate(named, start=1):
+        with console.status(f"{number} of {len(named)}: {name}"):
+            findings += guarded(name, check)
+    return findings
+
+
+def _bad(findings: Iterable[Finding]) -> int:
+    return sum(finding.state == "bad" for finding in findings)
+
+
+def _machine(options: argparse.Namespace) -> Iterator[tuple[str, Check]]:
+    from lightning_petl.doctor import decoding, drill, machine, ranks
 
     yield "packages", machine.packages
     yield "devices", machine.devices
@@ -40,20 +53,24 @@ def _checks(options: argparse.Namespace) -> Iterator[tuple[str, Check]]:
     yield "ranks", ranks.two_processes
     if not options.quick:
         yield "preemption", drill.preemption
-    if options.slurm:
-        where = options.partition
-        yield "SLURM", partial(cluster.overview, where, options.nodes)
-        if not cluster.usable(where):
-            return
-        yield "SLURM's rules", cluster.rules
-        yield "tasks", cluster.inside_job
-        yield "node", partial(steps.one_node, steps.options(where, options.gpus), options.runs)
-        yield (
-            "nodes",
-            partial(steps.nodes, options.nodes, options.gpus, steps.options(where, options.gpus), options.runs),
-        )
-        if not options.quick:
-            yield "preempted job", partial(steps.preempted_job, where, options.runs)
+
+
+def _overview(options: argparse.Namespace) -> Iterator[tuple[str, Check]]:
+    from lightning_petl.doctor import cluster
+
+    yield "SLURM", partial(cluster.overview, options.partition, options.nodes)
+
+
+def _cluster(options: argparse.Namespace) -> Iterator[tuple[str, Check]]:
+    from lightning_petl.doctor import cluster, steps
+
+    where = steps.options(options.partition, options.gpus)
+    yield "SLURM's rules", cluster.rules
+    yield "tasks", cluster.inside_job
+    yield "a node", partial(steps.one_node, where, options.runs)
+    yield "nodes", partial(steps.nodes, options.nodes, options.gpus, where, options.runs)
+    if not options.quick:
+        yield "preempted job", partial(steps.preempted_job, options.partition, options.runs)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -40,7 +40,6 @@ def test_a_file_that_is_no_video_and_a_folder_that_cannot_be_written(
 
 def test_without_slurm(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert not cluster.usable(None)
     (finding,) = cluster.overview(None, 2)
     assert (finding.state, finding.found[:11]) == ("bad", "not on the ")
 

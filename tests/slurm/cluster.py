@@ -14,7 +14,7 @@ import signal
 import socket
 import subprocess
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 PACKAGES = {"slurmctld": "slurmctld", "slurmd": "slurmd", "sbatch": "slurm-client", "munged": "munge"}
@@ -50,6 +50,8 @@ SelectTypeParameters=CR_CPU
 KillWait=10
 MinJobAge=3600
 ReturnToService=2
+# a node that is silent for so long is lost; 300 s if not given
+SlurmdTimeout=30
 # a node may offer more processors than there are
 SlurmdParameters=config_overrides
 GresTypes=gpu
@@ -109,6 +111,19 @@ class Cluster:
         for node in NODES:
             self._start(f"slurmd-{node}", "slurmd", "-N", node, "-f", str(self.conf))
         self._wait_for_nodes()
+
+    def lose(self, node: str) -> None:
+        """Kill all that runs on a node at once, as when its power fails; :meth:`up` brings it back."""
+        ours = {f"SLURMD_NODENAME={node}", f"SLURM_CONF={self.conf}"}
+        tasks = {pid for pid in _processes() if ours <= _environment(pid)}
+        steps = {above for pid in tasks for above in _ancestors(pid) if _name(above).startswith("slurmstepd")}
+        for pid in {self._alive(f"slurmd-{node}"), *steps, *tasks} - {None}:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    def state(self, node: str) -> str:
+        """Of a node, as the controller sees it."""
+        return self.run("sinfo", "-h", "-N", "-p", "debug", "-n", node, "-o", "%T").strip()
 
     def down(self) -> None:
         """Cancel all jobs, then end the daemons."""
@@ -198,6 +213,32 @@ def _free_ports(count: int) -> list[int]:
         for one in sockets:
             one.bind(("127.0.0.1", 0))
         return [one.getsockname()[1] for one in sockets]
+
+
+def _processes() -> list[int]:
+    return [int(folder.name) for folder in Path("/proc").glob("[0-9]*")]
+
+
+def _environment(pid: int) -> set[str]:
+    try:
+        return set(Path(f"/proc/{pid}/environ").read_text(errors="replace").split("\0"))
+    except OSError:
+        return set()
+
+
+def _name(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return ""
+
+
+def _ancestors(pid: int) -> list[int]:
+    found = [pid]
+    with suppress(OSError):
+        while found[-1] > 1:
+            found.append(int(Path(f"/proc/{found[-1]}/stat").read_text().rpartition(")")[2].split()[1]))
+    return found[1:]
 
 
 def main() -> None:

@@ -1,6 +1,7 @@
 """Two tasks of two nodes under DDP: uninterrupted, preempted, killed and over their time, with the same weights."""
 
 import os
+import re
 import signal
 from pathlib import Path
 
@@ -60,15 +61,31 @@ def test_a_killed_task_comes_back(two_nodes: Site, uninterrupted: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("node", ["n1", "n2"])  # with the batch script and rank 0, and with neither
+def test_a_lost_node_comes_back(two_nodes: Site, uninterrupted: Path, node: str) -> None:
+    number, folder = two_nodes.submit(NAME=f"lost-{node}", **LONG)
+    two_nodes.until((folder / "checkpoints/last.ckpt").exists, "a checkpoint")
+    two_nodes.cluster.lose(node)
+    two_nodes.until(lambda: two_nodes.cluster.state(node).startswith("down"), f"{node} to be missed")
+    two_nodes.cluster.up()
+    job = two_nodes.ends(number)
+    assert (job["JobState"], job["Restarts"]) == ("COMPLETED", "1")
+    assert_same(folder, uninterrupted)
+
+
+@pytest.mark.slow
 def test_a_time_limit_is_only_a_pause(two_nodes: Site) -> None:
-    (two_nodes.folder / "minute.yaml").write_text("time: '1'\nnotice: 10\n")
-    flags = LONG["ARGS"].replace("max_epochs=20", "max_epochs=60")
-    number, folder = two_nodes.submit(SLURM="minute.yaml", TIME="", NAME="minutes", NODES=2, ARGS=flags)
+    """Two minutes of training, however fast the machine is, do not fit between a start and the notice."""
+    (two_nodes.folder / "short.yaml").write_text("time: '2'\nnotice: 20\n")
+    flags = LONG["ARGS"].replace("max_epochs=20", "max_epochs=100000 --trainer.max_time=00:00:02:00")
+    number, folder = two_nodes.submit(SLURM="short.yaml", TIME="", NAME="short", NODES=2, ARGS=flags)
     job = two_nodes.ends(number, patience=1200)
+    log = (folder / "log.txt").read_text()
     assert job["JobState"] == "COMPLETED"
-    assert int(job["Restarts"]) >= 1
+    assert int(job["Restarts"]) == log.count("a signal asked to stop: after update") >= 1
+    stopped = [int(update) for update in re.findall(r"a signal asked to stop: after update (\d+)", log)]
     state = torch.load(folder / "checkpoints/last.ckpt", weights_only=True)
-    assert state["global_step"] == 60 * STEPS
+    assert 0 < stopped[0] <= stopped[-1] < state["global_step"]
     assert (folder / "artefact/adapter_model.safetensors").is_file()
 
 
