@@ -5,7 +5,8 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from importlib.util import find_spec
@@ -30,28 +31,38 @@ def submit(argv: list[str]) -> int:
         ValueError: whatever can be known to be wrong before a job waits.
     """
     order = parse(argv)
-    if not order.dry_run:
-        _check_partition(order.request)
-    folder = _unused(order.runs.absolute() / order.request.name)
+    base = order.runs.absolute() / order.request.name
+    if order.dry_run:
+        folder = next(name for name in _names(base) if not name.exists())
+        request, array, _, _ = _read(order, folder)
+        print(script(request, folder, array=array, after=_after(request)), end="")
+        return 0
+    _check_partition(order.request)
+    folder = _claimed(base)
+    try:
+        numbers = _queued(order, folder)
+    except BaseException:
+        _give_up(folder)  # nothing waits for it
+        raise
+    print(f"submitted {' '.join(numbers)} in {folder}")
+    return 0
+
+
+def _read(order: Order, folder: Path) -> tuple[Request, int, Sequence[Path], Sequence[str]]:
+    """The whole request, the number of runs of an array, and the place and configuration of each run."""
     several = order.points[0].flags != ()
     places = [folder / point.folder if several else folder for point in order.points]
     texts = _configurations(order, places)
     request = _with_processors(order.request, [yaml.safe_load(text) for text in texts])
-    array = len(places) if several else 0
-    text = script(request, folder, array=array, after=_after(request))
-    if order.dry_run:
-        print(text, end="")
-        return 0
-    _check_dependency(order.request)  # late: jobs end while the configurations are read
-    cluster.check(text)
-    try:
-        _write(folder, places, texts)
-        numbers = _submit(request, folder, array)
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)  # nothing waits for it
-        raise
-    print(f"submitted {' '.join(numbers)} in {folder}")
-    return 0
+    return request, len(places) if several else 0, places, texts
+
+
+def _queued(order: Order, folder: Path) -> list[str]:
+    request, array, places, texts = _read(order, folder)
+    _check_dependency(request)  # late: jobs end while the configurations are read
+    cluster.check(script(request, folder, array=array, after=_after(request)))
+    _write(folder, places, texts)
+    return _submit(request, folder, array)
 
 
 def _check_partition(request: Request) -> None:
@@ -75,11 +86,25 @@ def _check_dependency(request: Request) -> None:
             raise ValueError(f"after: job {number} has ended as {', '.join(sorted(failed))} and can no longer succeed")
 
 
-def _unused(base: Path) -> Path:
-    """A folder for this submission that does not exist; creating it decides between two at the same moment."""
+def _names(base: Path) -> Iterator[Path]:
+    """By the time of the day, then with numbers: what a submission may be called."""
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
-    names = (base / (stamp if not number else f"{stamp}-{number}") for number in range(1000))
-    return next(name for name in names if not name.exists())
+    return (base / (stamp if not number else f"{stamp}-{number}") for number in range(1000))
+
+
+def _claimed(base: Path) -> Path:
+    """A folder for this submission: making it decides between two at the same moment."""
+    for folder in _names(base):
+        with suppress(FileExistsError):
+            folder.mkdir(parents=True)
+            return folder
+    raise ValueError(f"name: a thousand submissions have just been made in {base}; wait a second")
+
+
+def _give_up(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    with suppress(OSError):  # others are in it
+        folder.parent.rmdir()
 
 
 def _configurations(order: Order, places: Sequence[Path]) -> list[str]:
@@ -126,7 +151,6 @@ def _with_processors(request: Request, configs: Sequence[dict[str, Any]]) -> Req
 
 
 def _write(folder: Path, places: Sequence[Path], texts: Sequence[str]) -> None:
-    folder.mkdir(parents=True)
     for name in PACKAGES:
         shutil.copytree(_home(name), folder / "code" / name, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
     for number, (place, text) in enumerate(zip(places, texts, strict=True)):

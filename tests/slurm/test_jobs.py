@@ -1,6 +1,9 @@
 """Jobs on a cluster: submitted, watched, cancelled, failed and one after another, all through make."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
+import yaml
 
 from tests.slurm.conftest import Site
 
@@ -58,6 +61,18 @@ def test_a_wrong_value_fails_once_and_ends_what_waits_for_it(two_nodes: Site) ->
 
     refused = two_nodes.make("submit", CONFIG="data.yaml,run.yaml", TIME=10, AFTER=number)
     assert f"lightning-petl: after: job {number} has ended as FAILED and can no longer succeed" in refused.stderr
+
+
+def test_submissions_of_the_same_moment_have_folders_of_their_own(two_nodes: Site) -> None:
+    (two_nodes.folder / "held.yaml").write_text("sbatch: [--hold]\n")
+    with ThreadPoolExecutor() as pool:
+        found = list(pool.map(lambda _: two_nodes.submit(SLURM="held.yaml", NAME="both"), range(2)))
+    (one, first), (other, second) = found
+    assert first != second
+    for number, folder in found:
+        assert (folder / "jobs").read_text() == f"{number}\n"
+        assert yaml.safe_load((folder / "submitted.yaml").read_text())["run_folder"] == str(folder)
+    assert set(two_nodes.make("cancel", NAME="both").stdout.split()) == {"cancelled", one, other}
 
 
 def test_cancel_ends_a_job_for_good(two_nodes: Site) -> None:

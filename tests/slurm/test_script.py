@@ -6,13 +6,14 @@ import re
 import shlex
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import yaml
 
 from lightning_petl.__main__ import main
-from lightning_petl.slurm import check
+from lightning_petl.slurm import check, submit
 from lightning_petl.slurm.request import Launch, Limits, Queue, Request, Tasks
 from lightning_petl.slurm.script import script
 from lightning_petl.slurm.submit import _with_processors
@@ -120,6 +121,13 @@ def test_every_step_of_a_job_has_a_port_of_its_own() -> None:
     assert len(set(ports)) == len(ports) == 16
     assert min(ports) > 1023
     assert max(ports) < 32768  # Linux hands out ports from there on
+
+
+def test_no_two_submissions_have_one_folder(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        folders = list(pool.map(lambda _: submit._claimed(tmp_path / "name"), range(32)))
+    assert len(set(folders)) == 32
+    assert all(folder.is_dir() for folder in folders)
 
 
 def test_a_dry_run_prints_the_script_and_writes_nothing(
