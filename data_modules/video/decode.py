@@ -21,7 +21,7 @@ from torch import Tensor
 from data_modules.transforms.crops import Box
 from data_modules.video.colour import Planes
 from data_modules.video.images import ImageTrack
-from data_modules.video.picture import YUV, Shape, read_image
+from data_modules.video.picture import Shape, read_image
 from data_modules.video.source import Source
 from data_modules.video.track import FileTrack, opened
 
@@ -29,6 +29,7 @@ VIDEO_SUFFIXES = frozenset({".mp4", ".webm", ".avi", ".mkv", ".mov"})
 
 Indices: TypeAlias = Sequence[int] | Int64[np.ndarray, " t"]
 Part: TypeAlias = Box | Callable[[int, int], Box] | None
+_Place: TypeAlias = tuple[tuple[slice, slice], tuple[int, int], slice]
 
 
 class VideoInfo(NamedTuple):
@@ -184,12 +185,13 @@ class Video:
     def planes(self, indices: Indices, box: Part = None) -> Planes:
         """These frames as the decoder gives them, for :func:`~data_modules.video.colour.to_rgb`; see :meth:`frames`."""
         grown, inside = _grown(self._box(box))
-        shape, colour = self._shape, set[tuple[str, bool]]()
+        shape, layout, colour = self._shape, _layout(grown), set[tuple[str, bool]]()
 
         def write(frame: VideoFrame, row: UInt8[np.ndarray, " n"]) -> None:
             yuv = shape.yuv(frame)
             colour.add((yuv.matrix, yuv.full_range))
-            _pack(yuv, grown, row)
+            for plane, (part, size, place) in zip(yuv.planes, layout, strict=True):
+                _fill(row[place].reshape(size), plane[part])
 
         data = self._gather(indices, (grown.height * grown.width * 3 // 2,), write)
         if len(colour) > 1:
@@ -253,18 +255,17 @@ def _grown(box: Box) -> tuple[Box, Box]:
     return grown, Box(top, left, box.height, box.width)
 
 
-def _pack(yuv: YUV, box: Box, row: UInt8[np.ndarray, " n"]) -> None:
-    """The planes inside a box with even edges, one after the other."""
-    half = Box(*(side // 2 for side in box))
-    for plane, part in ((yuv.luma, box), (yuv.u, half), (yuv.v, half)):
-        area = part.height * part.width
-        _cut(plane, part, row[:area].reshape(part.height, part.width))
-        row = row[area:]
+def _layout(box: Box) -> list[_Place]:
+    """What a box with even edges shows of each plane, the size of that, and its place in a row."""
+    half, area = Box(*(side // 2 for side in box)), box.height * box.width
+    places = slice(0, area), slice(area, area * 5 // 4), slice(area * 5 // 4, area * 3 // 2)
+    return [
+        (_slices(part), (part.height, part.width), place) for part, place in zip((box, half, half), places, strict=True)
+    ]
 
 
-def _cut(plane: UInt8[np.ndarray, "h w"], box: Box, out: UInt8[np.ndarray, "h2 w2"]) -> None:
-    """The part inside the box; beyond the end of an odd plane its last row and column are doubled."""
-    part = plane[_slices(box)]
+def _fill(out: UInt8[np.ndarray, "h w"], part: UInt8[np.ndarray, "h2 w2"]) -> None:
+    """With the part; beyond the end of an odd plane its last row and column are doubled."""
     height, width = part.shape
     out[:height, :width] = part
     if part.shape != out.shape:

@@ -4,6 +4,7 @@ With ``decode.py``, ``track.py`` and ``encode.py`` the only file that imports av
 """
 
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,11 +26,9 @@ _YUV420 = frozenset({"yuv420p", "yuvj420p"})
 
 
 class YUV(NamedTuple):
-    """The planes of a picture; the chroma planes have half its sides, rounded up."""
+    """The planes of a picture: luma, then U and V, which have half its sides, rounded up."""
 
-    luma: UInt8[np.ndarray, "h w"]
-    u: UInt8[np.ndarray, "h2 w2"]
-    v: UInt8[np.ndarray, "h2 w2"]
+    planes: Sequence[UInt8[np.ndarray, "_ _"]]
     matrix: str
     full_range: bool
 
@@ -98,8 +97,8 @@ class Shape(NamedTuple):
         if frame.format.name not in _YUV420 or (frame.height, frame.width) != self.upright:
             frame = _reformat(frame, self.upright, "yuv420p")
         full_range = frame.color_range == ColorRange.JPEG or frame.format.name == "yuvj420p"
-        luma, u, v = (_plane(plane, 1)[..., 0] for plane in frame.planes)
-        return YUV(luma, u, v, _MATRICES.get(frame.colorspace, "bt601"), full_range)
+        planes = [_plane(plane, 1)[..., 0] for plane in frame.planes]
+        return YUV(planes, _MATRICES.get(frame.colorspace, "bt601"), full_range)
 
 
 def read_image(path: Path) -> VideoFrame:

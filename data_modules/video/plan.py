@@ -54,16 +54,18 @@ def segments(table: PacketTable, targets: Iterable[int]) -> list[Int64[np.ndarra
         targets: one or more packets, each with a frame.
     """
     spans: list[tuple[int, int]] = []
-    keyframes = np.flatnonzero(table.keyframe)
-    for target in sorted(targets):
-        start = _entry(table, keyframes, target)
+    packets = np.array(sorted(targets))
+    for start, target in zip(_entries(table, packets).tolist(), packets.tolist(), strict=True):
         while spans and start <= spans[-1][1]:  # an open group of pictures may reach back over several
             start = min(start, spans.pop()[0])
         spans.append((start, target + 1))
     return [start + np.flatnonzero(table.time[start:stop] >= table.time[start]) for start, stop in spans]
 
 
-def _entry(table: PacketTable, keyframes: Int64[np.ndarray, " k"], target: int) -> int:
-    """The last key frame at or before ``target`` in both orders."""
-    before = keyframes[: np.searchsorted(keyframes, target, side="right")]
-    return int(before[table.time[before] <= table.time[target]][-1])
+def _entries(table: PacketTable, targets: Int64[np.ndarray, " n"]) -> Int64[np.ndarray, " n"]:
+    """The last key frame at or before each target in both orders."""
+    keyframes = np.flatnonzero(table.keyframe)
+    place = np.searchsorted(keyframes, targets, side="right") - 1
+    while (late := table.time[keyframes[place]] > table.time[targets]).any():
+        place[late] -= 1
+    return keyframes[place]

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import cached_property
 from itertools import dropwhile
+from operator import attrgetter
 from typing import Literal, TypeAlias
 
 import av
@@ -30,7 +31,7 @@ _BY_PACKET = frozenset({"vp8", "vp9", "av1", "mjpeg", "mpeg4"})  # and here in t
 _TIMED = frozenset({"mp4", "matroska", "mpegts", "mpeg", "flv", "asf"})
 _WITH_HEADER = frozenset({"mp4", "matroska"})
 _TOLD_BY_CONTAINER = frozenset({"vp8", "vp9", "av1"})
-_HEADER_ALONE = {"codec_whitelist": "none", "probesize": "32", "analyzeduration": "1"}
+_HEADER_ALONE = {"codec_whitelist": "none", "probesize": "32", "analyzeduration": "1", "fflags": "noparse"}
 _KEPT_PIXELS = 64 << 20  # of pictures that had to be decoded to be counted; a pixel takes a byte and a half
 _KEPT_BYTES = 128 << 20  # of packets; those of a longer video are read again from the key frames on
 _Key: TypeAlias = tuple[int | None, int | None, int | None]  # names a packet: pts, dts, position
@@ -40,7 +41,7 @@ def opened(source: Source) -> InputContainer:
     """The container of a file, which the caller closes.
 
     To learn what a header may leave open FFmpeg decodes pictures and sound, for as long as a tenth of a clip takes.
-    Where the header leaves nothing open, nothing is decoded.
+    Where the header leaves nothing open, nothing is decoded, and no packet is looked into to find what it tells.
     """
     container = av.open(source.url, metadata_errors="ignore", options=_HEADER_ALONE)  # titles in any encoding
     if _tells_all(container):
@@ -101,7 +102,11 @@ class FileTrack:
     def _read(self) -> None:
         """The one pass over the file."""
         self._packets, self._keys = list[Packet](), list[_Key]()
-        rows = [(packet.pts, packet.is_keyframe, self._shown(packet)) for packet in self._collected()]
+        codec, single = self.codec, self.codec in _BY_TIME  # whose packets all hold one picture
+        rows = [
+            (packet.pts, packet.is_keyframe, not packet.is_discard and (single or frames_shown(codec, bytes(packet))))
+            for packet in self._collected()
+        ]
         self._count = len(rows)
         if not rows:
             raise ValueError(f"{self._source}: holds no frame that decodes")
@@ -112,22 +117,18 @@ class FileTrack:
         told = None not in shown and (self.codec in _BY_PACKET or (self.codec in _BY_TIME and self._stores_times))
         self._order = presentation(self._table) if told else None
         if self._order is not None:
-            self._rank = np.full(len(rows), -1)
-            self._rank[self._order] = np.arange(len(self._order))
+            rank = np.full(len(rows), -1)
+            rank[self._order] = np.arange(len(self._order))
+            self._rank: list[int] = rank.tolist()
 
     def _collected(self) -> Iterator[Packet]:
-        if self._container.size <= _KEPT_BYTES:
-            self._packets.extend(self._demux())
-            yield from self._packets
-        else:
-            for packet in self._demux():
+        kept = self._container.size <= _KEPT_BYTES
+        for packet in self._demux():
+            if kept:
+                self._packets.append(packet)
+            else:
                 self._keys.append((packet.pts, packet.dts, packet.pos))
-                yield packet
-
-    def _shown(self, packet: Packet) -> int | None:
-        if packet.is_discard:
-            return 0
-        return 1 if self.codec in _BY_TIME else frames_shown(self.codec, bytes(packet))
+            yield packet
 
     @property
     def _stores_times(self) -> bool:
@@ -136,7 +137,7 @@ class FileTrack:
         return bool(names & _TIMED) or not self._context.has_b_frames
 
     def _demux(self) -> Iterator[Packet]:
-        return (packet for packet in self._container.demux(self._stream) if packet.size)
+        return filter(attrgetter("size"), self._container.demux(self._stream))
 
     @property
     def size(self) -> tuple[int, int] | None:
@@ -254,7 +255,7 @@ class FileTrack:
             if skip != self._skip:
                 self._skip = self._context.skip_frame = skip
             if self._order is not None:
-                packet.pts = int(self._rank[number])  # decoders hand it on
+                packet.pts = self._rank[number]  # decoders hand it on
             yield from self._decode(packet, number)
         yield from self._decode(None, self._count)
 
@@ -272,7 +273,7 @@ class FileTrack:
 
     def _numbered(self, numbers: Sequence[int]) -> Iterator[Packet]:
         if self._packets:
-            return (self._packets[number] for number in numbers)
+            return map(self._packets.__getitem__, numbers)
         wanted = frozenset(numbers)
         return (packet for number, packet in enumerate(self._read_again(numbers[0]), numbers[0]) if number in wanted)
 
