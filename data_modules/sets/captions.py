@@ -14,6 +14,8 @@ from data_modules.randomness import keyed_generator
 from data_modules.sets import annotation
 from data_modules.sets.caption_files import captioned
 
+_APART: dict[Split, tuple[Split, ...]] = {"train": ("val", "test"), "val": ("train",), "test": ("train",)}
+
 
 class CaptionedVideos(VideoDataModule):
     """Videos that are described in sentences; a subclass says which and how.
@@ -39,6 +41,7 @@ class CaptionedVideos(VideoDataModule):
             raise ValueError("data.mixing blends two videos, which no caption describes: remove it")
         super().__init__([], **kwargs)
         self.root, self.videos, self.pairs = Path(root), Path(root) / videos, pairs
+        self._lists: dict[Split, tuple[Path, Sequence[str]]] = {}
 
     @abstractmethod
     def listed(self, split: Split) -> tuple[Path, Sequence[str]]:
@@ -53,10 +56,13 @@ class CaptionedVideos(VideoDataModule):
 
         Raises:
             FileNotFoundError: no list, or no file of captions.
-            ValueError: of :func:`~data_modules.sets.caption_files.captioned`, or a file that is not what it should be.
+            ValueError: of :func:`~data_modules.sets.caption_files.captioned`, a file that is not what it should be, or
+                a video that is trained on and also validated or tested.
         """
-        (listing, names), (source, captions) = self.listed(split), self.captions(split)
+        (listing, names), (source, captions) = self._list(split), self.captions(split)
         said = captioned(listing, names, source, captions)
+        for other in _APART[split]:
+            self._require_apart(split, other)
         paths = zip(names, self.paths(names), said, strict=True)
         return [Clip(name, path, number, found) for number, (name, path, found) in enumerate(paths)]
 
@@ -64,6 +70,26 @@ class CaptionedVideos(VideoDataModule):
         """Where the videos lie, or would."""
         files = annotation.by_stem(self.files.originals(self.videos, self.root, depth=1))
         return [files.get(name, self.videos / f"{name}.mp4") for name in names]
+
+    def _list(self, split: Split) -> tuple[Path, Sequence[str]]:
+        if split not in self._lists:
+            self._lists[split] = self.listed(split)
+        return self._lists[split]
+
+    def _require_apart(self, split: Split, other: Split) -> None:
+        listing, names = self._list(split)
+        try:
+            elsewhere, others = self._list(other)
+        except (FileNotFoundError, ValueError):  # said where that split is needed
+            return
+        known = set(others)
+        shared = [name for name in names if name in known]
+        if shared:
+            raise ValueError(
+                f"{listing}: {len(shared)} of the {len(names)} videos of the {split} split are of the {other} split, "
+                f"too, the first {shared[0]}, by {elsewhere}; is one of the two the list of another split? What is "
+                "trained on cannot be tested: give each a list of its own videos"
+            )
 
     @override
     def _locate(self, split: Split) -> None:

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -35,8 +36,8 @@ class MSRVTT(CaptionedVideos):
     def listed(self, split: Split) -> tuple[Path, Sequence[str]]:
         """As the class says."""
         if self.split_name == "full":
-            path, videos = self._records("videos", "video_id", "split")
-            names = [str(video["video_id"]) for video in videos if video["split"] == _PARTS[split]]
+            path, parts = self._official
+            names = parts.get(_PARTS[split])
             if not names:
                 raise ValueError(f"{path}: lists no video of the {_PARTS[split]} split; is it the file of all splits?")
             return path, names
@@ -53,6 +54,15 @@ class MSRVTT(CaptionedVideos):
         for sentence in sentences:
             found[str(sentence["video_id"])].append(sentence["caption"])
         return path, found
+
+    @cached_property
+    def _official(self) -> tuple[Path, dict[str, list[str]]]:
+        """The videos of each part of the official split."""
+        path, videos = self._records("videos", "video_id", "split")
+        parts = defaultdict[str, list[str]](list)
+        for video in videos:
+            parts[video["split"]].append(str(video["video_id"]))
+        return path, parts
 
     def _records(self, name: str, *keys: str) -> tuple[Path, list[dict[str, Any]]]:
         path = annotation.find(self.root, "MSRVTT_data.json")

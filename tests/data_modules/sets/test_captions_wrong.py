@@ -23,6 +23,14 @@ SCRIPTS = (
     "🎬 \u2028 \x85 1",
 )
 
+MODULES: dict[str, Callable[[Path], CaptionedVideos]] = {
+    "caption_list": lambda root: CaptionList(str(root), **OPTIONS),
+    "msrvtt_1ka": lambda root: MSRVTT(str(root), **OPTIONS),
+    "msrvtt_7k": lambda root: MSRVTT(str(root), split_name="7k", **OPTIONS),
+    "msvd": lambda root: MSVD(str(root), **OPTIONS),
+    "vatex": lambda root: VATEX(str(root), **OPTIONS),
+}
+
 
 class Outsider:
     """A pickle of it asks for a call."""
@@ -86,6 +94,81 @@ def test_captions_of_any_length_and_script_arrive_as_they_are(text: str, own: Ca
     root = own("msrvtt_full")
     edit(root / "MSRVTT_data.json", sentences(first(text)))
     assert MSRVTT(str(root), split_name="full", **OPTIONS).clips("train")[0].captions[0] == text
+
+
+# --- lists of the wrong split --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("other", ["val", "test"])
+@pytest.mark.parametrize(
+    ("name", "listing", "first_video"),
+    [
+        ("caption_list", "{}.csv", "clips/0.mp4"),
+        ("msvd", "{}_list.txt", "vid-0_0_8"),
+        ("vatex", "{}_list.txt", "vid-0_0_8"),
+    ],
+)
+def test_a_list_of_training_in_the_place_of_another(
+    name: str, listing: str, first_video: str, other: str, own: Callable[[str], Path]
+):
+    root = own(name)
+    (root / listing.format(other)).write_text((root / listing.format("train")).read_text())
+    for split, its_twin in (("train", other), (other, "train")):
+        message = told(MODULES[name](root), split)
+        assert (
+            f"{listing.format(split)}: 4 of the 4 videos of the {split} split are of the {its_twin} split," in message
+        )
+        assert f"the first {first_video}, by {root / listing.format(its_twin)}" in message
+
+
+@pytest.mark.parametrize(
+    ("name", "listing"), [("msrvtt_1ka", "MSRVTT_train.9k.csv"), ("msrvtt_7k", "MSRVTT_train.7k.csv")]
+)
+def test_a_list_of_msr_vtt_that_holds_videos_of_test(name: str, listing: str, own: Callable[[str], Path]):
+    root = own(name)
+    with (root / listing).open("a") as file:
+        file.write("video8\nvideo9\n")
+    message = told(MODULES[name](root), "train")
+    assert (
+        f"{listing}: 2 of the 6 videos of the train split are of the val split, too, the first video8, by " in message
+    )
+    message = told(MODULES[name](root), "test")
+    assert "test.csv: 2 of the 3 videos of the test split are of the train split, too, the first video8, by " in message
+
+
+def test_one_file_for_all_splits(own: Callable[[str], Path]):
+    data = CaptionList(str(own("caption_list")), val="train.csv", **OPTIONS)
+    assert "train.csv: 4 of the 4 videos of the train split are of the val split, too, the first clips/0.mp4" in told(
+        data
+    )
+
+
+def test_the_official_split_of_msr_vtt_has_each_video_once(own: Callable[[str], Path]):
+    root = own("msrvtt_full")
+    edit(root / "MSRVTT_data.json", lambda content: content | {
+        "videos": [*content["videos"], content["videos"][2] | {"split": "test"}]
+    })  # fmt: skip
+    for split in ("train", "test"):
+        message = told(MSRVTT(str(root), split_name="full", **OPTIONS), split)
+        assert f"1 of the 4 videos of the {split} split are of the" in message
+        assert "the first video2, by" in message
+
+
+def test_validation_may_be_test(own: Callable[[str], Path]):
+    root = own("msvd")
+    (root / "val_list.txt").write_text((root / "test_list.txt").read_text())
+    data = MSVD(str(root), **OPTIONS)
+    assert len(data.clips("train")) == 4
+    assert data.clips("val") == data.clips("test")
+
+
+@pytest.mark.parametrize("spoil", [Path.unlink, lambda path: path.write_text("\n")], ids=["absent", "empty"])
+def test_a_list_that_is_not_needed_may_be_absent(spoil: Callable[[Path], Any], own: Callable[[str], Path]):
+    root = own("vatex")
+    spoil(root / "test_list.txt")
+    assert len(VATEX(str(root), **OPTIONS).clips("train")) == 4
+    spoil(root / "train_list.txt")
+    assert len(VATEX(str(root), **OPTIONS).clips("val")) == 3
 
 
 # --- lists of one's own --------------------------------------------------------------------------------------------
