@@ -62,7 +62,8 @@ class TextHead(HeadRecipe):
         tuned: w trains, beginning at the text; the norm of its rows has no effect.
 
     Raises:
-        ValueError: no template, or one without ``{}``; later, a trunk without text tower, or readers of another width.
+        ValueError: no template, or one without ``{}``; later, a trunk without text tower, readers, whose answers are
+            not in the joint space, or labels that are numbers, of which no text says what they mean.
     """
 
     templates: tuple[str, ...] = TEMPLATES
@@ -75,10 +76,15 @@ class TextHead(HeadRecipe):
 
     def build_on(self, vit: VideoViT, labels: Sequence[str]) -> TextClassifier:
         require_classes(len(labels))
-        if vit.feature_dim != vit.dim:
+        if len(vit.readers) > 0:
             raise ValueError(
-                f"TextHead reads features of the trunk's width {vit.dim}, but {', '.join(vit.readers)} answers with "
-                f"{vit.feature_dim}: take adapters inside the trunk, or a LinearHead"
+                f"TextHead compares the trunk's own feature with text, and {', '.join(vit.readers)} answers in its "
+                "place with one that is new: take adapters inside the trunk, or a LinearHead"
+            )
+        if all(label.isdecimal() for label in labels):
+            raise ValueError(
+                f"TextHead reads the names of classes, and these are numbers, the first {labels[0]}: give the data set "
+                "its names, as names: FILE of a VideoList, or folders that are named after their classes"
             )
         tower = text_tower(vit.name, vit.weights)
         weight = class_embeddings(tower, labels, self.templates)
@@ -98,5 +104,5 @@ def spoken(label: str) -> str:
 
 
 def _sentences(tower: TextTower, label: str, templates: Sequence[str]) -> Float[Tensor, "q e"]:
-    words = tower(tower.tokenize([template.format(spoken(label)) for template in templates]))
+    words = tower(tower.tokenize([template.replace("{}", spoken(label)) for template in templates]))
     return normalize(words.sentence, dim=-1)

@@ -5,12 +5,14 @@ from typing import Any
 
 import pytest
 import torch
+from torch.nn.functional import normalize
 
 open_clip = pytest.importorskip("open_clip")
 
 from lightning_petl import artefact  # noqa: E402
-from lightning_petl.adapters import LoRA, Side4Video  # noqa: E402
+from lightning_petl.adapters import Adapter, AttentiveProbe, LoRA, Side4Video  # noqa: E402
 from lightning_petl.backbones import VideoViT  # noqa: E402
+from lightning_petl.backbones.open_clip import text_tower  # noqa: E402
 from lightning_petl.heads import LinearHead  # noqa: E402
 from lightning_petl.optim import parameter_groups  # noqa: E402
 from lightning_petl.tasks.classification import VideoClassifier  # noqa: E402
@@ -105,7 +107,7 @@ def test_labels_are_spoken(label: str, words: str) -> None:
     assert spoken(label) == words
 
 
-@pytest.mark.parametrize("templates", [(), ("a video",), ("{} and {}",)])
+@pytest.mark.parametrize("templates", [(), ("a video",), ("a {0}", "{}"), ("{} and {}",)])
 def test_templates_without_a_place_for_the_label_are_refused(templates: tuple[str, ...]) -> None:
     with pytest.raises(ValueError, match=r"needs \{\} once"):
         TextHead(templates=templates)
@@ -116,10 +118,29 @@ def test_a_trunk_without_text_tower_is_refused() -> None:
         VideoClassifier(tiny_vit(), [LoRA(rank=2)], LABELS, head=TextHead())
 
 
-def test_a_reader_of_another_width_is_refused(pair: tuple[Any, str]) -> None:
+@pytest.mark.parametrize("reader", [Side4Video(width=128), Side4Video(width=64), AttentiveProbe()])
+def test_a_reader_is_refused_though_it_were_of_the_width_of_the_trunk(pair: tuple[Any, str], reader: Adapter) -> None:
     vit = trunk(pair[1])
-    with pytest.raises(ValueError, match=r"Side4Video answers with 128.*LinearHead"):
-        VideoClassifier(vit, [Side4Video(width=128)], LABELS, head=TextHead())
+    assert vit.dim == 64
+    with pytest.raises(ValueError, match=rf"{type(reader).__name__} answers in its place.*LinearHead"):
+        VideoClassifier(vit, [LoRA(rank=2), reader], LABELS, head=TextHead())
+
+
+def test_numbers_are_no_names(pair: tuple[Any, str]) -> None:
+    with pytest.raises(ValueError, match=r"these are numbers, the first 0: .*names: FILE of a VideoList"):
+        TextHead().build_on(trunk(pair[1]), [str(number) for number in range(12)])
+    TextHead().build_on(trunk(pair[1]), ["3", "three"])
+
+
+@pytest.mark.parametrize("template", ["a {} of {kind}", "a {} {", "} {}", "{0} {}", "{{} }"])
+def test_other_braces_of_a_template_are_text(pair: tuple[Any, str], template: str) -> None:
+    start, end = template.split("{}", 1)
+    vit = trunk(pair[1])
+    braced = TextHead(templates=(template,)).build_on(vit, LABELS).weight
+    plain = text_tower(vit.name, vit.weights)
+    with torch.no_grad():
+        sentences = plain(plain.tokenize([start + spoken(label) + end for label in LABELS])).sentence
+    torch.testing.assert_close(braced, normalize(sentences, dim=-1), atol=1e-6, rtol=1e-5)
 
 
 def test_a_linear_head_is_built_on_a_trunk_too() -> None:
