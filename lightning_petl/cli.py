@@ -72,7 +72,7 @@ class PetlCLI(RunCLI):
         parser.add_argument("--artefact", type=str | None, default=None, help="Folder of a trained adapter artefact.")
         parser.add_lightning_class_args(BadFiles, "bad_files")
         parser.add_lightning_class_args(LossGuard, "loss_guard")
-        parser.set_defaults({"model": "VideoClassifier", "checkpoint.monitor": "val/top1", "checkpoint.mode": "max"})
+        parser.set_defaults({"model": "VideoClassifier", "checkpoint.monitor": _OF_TASK, "checkpoint.mode": "max"})
         for source, target in _LINKS.items():
             parser.link_arguments(source, target, apply_on="instantiate")
 
@@ -80,6 +80,22 @@ class PetlCLI(RunCLI):
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         # Lightning warns where args are given while sys.argv holds something; main(argv) may be called anywhere
         self.config = parser.parse_args(cast(list[str], args))
+
+    @override
+    def before_instantiate_classes(self) -> None:
+        """Complete and check what model and data say together, before anything is built."""
+        config = self.config[cast(str, self.subcommand)]
+        task = cast(type[Task], import_object(config.model.class_path))
+        if config.checkpoint.monitor == _OF_TASK:
+            config.checkpoint.monitor = task.best_by
+        if not task.reads_features and self._takes_features(config):
+            raise ValueError(
+                f"a cache keeps what a classifier reads, and {task.__name__} needs the clips: leave data.cache out, "
+                "and build none"
+            )
+
+    def _takes_features(self, config: Namespace) -> bool:
+        return bool(config.data.init_args.get("cache"))
 
     @override
     def instantiate_classes(self) -> None:
@@ -96,6 +112,10 @@ class CacheCLI(PetlCLI):
     """``cache build``: what ``fit`` is given, and how the features of its frozen trunk are kept."""
 
     exit_code = 0
+
+    @override
+    def _takes_features(self, config: Namespace) -> bool:
+        return True
 
     @override
     def _logger(self, root: Path) -> RunLogger:
@@ -165,7 +185,7 @@ class SummaryCLI(PetlCLI):
         self._plan = Plan(clips=options["batch_size"] * options["num_sample"], **frames, **self._where())
         model = self._get(self.config, "model").as_dict()
         model["init_args"]["backbone"]["init_args"] |= frames | {"weights": "random"}
-        if "labels" in inspect.signature(import_object(model["class_path"])).parameters:
+        if "labels" in inspect.signature(cast(type, import_object(model["class_path"]))).parameters:
             model["init_args"]["labels"] = [str(number) for number in range(self._num_classes(data))]
         parser = ArgumentParser(exit_on_error=False)
         parser.add_subclass_arguments(Task, "model")
@@ -194,6 +214,9 @@ class SummaryCLI(PetlCLI):
         for table in tables(summarise(self._task, self._plan), self._plan):
             Console().print(table)
 
+
+_OF_TASK = "task"
+"""The ``checkpoint.monitor`` that stands for the task's own metric."""
 
 _CLI = TypeVar("_CLI", bound=PetlCLI)
 

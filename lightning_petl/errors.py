@@ -37,6 +37,11 @@ _WAYS = {
     "adapters": "-c configs/adapters/NAME.yaml, or --model.adapters+=CLASS",
     "output": "--output FOLDER",
 }
+_LESS_MEMORY = (
+    "Take a smaller data.batch_size: model.optim.global_batch keeps the updates of a classifier; the loss of "
+    "VideoTextRetrieval compares the clips of a batch, so try --model.joint.block=64 and "
+    "--model.backbone.activation_checkpointing=true first"
+)
 _WORKER_DIED = re.compile(r"^DataLoader worker \(pid")
 _WORKER = re.compile(r"^Caught (\w+) in DataLoader worker process")
 
@@ -58,7 +63,7 @@ def told_to_the_user(error: BaseException, class_names: list[str]) -> str | None
         if worker or _deliberate(link):
             return _one_line(worker or str(link))
     if isinstance(error, torch.OutOfMemoryError):
-        return f"{_one_line(str(error))} Take a smaller data.batch_size; model.optim.global_batch keeps the updates"
+        return f"{_one_line(str(error))} {_LESS_MEMORY}"
     if isinstance(error, ArgumentError):
         return _configuration(str(error), class_names)
     if isinstance(error, OSError) and error.filename is not None:

@@ -1,5 +1,6 @@
 """Optimiser, parameter groups, learning-rate schedule and the arithmetic of batch sizes."""
 
+import json
 import math
 from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -214,7 +215,11 @@ def _decays(parameter: nn.Parameter, rule: DecayRule) -> bool:
 def _known_owners(factors: Mapping[str, float], known: list[str]) -> None:
     unknown = sorted(set(factors) - set(known))
     if unknown:
-        raise ValueError(f"lr_factor names {', '.join(unknown)}, which own no trainable parameter; owners: {known}")
+        rest = json.dumps({name: factor for name, factor in factors.items() if name in known})
+        raise ValueError(
+            f"lr_factor names {', '.join(unknown)}, which own no trainable parameter; owners: {known}; leave the "
+            f"others out: --model.optim.lr_factor='{rest}'"
+        )
 
 
 def _positive(**values: float | int | None) -> None:

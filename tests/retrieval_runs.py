@@ -49,7 +49,7 @@ class RetrievalCommand:
                 "num_workers": 0,
             },
         }
-        self.config.write_text(yaml.safe_dump({"model": MODEL, "data": data, "checkpoint": {"monitor": "val/t2v/R1"}}))
+        self.config.write_text(yaml.safe_dump({"model": MODEL, "data": data}))
 
     def __call__(self, name: str, extra: Sequence[str] = ()) -> list[str]:
         return [name, "--config", str(self.config), *self.trainer, *extra]

@@ -15,6 +15,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from lightning_petl.__main__ import main
 from lightning_petl.backbones.block import AdaptedBlock
+from tests.retrieval_runs import RetrievalCommand
 from tests.runs import Command
 
 SIDE = ["--model.adapters=[Side4Video]", "--model.adapters.init_args.width=64"]
@@ -256,6 +257,18 @@ def test_below_the_cut_nothing_may_train(caches: Caches, capsys: pytest.CaptureF
     assert caches.build(*LATE, "--parts=[block.0]") == 0
     assert caches.fit("--model.adapters=[LoRA]") == 2
     assert "begins at block.0, but something trains below that cut, in block 0" in said(capsys)
+
+
+def test_nothing_is_cached_for_retrieval(tmp_path: Path, ran: list[int], capsys: pytest.CaptureFixture[str]) -> None:
+    """Told before a file is read, and as one paragraph."""
+    command = RetrievalCommand(tmp_path)
+    message = "a cache keeps what a classifier reads, and VideoTextRetrieval needs the clips: leave data.cache out"
+    assert main(["cache", *command("build", [f"--output={tmp_path / 'cache'}"])]) == 2
+    assert message in said(capsys)
+    assert not (tmp_path / "cache").exists()
+    assert main(command("fit", [f"--data.cache={tmp_path / 'cache'}"])) == 2
+    assert message in said(capsys)
+    assert ran == []
 
 
 def test_builds_that_are_refused(

@@ -27,6 +27,7 @@ BASE = {
 }
 CAPTIONS = {"class_path": "CaptionList", "init_args": {"root": "data", "sampling": {"class_path": "SegmentSampling"}}}
 SHORT = ["--model.init_args.optim.global_batch=2", "--model.init_args.optim.schedule.warmup=0"]
+TRAINS_NOTHING = {"configs/retrieval/zero_shot.yaml": ["--model.adapters=[BitFit]"]}
 DEBUG_NEEDS_MORE_STEPS = {"configs/debug/overfit.yaml": "--trainer.max_epochs=1"}
 
 
@@ -84,7 +85,7 @@ def arguments(file: Path, root: Path, folder: Path) -> list[str]:
         "--trainer.accelerator=cpu", "--trainer.precision=32-true", "--trainer.enable_progress_bar=false",
         f"--trainer.default_root_dir={folder}", "--checkpoint.monitor=null", "--trainer.limit_val_batches=1",
         DEBUG_NEEDS_MORE_STEPS.get(name, "--trainer.max_steps=1"),
-        *TINY.get(data_set(file) or "", []),
+        *TINY.get(data_set(file) or "", []), *TRAINS_NOTHING.get(name, []),
     ]  # fmt: skip
 
 

@@ -85,7 +85,7 @@ def test_sgd_takes_its_momentum() -> None:
 
 
 def test_an_owner_that_trains_nothing_is_an_error() -> None:
-    with pytest.raises(ValueError, match=r"lr_factor names LORA.*owners: \['LoRA', 'head'\]"):
+    with pytest.raises(ValueError, match=r"lr_factor names LORA.*owners: \['LoRA', 'head'\].*lr_factor='\{\}'"):
         Optimisation(lr_factor={"LORA": 2.0}).optimizer(dict(Two().named_parameters()), OWNERS, 0.1)
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import torch
 from einops import rearrange
@@ -36,6 +36,9 @@ class JointSpace:
         context_length: tokens of a sentence, fewer than those of the trunk's own text tower; None: as many.
         block: sentences and videos that the loss compares at a time, which bounds its memory; None: all.
         dual_softmax: factor of the rows ``test/dual_softmax/...``, a number apart; None: no such rows.
+
+    Raises:
+        ValueError: a block or a factor that is not above zero.
     """
 
     similarity: MeanPooling | WTI = field(default_factory=MeanPooling)
@@ -43,6 +46,11 @@ class JointSpace:
     context_length: int | None = None
     block: int | None = None
     dual_softmax: float | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in (("block", self.block), ("dual_softmax", self.dual_softmax)):
+            if value is not None and value <= 0:
+                raise ValueError(f"joint.{name} {value} must be above zero; null leaves it out")
 
 
 class VideoTextRetrieval(Task):
@@ -74,9 +82,13 @@ class VideoTextRetrieval(Task):
         optim: how the parameters are updated.
 
     Raises:
-        ValueError: a trunk without text tower where none is given, a new text tower that nothing trains, and what the
-            adapters raise; later, data without captions, or a cache of features.
+        ValueError: a trunk without text tower where none is given, a new text tower that does not train as a whole or
+            is to read fewer tokens than it was made for, and what the adapters raise; later, data without captions, a
+            cache of features, or a training of nothing but the temperature.
     """
+
+    best_by: ClassVar[str] = "val/t2v/R1"
+    reads_features: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -89,8 +101,6 @@ class VideoTextRetrieval(Task):
         optim: Optimisation = Optimisation(),
     ) -> None:
         super().__init__()
-        if text is not None and not text_adapters:
-            raise ValueError("a text tower of its own is new, and nothing trains it: text_adapters: [FullFineTuning]")
         attach(backbone, adapters)
         self.backbone, self.adapters, self.optim, self.joint = backbone, tuple(adapters), optim, joint
         self.projection = projection(backbone) if text is None else _new_projection(backbone.dim, text.embed_dim)
@@ -101,6 +111,8 @@ class VideoTextRetrieval(Task):
         self.text = text_tower(backbone.name, backbone.weights, context_length=length) if text is None else text
         self.published_text = None if text is not None else Trunk(self.text.name, self.text.weights_hash)
         self._adapt_text(text_adapters or [])
+        if text is not None:
+            _require_new(text, joint.context_length)
         self.side_projection = nn.ModuleDict(
             {name: _zero(cast(Reader, r).feature_dim, backbone.dim) for name, r in backbone.readers.items()}
         )
@@ -122,6 +134,15 @@ class VideoTextRetrieval(Task):
         self.text.logit_scale.requires_grad_(True)
         if self.text.logit_bias is not None:  # the softmax of the loss takes no notice of it
             self.text.logit_bias.requires_grad_(False)
+
+    def setup(self, stage: str) -> None:
+        """As every task does, and refuse to train the temperature alone."""
+        if stage == "fit" and set(self.owners.values()) == {"logit_scale"}:
+            raise ValueError(
+                "nothing trains but the temperature, and no rank depends on it: add a method, as with "
+                "-c configs/adapters/lora.yaml, or test the model as it is: lightning-petl test"
+            )
+        super().setup(stage)
 
     @property
     def owners(self) -> dict[str, str]:
@@ -214,6 +235,21 @@ class VideoTextRetrieval(Task):
             Entry(clip_id, not fault, _kept(tuple(side[row : row + 1] for side in videos)), said, _kept(part))
             for row, (clip_id, fault, said, part) in enumerate(zip(batch.clip_id, faults, captions, parts, strict=True))
         ]
+
+
+def _require_new(text: TextTower, context_length: int | None) -> None:
+    """Refuse a text tower of its own whose random weights would be in no checkpoint, or that is told to read less."""
+    frozen = [name for name, p in text.named_parameters() if not p.requires_grad and name != "logit_bias"]
+    if frozen:
+        raise ValueError(
+            f"text is a new tower with random weights, and {len(frozen)} of its tensors do not train, such as "
+            f"{frozen[0]}; no checkpoint would hold these: text_adapters: [FullFineTuning]"
+        )
+    if context_length not in (None, text.context_length):
+        raise ValueError(
+            f"joint.context_length {context_length} shortens the text tower of the trunk; text is a new one, which "
+            f"reads {text.context_length} tokens: set text.context_length and leave joint.context_length out"
+        )
 
 
 def _captions(batch: VideoBatch) -> Sequence[tuple[str, ...]]:

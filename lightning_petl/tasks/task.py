@@ -1,7 +1,7 @@
 """What every task shares: a frozen trunk, owners of what trains, one optimiser, checkpoints of trainable state."""
 
 from abc import abstractmethod
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from lightning.pytorch import LightningModule
@@ -23,11 +23,15 @@ class Task(LightningModule):
         backbone: the trunk, with its adapters.
         optim: how the parameters are updated.
         labels: class names by index; none where the task has no classes.
+        best_by: the metric of validation that tells which weights are best: the larger, the better.
+        reads_features: a cache of features can stand in the place of videos.
     """
 
     backbone: VideoViT
     optim: Optimisation
     labels: tuple[str, ...] = ()
+    best_by: ClassVar[str] = "val/top1"
+    reads_features: ClassVar[bool] = True
 
     @property
     @abstractmethod

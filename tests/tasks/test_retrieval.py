@@ -14,6 +14,7 @@ from lightning_petl.adapters import (  # noqa: E402
     Adapter,
     BitFit,
     FullFineTuning,
+    LinearProbe,
     LoRA,
     MAdapter,
     Side4Video,
@@ -183,9 +184,33 @@ def test_prediction_is_refused() -> None:
         from_scratch().predict_step(batch(), 0)
 
 
-def test_a_new_text_tower_that_nothing_trains_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"text_adapters: \[FullFineTuning\]"):
-        VideoTextRetrieval(tiny_vit(), [], text=TextTower(embed_dim=16, width=32, depth=1, heads=2))
+@pytest.mark.parametrize("adapters", [[], [LinearProbe()], [LoRA(rank=2)], [BitFit()]], ids=str)
+def test_a_new_text_tower_that_does_not_train_as_a_whole_is_refused(adapters: list[Adapter]) -> None:
+    """Its frozen weights would be in no checkpoint, and a test would draw others."""
+    text = TextTower(embed_dim=16, width=32, depth=1, heads=2)
+    with pytest.raises(ValueError, match=r"tensors do not train, such as pos_embed.*text_adapters: \[FullFineTuning\]"):
+        VideoTextRetrieval(tiny_vit(), [], text=text, text_adapters=adapters)
+
+
+def test_a_new_text_tower_has_a_context_of_its_own() -> None:
+    from_scratch(joint=JointSpace(context_length=32))  # which it is
+    with pytest.raises(ValueError, match=r"joint\.context_length 20 .* reads 32 tokens: set text\.context_length"):
+        from_scratch(joint=JointSpace(context_length=20))
+
+
+@pytest.mark.parametrize(
+    "options", [{"block": 0}, {"block": -2}, {"dual_softmax": 0.0}, {"dual_softmax": -1.0}], ids=str
+)
+def test_sizes_and_factors_are_above_zero(options: dict[str, Any]) -> None:
+    ((name, value),) = options.items()
+    with pytest.raises(ValueError, match=rf"joint\.{name} {value} must be above zero; null leaves it out"):
+        JointSpace(**options)
+
+
+def test_the_temperature_alone_is_not_trained(pair: tuple[Any, str]) -> None:
+    with pytest.raises(ValueError, match=r"nothing trains but the temperature.*add a method.*lightning-petl test"):
+        task(pair[1], []).setup("fit")
+    task(pair[1], []).setup("test")
 
 
 def test_a_trunk_without_text_tower_is_refused() -> None:

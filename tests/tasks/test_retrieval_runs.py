@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 
 from lightning_petl.__main__ import main
 from tests.retrieval_runs import RetrievalCommand
@@ -32,7 +33,9 @@ def test_trains_tests_and_writes_what_each_caption_found(
     table = capsys.readouterr().out
     assert all(owner in table for owner in ("LoRA", "similarity", "projection", "text", "logit_scale"))
     run = command.runs / "version_0"
-    assert any(path.name != "last.ckpt" for path in (run / "checkpoints").glob("*.ckpt"))  # the best by val/t2v/R1
+    # the best by the metric of the task, which nothing here names
+    assert any(path.name != "last.ckpt" for path in (run / "checkpoints").glob("*.ckpt"))
+    assert yaml.safe_load((run / "config.yaml").read_text())["checkpoint"]["monitor"] == "val/t2v/R1"
     assert not any(key.startswith("backbone.patch_embed") for key in weights(run))
     assert main(command("test", ["--model.joint.similarity=WTI", f"--ckpt_path={run / 'checkpoints/last.ckpt'}"])) == 0
     found = answers(command.runs / "version_1")
@@ -104,6 +107,13 @@ def test_two_ranks_train_on_the_joint_batch(command: RetrievalCommand) -> None:
         (["--model=VideoClassifier"], "captions in the place of classes are for VideoTextRetrieval"),
         (["--model.text=null", "--model.text_adapters=null"], "no text tower"),
         (["--model.text_adapters=null"], "text_adapters: [FullFineTuning]"),
+        (["--data.cache=/nowhere"], "a cache keeps what a classifier reads, and VideoTextRetrieval needs the clips"),
+        (
+            ["--model.optim.lr_factor={words: 0.1, projection: 0.5}"],
+            """names words, which own no trainable parameter; owners: ['LoRA', 'logit_scale', 'projection', 'text']; """
+            """leave the others out: --model.optim.lr_factor='{"projection": 0.5}'""",
+        ),
+        (["--model.joint.dual_softmax=0"], "joint.dual_softmax 0.0 must be above zero"),
         (["--model.backbone.name=open_clip:ViT-B-61"], "is not a model of open_clip; near: ViT-B-16"),
     ],
 )
