@@ -19,7 +19,9 @@ EVERY = [number for numbers in NUMBERS.values() for number in numbers]
 
 def said(number: int) -> list[str]:
     """Two captions of a video, three of every third."""
-    return [f"video {number} gets brighter", f"{number}: grey, all of it"] + ["видео темнее"] * (number % 3 == 0)
+    return [f"video {number} gets brighter", f"{number}: grey, all of it"] + ["vidéo plus foncée, 😀"] * (
+        number % 3 == 0
+    )
 
 
 def write_json(path: Path, content: object) -> None:

@@ -5,16 +5,17 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from data_modules.sets.caption_text import Script, Written, fault
+
 
 def captioned(
-    listing: Path, names: Sequence[str], source: Path, captions: Mapping[str, Sequence[object]]
+    listing: Path, names: Sequence[str], source: Path, captions: Mapping[str, Sequence[Written]], script: Script
 ) -> list[tuple[str, ...]]:
-    """What ``source`` says of each video that ``listing`` names, as it is written there.
-
-    Any text of any length is a caption; a tokenizer cuts it.
+    """What ``source`` says of each video that ``listing`` names, as it is written there; a tokenizer cuts what is long.
 
     Raises:
-        ValueError: nothing listed, a video listed twice or without captions, or a caption that is empty or no text.
+        ValueError: nothing listed, a video listed twice or without captions, or a caption that
+            :func:`~data_modules.sets.caption_text.fault` finds wrong.
     """
     if not names:
         raise ValueError(f"{listing}: lists no video")
@@ -27,19 +28,16 @@ def captioned(
             f"{source}: has no caption of {len(unknown)} of the {len(names)} videos that {listing.name} lists, the "
             f"first {unknown[0]}; is one of the two of another split or another data set?"
         )
-    return [tuple(_text(source, name, n, caption) for n, caption in enumerate(captions[name])) for name in names]
+    for name in names:
+        for number, (caption, line) in enumerate(captions[name]):
+            if wrong := fault(caption, script):
+                place = f"{source}, line {line}" if line else str(source)
+                raise ValueError(f"{place}: caption {number} of video {name} {wrong}")
+    return [tuple(str(caption) for caption, _ in captions[name]) for name in names]
 
 
-def _text(source: Path, name: str, number: int, caption: object) -> str:
-    if not isinstance(caption, str):
-        raise ValueError(f"{source}: caption {number} of video {name} is {caption!r:.60}, expected text")
-    if not caption.strip():
-        raise ValueError(f"{source}: caption {number} of video {name} is empty")
-    return caption
-
-
-def read_csv(path: Path, *columns: str, header: bool = True) -> list[list[str]]:
-    """The cells of these columns in each line; a quoted cell may hold commas, quotes and line breaks.
+def read_csv(path: Path, *columns: str, header: bool = True) -> list[tuple[int, list[str]]]:
+    """The number of each line and its cells of these columns; a quoted cell may hold commas, quotes and line breaks.
 
     Args:
         path: the file, comma-separated.
@@ -63,7 +61,7 @@ def read_csv(path: Path, *columns: str, header: bool = True) -> list[list[str]]:
                 f"{path}, line {number}: expected {len(names)} cells, {','.join(names)}, got {len(cells)}; a cell that "
                 "holds a comma is put in double quotes"
             )
-    return [[cells[names.index(column)] for column in columns] for _, cells in lines]
+    return [(number, [cells[names.index(column)] for column in columns]) for number, cells in lines]
 
 
 def _lines(path: Path) -> list[tuple[int, list[str]]]:

@@ -7,6 +7,7 @@ from typing import Any
 from data_modules.base import Split
 from data_modules.sets import annotation
 from data_modules.sets.caption_files import read_csv
+from data_modules.sets.caption_text import Written
 from data_modules.sets.captions import CaptionedVideos
 
 
@@ -44,14 +45,14 @@ class CaptionList(CaptionedVideos):
         path, captions = self.captions(split)
         return path, list(captions)
 
-    def captions(self, split: Split) -> tuple[Path, Mapping[str, Sequence[object]]]:
+    def captions(self, split: Split) -> tuple[Path, Mapping[str, Sequence[Written]]]:
         """In the order of the list."""
         path = annotation.find(self.root, *self.lists[split])
-        captions = dict[str, list[object]]()
-        for video, caption in read_csv(path, "video", "caption", header=False):
+        captions = dict[str, list[Written]]()
+        for line, (video, caption) in read_csv(path, "video", "caption", header=False):
             if not video.strip():
-                raise ValueError(f"{path}: names no video for the caption {caption!r:.60}")
-            captions.setdefault(video.strip(), []).append(caption)
+                raise ValueError(f"{path}, line {line}: names no video for the caption {caption!r:.60}")
+            captions.setdefault(video.strip(), []).append(Written(caption, line))
         return path, captions
 
     def paths(self, names: Sequence[str]) -> list[Path]:

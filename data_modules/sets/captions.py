@@ -13,6 +13,7 @@ from data_modules.dataset import Clip, Sample
 from data_modules.randomness import keyed_generator
 from data_modules.sets import annotation
 from data_modules.sets.caption_files import captioned
+from data_modules.sets.caption_text import Script, Written
 
 _APART: dict[Split, tuple[Split, ...]] = {"train": ("val", "test"), "val": ("train",), "test": ("train",)}
 
@@ -28,6 +29,8 @@ class CaptionedVideos(VideoDataModule):
         videos: the folder of the videos, from ``root`` unless absolute; a suffix is found.
         pairs: ``every`` pair of a video and a caption of it is a clip of an epoch, ``<video>#<number of the caption>``;
             or each video is one, with a ``random`` caption that depends on (seed, epoch, clip id).
+        script: ``latin`` refuses captions that are not in Latin letters, which the usual text towers cannot read;
+            ``any`` takes all.
         kwargs: those of :class:`~data_modules.base.VideoDataModule`.
 
     Raises:
@@ -35,12 +38,19 @@ class CaptionedVideos(VideoDataModule):
     """
 
     def __init__(
-        self, root: str, *, videos: str = "videos", pairs: Literal["every", "random"] = "every", **kwargs: Any
+        self,
+        root: str,
+        *,
+        videos: str = "videos",
+        pairs: Literal["every", "random"] = "every",
+        script: Script = "latin",
+        **kwargs: Any,
     ) -> None:
         if kwargs.get("mixing"):
             raise ValueError("data.mixing blends two videos, which no caption describes: remove it")
         super().__init__([], **kwargs)
         self.root, self.videos, self.pairs = Path(root), Path(root) / videos, pairs
+        self.script: Script = script
         self._lists: dict[Split, tuple[Path, Sequence[str]]] = {}
 
     @abstractmethod
@@ -48,7 +58,7 @@ class CaptionedVideos(VideoDataModule):
         """The list of a split: its file, and the videos in it."""
 
     @abstractmethod
-    def captions(self, split: Split) -> tuple[Path, Mapping[str, Sequence[object]]]:
+    def captions(self, split: Split) -> tuple[Path, Mapping[str, Sequence[Written]]]:
         """The file of the captions, and what it says of each video; it may say more than the list needs."""
 
     def clips(self, split: Split) -> list[Clip]:
@@ -60,7 +70,7 @@ class CaptionedVideos(VideoDataModule):
                 a video that is trained on and also validated or tested.
         """
         (listing, names), (source, captions) = self._list(split), self.captions(split)
-        said = captioned(listing, names, source, captions)
+        said = captioned(listing, names, source, captions, self.script)
         for other in _APART[split]:
             self._require_apart(split, other)
         paths = zip(names, self.paths(names), said, strict=True)

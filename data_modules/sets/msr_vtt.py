@@ -9,6 +9,7 @@ from typing import Any, Literal, cast
 from data_modules.base import Split
 from data_modules.sets import annotation
 from data_modules.sets.caption_files import read_csv
+from data_modules.sets.caption_text import Written
 from data_modules.sets.captions import CaptionedVideos
 
 _TEST = "MSRVTT_JSFUSION_test.csv"
@@ -42,17 +43,18 @@ class MSRVTT(CaptionedVideos):
                 raise ValueError(f"{path}: lists no video of the {_PARTS[split]} split; is it the file of all splits?")
             return path, names
         path = annotation.find(self.root, _TRAIN[self.split_name] if split == "train" else _TEST)
-        return path, [name.strip() for (name,) in read_csv(path, "video_id")]
+        return path, [name.strip() for _, (name,) in read_csv(path, "video_id")]
 
-    def captions(self, split: Split) -> tuple[Path, Mapping[str, Sequence[object]]]:
+    def captions(self, split: Split) -> tuple[Path, Mapping[str, Sequence[Written]]]:
         """The sentences of the JSON file, or those of the test list."""
         if split != "train" and self.split_name != "full":
             path = annotation.find(self.root, _TEST)
-            return path, {name.strip(): [sentence] for name, sentence in read_csv(path, "video_id", "sentence")}
+            rows = read_csv(path, "video_id", "sentence")
+            return path, {name.strip(): [Written(sentence, line)] for line, (name, sentence) in rows}
         path, sentences = self._records("sentences", "video_id", "caption")
-        found = defaultdict[str, list[object]](list)
+        found = defaultdict[str, list[Written]](list)
         for sentence in sentences:
-            found[str(sentence["video_id"])].append(sentence["caption"])
+            found[str(sentence["video_id"])].append(Written(sentence["caption"]))
         return path, found
 
     @cached_property

@@ -9,6 +9,7 @@ from typing_extensions import override
 
 from data_modules.base import Split
 from data_modules.sets import annotation
+from data_modules.sets.caption_text import Written
 from data_modules.sets.captions import CaptionedVideos
 
 # a damaged pickle may raise almost anything
@@ -35,14 +36,14 @@ class MSVD(CaptionedVideos):
         path = annotation.find(self.root, f"{split}_list.txt")
         return path, annotation.read_lines(path)
 
-    def captions(self, split: Split) -> tuple[Path, Mapping[str, Sequence[object]]]:
+    def captions(self, split: Split) -> tuple[Path, Mapping[str, Sequence[Written]]]:
         """One file for all splits; words are joined by spaces."""
         path = annotation.find(self.root, "raw-captions.pkl")
         content = read_pickle(path)
         if not isinstance(content, dict) or not all(isinstance(said, list) for said in content.values()):
             raise ValueError(f"{path}: expected {{video: [caption, ...]}}")
         videos = cast(dict[str, list[object]], content)
-        return path, {str(name): [_sentence(words) for words in said] for name, said in videos.items()}
+        return path, {str(name): [Written(_sentence(words)) for words in said] for name, said in videos.items()}
 
 
 def read_pickle(path: Path) -> Any:

@@ -6,6 +6,7 @@ from typing import Any, cast
 
 from data_modules.base import Split
 from data_modules.sets import annotation
+from data_modules.sets.caption_text import Written
 from data_modules.sets.captions import CaptionedVideos
 
 
@@ -28,7 +29,7 @@ class VATEX(CaptionedVideos):
         path = annotation.find(self.root, f"{split}_list.txt")
         return path, annotation.read_lines(path)
 
-    def captions(self, split: Split) -> tuple[Path, Mapping[str, Sequence[object]]]:
+    def captions(self, split: Split) -> tuple[Path, Mapping[str, Sequence[Written]]]:
         """One file for all splits."""
         path = annotation.find(self.root, "vatex_data.json")
         content = annotation.read_json(path)
@@ -36,7 +37,7 @@ class VATEX(CaptionedVideos):
         return path, {name: _english(path, name, entry) for name, entry in videos.items()}
 
 
-def _english(path: Path, name: str, entry: Any) -> list[object]:
+def _english(path: Path, name: str, entry: Any) -> list[Written]:
     if not isinstance(entry, dict) or not isinstance(cast(dict[str, Any], entry).get("enCap"), list):
         raise ValueError(f'{path}: expected {{video: {{"enCap": [caption, ...]}}}}; video {name} has no such list')
-    return cast(dict[str, Any], entry)["enCap"]
+    return [Written(caption) for caption in cast(dict[str, Any], entry)["enCap"]]

@@ -14,7 +14,6 @@ from data_modules.sets.captions import CaptionedVideos
 from tests.caption_layouts import lay_out
 
 OPTIONS: dict[str, Any] = {"sampling": SegmentSampling(2), "image_size": 16, "batch_size": 3, "num_workers": 0}
-TEN_THOUSAND = "brighter " * 10_000
 SCRIPTS = (
     "видео становится светлее",
     "影片变得越来越亮",
@@ -29,6 +28,12 @@ MODULES: dict[str, Callable[[Path], CaptionedVideos]] = {
     "msrvtt_7k": lambda root: MSRVTT(str(root), split_name="7k", **OPTIONS),
     "msvd": lambda root: MSVD(str(root), **OPTIONS),
     "vatex": lambda root: VATEX(str(root), **OPTIONS),
+}
+MODULES_AND_FILES = {
+    "caption_list": ("train.csv, line 2", "clips/0.mp4"),
+    "msrvtt_1ka": ("MSRVTT_data.json", "video0"),
+    "msvd": ("raw-captions.pkl", "vid-0_0_8"),
+    "vatex": ("vatex_data.json", "vid-0_0_8"),
 }
 
 
@@ -74,26 +79,56 @@ def told(data: CaptionedVideos, split: Any = "train") -> str:
     return str(caught.value)
 
 
-# --- any text is a caption -----------------------------------------------------------------------------------------
+# --- captions that no text tower reads -----------------------------------------------------------------------------
+
+FAULTS = {
+    "\u200b": "is empty: nothing of '\\u200b' can be seen",
+    "brighter " * 10_000: "has 10,000 words, ",
+    "видео становится светлее": "is not in Latin letters, beginning with 'видео', ",
+    "影片 变得": "is not in Latin letters, beginning with '影片', ",
+}
 
 
-@pytest.mark.parametrize("text", [TEN_THOUSAND, *SCRIPTS], ids=["long", "ru", "zh", "ar", "hi", "odd"])
-def test_captions_of_any_length_and_script_arrive_as_they_are(text: str, own: Callable[[str], Path]):
+def say(root: Path, name: str, text: str) -> CaptionedVideos:
+    """The first caption of the first video says this."""
+    if name == "caption_list":
+        rows(root, f'clips/1.mp4,a cat\nclips/0.mp4,"{text}"\n')
+    elif name.startswith("msrvtt"):
+        edit(root / "MSRVTT_data.json", sentences(first(text)))
+    elif name == "msvd":
+        content = pickle.loads((root / "raw-captions.pkl").read_bytes()) | {"vid-0_0_8": [text.split(" ")]}
+        (root / "raw-captions.pkl").write_bytes(pickle.dumps(content))
+    else:
+        edit(root / "vatex_data.json", lambda content: content | {"vid-0_0_8": {"enCap": [text]}})
+    return MODULES[name](root)
+
+
+@pytest.mark.parametrize("text", FAULTS, ids=["invisible", "long", "ru", "zh"])
+@pytest.mark.parametrize("name", MODULES_AND_FILES)
+def test_a_caption_that_no_text_tower_reads(name: str, text: str, own: Callable[[str], Path]):
+    file, video = MODULES_AND_FILES[name]
+    message = told(say(own(name), name, text))
+    assert f"{file}: caption 0 of video {video} {FAULTS[text]}" in message
+    assert len(message) < 400
+
+
+@pytest.mark.parametrize("text", SCRIPTS, ids=["ru", "zh", "ar", "hi", "odd"])
+def test_captions_of_any_script_arrive_as_they_are(text: str, own: Callable[[str], Path]):
     root = rows(own("caption_list"), f'clips/0.mp4,"{text}"\n')
-    data = CaptionList(str(root), **OPTIONS | {"batch_size": 1})
+    data = CaptionList(str(root), script="any", **OPTIONS | {"batch_size": 1})
     data.setup("fit")
     (batch,) = data.train_dataloader()
     assert list(batch.captions) == [(text,)]
     root = own("vatex")
     edit(root / "vatex_data.json", lambda content: content | {"vid-0_0_8": {"enCap": [text]}})
-    assert VATEX(str(root), **OPTIONS).clips("train")[0].captions == (text,)
+    assert VATEX(str(root), script="any", **OPTIONS).clips("train")[0].captions == (text,)
     root = own("msvd")
     content = pickle.loads((root / "raw-captions.pkl").read_bytes()) | {"vid-0_0_8": [text.split()]}
     (root / "raw-captions.pkl").write_bytes(pickle.dumps(content))
-    assert MSVD(str(root), **OPTIONS).clips("train")[0].captions == (" ".join(text.split()),)
+    assert MSVD(str(root), script="any", **OPTIONS).clips("train")[0].captions == (" ".join(text.split()),)
     root = own("msrvtt_full")
     edit(root / "MSRVTT_data.json", sentences(first(text)))
-    assert MSRVTT(str(root), split_name="full", **OPTIONS).clips("train")[0].captions[0] == text
+    assert MSRVTT(str(root), split_name="full", script="any", **OPTIONS).clips("train")[0].captions[0] == text
 
 
 # --- lists of the wrong split --------------------------------------------------------------------------------------
@@ -211,8 +246,8 @@ def test_test_is_validation_where_there_is_no_list_of_it(own: Callable[[str], Pa
         ("clips/0.mp4,a cat\nclips/1.mp4,a dog, asleep\n", "train.csv, line 2: expected 2 cells, video,caption, got 3"),
         ("clips/0.mp4\n", "train.csv, line 1: expected 2 cells"),
         ("path,caption,split\nclips/0.mp4,a cat,train\n", "train.csv, line 1: expected 2 cells"),
-        ("clips/0.mp4,a cat\nclips/0.mp4,  \n", "train.csv: caption 1 of video clips/0.mp4 is empty"),
-        (" ,a cat\n", "train.csv: names no video for the caption 'a cat'"),
+        ("clips/0.mp4,a cat\nclips/0.mp4,  \n", "train.csv, line 2: caption 1 of video clips/0.mp4 is empty"),
+        (" ,a cat\n", "train.csv, line 1: names no video for the caption 'a cat'"),
         ('clips/0.mp4,"a cat\n', "train.csv: is no CSV of UTF-8 text"),
     ],
 )
