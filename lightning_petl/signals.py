@@ -63,7 +63,9 @@ def stop_request(*, kept: bool) -> Generator[StopRequest]:
     try:
         yield request
     finally:
-        if not kept:
+        if kept:
+            StopRequest.ignore()  # Python takes handlers away as it ends, and a late signal would make a failure of success
+        else:
             for number, handler in before.items():
                 signal.signal(number, handler)
 

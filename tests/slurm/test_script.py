@@ -84,20 +84,30 @@ def test_it_is_bash_and_ends_with_the_code_of_the_step(array: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "log", "state", "again"),
+    ("code", "log", "state", "nodes", "again"),
     [
-        (75, "", "RUNNING", True),
-        (137, "", "RUNNING", True),
-        (137, "slurmstepd: error: Detected 1 oom_kill event in StepId=7.0", "RUNNING", False),
-        (75, "", "CANCELLED", False),
-        (2, "", "RUNNING", False),
-        (1, "", "RUNNING", False),
+        (75, "", "RUNNING", "mixed mixed", True),
+        (137, "", "RUNNING", "mixed mixed", True),
+        (137, "slurmstepd: error: Detected 1 oom_kill event in StepId=7.0", "RUNNING", "mixed mixed", False),
+        (75, "", "CANCELLED", "mixed mixed", False),
+        (2, "", "RUNNING", "mixed mixed", False),
+        (1, "", "RUNNING", "mixed mixed", False),
+        (1, "", "RUNNING", "mixed mixed*", True),
+        (1, "", "RUNNING", "down mixed", True),
+        (1, "", "CANCELLED", "mixed mixed*", False),
+        (2, "", "RUNNING", "mixed mixed*", False),
+        (0, "", "RUNNING", "mixed mixed*", False),
     ],
 )
-def test_what_goes_back_into_the_queue(code: int, log: str, state: str, again: bool, tmp_path: Path) -> None:
+def test_what_goes_back_into_the_queue(
+    code: int, log: str, state: str, nodes: str, again: bool, tmp_path: Path
+) -> None:
     (tmp_path / "log.txt").write_text(log)
     _, end = script(request(), tmp_path, array=0).split("rc=$?\n")
-    tools = f"squeue() {{ echo {state}; }}; scontrol() {{ echo $1 $2; }}; SLURM_JOB_ID=7; run={tmp_path}; rc={code}\n"
+    tools = (
+        f"squeue() {{ echo {state}; }}; scontrol() {{ echo $1 $2; }}; sinfo() {{ printf '%s\\n' {nodes}; }}\n"
+        f"SLURM_JOB_ID=7; SLURM_JOB_NODELIST=n1,n2; run={tmp_path}; rc={code}\n"
+    )
     done = subprocess.run(["bash", "-c", tools + end], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (code, "requeue 7\n" if again else "")
 
