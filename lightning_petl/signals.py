@@ -64,7 +64,7 @@ def stop_request(*, kept: bool) -> Generator[StopRequest]:
         yield request
     finally:
         if kept:
-            StopRequest.ignore()  # Python takes handlers away as it ends, and a late signal would make a failure of success
+            StopRequest.ignore()  # Python takes handlers back as it ends: a late signal would turn success into failure
         else:
             for number, handler in before.items():
                 signal.signal(number, handler)

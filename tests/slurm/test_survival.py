@@ -61,9 +61,16 @@ def test_a_killed_task_comes_back(two_nodes: Site, uninterrupted: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("node", ["n1", "n2"])  # with the batch script and rank 0, and with neither
-def test_a_lost_node_comes_back(two_nodes: Site, uninterrupted: Path, node: str) -> None:
-    number, folder = two_nodes.submit(NAME=f"lost-{node}", **LONG)
+@pytest.mark.parametrize(
+    ("node", "wait"),
+    [
+        ("n1", 300),  # with the batch script and rank 0: SLURM requeues when it misses the node
+        ("n2", 5),  # srun gives up before that, and the script asks after the nodes
+    ],
+)
+def test_a_lost_node_comes_back(two_nodes: Site, uninterrupted: Path, node: str, wait: int) -> None:
+    (two_nodes.folder / "wait.yaml").write_text(f"wait: {wait}\n")
+    number, folder = two_nodes.submit(SLURM="wait.yaml", NAME=f"lost-{node}", **LONG)
     two_nodes.until((folder / "checkpoints/last.ckpt").exists, "a checkpoint")
     two_nodes.cluster.lose(node)
     two_nodes.until(lambda: two_nodes.cluster.state(node).startswith("down"), f"{node} to be missed")
