@@ -86,6 +86,33 @@ class Side4VideoSomethingSampling(SegmentSampling):
 
 
 @dataclass(frozen=True)
+class Side4VideoRetrievalSampling(SegmentSampling):
+    """Side4Video (arXiv 2311.15769) on MSR-VTT and MSVD: every d-th frame, d = floor(F/T), thinned to T.
+
+    Its code trains on VATEX in the same way, and tests there as :class:`SegmentSampling`. It reads no video of fewer
+    than T frames; here such a video shows frames again.
+
+    Args:
+        num_frames: T.
+    """
+
+    num_frames: int = 12
+
+    def train(self, length: Length, generator: np.random.Generator) -> Int64[np.ndarray, " t"]:
+        """Uniform over [j d, (j+1) d), so that the last F - T d frames are never seen; as TSN where F < T."""
+        whole = length.num_frames // self.num_frames * self.num_frames
+        return super().train(length._replace(num_frames=whole or length.num_frames), generator)
+
+    def test(self, length: Length, views: int) -> Int64[np.ndarray, "v t"]:
+        """Of the n frames a_k, a_k + d, ... < F those numbered floor(j (n-1)/(T-1)); a_k = floor(k d/K), a_0 = 0."""
+        positive("num_frames of the video", length.num_frames)
+        positive("views", views)
+        step = max(length.num_frames // self.num_frames, 1)
+        clips = [np.arange(view * step // views, length.num_frames, step) for view in range(views)]
+        return np.stack([clip[np.linspace(0, len(clip) - 1, self.num_frames, dtype=np.int64)] for clip in clips])
+
+
+@dataclass(frozen=True)
 class AIMKineticsSampling(DenseSampling):
     """AIM (arXiv 2302.03024) on Kinetics, that is MMAction's: a clip covers T s frames, those after its last one too.
 

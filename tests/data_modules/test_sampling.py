@@ -9,6 +9,7 @@ from data_modules.paper_sampling import (
     AIMKineticsSampling,
     RoundedSegmentSampling,
     Side4VideoKineticsSampling,
+    Side4VideoRetrievalSampling,
     Side4VideoSomethingSampling,
     VideoMAESampling,
 )
@@ -18,6 +19,7 @@ from data_modules.sampling import DenseSampling, FpsSampling, Length, Sampling, 
 SEGMENTS = [
     SegmentSampling(), SegmentSampling(1), SegmentSampling(16),
     RoundedSegmentSampling(8), RoundedSegmentSampling(1), Side4VideoSomethingSampling(8), Side4VideoKineticsSampling(8),
+    Side4VideoRetrievalSampling(8), Side4VideoRetrievalSampling(1),
 ]  # fmt: skip
 WINDOWS = [
     DenseSampling(), DenseSampling(16, 4), DenseSampling(1, 4), DenseSampling(4, 2, spacing="centres"),
@@ -184,6 +186,26 @@ def test_side4video_on_kinetics_by_hand():
     assert scheme.test(video(30), 4).tolist() == [[0, 7, 15, 22], [2, 9, 17, 24], [4, 11, 19, 26], [6, 13, 21, 28]]
     assert scheme.test(video(2), 3).tolist() == [[0, 0, 1, 1]] * 3
     assert (drawn(scheme, video(30), 50) == drawn(RoundedSegmentSampling(4), video(30), 50)).all()
+
+
+def test_side4video_on_retrieval_by_hand():
+    # F = 11, T = 4: every second frame is 0, 2, 4, 6, 8, 10, of which those numbered 0, 1.67, 3.33, 5
+    scheme = Side4VideoRetrievalSampling(4)
+    assert scheme.test(video(11), 1).tolist() == [[0, 2, 6, 10]]
+    assert scheme.test(video(11), 2).tolist() == [[0, 2, 6, 10], [1, 3, 5, 9]]  # the second has 1, 3, 5, 7, 9
+    assert scheme.test(video(12), 1).tolist() == [[0, 3, 6, 9]]
+    assert scheme.test(video(3), 1).tolist() == [[0, 0, 1, 2]]
+    clips = drawn(scheme, video(11), 500)  # 4 segments of 2, and three frames are left
+    assert [set(column.tolist()) for column in clips.T] == [{0, 1}, {2, 3}, {4, 5}, {6, 7}]
+    assert (drawn(scheme, video(3), 50) == drawn(SegmentSampling(4), video(3), 50)).all()
+
+
+@pytest.mark.parametrize("length", [12, 13, 23, 24, 35, 36, 250, 299, 300, 451, 1000])
+def test_side4video_on_retrieval_is_every_dth_frame_thinned_to_twelve(length: int):
+    every = [frame + 1 for frame in range(0, length, length // 12)]  # names of files count from 1
+    thinned = [every[floor(Fraction(j * (len(every) - 1), 11))] for j in range(12)]
+    shown = Side4VideoRetrievalSampling().test(video(length), 1)[0]
+    assert (shown + 1).tolist() == thinned
 
 
 def test_aim_on_kinetics_by_hand():
