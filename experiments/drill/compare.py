@@ -1,5 +1,6 @@
 """What differs between a training that was disturbed and one that was not: nothing, if all is well."""
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 import data_modules.compat  # noqa: F401  # before what imports torchvision
 
 Lines = list[dict[str, Any]]
+logging.getLogger("tensorboard").setLevel(logging.ERROR)  # it warns of each purge of a resume, which is meant
 _WHAT = ("update", "clips", "loss", "rates")
 
 
