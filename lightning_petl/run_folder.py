@@ -63,6 +63,7 @@ class RunFolder:
         record = _record(path)
         self.id: str = record.get("id") or uuid.uuid4().hex
         self._starts: list[int] = record.get("starts", [])
+        self._before = self._starts
 
     @classmethod
     def new(cls, root: Path) -> "RunFolder":
@@ -72,18 +73,25 @@ class RunFolder:
     def begin(self) -> ResumePoint | None:
         """Note a start; where to go on from, None at the beginning.
 
+        Every rank finds the same, for nothing is written before all are there. The first rank alone judges the starts:
+        the others may read them before or after it has noted its own.
+
         Raises:
             ValueError: no checkpoint can be read, one is of another run, or the last starts came no further.
         """
         point = self._resume_point()
         step = point.step if point else 0
-        if self._starts[-ATTEMPTS:] == [step] * ATTEMPTS:
+        if leads() and self._starts[-ATTEMPTS:] == [step] * ATTEMPTS:
             raise ValueError(
                 f"{self.path} was started {ATTEMPTS} times at update {step} and came no further; once the reason is "
                 f"gone, delete {self.path / _RECORD}'s list of starts to try again"
             )
         self._note([*self._starts, step])
         return point
+
+    def withdraw(self) -> None:
+        """Take the note of this start back."""
+        self._note(self._before)
 
     def finished(self) -> None:
         """Note that training came to its end."""

@@ -89,6 +89,28 @@ def test_restarts_without_progress_end_after_three(folder: Path) -> None:
     assert json.loads((folder / "run.json").read_text())["starts"] == []
 
 
+def test_the_third_start_is_not_the_fourth_for_a_rank_that_reads_later(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under srun all ranks start at once; the others may read what rank zero has just noted."""
+    for _ in range(3):
+        first = RunFolder(folder)
+        point = first.begin()
+        with monkeypatch.context() as patch:
+            patch.setattr("lightning_petl.run_folder.leads", lambda: False)
+            assert RunFolder(folder).begin() == point
+        first.release()
+
+
+def test_a_start_that_is_withdrawn_is_none(folder: Path) -> None:
+    for _ in range(5):
+        run = RunFolder(folder)
+        run.begin()
+        run.withdraw()
+        run.release()
+    assert json.loads((folder / "run.json").read_text())["starts"] == [0]
+
+
 def test_files_that_a_killed_process_left_are_removed(folder: Path) -> None:
     for name in (".last.ckpt.123.tmp", ".partial-ranking.csv"):
         (folder / "checkpoints" / name).touch()
