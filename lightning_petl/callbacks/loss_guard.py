@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 from typing_extensions import override
 
 from data_modules.batch import VideoBatch
-from lightning_petl.checkpoint import RandomState
+from lightning_petl.checkpoint import RandomState, trainable_buffers
 
 WINDOW, HISTORY = 100, 20
 """Losses that the median is of, and the least of them that make one."""
@@ -25,9 +25,10 @@ class LossGuard(Callback):
     """Watches the loss of every pass: bad is NaN, infinite, or above ``spike`` times the median of the last 100.
 
     One bad loss on one rank concerns the whole update on all ranks. ``stop`` ends training before it. ``skip`` leaves
-    it out: no weight and no optimiser state changes, the schedule goes on; ``train/skipped`` counts them. The first bad
-    batch of an update is in ``<run>/bad_batch_step=<n>.pt`` with the random state that its forward pass began with.
-    Gradients that overflow under fp16 are no bad loss; the scaler skips those.
+    it out: no weight, no statistic of a BatchNorm and no optimiser state changes, the schedule goes on;
+    ``train/skipped`` counts them. The first bad batch of an update is in ``<run>/bad_batch_step=<n>.pt``, all that
+    ``VideoBatch`` has, with the random state that its forward pass began with. Gradients that overflow under fp16 are
+    no bad loss; the scaler skips those.
 
     Args:
         on_bad: what to do.
@@ -50,6 +51,9 @@ class LossGuard(Callback):
         self._found: str | None = None
         self._batch: VideoBatch | None = None
         self._random: RandomState | None = None
+        self._loss: Tensor | None = None
+        self._buffers: list[Tensor] = []
+        self._statistics: list[Tensor] = []
         self._folder = Path()
 
     @override
@@ -60,17 +64,25 @@ class LossGuard(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if len(self._saved) == trainer.world_size:
             self._losses.extend(self._saved[trainer.global_rank])
-        self._saved = []
+        self._saved, self._statistics = [], []
+        self._buffers = trainable_buffers(pl_module)
         for optimizer in trainer.optimizers:
             optimizer.register_step_post_hook(_give_back)
 
     @override
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         self._batch, self._random = batch, RandomState.now()
+        if self.on_bad == "skip" and not self._statistics:  # the first pass of an update
+            self._statistics = [buffer.clone() for buffer in self._buffers]
 
     @override
     def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
-        value = _unscaled(loss, trainer)
+        self._loss = loss.detach()
+
+    @override
+    def on_after_backward(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        # a GPU has its backward pass to do while the host waits for the loss
+        value = _unscaled(cast(Tensor, self._loss), trainer)
         if not self._bad(value):
             self._losses.append(value)
         elif self._found is None:
@@ -78,8 +90,8 @@ class LossGuard(Callback):
 
     @override
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
-        found = self._found
-        self._found = None
+        found, statistics = self._found, self._statistics
+        self._found, self._statistics = None, []
         if not trainer.strategy.reduce_boolean_decision(found is not None, all=False):
             return
         told = "; ".join(text for text in _of_all_ranks(found) if text)
@@ -89,13 +101,15 @@ class LossGuard(Callback):
         if self._skipped > self.budget:
             raise ValueError(f"{told}; more than loss_guard.budget={self.budget} updates were left out")
         rank_zero_warn(f"{told}; this update is left out, the {self._skipped}. of {self.budget}")
+        for buffer, value in zip(self._buffers, statistics, strict=True):
+            buffer.copy_(value)
         _put_aside(optimizer)
 
     @override
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        self._batch = None
+        self._batch = self._loss = None
         if self.on_bad == "skip":
             pl_module.log("train/skipped", float(self._skipped))
 
@@ -117,21 +131,28 @@ class LossGuard(Callback):
         """Write the batch; where that is, or why it could not be written."""
         rank = f"_rank={trainer.global_rank}" if trainer.global_rank else ""
         path = self._folder / f"bad_batch_step={trainer.global_step}{rank}.pt"
-        batch = cast(VideoBatch, self._batch)
-        content = {"clip_id": list(batch.clip_id), "video": batch.video, "label": batch.label, "loss": value}
-        content |= {"step": trainer.global_step, "random_state": list(cast(RandomState, self._random))}
+        content = _plain(cast(VideoBatch, self._batch))
+        content |= {"loss": value, "step": trainer.global_step, "random_state": list(cast(RandomState, self._random))}
         try:
             torch.save(content, path)
         except OSError as error:
             return f"not kept ({error})"
-        return f"in {path} ({', '.join(batch.clip_id)})"
+        return f"in {path} ({', '.join(content['clip_id'])})"
+
+
+def _plain(batch: VideoBatch) -> dict[str, Any]:
+    """All its fields, in types that ``torch.load(weights_only=True)`` reads."""
+    video = batch.video if isinstance(batch.video, Tensor) else dict(batch.video)
+    partners = batch.partners and batch.partners._asdict()
+    lists = {name: list(getattr(batch, name)) for name in ("clip_id", "fault", "captions")}
+    return {"video": video, "label": batch.label, "partners": partners, **lists}
 
 
 def _unscaled(loss: Tensor, trainer: Trainer) -> float:
     """The loss of the training step: Lightning divides by the accumulated passes, fp16 multiplies by its scale."""
     scaler = getattr(trainer.precision_plugin, "scaler", None)
     scale = scaler.get_scale() if scaler is not None else 1.0
-    return float(loss.detach()) * trainer.accumulate_grad_batches / scale
+    return float(loss) * trainer.accumulate_grad_batches / scale
 
 
 def _parameters(optimizer: Optimizer) -> list[Tensor]:

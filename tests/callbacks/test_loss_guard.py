@@ -11,7 +11,10 @@ from lightning_petl.__main__ import main
 from lightning_petl.callbacks.loss_guard import LossGuard
 from lightning_petl.checkpoint import RandomState
 from lightning_petl.tasks.classification import VideoClassifier
+from tests.failing import Overflow
+from tests.retrieval_runs import RetrievalCommand
 from tests.runs import Command
+from tests.tasks.ranks import on_ranks
 from tests.tasks.test_resume import same
 
 # 10 clips in batches of 3: an epoch of 3 passes; RandomStates, so that a checkpoint holds all that changes
@@ -76,6 +79,76 @@ def test_one_bad_pass_costs_the_whole_accumulated_update(bad: dict[int, float], 
     assert sorted(found) == [1, 2, 3, 4]
     assert same(found[3]["state_dict"], found[2]["state_dict"])
     assert not same(found[4]["state_dict"], found[3]["state_dict"])
+
+
+SIDE = ["--model.adapters=[Side4Video]", "--model.adapters.width=64", "--loss_guard.on_bad=skip",
+        "--trainer.callbacks+=EMA", f"--trainer.callbacks+={Overflow.__module__}.Overflow"]  # fmt: skip
+
+
+def averages(state: dict[str, Any]) -> dict[str, torch.Tensor]:
+    return state["callbacks"]["EMA"]["average"]
+
+
+def finite(tensors: dict[str, torch.Tensor]) -> bool:
+    return all(bool(torch.isfinite(value).all()) for value in tensors.values())
+
+
+@pytest.mark.parametrize(("passes", "batch", "update"), [(1, 3, 4), (2, 3, 3)])
+def test_a_skipped_update_leaves_no_trace_in_statistics(passes: int, batch: int, update: int, command: Command) -> None:
+    """An activation really overflows: all that is behind it, BatchNorms' averages among it, is no number."""
+    flags = [*SIDE, f"--trainer.callbacks.batch={batch}", f"--trainer.accumulate_grad_batches={passes}"]
+    with pytest.warns(UserWarning, match="this update is left out"):
+        assert main(command("fit", [*FLAGS, *flags])) == 0
+    found = states(command.runs / "version_0")
+    before, skipped, after = (found[step] for step in (update - 1, update, update + 1))
+    assert any("running_var" in name for name in before["state_dict"])
+    assert same(skipped["state_dict"], before["state_dict"])
+    assert not same(after["state_dict"], before["state_dict"])
+    assert finite(after["state_dict"])
+    assert finite(averages(skipped))
+    assert finite(averages(after))
+
+
+def test_an_update_that_one_rank_must_skip_both_leave_out(command: Command) -> None:
+    """The rank whose numbers were fine puts its own statistics back, too: both hold what they held."""
+    flags = [*SIDE, "--trainer.callbacks.batch=1", "--trainer.callbacks.rank=1", "--data.batch_size=2"]
+    errors = on_ranks([command("fit", [*FLAGS, *flags])])
+    run = command.runs / "version_0"
+    assert f"loss nan in update 1, its batch is in {run}/bad_batch_step=1_rank=1.pt" in errors[0]
+    assert not list(run.glob("bad_batch_step=1.pt"))
+    found = states(run)
+    assert sorted(found) == [1, 2, 3, 4]
+    assert same(found[2]["state_dict"], found[1]["state_dict"])
+    assert same(found[2]["optimizer_states"][0]["state"], found[1]["optimizer_states"][0]["state"])
+    assert not same(found[3]["state_dict"], found[2]["state_dict"])
+    assert finite(found[4]["state_dict"])
+    assert finite(averages(found[4]))
+
+
+def kept_of(run: Path) -> dict[str, Any]:
+    return torch.load(run / "bad_batch_step=0.pt", weights_only=True)
+
+
+def test_captions_are_kept(tmp_path: Path) -> None:
+    command = RetrievalCommand(tmp_path)
+    flags = [f"--trainer.callbacks+={Overflow.__module__}.Overflow", "--trainer.callbacks.batch=0"]
+    assert main(command("fit", flags)) == 2
+    kept = kept_of(command.runs / "version_0")
+    assert [len(captions) for captions in kept["captions"]] == [1, 1, 1]
+    for name, (caption,) in zip(kept["clip_id"], kept["captions"], strict=True):
+        _, way, file = name.split("/")
+        assert caption.startswith(f"bar {file.partition('.')[0]} ")
+        assert way in caption
+
+
+def test_what_was_mixed_is_kept(command: Command) -> None:
+    flags = [f"--trainer.callbacks+={Overflow.__module__}.Overflow", "--trainer.callbacks.batch=0"]
+    assert main(command("fit", [*flags, "--data.mixing=Mixing", "--data.batch_size=4"])) == 2
+    kept = kept_of(command.runs / "version_0")
+    assert kept["partners"].keys() == {"label", "weight"}
+    assert len(kept["partners"]["label"]) == len(kept["partners"]["weight"]) == 4
+    assert kept["fault"] == ["", "", "", ""]
+    assert kept["captions"] == []
 
 
 def test_more_than_the_budget_stop(bad: dict[int, float], command: Command, capsys: pytest.CaptureFixture[str]) -> None:
