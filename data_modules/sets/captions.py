@@ -22,7 +22,7 @@ class CaptionedVideos(VideoDataModule):
     """Videos that are described in sentences; a subclass says which and how.
 
     In training each clip has one caption, its label is the number of its video, and so clips of one video can be
-    told. In evaluation each video comes once with all its captions. A flip does not change what a caption says.
+    told. In evaluation each video comes once with all its captions.
 
     Args:
         root: the folder of the annotation.
@@ -34,7 +34,8 @@ class CaptionedVideos(VideoDataModule):
         kwargs: those of :class:`~data_modules.base.VideoDataModule`.
 
     Raises:
-        ValueError: mixing, which blends videos that no caption describes.
+        ValueError: mixing, which blends videos that no caption describes, or a transform that flips, of which a caption
+            that says left or right becomes untrue.
     """
 
     def __init__(
@@ -48,6 +49,10 @@ class CaptionedVideos(VideoDataModule):
     ) -> None:
         if kwargs.get("mixing"):
             raise ValueError("data.mixing blends two videos, which no caption describes: remove it")
+        if getattr(kwargs.get("train_transform"), "flip", False):  # not all transforms have it
+            raise ValueError(
+                "data.train_transform.flip mirrors videos, and captions say left and right: set it to false"
+            )
         super().__init__([], **kwargs)
         self.root, self.videos, self.pairs = Path(root), Path(root) / videos, pairs
         self.script: Script = script

@@ -12,6 +12,7 @@ from data_modules.sampler import EpochBatchSampler
 from data_modules.sampling import SegmentSampling
 from data_modules.sets.captions import CaptionedVideos
 from data_modules.storage.files import Files
+from data_modules.transforms.crops import MultiScaleCrop, ShortSideJitterCrop, TrainCrop, Transform
 from data_modules.transforms.mixing import Mixing
 from tests.caption_layouts import NUMBERS, lay_out, said
 from tests.layouts import FRAMES
@@ -184,6 +185,14 @@ def test_videos_are_found_under_any_usual_suffix(own: Callable[[str], Path]):
 def test_mixing_is_refused(laid_out: Callable[[str], Path]):
     with pytest.raises(ValueError, match="mixing blends two videos, which no caption describes"):
         data_of("vatex", laid_out("vatex"), mixing=Mixing(), batch_size=4)
+
+
+@pytest.mark.parametrize("crop", [TrainCrop, MultiScaleCrop, ShortSideJitterCrop])
+def test_a_flip_is_refused(crop: Callable[..., Transform], laid_out: Callable[[str], Path]):
+    """ "a car drives to the left" is not what is seen then."""
+    with pytest.raises(ValueError, match=r"train_transform.flip mirrors videos, and captions say left and right: set"):
+        data_of("caption_list", laid_out("caption_list"), train_transform=crop(flip=True))
+    data_of("caption_list", laid_out("caption_list"), train_transform=crop(flip=False))
 
 
 def test_frames_are_those_of_the_video(laid_out: Callable[[str], Path]):
