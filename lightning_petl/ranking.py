@@ -15,12 +15,15 @@ among no first k. As an answer to other questions it stands behind all finite on
 """
 
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
+import torch.distributed as dist
 from jaxtyping import Bool, Float64, Int64
 from torch import Tensor
 
+from lightning_petl.contrastive import gathered
+from lightning_petl.parallel import several_ranks
 from lightning_petl.similarity import Block
 
 Owner = Int64[Tensor, " q"]
@@ -51,10 +54,10 @@ class Places(NamedTuple):
         return 1 - missed
 
     def summary(self, name: str) -> dict[str, float]:
-        """``name/R1 R5 R10`` in percent, ``name/MdR`` and ``name/MnR``."""
-        recalls = {f"{name}/R{k}": 100 * self.recall(k).mean().item() for k in RECALLS}
+        """``name/R1 R5 R10`` in percent, ``name/MdR`` and ``name/MnR``, to the last bit in any order of questions."""
+        recalls = {f"{name}/R{k}": 100 * _mean(self.recall(k)) for k in RECALLS}
         rank = self.rank()
-        return recalls | {f"{name}/MdR": rank.quantile(0.5).item(), f"{name}/MnR": rank.mean().item()}
+        return recalls | {f"{name}/MdR": rank.quantile(0.5).item(), f"{name}/MnR": _mean(rank)}
 
 
 def retrieval_metrics(
@@ -63,7 +66,7 @@ def retrieval_metrics(
     num_videos: int,
     *,
     dual_softmax: float | None = None,
-    block: tuple[int, int] = (4096, 1024),
+    block: tuple[int, int] = (1024, 1024),
 ) -> dict[str, float]:
     """Recall at 1, 5 and 10 (percent), median and mean rank, in both directions, under the name of the protocol.
 
@@ -73,6 +76,10 @@ def retrieval_metrics(
     ``v2t_any``). With one caption a video the two are the same. Videos without caption are candidates, not questions.
 
     The matrix is never whole: similarities are asked for block by block, twice where a block holds own pairs.
+
+    Over several processes each brings captions of its own, or none, and compares them with all videos. What is counted
+    is then added up, and what is best is compared: whole numbers and maxima, so that all get the numbers that one
+    process gets, to the last bit. All must call it.
 
     Args:
         similarity: of a range of captions to a range of videos; ``-inf`` for a video that could not be read.
@@ -95,7 +102,7 @@ def retrieval_metrics(
 
 def _places(similarity: Block, owner: Owner, num_videos: int, block: tuple[int, int]) -> dict[str, Places]:
     own = _own(similarity, owner, num_videos, block)
-    best = own.new_full((num_videos,), -torch.inf).scatter_reduce(0, owner, own, "amax")
+    best = _largest(own.new_full((num_videos,), -torch.inf).scatter_reduce(0, owner, own, "amax"))
     number = torch.arange(num_videos, device=owner.device)
     t2v, v2t_any, v2t_set = (own.new_zeros(2, questions) for questions in (len(owner), num_videos, num_videos))
     for columns in _ranges(num_videos, block[1]):
@@ -106,13 +113,16 @@ def _places(similarity: Block, owner: Owner, num_videos: int, block: tuple[int, 
             t2v[:, of] += _count(s, own[of, None], wrong, 1)
             v2t_any[:, to] += _count(s, best[to], wrong, 0)
             sets.scatter_reduce_(0, owner[of, None].expand_as(s), s, "amax")
-        v2t_set[:, to] = _count(sets, best[to], number[:, None] != number[to], 0)
-    right = own.new_zeros(num_videos).scatter_add(0, owner, _equal(own, best[owner]).double())
-    asked = owner.unique()
+        v2t_set[:, to] = _count(_largest(sets), best[to], number[:, None] != number[to], 0)
+    v2t_any, captions = _summed(v2t_any), _summed(owner.bincount(minlength=num_videos))
+    right = _summed(own.new_zeros(num_videos).scatter_add(0, owner, _equal(own, best[owner]).double()))
+    *t2v, own = _of_all(torch.stack([*t2v, own]))
+    asked = captions > 0
+    one = torch.ones_like(best[asked])
     return {
-        "t2v": _found(t2v, own, torch.ones_like(own), num_videos),
-        "v2t_any": _found(v2t_any[:, asked], best[asked], right[asked], len(owner)),
-        "v2t_set": _found(v2t_set[:, asked], best[asked], torch.ones_like(best[asked]), len(asked)),
+        "t2v": _found(torch.stack(t2v), own, torch.ones_like(own), num_videos),
+        "v2t_any": _found(v2t_any[:, asked], best[asked], right[asked], int(captions.sum())),
+        "v2t_set": _found(v2t_set[:, asked], best[asked], one, len(one)),
     }
 
 
@@ -138,6 +148,7 @@ def _dual_places(
             z, of, to = factor * _finite(similarity, rows, columns), _slice(rows), _slice(columns)
             captions[of] = captions[of].logaddexp(z.logsumexp(1))
             videos[to] = videos[to].logaddexp(z.logsumexp(0))
+    videos = gathered(videos[None]).logsumexp(0)
 
     def weighted(rows: range, columns: range, *, over_captions: bool) -> Similarities:
         s = _finite(similarity, rows, columns)
@@ -175,6 +186,31 @@ def _finite(similarity: Block, rows: range, columns: range) -> Similarities:
     return s
 
 
+def _mean(x: Float64[Tensor, " q"]) -> float:
+    return x.sort().values.mean().item()  # a sum of fractions depends on their order
+
+
+def _summed(x: Tensor) -> Tensor:
+    if several_ranks():
+        dist.all_reduce(x, dist.ReduceOp.SUM)
+    return x
+
+
+def _largest(x: Tensor) -> Tensor:
+    if several_ranks():
+        dist.all_reduce(x, dist.ReduceOp.MAX)
+    return x
+
+
+def _of_all(x: Float64[Tensor, "k q"]) -> Float64[Tensor, "k all"]:
+    """The columns of all processes, which may have different numbers of them."""
+    if not several_ranks():
+        return x
+    ranks: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(ranks, x.cpu())
+    return torch.cat(ranks, 1).to(x.device)
+
+
 def _ranges(total: int, size: int) -> list[range]:
     return [range(start, min(start + size, total)) for start in range(0, total, size)]
 
@@ -184,8 +220,10 @@ def _slice(chosen: range) -> slice:
 
 
 def _check(owner: Owner, num_videos: int) -> None:
-    if len(owner) == 0:
+    if int(_summed(torch.tensor(len(owner), device=owner.device))) == 0:
         raise ValueError("there is no caption to rank: the set is empty")
+    if len(owner) == 0:
+        return
     low, high = int(owner.min()), int(owner.max())
     if low < 0 or high >= num_videos:
         raise ValueError(f"captions are of videos {low} to {high}; the videos of the set are 0 to {num_videos - 1}")

@@ -1,7 +1,7 @@
 """How alike a sentence and a video are, before any temperature."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,12 +10,15 @@ import torch.nn.functional as F
 from einops import einsum, rearrange
 from jaxtyping import Float, Float64
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 
 from lightning_petl.shapes import Words
 
 Frames = Float[Tensor, "b t e"]
 Sides = tuple[Tensor, ...]
 """What is computed of each sentence, or of each video, alone; the first axis of each tensor counts them."""
+Apart = tuple[Sequence[Tensor], ...]
+"""The same, of each sentence apart, as :meth:`Similarity.alone` gives it: sentences need not be equally long."""
 Block = Callable[[range, range], Float[Tensor, "q b"]]
 """Similarities of a range of sentences to a range of videos."""
 
@@ -41,6 +44,10 @@ class Similarity(nn.Module, ABC):
     def videos(self, video: Frames) -> Sides:
         """What is needed of videos."""
 
+    def alone(self, texts: Sides, row: int) -> Sides:
+        """What is needed of one sentence, without the first axis, and without filling that changes no similarity."""
+        return tuple(side[row] for side in texts)
+
     def compare(self, texts: Sides, videos: Sides) -> Float[Tensor, "q b"]:
         """The similarity of each sentence to each video, of so many sentences at a time as :data:`LARGEST` allows."""
         rows = max(1, LARGEST // (len(videos[0]) * self.numbers_a_pair(texts, videos)))
@@ -56,14 +63,14 @@ class Similarity(nn.Module, ABC):
     def pairs(self, texts: Sides, videos: Sides) -> Float[Tensor, "q b"]:
         """The similarity of each sentence to each video, at once."""
 
-    def between(self, texts: Sides, videos: Sides, *, device: torch.device | None = None) -> Block:
+    def between(self, texts: Sides | Apart, videos: Sides, *, device: torch.device | None = None) -> Block:
         """Similarities of ranges of sentences and videos, in float64.
 
         A sum in float32 depends on the place of a column in a matrix product, so that two equal videos may differ; in
         float64 that is far below what tells two videos apart (:mod:`lightning_petl.ranking`).
 
         Args:
-            texts: of all sentences, from :meth:`texts`.
+            texts: of all sentences, from :meth:`texts`, or each from :meth:`alone`; a block is as wide as its longest.
             videos: of all videos, from :meth:`videos`.
             device: where to compare them; None: where they are. What is computed of each alone stays where it is.
         """
@@ -106,6 +113,10 @@ class _Interaction(Similarity):
     def videos(self, video: Frames) -> Sides:
         return _unit(video), _softmax(self.frame_weight(video).squeeze(-1))
 
+    def alone(self, texts: Sides, row: int) -> Sides:
+        words = int(texts[2][row].sum())
+        return tuple(side[row, : words + 1] for side in texts)  # one outside the mask, if any, does for all in max_i
+
     def numbers_a_pair(self, texts: Sides, videos: Sides) -> int:
         return texts[0].shape[1] * videos[0].shape[1]
 
@@ -136,9 +147,13 @@ def _softmax(x: Float[Tensor, "*batch l"]) -> Float[Tensor, "*batch l"]:
     return x.to(torch.promote_types(x.dtype, torch.float32)).softmax(-1)
 
 
-def _wide(sides: Sides, chosen: range, device: torch.device | None) -> Sides:
-    here = (side[chosen.start : chosen.stop].to(device) for side in sides)
+def _wide(sides: Sides | Apart, chosen: range, device: torch.device | None) -> Sides:
+    here = (_one(side[chosen.start : chosen.stop]).to(device) for side in sides)
     return tuple(side.double() if side.is_floating_point() else side for side in here)
+
+
+def _one(rows: Tensor | Sequence[Tensor]) -> Tensor:
+    return rows if isinstance(rows, Tensor) else pad_sequence(list(rows), batch_first=True)
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,15 @@
 """Ranks against the definition, with ties against the mean over all ways to break them, and by hand."""
 
 from collections.abc import Callable
+from datetime import timedelta
 from itertools import permutations
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+import torch.distributed as dist
+from torch import Tensor, multiprocessing
 
 from lightning_petl.ranking import retrieval_metrics
 from lightning_petl.shapes import Words
@@ -203,6 +206,37 @@ def test_dual_softmax_takes_a_popular_video_from_others() -> None:
     found = metrics(rows, [0, 1], dual_softmax=10.0)
     assert found["t2v/R1"] == 50
     assert found["dual_softmax/t2v/R1"] == 100
+
+
+RANKS = 3
+
+
+def hard(rank: int | None = None) -> tuple[Tensor, Tensor]:
+    """Similarities with ties and a video that cannot be read, and owners: all, or those that one of the ranks has."""
+    owner = captions(40, seed=3)
+    matrix = torch.randint(-9, 9, (len(owner), 40), generator=torch.Generator().manual_seed(3)).double() / 10
+    matrix[:, 7] = -torch.inf
+    parts = {None: slice(None), 0: slice(0, 11), 1: slice(0, 0), 2: slice(11, None)}  # one has none
+    return matrix[parts[rank]], owner[parts[rank]]
+
+
+def run_rank(rank: int, folder: str) -> None:
+    """What each of the processes does."""
+    torch.set_num_threads(1)
+    store = f"file://{folder}/store"
+    dist.init_process_group("gloo", init_method=store, rank=rank, world_size=RANKS, timeout=timedelta(seconds=60))
+    matrix, owner = hard(rank)
+    torch.save(retrieval_metrics(of(matrix), owner, 40, dual_softmax=10.0, block=(8, 9)), f"{folder}/{rank}.pt")
+    dist.destroy_process_group()
+
+
+def test_ranks_with_captions_of_their_own_find_the_same_to_the_last_bit(tmp_path: Path) -> None:
+    multiprocessing.spawn(run_rank, (str(tmp_path),), nprocs=RANKS)
+    matrix, owner = hard()
+    expected = retrieval_metrics(of(matrix), owner, 40, dual_softmax=10.0)
+    assert len(expected) == 2 * 3 * len(KINDS)
+    for rank in range(RANKS):
+        assert torch.load(tmp_path / f"{rank}.pt") == expected
 
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])

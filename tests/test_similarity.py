@@ -126,6 +126,25 @@ def test_blocks_are_parts_of_the_whole(recipe: MeanPooling | WTI, monkeypatch: p
         torch.testing.assert_close(torch.cat(parts).float(), whole)
 
 
+@every_recipe
+def test_filling_is_not_kept(recipe: MeanPooling | WTI) -> None:
+    """Each sentence apart, its filling cut to one word, is as similar as among all others; frames unlike every word."""
+    module, words = built(recipe), sentences(11)
+    assert words.mask.all(1).any()
+    assert not words.mask.all(1).all()
+    video = torch.cat([videos(6), -words.tokens[words.mask.all(1)][:1, :3]])  # where a filled place counts 0, or none
+    texts, sides = module.texts(words), module.videos(video)
+    apart = [module.alone(texts, row) for row in range(11)]
+    if isinstance(recipe, WTI):
+        used = words.mask.sum(1)
+        assert [len(each[0]) for each in apart] == (used + 1).clamp(max=5).tolist()
+    expected = module.between(texts, sides)(range(11), range(7))
+    block = module.between(tuple(zip(*apart, strict=True)), sides)
+    for rows in (range(11), range(2, 5), range(7, 8)):
+        found = block(rows, range(7))
+        torch.testing.assert_close(found, expected[rows.start : rows.stop], rtol=0, atol=1e-14)
+
+
 class _Largest(TorchDispatchMode):
     """Sees the largest tensor that any operator makes."""
 

@@ -1,6 +1,7 @@
 """The videos of an evaluation and what is said of them, each once, from all ranks."""
 
 from collections.abc import Iterator, Sequence
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import torch
@@ -8,9 +9,9 @@ import torch.distributed as dist
 from jaxtyping import Bool, Float64, Int64
 from torch import Tensor
 
-from lightning_petl.parallel import several_ranks
+from lightning_petl.parallel import is_first_rank, several_ranks
 from lightning_petl.ranking import TIE, Places
-from lightning_petl.similarity import Block, Sides, Similarity
+from lightning_petl.similarity import Apart, Block, Sides, Similarity
 
 
 class Entry(NamedTuple):
@@ -21,14 +22,14 @@ class Entry(NamedTuple):
         readable: its file could be read; else ``video`` means nothing.
         video: what is needed of the video alone, with a first axis of length one.
         captions: what is said of it.
-        texts: what is needed of each caption alone.
+        texts: what is needed of each caption, from :meth:`~lightning_petl.similarity.Similarity.alone`.
     """
 
     clip_id: str
     readable: bool
     video: Sides
     captions: tuple[str, ...]
-    texts: Sides
+    texts: list[Sides]
 
 
 class Answer(NamedTuple):
@@ -41,41 +42,49 @@ class Answer(NamedTuple):
 
 
 class Gallery(NamedTuple):
-    """Entries in the order of their names, with all their captions as queries.
+    """All videos in the order of their names, and as queries the captions of those that this rank has seen.
+
+    Videos are few and captions many: what is needed of videos is on every rank, that of captions stays where it is.
 
     Attributes:
-        clip_ids: of the videos.
+        clip_ids: of all videos.
         readable: which videos could be read.
         videos: of all videos.
-        captions: of all videos, one behind the other.
-        texts: of all captions.
-        owner: number of the video that each caption is about.
+        captions: of this rank's videos, one behind the other.
+        texts: of these captions.
+        owner: number of the video that each of them is about.
     """
 
     clip_ids: list[str]
     readable: Bool[Tensor, " b"]
     videos: Sides
     captions: list[str]
-    texts: Sides
+    texts: Apart
     owner: Int64[Tensor, " q"]
 
     @classmethod
     def of(cls, entries: Sequence[Entry], device: torch.device) -> "Gallery":
-        """The entries of all ranks, which all must call it; the same on each, whatever their number.
+        """The videos of all ranks, which all must call it, and this rank's captions.
 
         Args:
-            entries: of this rank.
+            entries: of this rank; no video is on two of them.
             device: where captions and videos are compared.
         """
-        found = sorted(_of_all_ranks(entries), key=lambda entry: entry.clip_id)
-        counts = torch.tensor([len(entry.captions) for entry in found], device=device)
+        entries = sorted(entries, key=attrgetter("clip_id"))
+        found = sorted(
+            _of_all_ranks([entry._replace(captions=(), texts=[]) for entry in entries]), key=attrgetter("clip_id")
+        )
+        number = {entry.clip_id: position for position, entry in enumerate(found)}
+        assert len(number) == len(found), "a video was seen twice"
         return cls(
-            [entry.clip_id for entry in found],
+            list(number),
             torch.tensor([entry.readable for entry in found], device=device),
-            _joined([entry.video for entry in found]),
-            [caption for entry in found for caption in entry.captions],
-            _joined([entry.texts for entry in found]),
-            torch.arange(len(found), device=device).repeat_interleave(counts),
+            tuple(torch.cat(parts) for parts in zip(*(entry.video for entry in found), strict=True)),
+            [caption for entry in entries for caption in entry.captions],
+            tuple(zip(*(sides for entry in entries for sides in entry.texts), strict=True)),
+            torch.tensor(
+                [number[entry.clip_id] for entry in entries for _ in entry.captions], dtype=torch.int64, device=device
+            ),
         )
 
     def similarities(self, similarity: Similarity) -> Block:
@@ -87,8 +96,15 @@ class Gallery(NamedTuple):
 
         return readable
 
-    def answers(self, similarity: Block, *, rows: int = 1024, best: int = 5) -> Iterator[Answer]:
-        """What each caption finds, so many captions at a time."""
+    def answers(self, similarity: Block, *, rows: int = 1024, best: int = 5) -> list[Answer]:
+        """What the captions of all ranks find, so many at a time: on the first rank; on others nothing.
+
+        All ranks must call it.
+        """
+        found = list(self._answers(similarity, rows, best))
+        return sorted(_on_first_rank(found), key=attrgetter("video"))
+
+    def _answers(self, similarity: Block, rows: int, best: int) -> Iterator[Answer]:
         for start in range(0, len(self.captions), rows):
             numbers = range(start, min(start + rows, len(self.captions)))
             block = similarity(numbers, range(len(self.clip_ids)))
@@ -114,13 +130,17 @@ def _ranks(block: Float64[Tensor, "q b"], owner: Int64[Tensor, " q"]) -> Float64
     return places.rank()
 
 
-def _joined(sides: Sequence[Sides]) -> Sides:
-    return tuple(torch.cat(parts) for parts in zip(*sides, strict=True))
-
-
 def _of_all_ranks(entries: Sequence[Entry]) -> list[Entry]:
     if not several_ranks():
         return list(entries)
     ranks: list[Any] = [None] * dist.get_world_size()
     dist.all_gather_object(ranks, list(entries))
     return [entry for rank in ranks for entry in rank]
+
+
+def _on_first_rank(answers: list[Answer]) -> list[Answer]:
+    if not several_ranks():
+        return answers
+    ranks: list[Any] | None = [None] * dist.get_world_size() if is_first_rank() else None
+    dist.gather_object(answers, ranks)
+    return [answer for rank in ranks or [] for answer in rank]

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import count, islice
 from typing import Any, ClassVar, cast
 
 import torch
@@ -204,10 +205,10 @@ class VideoTextRetrieval(Task):
 
     def on_test_epoch_end(self) -> None:
         gallery = self._rank("test", dual_softmax=self.joint.dual_softmax)
-        self.answers = list(gallery.answers(gallery.similarities(self.similarity)))
+        self.answers = gallery.answers(gallery.similarities(self.similarity))
 
     def _rank(self, split: str, dual_softmax: float | None) -> Gallery:
-        """Log what is found among all that the ranks have seen; each ranks it all and finds the same."""
+        """Log what is found among all that the ranks have seen; each asks for its own captions, and all agree."""
         entries, self._entries = self._entries, []
         gallery = Gallery.of(entries, self.device)
         block, videos = gallery.similarities(self.similarity), len(gallery.clip_ids)
@@ -227,13 +228,19 @@ class VideoTextRetrieval(Task):
 
     def _seen(self, batch: VideoBatch) -> list[Entry]:
         captions = _captions(batch)
-        videos = self.similarity.videos(self.videos(_pixels(batch.video)))
-        texts = self.similarity.texts(self.texts([caption for said in captions for caption in said]))
-        parts = zip(*(side.split([len(said) for said in captions]) for side in texts), strict=True)
+        videos = _here(self.similarity.videos(self.videos(_pixels(batch.video))))
+        texts = _here(self.similarity.texts(self.texts([caption for said in captions for caption in said])))
+        sentences = (_kept(self.similarity.alone(texts, row)) for row in count())
         faults = batch.fault or [""] * len(captions)
         return [
-            Entry(clip_id, not fault, _kept(tuple(side[row : row + 1] for side in videos)), said, _kept(part))
-            for row, (clip_id, fault, said, part) in enumerate(zip(batch.clip_id, faults, captions, parts, strict=True))
+            Entry(
+                clip_id,
+                not fault,
+                _kept(tuple(side[row : row + 1] for side in videos)),
+                said,
+                list(islice(sentences, len(said))),
+            )
+            for row, (clip_id, fault, said) in enumerate(zip(batch.clip_id, faults, captions, strict=True))
         ]
 
 
@@ -267,9 +274,14 @@ def _pixels(video: Video | Features) -> Video:
     return video
 
 
+def _here(sides: Sides) -> Sides:
+    """In main memory."""
+    return tuple(side.detach().cpu() for side in sides)
+
+
 def _kept(sides: Sides) -> Sides:
-    """In main memory, without the rest of the batch."""
-    return tuple(side.detach().cpu().clone() for side in sides)
+    """Without the rest of the batch."""
+    return tuple(side.clone() for side in sides)
 
 
 def _new_projection(dim: int, embed_dim: int) -> nn.Linear:

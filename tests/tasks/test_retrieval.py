@@ -283,16 +283,27 @@ def test_a_video_that_cannot_be_read_is_never_found() -> None:
     assert found["test/t2v/R10"] == 50.0  # two of four captions are about it
 
 
+def test_what_is_kept_of_a_sentence_is_as_long_as_it_is() -> None:
+    model = from_scratch(joint=JointSpace(similarity=WTI()))
+    model.eval()
+    with torch.no_grad():
+        model.validation_step(batch()._replace(captions=[("a cat",), ("a cat", "a cat on a mat"), ("cat",)]), 0)
+    # start, words and end, and one place of filling out of 32
+    assert [[len(sides[0]) for sides in entry.texts] for entry in model._entries] == [[5], [5, 8], [4]]
+    tensors = [side for entry in model._entries for sides in (entry.video, *entry.texts) for side in sides]
+    assert all(side.untyped_storage().nbytes() == side.numel() * side.element_size() for side in tensors)
+
+
 def test_answers_share_the_places_of_equal_videos() -> None:
     similarity = MeanPooling().build(2)
     right, left = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]])
     entries = [
-        Entry("c", True, (left,), ("left",), (left,)),
-        Entry("a", True, (right,), ("right",), (right,)),
-        Entry("b", True, (right,), ("right, too",), (right,)),
+        Entry("c", True, (left,), ("left",), [(left[0],)]),
+        Entry("a", True, (right,), ("right",), [(right[0],)]),
+        Entry("b", True, (right,), ("right, too",), [(right[0],)]),
     ]
     gallery = Gallery.of(entries, torch.device("cpu"))
-    answers = list(gallery.answers(gallery.similarities(similarity), rows=2, best=2))
+    answers = gallery.answers(gallery.similarities(similarity), rows=2, best=2)
     assert [(a.query, a.video, a.rank) for a in answers] == [
         ("right", "a", 1.5),
         ("right, too", "b", 1.5),

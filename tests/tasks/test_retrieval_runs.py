@@ -67,10 +67,10 @@ def test_a_resumed_training_ends_where_an_unbroken_one_does(command: RetrievalCo
         assert not torch.equal(begun[name], value) or value.numel() == 1
 
 
-@pytest.mark.parametrize("ranks", [2, pytest.param(3, marks=pytest.mark.slow)])
-def test_ranks_find_what_one_process_finds(ranks: int, command: RetrievalCommand) -> None:
+@pytest.mark.parametrize(("ranks", "similarity"), [(2, "MeanPooling"), pytest.param(3, "WTI", marks=pytest.mark.slow)])
+def test_ranks_find_what_one_process_finds(ranks: int, similarity: str, command: RetrievalCommand) -> None:
     (command.videos / "val" / "left" / "0.mp4").write_bytes(b"no video")
-    flags = ["--data.files.broken=count_wrong"]
+    flags = ["--data.files.broken=count_wrong", f"--model.joint.similarity={similarity}"]
     with pytest.warns(UserWarning, match=r"1 video\(s\) could not be read and count as wrong"):
         assert main(command("test", flags)) == 0
     on_ranks(ranks, command("test", flags))
