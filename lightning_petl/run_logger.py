@@ -1,13 +1,17 @@
 """TensorBoard events of one run over all its restarts."""
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from data_modules import compat as compat  # before what imports torchvision
 
 # isort: split
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
+from tensorboard.compat.proto.event_pb2 import (  # made when tensorboard is built
+    Event,  # pyright: ignore[reportAttributeAccessIssue]
+    SessionLog,  # pyright: ignore[reportAttributeAccessIssue]
+)
 from typing_extensions import override
 
 
@@ -22,8 +26,9 @@ class RunLogger(TensorBoardLogger):
     """Writes to the run's folder; each tag once a step, whatever was killed when.
 
     Events are lost when a process is killed before they are flushed, and those behind a checkpoint come again after a
-    resume. So a checkpoint is preceded by :meth:`flush` and holds :attr:`row`; a resume purges from the step of that
-    row on, and writes the row again.
+    resume. So a checkpoint is preceded by :meth:`flush` and holds :attr:`row`; the first thing that is logged after a
+    resume comes behind a purge from the step of that row on, and the row again. What logs nothing, as the resume of a
+    run that is finished or one that is refused, leaves all as it is.
 
     Args:
         folder: holds the events.
@@ -32,13 +37,15 @@ class RunLogger(TensorBoardLogger):
     """
 
     def __init__(self, folder: Path, *, run: str = "", row: Row | None = None) -> None:
-        purge: dict[str, Any] = {} if row is None else {"purge_step": row.step}
-        super().__init__(str(folder), name="", version="", default_hp_metric=False, **purge)
+        super().__init__(str(folder), name="", version="", default_hp_metric=False)
         self.run, self.row = run, row or Row(-1, {})
+        self._resumes = row is not None
 
     @override
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        if self._resumes:
+            self._purge()
         step = self.row.step if step is None else step
         if step != self.row.step:
             self.row = Row(step, {})
@@ -47,11 +54,12 @@ class RunLogger(TensorBoardLogger):
         super().log_metrics(new, step)
 
     @rank_zero_only
-    def write_row_again(self) -> None:
-        """After a resume, which purged it."""
-        super().log_metrics(self.row.values, self.row.step)
-
-    @rank_zero_only
     def flush(self) -> None:
         """Hand over to the operating system what was logged."""
         self.experiment.flush()
+
+    def _purge(self) -> None:
+        self._resumes = False
+        start = Event(step=self.row.step, session_log=SessionLog(status=SessionLog.START))
+        self.experiment.file_writer.add_event(start)
+        super().log_metrics(self.row.values, self.row.step)

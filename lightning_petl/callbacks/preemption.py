@@ -46,8 +46,6 @@ class Preemption(Checkpoint):
     @override
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         _listen()
-        if trainer.ckpt_path is not None and isinstance(trainer.logger, RunLogger):
-            trainer.logger.write_row_again()
 
     @override
     def on_train_batch_end(

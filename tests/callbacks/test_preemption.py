@@ -47,10 +47,10 @@ def last(run: Path) -> dict[str, Any]:
     return torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
 
 
-def scalars(run: Path) -> dict[str, list[tuple[int, float]]]:
+def scalars(run: Path, *, costs: bool = False) -> dict[str, list[tuple[int, float]]]:
     events = EventAccumulator(str(run))
     events.Reload()
-    tags = [tag for tag in events.Tags()["scalars"] if not tag.startswith("cost/")]
+    tags = [tag for tag in events.Tags()["scalars"] if costs or not tag.startswith("cost/")]
     return {tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in tags}
 
 
@@ -98,6 +98,18 @@ def test_the_same_command_goes_on_bit_for_bit(
     files = [sorted(os.listdir(folder / "checkpoints")) for folder in (run, undisturbed.runs / "run")]
     assert files[0] == files[1]
     assert len(files[0]) == 3  # the last and the two best
+
+
+def test_what_trains_no_further_changes_no_event(undisturbed: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    """The same command on a finished run, and one that is refused."""
+    run = undisturbed.runs / "run"
+    before = scalars(run, costs=True)
+    assert any(tag.startswith("cost/") for tag in before)
+    assert main(undisturbed("fit", [*FLAGS, f"--run_folder={run}"])) == 0
+    assert scalars(run, costs=True) == before
+    assert main(undisturbed("fit", [*FLAGS, f"--run_folder={run}", "--data.batch_size=3"])) == 2
+    assert "an update was 4 clips" in capsys.readouterr().err
+    assert scalars(run, costs=True) == before
 
 
 @pytest.mark.parametrize("name", ["sanity check", "validate", "test", "predict"])
