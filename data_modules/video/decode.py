@@ -4,6 +4,7 @@ A frame is named by its rank in presentation order, from 0. One codec thread per
 frames of one clip are not.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -209,15 +210,17 @@ class Video:
         asked = [int(index) for index in indices]
         if not asked or min(asked) < 0:
             raise ValueError(f"{self._name}: frame indices are one or more numbers from 0 on, got {asked}")
-        ranks = sorted(set(asked))
-        places = {rank: place for place, rank in enumerate(ranks)}
-        missing, parts = set(ranks), np.empty((len(ranks), *size), np.uint8)
-        for rank, frame in self._track.pictures(frozenset(ranks)):
-            write(frame, parts[places[rank]])
-            missing.discard(rank)
-            if not missing:
-                return parts if asked == ranks else parts[[places[rank] for rank in asked]]
-        raise ValueError(self._absent(max(missing)))
+        places, parts = defaultdict[int, list[int]](list), np.empty((len(asked), *size), np.uint8)
+        for place, rank in enumerate(asked):
+            places[rank].append(place)
+        for rank, frame in self._track.pictures(frozenset(places)):
+            first, *others = places.pop(rank)
+            write(frame, parts[first])
+            for place in others:
+                parts[place] = parts[first]
+            if not places:
+                return parts
+        raise ValueError(self._absent(max(places)))
 
     def _absent(self, rank: int) -> str:
         count = len(self._track.seconds)
