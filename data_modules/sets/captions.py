@@ -101,9 +101,9 @@ class CaptionedVideos(VideoDataModule):
         shared = [name for name in names if name in known]
         if shared:
             raise ValueError(
-                f"{listing}: {len(shared)} of the {len(names)} videos of the {split} split are of the {other} split, "
-                f"too, the first {shared[0]}, by {elsewhere}; is one of the two the list of another split? What is "
-                "trained on cannot be tested: give each a list of its own videos"
+                f"{listing}: {len(shared)} of the {len(names)} videos of the {split} split, the first {shared[0]}, are "
+                f"of the {other} split, too: {elsewhere}; is one of the two the list of another split? What is trained "
+                "on cannot be tested: give each split videos of its own"
             )
 
     @override
