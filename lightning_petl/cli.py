@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, ClassVar, TypeVar, cast
 
 from data_modules import compat as compat  # before what imports torchvision
 
@@ -29,7 +29,7 @@ from data_modules.features.build import Storage, build
 from data_modules.sampling import Sampling
 from data_modules.transforms.augment import Augmentation
 from data_modules.transforms.crops import Transform
-from lightning_petl import artefact, strategies
+from lightning_petl import artefact, precision, strategies
 from lightning_petl.adapters import Adapter
 from lightning_petl.backbones import VideoViT, prefix
 from lightning_petl.backbones.text import TextTower
@@ -54,7 +54,7 @@ from lightning_petl.heads import HeadRecipe
 from lightning_petl.run_cli import RunCLI
 from lightning_petl.run_logger import RunLogger
 from lightning_petl.signals import PREEMPTED
-from lightning_petl.similarity import WTI, MeanPooling
+from lightning_petl.similarity import SimilarityRecipe
 from lightning_petl.summary import Plan, summarise, tables
 from lightning_petl.tasks.bank import Bank as Bank
 from lightning_petl.tasks.classification import VideoClassifier
@@ -64,7 +64,13 @@ from lightning_petl.text_head import TextHead as TextHead
 
 
 class PetlCLI(RunCLI):
-    """Lightning's commands over models and data sets given as classes in the configuration."""
+    """Lightning's commands over models and data sets given as classes in the configuration.
+
+    Attributes:
+        runs_here: on this machine; else it may be asked about another one's devices.
+    """
+
+    runs_here: ClassVar[bool] = True
 
     @override
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
@@ -83,8 +89,9 @@ class PetlCLI(RunCLI):
 
     @override
     def before_instantiate_classes(self) -> None:
-        """Complete and check what model and data say together, before anything is built."""
+        """Complete and check what model, data and Trainer say together, before anything is built."""
         config = self.config[cast(str, self.subcommand)]
+        self._check(config.trainer)
         task = cast(type[Task], import_object(config.model.class_path))
         if config.checkpoint.monitor == _OF_TASK:
             config.checkpoint.monitor = task.best_by
@@ -94,13 +101,16 @@ class PetlCLI(RunCLI):
                 "and build none"
             )
 
+    def _check(self, trainer: Namespace) -> None:
+        strategies.chosen(getattr(trainer.strategy, "class_path", trainer.strategy))
+        nothing_else = trainer.accelerator == "auto" and self.runs_here and not torch.accelerator.is_available()
+        precision.chosen(trainer.precision, on_cpu=trainer.accelerator == "cpu" or nothing_else)
+
     def _takes_features(self, config: Namespace) -> bool:
         return bool(config.data.init_args.get("cache"))
 
     @override
     def instantiate_classes(self) -> None:
-        strategy = self._get(self.config, "trainer")["strategy"]
-        strategies.chosen(getattr(strategy, "class_path", strategy))  # DeepSpeed's would ask to be installed first
         super().instantiate_classes()
         folder = self._get(self.config_init, "artefact")
         if folder is not None:
@@ -158,6 +168,8 @@ class CacheCLI(PetlCLI):
 class CheckCLI(PetlCLI):
     """``check``: reads the whole configuration of ``fit`` and prints it; a wrong one is told. Builds nothing."""
 
+    runs_here = False
+
     @override
     def instantiate_classes(self) -> None:
         """Only print: required values that are missing are told by the parser, unlike with ``--print_config``."""
@@ -170,6 +182,8 @@ class CheckCLI(PetlCLI):
 
 class SummaryCLI(PetlCLI):
     """``summary``: what ``fit`` is given, and what that will cost each device. No data and no weights are read."""
+
+    runs_here = False
 
     @override
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
@@ -274,7 +288,6 @@ def _run(cli: type[_CLI], argv: list[str]) -> _CLI:
         auto_configure_optimizers=False,
         seed_everything_default=0,
         parser_kwargs={"parser_mode": "omegaconf+", "exit_on_error": False},
-        save_config_kwargs={"overwrite": True},
         # the table of owners says more than Lightning's summary
         trainer_defaults={"use_distributed_sampler": False, "enable_model_summary": False, "callbacks": _callbacks()},
     )
@@ -288,9 +301,8 @@ def _cache(argv: list[str]) -> int:
 
 def _class_names() -> list[str]:
     """What may stand for a class in a configuration: importing a class makes its short name known."""
-    bases = (Task, Adapter, HeadRecipe, VideoDataModule, Sampling, Transform, Augmentation)
-    alone = (TextTower, MeanPooling, WTI)
-    return sorted({cls.__name__ for cls in (*alone, *(cls for base in bases for cls in _subclasses(base)))})
+    bases = (Task, Adapter, HeadRecipe, SimilarityRecipe, VideoDataModule, Sampling, Transform, Augmentation)
+    return sorted({cls.__name__ for cls in (TextTower, *(cls for base in bases for cls in _subclasses(base)))})
 
 
 def _subclasses(base: type) -> Iterator[type]:

@@ -18,6 +18,8 @@ import torch
 from jsonargparse import ArgumentError
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
+from lightning_petl.precision import PRECISIONS
+
 PACKAGES = ("lightning_petl", "data_modules")
 SWITCH = "LIGHTNING_PETL_TRACEBACK"
 
@@ -77,6 +79,12 @@ def goes_on_next_time(error: BaseException) -> bool:
     return any(note.endswith("a new run does not try it.") for note in getattr(error, "__notes__", []))
 
 
+def comes_again(error: BaseException) -> bool:
+    """Whether nobody should start the same command again before something is changed, as after Ctrl-C."""
+    told = told_to_the_user(error, []) is not None and not goes_on_next_time(error)
+    return told or isinstance(error, KeyboardInterrupt) or getattr(error, "code", None) in (2, 130)
+
+
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
     """The error, then what it was raised from: jsonargparse wraps what constructors raise."""
     while error is not None:
@@ -120,6 +128,8 @@ def _configuration(text: str, class_names: list[str]) -> str:
     message = "; ".join(dict.fromkeys(reason for reason in reasons if reason))
     message = _REQUIRED.sub(lambda m: _not_given(m[1].split(", "), keys), message)
     message = re.sub(r"Expected a dot import path string: (\w+)", lambda m: _no_class(m.group(1), class_names), message)
+    if keys == ["trainer.precision"]:  # its type has names that we refuse
+        message = f"choose one of {', '.join(PRECISIONS)}"
     return _one_line(f"{'.'.join(keys)}: {message}" if keys else message)
 
 

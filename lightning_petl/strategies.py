@@ -257,22 +257,28 @@ class Sharded(ModelParallelStrategy):
 # by a name of its own: as an object, Lightning would refuse it the gradient scaler of 16-mixed
 StrategyRegistry.register("sharded", Sharded, "FSDP2, block by block")
 
-_REFUSED = ("fsdp1", "fsdp_", "fsdpstrategy", "modelparallel", "deepspeed")
+_NAMES = {"auto": "auto", "ddp": "ddp", "fsdp": "sharded"}
+_PATHS = {f"{cls.__module__}.{cls.__name__}" for cls in (Replicated, Sharded)}
 
 
 def chosen(strategy: str | Strategy) -> str | Strategy:
-    """What a Trainer takes for a user's word: ``fsdp`` is :class:`Sharded`, and no other sharding is supported.
+    """What a Trainer takes for a user's word: ``ddp`` is :class:`Replicated`, ``fsdp`` is :class:`Sharded`.
+
+    Args:
+        strategy: one of these names in any case, ``auto``, or an object or a class path of these classes.
 
     Raises:
-        ValueError: FSDP1 or DeepSpeed, by name, class path or object.
+        ValueError: anything else; FSDP1 and DeepSpeed among it.
     """
+    if isinstance(strategy, (Replicated, Sharded)) or strategy in _PATHS:
+        return strategy
     name = strategy if isinstance(strategy, str) else type(strategy).__name__
-    if name.rpartition(".")[2].lower().startswith(_REFUSED):
+    if name.lower() not in _NAMES:
         raise ValueError(
-            f"trainer.strategy {name}: FSDP1, DeepSpeed and Lightning's own wrapping are not supported, for they "
-            "cannot keep frozen and trained weights apart; use fsdp, which is FSDP2, or ddp"
+            f"trainer.strategy {name}: use fsdp, which is FSDP2, ddp or auto; FSDP1, DeepSpeed and Lightning's own "
+            "wrapping are not supported, for they cannot keep frozen and trained weights apart"
         )
-    return "sharded" if strategy == "fsdp" else strategy
+    return _NAMES[name.lower()]
 
 
 def _countable(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What the strategy for replicas checks and sends, on two real ranks; the precisions that are refused."""
+"""What the strategy for replicas checks and sends, on two real ranks, and which strategies there are."""
 
 import data_modules.compat  # noqa: F401, I001  # ranks import this file first
 
@@ -7,17 +7,19 @@ import os
 import socket
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy, Strategy
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from lightning_petl.__main__ import main
-from lightning_petl.strategies import Replicated
+from lightning_petl.strategies import Replicated, chosen
 from tests.runs import Command
 
 
@@ -155,9 +157,35 @@ def test_another_trunk_on_another_rank_is_named(ranks: list[dict[str, Any]]) -> 
         assert seen["other_trunk"]["told"].startswith(other)
 
 
-@pytest.mark.parametrize("precision", ["bf16-true", "16-true"])
-def test_what_trains_stays_wide(command: Command, precision: str, capfd: pytest.CaptureFixture[str]) -> None:
-    assert main(command("fit", [f"--trainer.precision={precision}"])) == 2
-    told = capfd.readouterr().err.splitlines()[-1]
-    assert told.startswith(f"lightning-petl: trainer.precision {precision} would keep adapters and head in half")
-    assert "--model.backbone.frozen_dtype=bfloat16" in told
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [("auto", "auto"), ("ddp", "ddp"), ("DDP", "ddp"), ("fsdp", "sharded"), ("FSDP", "sharded"), ("Fsdp", "sharded")],
+)
+def test_three_names(said: str, meant: str) -> None:
+    assert chosen(said) == meant
+
+
+@pytest.mark.parametrize(
+    "said",
+    ["fsdp1", "fsdp2", "dp", "ddp_spawn", "ddp_find_unused_parameters_true", "single_device", "sharded", "FSDPStrategy",
+     "lightning.pytorch.strategies.FSDPStrategy", DDPStrategy(), SingleDeviceStrategy()],
+)  # fmt: skip
+def test_others_are_refused_with_the_three(said: str | Strategy) -> None:
+    with pytest.raises(ValueError, match="use fsdp, which is FSDP2, ddp or auto; FSDP1, DeepSpeed"):
+        chosen(said)
+
+
+def test_own_strategies_with_options_are_taken() -> None:
+    patient = Replicated(timeout=timedelta(hours=1))
+    assert chosen(patient) is patient
+    assert chosen("lightning_petl.strategies.Replicated") == "lightning_petl.strategies.Replicated"
+
+
+@pytest.mark.parametrize("strategy", ["fsdp2", "dp", "ddp_spawn", "DDPStrategy"])
+def test_the_program_refuses_before_it_builds(
+    strategy: str, command: Command, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("fit", "summary", "check"):
+        assert main(command(name, [f"--trainer.strategy={strategy}"])) == 2
+        assert "use fsdp, which is FSDP2, ddp or auto" in capfd.readouterr().err.splitlines()[-1]
+    assert not command.runs.exists()

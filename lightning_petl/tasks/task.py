@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import torch
 from lightning.pytorch import LightningModule
 
+from lightning_petl import precision
 from lightning_petl.backbones.vit import VideoViT
 from lightning_petl.checkpoint import Trunk, check_trainable, trainable_state
 from lightning_petl.optim import Optimisation
@@ -66,9 +67,9 @@ class Task(LightningModule):
         """Keep this rank's share of each block and reader alone, where the strategy is FSDP2.
 
         Raises:
-            ValueError: a precision that would store what trains in half precision, too.
+            ValueError: a precision that is not one of :data:`~lightning_petl.precision.PRECISIONS`.
         """
-        _require_wide(str(self.trainer.precision))
+        precision.chosen(self.trainer.precision)
         if self.device_mesh is not None:
             shard(self, self.device_mesh["data_parallel"], STEPS)
         materialise(self.backbone, self.device)
@@ -99,12 +100,3 @@ class Task(LightningModule):
         check_trainable(self, checkpoint["state_dict"])
         if checkpoint["labels"] != list(self.labels):
             raise ValueError(f"the checkpoint was trained on other labels: {checkpoint['labels'][:5]}...")
-
-
-def _require_wide(precision: str) -> None:
-    if precision in ("bf16-true", "16-true"):
-        raise ValueError(
-            f"trainer.precision {precision} would keep adapters and head in half precision, where small updates are "
-            "lost; the frozen trunk alone goes there with --model.backbone.frozen_dtype=bfloat16, under a "
-            "trainer.precision of 32-true, bf16-mixed or 16-mixed"
-        )
