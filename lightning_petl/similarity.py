@@ -156,8 +156,16 @@ def _one(rows: Tensor | Sequence[Tensor]) -> Tensor:
     return rows if isinstance(rows, Tensor) else pad_sequence(list(rows), batch_first=True)
 
 
+class SimilarityRecipe(ABC):
+    """How sentences and videos are compared: a frozen dataclass of hyper-parameters."""
+
+    @abstractmethod
+    def build(self, embed_dim: int) -> Similarity:
+        """The similarity in a space of width ``embed_dim``."""
+
+
 @dataclass(frozen=True)
-class MeanPooling:
+class MeanPooling(SimilarityRecipe):
     """``cos(w, v)`` of the sentence w and the mean ``v = mean_t v_t / |v_t|`` of the frames; nothing to train.
 
     CLIP4Clip's parameter-free similarity (Luo et al., arXiv 2104.08860, section 3.3; frames are normalised before and
@@ -165,12 +173,11 @@ class MeanPooling:
     """
 
     def build(self, embed_dim: int) -> Similarity:
-        """The similarity in a space of width ``embed_dim``."""
         return _Mean()
 
 
 @dataclass(frozen=True, kw_only=True)
-class WTI:
+class WTI(SimilarityRecipe):
     """Weighted token interaction (Wang et al., DRL, arXiv 2203.07111): each word finds its frame, each frame its word.
 
     With cosines ``s_ij`` of words i and frames j::
@@ -189,5 +196,4 @@ class WTI:
     masked: Literal["zero", "ignore"] = "zero"
 
     def build(self, embed_dim: int) -> Similarity:
-        """The similarity in a space of width ``embed_dim``."""
         return _Interaction(embed_dim, self.masked)

@@ -20,7 +20,7 @@ from lightning_petl.contrastive import MAX_LOGIT_SCALE, contrastive_loss
 from lightning_petl.optim import Optimisation
 from lightning_petl.ranking import retrieval_metrics
 from lightning_petl.shapes import Video, Words
-from lightning_petl.similarity import WTI, MeanPooling, Sides
+from lightning_petl.similarity import MeanPooling, Sides, SimilarityRecipe
 from lightning_petl.tasks.gallery import Answer, Entry, Gallery
 from lightning_petl.tasks.task import Task
 
@@ -42,7 +42,7 @@ class JointSpace:
         ValueError: a block or a factor that is not above zero.
     """
 
-    similarity: MeanPooling | WTI = field(default_factory=MeanPooling)
+    similarity: SimilarityRecipe = field(default_factory=MeanPooling)
     train_projection: bool = False
     context_length: int | None = None
     block: int | None = None

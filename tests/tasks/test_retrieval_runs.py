@@ -35,7 +35,9 @@ def test_trains_tests_and_writes_what_each_caption_found(
     run = command.runs / "version_0"
     # the best by the metric of the task, which nothing here names
     assert any(path.name != "last.ckpt" for path in (run / "checkpoints").glob("*.ckpt"))
-    assert yaml.safe_load((run / "config.yaml").read_text())["checkpoint"]["monitor"] == "val/t2v/R1"
+    saved = yaml.safe_load((run / "config.yaml").read_text())
+    assert saved["checkpoint"]["monitor"] == "val/t2v/R1"
+    assert saved["model"]["init_args"]["joint"]["similarity"]["class_path"].endswith(".WTI")
     assert not any(key.startswith("backbone.patch_embed") for key in weights(run))
     assert main(command("test", ["--model.joint.similarity=WTI", f"--ckpt_path={run / 'checkpoints/last.ckpt'}"])) == 0
     found = answers(command.runs / "version_1")
@@ -113,6 +115,7 @@ def test_two_ranks_train_on_the_joint_batch(command: RetrievalCommand) -> None:
             """names words, which own no trainable parameter; owners: ['LoRA', 'logit_scale', 'projection', 'text']; """
             """leave the others out: --model.optim.lr_factor='{"projection": 0.5}'""",
         ),
+        (["--model.joint.similarity=WIT"], "'WIT' is no known class; near: WTI"),
         (["--model.joint.dual_softmax=0"], "joint.dual_softmax 0.0 must be above zero"),
         (["--model.backbone.name=open_clip:ViT-B-61"], "is not a model of open_clip; near: ViT-B-16"),
     ],
