@@ -1,5 +1,6 @@
 """What the header of an H.264 stream says of all its pictures, so that none has to be decoded to know it."""
 
+from functools import lru_cache
 from typing import NamedTuple
 
 _HIGH_PROFILES = frozenset({100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135})
@@ -50,6 +51,7 @@ class _Bits:
         return (code + 1) // 2 if code % 2 else -code // 2
 
 
+@lru_cache  # files of one data set mostly hold the same
 def parameter_set(extradata: bytes) -> ParameterSet | None:
     """The only parameter set of an MP4 or Matroska header (ISO 14496-15, sec. 5.3.3); None if there is another form.
 
