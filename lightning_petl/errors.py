@@ -75,8 +75,12 @@ def told_to_the_user(error: BaseException, class_names: list[str]) -> str | None
 
 
 def goes_on_next_time(error: BaseException) -> bool:
-    """Whether the same command would go on: a decode hung, and its file is noted, so that nobody tries it again."""
-    return any(note.endswith("a new run does not try it.") for note in getattr(error, "__notes__", []))
+    """Whether the same command would go on: a loader's worker was lost.
+
+    Where its decode hung, the file is noted, and nobody tries it again. Another reason that comes back is ended by the
+    rule of three starts without progress.
+    """
+    return any(_end_of_worker(link) for link in _chain(error))
 
 
 def comes_again(error: BaseException) -> bool:
@@ -115,7 +119,10 @@ def _raised_in_worker(error: BaseException) -> str | None:
 
 def _end_of_worker(error: BaseException) -> str | None:
     """What is known of a worker process that ended: torch tells its number, the data module adds the file it read."""
-    return " ".join([str(error), *getattr(error, "__notes__", [])]) if _WORKER_DIED.match(str(error)) else None
+    if not _WORKER_DIED.match(str(error)):
+        return None
+    way = "The same command goes on from the last checkpoint; where memory is out, take fewer data.num_workers"
+    return " ".join([str(error), *getattr(error, "__notes__", []), way])
 
 
 def _configuration(text: str, class_names: list[str]) -> str:

@@ -9,21 +9,39 @@ from data_modules import compat as compat  # before what imports torchvision
 # isort: split
 import yaml
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
-from lightning.pytorch import Trainer
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from rich.console import Console
-from rich.table import Table
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.loggers import Logger
 from typing_extensions import override
 
 from lightning_petl import strategies
+from lightning_petl.callbacks.predictions import run_folder
 from lightning_petl.callbacks.preemption import Preemption
-from lightning_petl.checkpoint import AtomicCheckpointIO
-from lightning_petl.run_folder import CONFIG, ResumePoint, RunFolder, changes, leads, new_version
+from lightning_petl.checkpoint import AtomicCheckpointIO, write_whole
+from lightning_petl.errors import comes_again
+from lightning_petl.run_folder import CHECKPOINTS, CONFIG, ResumePoint, RunFolder, changes, content, leads, new_version
 from lightning_petl.run_logger import RunLogger
 from lightning_petl.slurm.tasks import check_tasks
 
 _PLACES = ("ckpt_path", "run_folder", "config")  # they say where, not what
+
+
+class ConfigFile(SaveConfigCallback):
+    """``config.yaml`` is what the folder's last training had: a start that is refused leaves it as it was."""
+
+    @override
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if stage != "fit":
+            super().setup(trainer, pl_module, stage)
+
+    @override
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        super().setup(trainer, pl_module, "fit")
+
+    @override
+    def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        write_whole(run_folder(trainer) / CONFIG, self.parser.dump(self.config, skip_none=False).encode())
 
 
 class RunCLI(LightningCLI):
@@ -37,8 +55,16 @@ class RunCLI(LightningCLI):
     _resumed: ResumePoint | None = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
+        files = {"save_config_callback": ConfigFile, "save_config_kwargs": {"save_to_log_dir": False}}
         try:
-            super().__init__(*args, **kwargs)
+            super().__init__(*args, **files, **kwargs)
+        except BaseException as error:
+            interrupted = isinstance(error, SystemExit) and isinstance(error.__context__, KeyboardInterrupt)
+            if self.run_folder is not None and (interrupted or comes_again(error)):
+                self.run_folder.withdraw()
+            if interrupted:
+                raise KeyboardInterrupt from None  # Lightning makes it an exit code of 1, that of a bug
+            raise
         finally:
             if self.run_folder is not None:
                 self.run_folder.release()
@@ -71,7 +97,7 @@ class RunCLI(LightningCLI):
         slurm = [SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else []
         defaults = {
             "default_root_dir": logger.log_dir,  # under SLURM the Trainer resumes what it takes for a checkpoint there
-            "logger": logger if given["logger"] in (None, True) else given["logger"],
+            "logger": _beside(logger, given["logger"]),
             "plugins": given["plugins"] or [AtomicCheckpointIO(), *slurm],
             "strategy": strategies.chosen(given["strategy"]),
         }
@@ -82,17 +108,34 @@ class RunCLI(LightningCLI):
         if self.subcommand != "fit":  # a run's own configuration names its folder, which is not for the others
             return RunLogger(new_version(root) if leads() else root / "version_of_rank_zero")
         folder = self._get(self.config_init, "run_folder")
+        self._check_places(folder)
         if folder is None and not leads():
             return RunLogger(root / "version_of_rank_zero")  # never made: Lightning asks rank zero
         self.run_folder = RunFolder.new(root) if folder is None else RunFolder(Path(folder))
         self._resumed = self.run_folder.begin()
         return RunLogger(self.run_folder.path, run=self.run_folder.id, row=self._resumed and self._resumed.row)
 
+    def _check_places(self, folder: str | None) -> None:
+        """What a run goes on from must lie where it looks."""
+        if self._get(self.config_init, "trainer")["logger"] is False:
+            raise ValueError(
+                "trainer.logger=false: a training always writes its events to its folder, for its resume goes on in "
+                "them; leave it out, or name loggers that get them too"
+            )
+        place = self._get(self.config_init, "checkpoint").dirpath
+        if place is not None and (folder is None or Path(place).resolve() != Path(folder, CHECKPOINTS).resolve()):
+            raise ValueError(
+                f"checkpoint.dirpath={place}: a run's checkpoints lie in its folder, where the same command looks for "
+                "them; leave it out, and give the folder as --run_folder"
+            )
+
     @override
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
         options = super()._prepare_subcommand_kwargs(subcommand)
         if self._resumed is not None:
             options["ckpt_path"] = str(self._resumed.path)
+        elif options.get("ckpt_path"):
+            _check_checkpoint(options["ckpt_path"])
         if subcommand == "fit" and options["ckpt_path"] and leads():
             self._tell_changes(Path(os.path.abspath(options["ckpt_path"])).parent.parent / CONFIG)
         return options
@@ -101,14 +144,32 @@ class RunCLI(LightningCLI):
         if not before.is_file():
             return
         text = self._parser(self.subcommand).dump(self.config[cast(str, self.subcommand)], skip_none=False)
-        table = Table("changed", "before", "now", title=f"not as in {before}")
-        for key, *values in changes(yaml.safe_load(before.read_text()), yaml.safe_load(text)):
-            if key not in _PLACES:
-                table.add_row(key, *map(str, values))
-        if table.row_count:
-            Console(soft_wrap=True).print(table)
+        found = changes(yaml.safe_load(before.read_text()), yaml.safe_load(text))
+        lines = [f"{key}: {old} -> {new}" for key, old, new in found if key not in _PLACES]
+        if lines:
+            print(f"not as in {before}:", *lines, sep="\n  ")
 
     def after_fit(self) -> None:
         """Called by Lightning."""
         if self.run_folder is not None:
             self.run_folder.finished()
+
+
+def _beside(logger: RunLogger, given: Any) -> Any:
+    """The run's own logger comes first: Lightning asks it where the run is."""
+    if given is False:
+        return False
+    others = [] if given in (None, True) else [given] if isinstance(given, Logger) else list(given)
+    return [logger, *others]
+
+
+def _check_checkpoint(path: str) -> None:
+    if "://" in path:
+        return
+    if not Path(path).is_file():
+        raise ValueError(
+            f"ckpt_path: {path} is no file; give that of a checkpoint, as runs/mine/{CHECKPOINTS}/last.ckpt"
+        )
+    why = content(Path(path))
+    if isinstance(why, str):
+        raise ValueError(f"ckpt_path: {path} cannot be read: {why}")

@@ -7,6 +7,8 @@ import pickle
 import socket
 import uuid
 from collections.abc import Iterator
+from errno import EINVAL
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -20,6 +22,7 @@ from lightning_petl.checkpoint import write_whole
 from lightning_petl.run_logger import Row
 
 LAST = "last.ckpt"
+CHECKPOINTS = "checkpoints"
 CONFIG = "config.yaml"
 ATTEMPTS = 3
 _LOCK, _RECORD = ".run.lock", "run.json"
@@ -109,18 +112,18 @@ class RunFolder:
         self._lock = None
 
     def _resume_point(self) -> ResumePoint | None:
-        found = {file: _read(file) for file in sorted((self.path / "checkpoints").glob("*.ckpt"))}
+        found = {file: content(file) for file in sorted((self.path / CHECKPOINTS).glob("*.ckpt"))}
         if not found:
             return None
-        whole = {file: content for file, content in found.items() if isinstance(content, dict)}
+        whole = {file: state for file, state in found.items() if isinstance(state, dict)}
         damaged = "; ".join(f"{file}: {why}" for file, why in found.items() if isinstance(why, str))
         if not whole:
             raise ValueError(
                 f"{self.path}: none of its checkpoints can be read ({damaged}), and a run does not start again by "
                 "itself: put one back, or take another run_folder"
             )
-        for file, content in whole.items():
-            if content.get("run", self.id) != self.id:
+        for file, state in whole.items():
+            if state.get("run", self.id) != self.id:
                 raise ValueError(
                     f"{file} belongs to another run than {self.path}: remove it, or give it as --ckpt_path"
                 )
@@ -141,6 +144,16 @@ def leads() -> bool:
     return cast(Any, rank_zero_only).rank == 0
 
 
+def content(file: Path) -> dict[str, Any] | str:
+    """Of a checkpoint, its tensors not yet read; or why it cannot be read."""
+    try:
+        state = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+    except _UNREADABLE as error:
+        told = isinstance(error, OSError) and error.errno != EINVAL  # which an empty file gives
+        return str(error) if told else "cut short, damaged, or no checkpoint"
+    return state if isinstance(state, dict) and "global_step" in state else "not a training state"
+
+
 def new_version(root: Path) -> Path:
     """Make ``root/version_<n>`` with the first n that nobody has; two programs never get the same."""
     root.mkdir(parents=True, exist_ok=True)
@@ -157,10 +170,13 @@ def new_version(root: Path) -> Path:
 
 
 def changes(before: Any, now: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """Each (key, value before, value now) in which two nested configurations differ."""
+    """Each (key, value before, value now) in which two nested configurations differ; None stands for what is not."""
     if isinstance(before, dict) and isinstance(now, dict):
         for name in [*before, *(name for name in now if name not in before)]:
             yield from changes(before.get(name), now.get(name), f"{key}.{name}" if key else str(name))
+    elif isinstance(before, list) and isinstance(now, list):
+        for index, values in enumerate(zip_longest(before, now)):
+            yield from changes(*values, f"{key}[{index}]")
     elif before != now:
         yield key, before, now
 
@@ -187,12 +203,3 @@ def _record(folder: Path) -> dict[str, Any]:
         return json.loads((folder / _RECORD).read_text())
     except FileNotFoundError:
         return {}
-
-
-def _read(file: Path) -> dict[str, Any] | str:
-    """The content, its tensors not yet read; or why it cannot be read."""
-    try:
-        content = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
-    except _UNREADABLE as error:
-        return str(error).splitlines()[0] if str(error) else type(error).__name__
-    return content if isinstance(content, dict) and "global_step" in content else "not a training state"

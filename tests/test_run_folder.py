@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -49,7 +50,8 @@ def test_goes_on_from_the_last_checkpoint_with_what_was_logged_there(folder: Pat
 def test_a_checkpoint_cut_in_half_is_refused_and_the_previous_one_is_used(folder: Path) -> None:
     cut(folder / "checkpoints" / "last.ckpt")
     with pytest.warns(
-        UserWarning, match=r"not readable: .*last\.ckpt.*going on from .*step=4\.ckpt at update 4 instead"
+        UserWarning,
+        match=r"not readable: .*last\.ckpt: cut short, damaged.*going on from .*step=4\.ckpt at update 4 instead",
     ):
         point = RunFolder(folder).begin()
     assert point is not None
@@ -157,7 +159,7 @@ def test_versions_are_claimed_once(tmp_path: Path) -> None:
 def test_changes_are_named_with_both_values() -> None:
     before = {"a": 1, "b": {"c": [1], "d": None}, "gone": 2}
     now = {"a": 1, "b": {"c": [1, 2], "d": "x"}, "new": 3}
-    found = {("b.c", "[1]", "[1, 2]"), ("b.d", "None", "x"), ("gone", "2", "None"), ("new", "None", "3")}
+    found = {("b.c[1]", "None", "2"), ("b.d", "None", "x"), ("gone", "2", "None"), ("new", "None", "3")}
     assert {(key, str(old), str(new)) for key, old, new in changes(before, now)} == found
 
 
@@ -170,16 +172,59 @@ def test_a_resume_reports_every_change_and_keeps_the_updates(
     changed = ["--trainer.max_epochs=2", "--model.optim.lr=0.5", "--model.label_smoothing=0.1"]
     assert main(command("fit", [f"--run_folder={run}", *changed])) == 0
     shown = capsys.readouterr().out
-    table = [tuple(part.strip() for part in line.strip("│").split("│")) for line in shown.splitlines() if "│" in line]
-    assert {row for row in table if "." in row[0]} == {
-        ("trainer.max_epochs", "1", "2"),
-        ("model.init_args.optim.lr", "0.01", "0.5"),
-        ("model.init_args.label_smoothing", "0.0", "0.1"),
+    told = [line.strip() for line in shown.splitlines() if " -> " in line]
+    assert f"not as in {run / 'config.yaml'}:\n" in shown
+    assert set(told) == {
+        "trainer.max_epochs: 1 -> 2",
+        "model.init_args.optim.lr: 0.01 -> 0.5",
+        "model.init_args.label_smoothing: 0.0 -> 0.1",
     }
     assert main(command("fit", [f"--run_folder={run}", "--trainer.max_epochs=3", "--data.batch_size=2"])) == 2
     told = capsys.readouterr().err.splitlines()[-1]
     assert "an update was 3 clips (1 ranks x 1 passes x 3), now 2 clips" in told
     assert "set model.optim.global_batch=3" in told
+
+
+def test_a_changed_adapter_is_one_line(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    run = command.runs / "mine"
+    assert main(command("fit", [f"--run_folder={run}", "--model.adapters+=BitFit"])) == 0
+    capsys.readouterr()
+    for _ in range(5):  # none counts as a start without progress, nor does it become what ran last
+        flags = ["--model.adapters.init_args.rank=3", "--trainer.max_epochs=2"]
+        assert main(command("fit", [f"--run_folder={run}", *flags])) == 2
+        shown = capsys.readouterr()
+        assert "model.init_args.adapters[0].init_args.rank: 2 -> 3\n" in shown.out
+        assert "model.init_args.adapters[1]: {'class_path': 'lightning_petl.adapters." in shown.out
+        assert "belongs to another stack of adapters" in shown.err
+    assert main(command("fit", [f"--run_folder={run}", "--model.adapters+=BitFit", "--trainer.max_epochs=2"])) == 0
+    assert "rank: " not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("flag", "told"),
+    [
+        ("--trainer.logger=false", "trainer.logger=false: a training always writes its events to its folder"),
+        ("--checkpoint.dirpath=elsewhere", r"checkpoint\.dirpath=\S*elsewhere: .*give the folder as --run_folder"),
+    ],
+)
+def test_what_a_resume_needs_lies_in_the_folder(
+    flag: str, told: str, command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(command("fit", [f"--run_folder={command.runs / 'mine'}", flag])) == 2
+    assert re.search(told, capsys.readouterr().err.splitlines()[-1])
+    assert not (command.runs / "mine").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"no checkpoint", b"PK\x03\x04"])
+@pytest.mark.parametrize("name", ["fit", "test"])
+def test_what_is_no_checkpoint_is_told(
+    name: str, content: bytes, command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "x.ckpt").write_bytes(content)
+    assert main(command(name, [f"--ckpt_path={tmp_path / 'x.ckpt'}"])) == 2
+    told = capsys.readouterr().err
+    assert told.endswith("x.ckpt cannot be read: cut short, damaged, or no checkpoint\n")
+    assert "Traceback" not in told
 
 
 def test_without_a_run_folder_nothing_is_resumed(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:

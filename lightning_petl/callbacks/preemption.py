@@ -1,6 +1,5 @@
 """Stops a run where a signal asks for it, and keeps ``last.ckpt`` up to date."""
 
-from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -12,7 +11,8 @@ from lightning.pytorch.utilities import rank_zero_info
 from typing_extensions import override
 
 from lightning_petl.callbacks.ema import EMA
-from lightning_petl.run_folder import LAST
+from lightning_petl.callbacks.predictions import run_folder
+from lightning_petl.run_folder import CHECKPOINTS, LAST
 from lightning_petl.run_logger import RunLogger
 from lightning_petl.signals import PREEMPTED, StopRequest, current_request
 
@@ -32,7 +32,7 @@ class Preemption(Checkpoint):
         every_n_steps: updates between two checkpoints within an epoch.
 
     Raises:
-        ValueError: fewer than one update.
+        ValueError: fewer than one update; ranks that do not see the same checkpoints.
     """
 
     def __init__(self, every_n_steps: int | None = None) -> None:
@@ -42,6 +42,16 @@ class Preemption(Checkpoint):
         self._stop = False
         self._written = -1
         self._batches = 0  # of an evaluation, that all ranks have
+
+    @override
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if isinstance(trainer.logger, RunLogger):
+            _require_same(trainer, trainer.logger.row.step)
+
+    @override
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        if trainer.training and isinstance(trainer.logger, RunLogger) and checkpoint.get("run") == trainer.logger.run:
+            _follow(trainer, checkpoint["callbacks"])
 
     @override
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -109,8 +119,10 @@ class Preemption(Checkpoint):
 
     @override
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        _log_this_step(trainer)
         if isinstance(trainer.logger, RunLogger):
+            loggers, trainer.loggers = trainer.loggers, trainer.loggers[:1]  # others would keep what comes twice
+            _log_this_step(trainer)
+            trainer.loggers = loggers
             trainer.logger.flush()
             row = trainer.logger.row
             checkpoint["run"], checkpoint["row"] = trainer.logger.run, [row.step, dict(row.values)]
@@ -137,8 +149,7 @@ class Preemption(Checkpoint):
     def _write(self, trainer: Trainer) -> None:
         if cast(Any, trainer).fast_dev_run:
             return
-        checkpoints = cast(ModelCheckpoint, trainer.checkpoint_callback)
-        trainer.save_checkpoint(Path(cast(str, checkpoints.dirpath), LAST), weights_only=False)
+        trainer.save_checkpoint(run_folder(trainer) / CHECKPOINTS / LAST, weights_only=False)
         self._written = trainer.global_step
 
     def _leave(self, trainer: Trainer) -> None:
@@ -153,6 +164,30 @@ def _listen() -> None:
     request = current_request()
     if request is not None:
         request.listen()
+
+
+def _require_same(trainer: Trainer, step: int) -> None:
+    """Of all ranks: one that goes on elsewhere would wait for ever, or spoil what the others know."""
+    first = trainer.strategy.broadcast(step)
+    if not trainer.strategy.reduce_boolean_decision(step == first):
+        raise ValueError(
+            f"run_folder: {run_folder(trainer)} holds other checkpoints on this rank than on "
+            "another: give a folder on a file system that all machines share"
+        )
+
+
+def _follow(trainer: Trainer, states: dict[str, Any]) -> None:
+    """Let the best checkpoints be where the folder is now, which may have been moved or be spelt differently."""
+    for callback in trainer.checkpoint_callbacks:
+        state = states.get(callback.state_key)
+        if isinstance(callback, ModelCheckpoint) and state:
+            states[callback.state_key] = _moved(state, str(state["dirpath"]), str(callback.dirpath))
+
+
+def _moved(value: Any, before: str, now: str) -> Any:
+    if isinstance(value, dict):
+        return {_moved(key, before, now): _moved(item, before, now) for key, item in value.items()}
+    return now + value.removeprefix(before) if isinstance(value, str) and value.startswith(before) else value
 
 
 def _trains(trainer: Trainer) -> bool:

@@ -1,18 +1,24 @@
 """A signal ends a command with 75 where nothing is lost, and the same command goes on bit for bit."""
 
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from lightning.pytorch import Trainer
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lightning_petl.__main__ import main
+from lightning_petl.callbacks.preemption import _require_same
+from lightning_petl.run_logger import RunLogger
 from lightning_petl.signals import StopRequest, current_request
 from lightning_petl.tasks.classification import VideoClassifier
 from tests.runs import Command
@@ -104,12 +110,15 @@ def test_what_trains_no_further_changes_no_event(undisturbed: Command, capsys: p
     """The same command on a finished run, and one that is refused."""
     run = undisturbed.runs / "run"
     before = scalars(run, costs=True)
+    config = (run / "config.yaml").read_text()
     assert any(tag.startswith("cost/") for tag in before)
     assert main(undisturbed("fit", [*FLAGS, f"--run_folder={run}"])) == 0
     assert scalars(run, costs=True) == before
     assert main(undisturbed("fit", [*FLAGS, f"--run_folder={run}", "--data.batch_size=3"])) == 2
     assert "an update was 4 clips" in capsys.readouterr().err
     assert scalars(run, costs=True) == before
+    assert (run / "config.yaml").read_text() == config
+    assert json.loads((run / "run.json").read_text())["starts"] == []
 
 
 @pytest.mark.parametrize("name", ["sanity check", "validate", "test", "predict"])
@@ -138,6 +147,38 @@ def test_last_is_the_last_though_another_was_better(command: Command, monkeypatc
     best = [path.name for path in (command.runs / "version_0" / "checkpoints").glob("epoch*")]
     assert best == ["epoch=0-step=3.ckpt"]
     assert last(command.runs / "version_0")["global_step"] == 9
+
+
+@pytest.mark.parametrize("how", ["spelt differently", "moved", "with loggers and checkpoints of its own"])
+def test_the_best_are_known_wherever_the_folder_is(
+    how: str, command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    scores = iter([0.9, 0.5, 0.8])
+    monkeypatch.setattr(VideoClassifier, "on_validation_epoch_end",
+                        lambda self: self.trainer.sanity_checking or self.log("score", next(scores)))  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    flags = ["--checkpoint.monitor=score", "--checkpoint.mode=max"]
+    if how.startswith("with"):
+        flags += ["--trainer.logger={class_path: CSVLogger, init_args: {save_dir: other, version: 0}}"]
+        flags += ['--trainer.callbacks+={"class_path": "ModelCheckpoint", "init_args": {"dirpath": "other"}}']
+    assert main(command("fit", [*flags, "--run_folder=mine"])) == 0
+    if how == "moved":
+        shutil.move("mine", "yours")
+    place = {"spelt differently": str(tmp_path / "mine"), "moved": "yours"}.get(how, "mine")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the other logger and the other checkpoints find what they wrote
+        assert main(command("fit", [*flags, f"--run_folder={place}", "--trainer.max_epochs=3"])) == 0
+    assert sorted(os.listdir(Path(place, "checkpoints"))) == ["epoch=0-step=3.ckpt", "last.ckpt"]
+    assert last(Path(place))["global_step"] == 9
+    assert [step for step, _ in scalars(Path(place))["score"]] == [2, 5, 8]  # Lightning counts them from 0
+
+
+def test_ranks_that_see_other_checkpoints_end_together(tmp_path: Path) -> None:
+    trainer = Trainer(logger=RunLogger(tmp_path), accelerator="cpu", enable_checkpointing=False)
+    trainer.strategy.broadcast = lambda obj, src=0: 5  # pyright: ignore[reportAttributeAccessIssue]
+    _require_same(trainer, 5)
+    with pytest.raises(ValueError, match=f"{tmp_path} holds other checkpoints on this rank"):
+        _require_same(trainer, -1)
 
 
 def test_handlers_are_given_back_and_only_the_own_process_takes_note() -> None:

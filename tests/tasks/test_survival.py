@@ -55,6 +55,13 @@ def await_file(path: Path, process: "subprocess.Popen[str]") -> None:
         time.sleep(0.05)
 
 
+def await_end(pid: int) -> None:
+    end = time.monotonic() + 30
+    while Path(f"/proc/{pid}").exists():
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_two_of_the_stops_of_the_drill(method: str, tmp_path: Path) -> None:
@@ -73,13 +80,29 @@ def test_a_killed_rank_takes_the_others_with_it_and_is_named(whose: str, command
         (other,) = ranks(process)
         os.kill(other if whose == "rank one" else process.pid, signal.SIGKILL)
         told = process.communicate(timeout=60)[1]
-        end = time.monotonic() + 30
-        while Path(f"/proc/{other}").exists() and time.monotonic() < end:
-            time.sleep(0.1)
-        assert not Path(f"/proc/{other}").exists()
+        await_end(other)
     if whose == "rank one":
         assert process.returncode == 1
         assert f"lightning-petl: rank 1 (process {other}) was ended by SIGKILL; the others stop" in told
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("devices", [[], TWO], ids=["one rank", "two ranks"])
+def test_ctrl_c_ends_all_ranks_with_130_and_counts_as_no_start(devices: list[str], command: Command) -> None:
+    """A terminal sends it to every process in the foreground."""
+    run = command.runs / "run"
+    flags = [*devices, f"--run_folder={run}", "--trainer.max_epochs=10000", "--preemption.every_n_steps=1"]
+    with start(command("fit", flags)) as process:
+        await_file(run / "checkpoints" / "last.ckpt", process)
+        others = ranks(process)
+        assert len(others) == len(devices[:1])
+        os.killpg(process.pid, signal.SIGINT)
+        told = process.communicate(timeout=60)[1]
+        assert process.returncode == 130, told
+        assert "Traceback" not in told
+        for pid in others:
+            await_end(pid)
+    assert json.loads((run / "run.json").read_text())["starts"] == []
 
 
 @pytest.mark.slow
