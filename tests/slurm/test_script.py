@@ -87,6 +87,7 @@ def test_it_is_bash_and_ends_with_the_code_of_the_step(array: int) -> None:
     ("code", "log", "state", "nodes", "again"),
     [
         (75, "", "RUNNING", "mixed mixed", True),
+        (75, "slurmstepd: error: Detected 1 oom_kill event in StepId=7.0", "RUNNING", "mixed mixed", False),
         (137, "", "RUNNING", "mixed mixed", True),
         (137, "slurmstepd: error: Detected 1 oom_kill event in StepId=7.0", "RUNNING", "mixed mixed", False),
         (75, "", "CANCELLED", "mixed mixed", False),
