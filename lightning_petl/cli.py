@@ -51,6 +51,7 @@ from lightning_petl.callbacks.retrieval_scores import RetrievalScores
 from lightning_petl.callbacks.throughput import Throughput
 from lightning_petl.errors import goes_on_next_time, told_to_the_user
 from lightning_petl.heads import HeadRecipe
+from lightning_petl.optim import accumulation
 from lightning_petl.run_cli import RunCLI
 from lightning_petl.run_logger import RunLogger
 from lightning_petl.signals import PREEMPTED
@@ -196,7 +197,8 @@ class SummaryCLI(PetlCLI):
         data = self._get(self.config, "data")
         options = data.init_args.as_dict()
         frames = {"image_size": options["image_size"], "num_frames": options["sampling"]["init_args"]["num_frames"]}
-        self._plan = Plan(clips=options["batch_size"] * options["num_sample"], **frames, **self._where())
+        where = self._where(options["batch_size"])
+        self._plan = Plan(clips=options["batch_size"] * options["num_sample"], **frames, **where)
         model = self._get(self.config, "model").as_dict()
         model["init_args"]["backbone"]["init_args"] |= frames | {"weights": "random"}
         if "labels" in inspect.signature(cast(type, import_object(model["class_path"]))).parameters:
@@ -213,20 +215,44 @@ class SummaryCLI(PetlCLI):
             raise ValueError(f"summary: {data.class_path} has as many classes as its files say: give --num_classes")
         return number
 
-    def _where(self) -> dict[str, Any]:
+    def _where(self, micro: int) -> dict[str, Any]:
         trainer = self._get(self.config, "trainer")
-        devices = len(trainer.devices) if isinstance(trainer.devices, list) else trainer.devices
-        ranks = (1 if devices in ("auto", -1, "-1") else int(devices)) * trainer.num_nodes
-        strategy = str(getattr(trainer.strategy, "class_path", trainer.strategy)).lower()
-        sharded = "fsdp" in strategy or "sharded" in strategy
-        kind = "one" if ranks == 1 else "fsdp" if sharded else "ddp"
-        return {"ranks": ranks, "strategy": kind, "precision": str(trainer.precision or "32-true")}
+        said = strategies.chosen(getattr(trainer.strategy, "class_path", trainer.strategy))
+        ranks = _devices(trainer, said) * trainer.num_nodes
+        kind = "fsdp" if "sharded" in str(said).lower() else "one" if said == "auto" and ranks == 1 else "ddp"
+        passes = accumulation(
+            self._get(self.config, "model").get("init_args.optim.global_batch"), ranks=ranks, micro=micro
+        )
+        averaged = any(getattr(callback, "class_path", "").endswith(".EMA") for callback in trainer.callbacks or [])
+        return {
+            "ranks": ranks,
+            "strategy": kind,
+            "precision": precision.chosen(trainer.precision),
+            "passes": max(passes, trainer.accumulate_grad_batches or 1),
+            "averaged": averaged,
+        }
 
     @override
     def _run_subcommand(self, subcommand: str) -> None:
         """Simulate a step in the place of training."""
         for table in tables(summarise(self._task, self._plan), self._plan):
             Console().print(table)
+
+
+def _devices(trainer: Namespace, strategy: object) -> int:
+    """How many of a node ``trainer.devices`` means: a number, a list, or all that there are."""
+    said = ",".join(map(str, trainer.devices)) + "," if isinstance(trainer.devices, list) else str(trainer.devices)
+    if "," in said:
+        return len([name for name in said.split(",") if name.strip()])
+    if said.isdigit():
+        return int(said)
+    if said not in ("auto", "-1"):
+        raise ValueError(f"trainer.devices {said}: expected a number, a list as 0,1, or auto")
+    if trainer.accelerator != "cpu" and torch.accelerator.is_available():
+        return torch.accelerator.device_count()
+    if strategy != "auto":
+        raise ValueError(f"trainer.devices {said}: this machine has no GPU to count: give --trainer.devices")
+    return 1
 
 
 _OF_TASK = "task"

@@ -1,6 +1,6 @@
 """Sharding of a model over ranks, block by block (FSDP2; Zhao et al., 2023, as ``fully_shard``)."""
 
-from collections.abc import Container, Generator, Iterator, Sequence
+from collections.abc import Container, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, cast
 
@@ -85,6 +85,11 @@ def gradient_bytes(model: nn.Module, ranks: int = 1, unreachable: Container[str]
     """
     trained = (p for name, p in model.named_parameters() if p.requires_grad and name not in unreachable)
     return sum(_filled(p, ranks) for p in trained)
+
+
+def shared_bytes(parameters: Iterable[Tensor], ranks: int) -> int:
+    """Bytes of what each of ``ranks`` holds of some parameters; scalars are whole."""
+    return sum(_filled(p, ranks) // (ranks if p.ndim > 0 else 1) for p in parameters)
 
 
 def _filled(parameter: Tensor, ranks: int) -> int:

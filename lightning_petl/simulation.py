@@ -101,6 +101,7 @@ def simulate(
     *,
     recomputed: Iterable[nn.Module] = (),
     batch: Iterable[Tensor] = (),
+    keep_gradients: bool = False,
 ) -> Step:
     """Run steps of ``model``, inside :func:`without_memory`.
 
@@ -110,6 +111,7 @@ def simulate(
         optimizer: of the parameters that train.
         recomputed: modules whose call is checkpointed.
         batch: tensors that the step is given.
+        keep_gradients: their memory is not given back between updates, or a pass adds to those of the one before.
     """
     saved = saved_bytes(loss, recomputed=recomputed, apart_from=model.parameters())
     with FlopCounterMode(display=False, custom_mapping=_ATTENTION) as counter:
@@ -118,7 +120,7 @@ def simulate(
         total.backward()
     model.zero_grad()
     updates = optimizer()
-    peak = _peak([*model.parameters(), *model.buffers(), *batch], loss, updates)
+    peak = _peak([*model.parameters(), *model.buffers(), *batch], loss, updates, keep_gradients)
     return Step(saved, size(state_of(updates)), peak, forward, counter.get_total_flops() // 2)
 
 
@@ -133,12 +135,12 @@ def size(tensors: Iterable[Tensor]) -> int:
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
-def _peak(held: Iterable[Tensor], loss: Callable[[], Tensor], optimizer: Optimizer) -> int:
+def _peak(held: Iterable[Tensor], loss: Callable[[], Tensor], optimizer: Optimizer, keep_gradients: bool) -> int:
     with Allocations(held) as allocations:
         for _ in range(2):  # the optimiser's state is there from the second step on
             loss().backward()
             optimizer.step()
-            optimizer.zero_grad()
+            optimizer.zero_grad(set_to_none=not keep_gradients)
     return allocations.peak
 
 

@@ -11,7 +11,8 @@ from torch.optim import Optimizer
 
 from data_modules.batch import VideoBatch
 from lightning_petl.callbacks.ownership import Share, shares
-from lightning_petl.parallel import gathered_bytes, gradient_bytes
+from lightning_petl.checkpoint import trainable_buffers
+from lightning_petl.parallel import gathered_bytes, gradient_bytes, shared_bytes
 from lightning_petl.simulation import Step, simulate, size, without_memory
 from lightning_petl.tasks.bank import Bank
 from lightning_petl.tasks.task import Task
@@ -30,7 +31,9 @@ class Plan:
         image_size: pixels.
         ranks: devices in all.
         strategy: ``one`` device, ``ddp`` or ``fsdp`` (FSDP2).
-        precision: Lightning's name, ``32-true``, ``bf16-mixed`` or ``16-mixed``.
+        precision: one of :data:`~lightning_petl.precision.PRECISIONS`.
+        passes: that an update accumulates.
+        averaged: with an :class:`~lightning_petl.callbacks.ema.EMA`.
     """
 
     clips: int
@@ -39,6 +42,8 @@ class Plan:
     ranks: int = 1
     strategy: Literal["one", "ddp", "fsdp"] = "one"
     precision: str = "32-true"
+    passes: int = 1
+    averaged: bool = False
 
     def autocast(self) -> AbstractContextManager[object]:
         """The context of the forward pass; on the CPU's rules, whose saved tensors are CUDA's in size."""
@@ -62,12 +67,13 @@ class Summary(NamedTuple):
         trainable: bytes of what trains.
         gradients: of what trains.
         optimizer: state of the optimiser.
+        averages: of what trains and its statistics.
         saved: kept for the backward pass.
         recomputed: by it, in the largest region whose activations are not kept.
         peak: most that is allocated at a time, as CUDA's ``max_memory_allocated`` counts.
-        sent: bytes of what this device exchanges in an update of one pass: gradients, and the weights that FSDP2
-            gathers; before a collective splits them, so that a ring sends (ranks - 1) / ranks of them, and twice that
-            of DDP's gradients.
+        sent: bytes of what this device exchanges with others in an update of one pass: gradients, and the weights that
+            FSDP2 gathers; before a collective splits them, so that a ring sends (ranks - 1) / ranks of them, and twice
+            that of DDP's gradients.
         clip: multiply-accumulates of a clip's forward pass.
         step: multiply-accumulates of a clip's forward and backward pass.
     """
@@ -77,6 +83,7 @@ class Summary(NamedTuple):
     trainable: int
     gradients: int
     optimizer: int
+    averages: int
     saved: int
     recomputed: int
     peak: int
@@ -86,8 +93,8 @@ class Summary(NamedTuple):
 
     @property
     def counted(self) -> int:
-        """Parameters, gradients, optimiser state and saved tensors: what a CPU run can count of itself."""
-        return self.frozen + self.trainable + self.gradients + self.optimizer + self.saved
+        """Parameters, gradients, optimiser state, averages and saved tensors: what a CPU run can count of itself."""
+        return self.frozen + self.trainable + self.gradients + self.optimizer + self.averages + self.saved
 
 
 def summarise(task: Task, plan: Plan) -> Summary:
@@ -110,7 +117,9 @@ def summarise(task: Task, plan: Plan) -> Summary:
             return copied.optim.optimizer(dict(copied.named_parameters()), copied.owners, copied.optim.lr)
 
         tensors = [value for value in batch if isinstance(value, Tensor)]
-        step = simulate(copied, loss, optimizer, recomputed=recomputed(copied), batch=tensors)
+        # the buckets of DDP stay, and the first pass's gradients are there in the second
+        keep = plan.strategy != "one" or plan.passes > 1
+        step = simulate(copied, loss, optimizer, recomputed=recomputed(copied), batch=tensors, keep_gradients=keep)
         return _summary(copied, step, plan)
 
 
@@ -127,21 +136,26 @@ def recomputed(task: Task) -> list[nn.Module]:
 
 def _summary(task: Task, step: Step, plan: Plan) -> Summary:
     trains = [p for p in task.parameters() if p.requires_grad]
-    frozen = [*(p for p in task.parameters() if not p.requires_grad), *task.buffers()]
-    parts = (size(frozen), size(trains), size(trains), step.optimizer)
+    fixed = [p for p in task.parameters() if not p.requires_grad]
     shards = plan.ranks if plan.strategy == "fsdp" else 1
-    held = [-(-part // shards) for part in parts]
+    trained = shared_bytes(trains, shards)
+    held = {
+        "frozen": shared_bytes(fixed, shards) + size(task.buffers()),
+        "trainable": trained,
+        "gradients": size(trains) if plan.passes > 1 else trained,  # whole until they are sent
+        "optimizer": step.optimizer * trained // max(1, size(trains)),
+    }
+    parts = 2 * size(trains) + size(fixed) + size(task.buffers()) + step.optimizer
+    averages = trained + size(trainable_buffers(task)) if plan.averaged else 0
     units = sorted((size(block.parameters()) for block in task.backbone.blocks), reverse=True)
     gathered = sum(units[:_GATHERED]) if plan.strategy == "fsdp" else 0
     return Summary(
         owners=shares(task),
-        frozen=held[0],
-        trainable=held[1],
-        gradients=held[2],
-        optimizer=held[3],
+        **held,
+        averages=averages,
         saved=step.saved.kept,
         recomputed=step.saved.recomputed,
-        peak=step.peak - sum(parts) + sum(held) + gathered,
+        peak=step.peak - parts + sum(held.values()) + gathered + averages,
         sent=_sent(task, plan),
         clip=step.forward // plan.clips,
         step=step.step // plan.clips,
@@ -149,6 +163,8 @@ def _summary(task: Task, step: Step, plan: Plan) -> Summary:
 
 
 def _sent(task: Task, plan: Plan) -> int:
+    if plan.ranks == 1:
+        return 0
     if plan.strategy == "fsdp":
         return gathered_bytes(task, plan.ranks) + gradient_bytes(task, plan.ranks, task.unreachable)
     return gradient_bytes(task, 1, task.unreachable) if plan.strategy == "ddp" else 0
@@ -160,10 +176,10 @@ def tables(summary: Summary, plan: Plan) -> list[Table]:
     for row in summary.owners:
         owners.add_row(row.owner, *(f"{value:,}" for value in row[1:]))
     where = f"{plan.ranks} x {plan.strategy}" if plan.ranks > 1 else "one device"
+    where += f", {plan.passes} passes an update" if plan.passes > 1 else ""
     cost = Table("cost", "", title=f"{plan.clips} clips a pass, {plan.precision}, {where}")
-    for name in ("frozen", "trainable", "gradients", "optimizer", "saved", "recomputed", "peak"):
-        cost.add_row(_TOLD[name], f"{getattr(summary, name) / MIB:,.1f} MiB")
-    cost.add_row("sent in an update", f"{summary.sent / MIB:,.1f} MiB")
+    for name, told in _TOLD.items():
+        cost.add_row(told, _bytes(getattr(summary, name)))
     cost.add_row("forward pass of a clip", f"{summary.clip / 1e9:,.1f} GMAC")
     cost.add_row("training step of a clip", f"{summary.step / 1e9:,.1f} GMAC")
     return [owners, cost]
@@ -174,7 +190,13 @@ _TOLD = {
     "trainable": "trainable parameters",
     "gradients": "gradients",
     "optimizer": "optimiser state",
+    "averages": "averages",
     "saved": "saved for the backward pass",
     "recomputed": "recomputed in it at a time",
     "peak": "estimated peak",
+    "sent": "sent in an update",
 }
+
+
+def _bytes(number: int) -> str:
+    return f"{number / MIB:,.1f} MiB" if number >= MIB else f"{number / 1024:,.1f} KiB" if number else "0"

@@ -1,5 +1,6 @@
 """``lightning-petl summary`` tells what a training will cost, and a training tells how far that was off."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lightning_petl.__main__ import main
-from lightning_petl.adapters import Adapter, Side4Video, STAdapter
+from lightning_petl.adapters import Adapter, FullFineTuning, Side4Video, STAdapter
 from lightning_petl.backbones import VideoViT
 from lightning_petl.summary import Plan, Summary, summarise
 from lightning_petl.tasks.classification import VideoClassifier
@@ -45,15 +46,42 @@ def test_what_travels() -> None:
     one, ddp = of(STAdapter()), of(STAdapter(), Plan(clips=2, num_frames=8, image_size=224, ranks=8, strategy="ddp"))
     dead = (768 + 1) * 384 + (3 + 1) * 384 + (384 + 1) * 768  # in front of the last MLP: it reaches no class token
     assert (one.sent, ddp.sent) == (0, one.trainable - 4 * dead)
-    assert ddp.peak == one.peak
     fsdp = of(STAdapter(), Plan(clips=2, num_frames=8, image_size=224, ranks=8, strategy="fsdp"))
-    assert fsdp.frozen == pytest.approx(one.frozen / 8, rel=1e-6)
+    # but for the one row of class token and positions, and statistics of pixels
+    assert fsdp.frozen == pytest.approx(one.frozen / 8 + 7 / 8 * 4 * (1 + 197) * 768, rel=1e-5)
     twice = 12 * (12 * 768 + 13) * 768 + 14_220_288  # blocks and adapters; what is outside stays whole
     # rows are filled up to eight: one of class token and positions, 174 of the head
     once = 8 * (1 + 197) * 768 + (16 * 16 * 3 + 4) * 768 + 176 * 769
     assert fsdp.sent == 4 * (2 * twice + once) + ddp.sent + 4 * 2 * 769
     assert one.saved == fsdp.saved
     assert fsdp.peak < one.peak
+
+
+def test_gradients_that_stay_are_counted_beside_what_is_saved() -> None:
+    """DDP's buckets outlive ``zero_grad``; a second pass runs beside the gradients of the first."""
+    clip = {"clips": 1, "num_frames": 1, "image_size": 224}
+    one, ddp = (of(FullFineTuning(), Plan(**clip, **more)) for more in ({}, {"strategy": "ddp", "ranks": 2}))
+    twice = of(FullFineTuning(), Plan(**clip, passes=2))
+    assert ddp.gradients == ddp.trainable
+    assert ddp.peak == twice.peak
+    assert ddp.peak > ddp.frozen + 4 * ddp.trainable + ddp.saved  # weights, gradients, two moments
+    assert one.peak < ddp.peak <= one.peak + one.gradients + 512 * 200  # 200 tensors in whole blocks
+    assert of(STAdapter(), Plan(clips=2, num_frames=8, image_size=224, passes=2)).sent == 0
+
+
+def test_gradients_of_an_accumulated_update_are_whole_under_fsdp() -> None:
+    shared = {"clips": 2, "num_frames": 8, "image_size": 224, "ranks": 8, "strategy": "fsdp"}
+    one, more = of(STAdapter(), Plan(**shared)), of(STAdapter(), Plan(**shared, passes=4))
+    assert more.gradients == of(STAdapter()).gradients
+    assert more.peak - one.peak == more.gradients - one.gradients > 0
+
+
+def test_an_average_is_what_trains_once_more() -> None:
+    """And the statistics of its BatchNorms: two numbers a channel."""
+    plain, averaged = (of(Side4Video(), replace(PLAN, averaged=on)) for on in (False, True))
+    norms = 2 * 12 + 2  # two in each layer, one behind the stem, one at the end
+    assert averaged.averages == plain.trainable + 4 * norms * 2 * 320
+    assert averaged.peak - plain.peak == averaged.counted - plain.counted == averaged.averages
 
 
 def test_recomputed_blocks_are_counted_once() -> None:
@@ -72,6 +100,44 @@ def test_no_data_no_weights(capsys: pytest.CaptureFixture[str]) -> None:
     assert "128,400" in out, "a head of 400 classes"
     assert "8 clips a pass, bf16-mixed, 8 x ddp" in out
     assert "80.8 MiB" in out
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (["--trainer.devices=0,1", "--trainer.precision=16"], "4 clips a pass, 16-mixed, 2 x ddp"),
+        (["--trainer.devices=[0,1,2]", "--trainer.precision=bf16"], "4 clips a pass, bf16-mixed, 3 x ddp"),
+        (["--trainer.devices=2", "--trainer.strategy=FSDP"], "4 clips a pass, 32-true, 2 x fsdp"),
+        (
+            ["--trainer.devices=4", "--trainer.num_nodes=2", "--trainer.strategy=ddp"],
+            "4 clips a pass, 32-true, 8 x ddp",
+        ),
+        (["--trainer.accumulate_grad_batches=2"], "4 clips a pass, 32-true, one device, 2 passes an update"),
+        (["--model.optim.global_batch=16", "--trainer.devices=2"], "32-true, 2 x ddp, 2 passes an update"),
+        (["--trainer.callbacks+=EMA"], "averages"),
+    ],
+)
+def test_flags_mean_what_they_mean_in_fit(
+    flags: list[str], told: str, command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cpu = ["summary", "--config", str(command.config), "--num_classes=2", "--data.batch_size=4"]
+    assert main([*cpu, *flags]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert told in out
+    assert "KiB" in out
+    assert " 0.0 MiB" not in out
+
+
+@pytest.mark.skipif(torch.accelerator.is_available(), reason="its devices can be counted")
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+def test_devices_that_cannot_be_counted_are_asked_for(
+    strategy: str, command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = [f"--config={command.config}", "--config", f"configs/trainer/{strategy}.yaml", "--num_classes=2"]
+    assert main(["summary", *flags]) == 2
+    assert "this machine has no GPU to count: give --trainer.devices" in capsys.readouterr().err.splitlines()[-1]
+    assert main(["summary", *flags, "--trainer.devices=several"]) == 2
+    assert "expected a number, a list as 0,1, or auto" in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_a_folder_without_files_says_what_is_missing(capsys: pytest.CaptureFixture[str]) -> None:
