@@ -245,8 +245,8 @@ def _require_length(name: str, length: int, text: Any) -> None:
     if length < text.context_length and text.no_causal_mask:
         raise ValueError(
             f"context_length {length} of {name!r}: its tokens attend to the filling behind a text, "
-            f"so that it reads {text.context_length} and no fewer (CLIP's towers can be shortened): leave "
-            "context_length out, as with --model.joint.context_length=null"
+            f"so that it reads {text.context_length} and no fewer (CLIP's towers can be shortened): give "
+            f"context_length {text.context_length}, as with --model.joint.context_length={text.context_length}"
         )
 
 

@@ -51,7 +51,7 @@ class JointSpace:
     def __post_init__(self) -> None:
         for name, value in (("block", self.block), ("dual_softmax", self.dual_softmax)):
             if value is not None and value <= 0:
-                raise ValueError(f"joint.{name} {value} must be above zero; null leaves it out")
+                raise ValueError(f"joint.{name} {value} must be above zero, or left out")
 
 
 class VideoTextRetrieval(Task):

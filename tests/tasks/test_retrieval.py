@@ -203,7 +203,7 @@ def test_a_new_text_tower_has_a_context_of_its_own() -> None:
 )
 def test_sizes_and_factors_are_above_zero(options: dict[str, Any]) -> None:
     ((name, value),) = options.items()
-    with pytest.raises(ValueError, match=rf"joint\.{name} {value} must be above zero; null leaves it out"):
+    with pytest.raises(ValueError, match=rf"joint\.{name} {value} must be above zero, or left out"):
         JointSpace(**options)
 
 
