@@ -17,8 +17,8 @@ from data_modules.transforms.augment import Augmentation
 from data_modules.transforms.crops import Transform
 from lightning_petl import cli
 from lightning_petl.__main__ import main
-from lightning_petl.doctor import commands as doctor
 from lightning_petl.adapters import attach
+from lightning_petl.doctor import commands as doctor
 from tests import caption_layouts, layouts
 from tests.layouts import TINY
 from tests.pairs import announce
