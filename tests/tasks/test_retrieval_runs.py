@@ -9,6 +9,7 @@ import torch
 import yaml
 
 from lightning_petl.__main__ import main
+from lightning_petl.errors import told_to_the_user
 from tests.retrieval_runs import RetrievalCommand
 from tests.tasks.test_ranks import metrics, on_ranks
 
@@ -100,6 +101,29 @@ def test_two_ranks_train_on_the_joint_batch(command: RetrievalCommand) -> None:
     one, two = (weights(command.runs / f"version_{n}") for n in (0, 1))
     for name, value in one.items():
         torch.testing.assert_close(two[name], value, rtol=1e-4, atol=1e-5)
+
+
+def test_a_smaller_batch_is_not_said_to_be_the_same_loss() -> None:
+    told = told_to_the_user(torch.OutOfMemoryError("CUDA out of memory."), [])
+    assert told is not None
+    assert "VideoTextRetrieval compares the clips of a batch, so try --model.joint.block=64" in told
+
+
+def test_summary_counts_what_the_published_recipe_trains(capsys: pytest.CaptureFixture[str]) -> None:
+    """Of ViT-B/32: 12 layers of a network of width 320, its stem, norms and positions, and W_r; two scorers of WTI."""
+    config = ["-c", "configs/retrieval/side4video.yaml", "-c", "configs/data/msrvtt_1ka.yaml"]
+    assert main(["summary", *config]) == 0
+    rows = [[cell.strip() for cell in line.split("│")] for line in capsys.readouterr().out.splitlines()]
+    counts = {row[1]: int(row[3].replace(",", "")) for row in rows if len(row) == 6}
+    assert counts["side_projection"] == 320 * 768
+    taps, stem = 12 * (14 * 320**2 + 22 * 320 + 768 * 320 + 2 * 768), 9 * 320 * 32**2 + 320
+    assert counts["Side4Video"] == taps + stem + (49 + 4 + 1) * 320
+    assert counts["Side4Video"] + counts["side_projection"] == 23_467_712
+    assert counts["similarity"] == 2 * (512**2 + 2 * 512 + 1) == 526_338
+    assert counts["projection"] == 768 * 512 + 2 * 768
+    assert counts["logit_scale"] == 1
+    block = 12 * 512**2 + 13 * 512
+    assert counts["text"] == (49408 + 32) * 512 + 12 * block + 2 * 512 + 512**2
 
 
 @pytest.mark.parametrize(
