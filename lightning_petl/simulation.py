@@ -144,6 +144,12 @@ def _peak(held: Iterable[Tensor], loss: Callable[[], Tensor], optimizer: Optimiz
     return allocations.peak
 
 
+def shapes(model: _Module) -> _Module:
+    """A copy of a module on the meta device, which :func:`without_memory` takes."""
+    parameters = {id(p): nn.Parameter(torch.empty_like(p, device="meta"), p.requires_grad) for p in model.parameters()}
+    return copy.deepcopy(model, parameters | {id(b): torch.empty_like(b, device="meta") for b in model.buffers()})
+
+
 @contextmanager
 def without_memory(model: _Module) -> Generator[_Module]:
     """A copy of a module, on the CPU, and all tensors that are made inside: shapes alone."""

@@ -13,7 +13,8 @@ from lightning_petl.simulation import Allocations, Step, simulate, without_memor
 from tests.laws.methods import METHODS
 from tests.tiny import FRAMES, SIZE, adapted
 
-CASES = ["st_adapter", "lora_qv", "side4video", "multi_tunev", "linear_probe"]
+QUICK = ("st_adapter", "lora_qv", "side4video", "multi_tunev", "linear_probe")
+CASES = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in METHODS]
 
 
 class Model(nn.Module):

@@ -13,6 +13,7 @@ from lightning_petl.backbones import VideoViT
 from lightning_petl.summary import Plan, Summary, summarise
 from lightning_petl.tasks.classification import VideoClassifier
 from tests.runs import Command
+from tests.tasks.ranks import on_ranks
 
 PLAN = Plan(clips=2, num_frames=8, image_size=224)
 BACKBONE = ["-c", "configs/trainer/one_gpu.yaml", "-c", "configs/backbone/clip_b16.yaml"]
@@ -148,11 +149,39 @@ def test_a_folder_without_files_says_what_is_missing(capsys: pytest.CaptureFixtu
     assert f"{321 * 7:,}" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("extra", [[], ["--trainer.precision=bf16-mixed"], ["--trainer.accumulate_grad_batches=2"]])
+WHOLE = ["--model.adapters=[FullFineTuning]", "--trainer.callbacks+=EMA"]
+SIDE_OF_64 = ["--model.adapters=[Side4Video]", "--model.adapters.width=64"]
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [[], ["--trainer.precision=bf16-mixed"], ["--trainer.accumulate_grad_batches=2"], WHOLE, SIDE_OF_64,
+     ["--model.adapters=[STAdapter]", "--model.backbone.activation_checkpointing=true"]],
+)  # fmt: skip
 def test_a_run_on_a_cpu_is_within_two_percent(extra: list[str], command: Command) -> None:
     assert main(command("fit", ["--trainer.max_epochs=3", *extra])) == 0
     assert abs(scalar(command.runs / "version_0", "cost/memory_error")) < 0.02
     assert scalar(command.runs / "version_0", "cost/memory_estimate_mib") > 1
+
+
+def test_a_run_that_goes_on_checks_itself_again_in_the_row_of_its_last_step(command: Command) -> None:
+    """Three updates an epoch; a resume writes again what came behind its checkpoint, as the first check did."""
+    for epochs, last in ((2, 5), (5, 14)):
+        flags = [f"--trainer.max_epochs={epochs}", f"--run_folder={command.runs / 'one'}"]
+        assert main(command("fit", flags)) == 0
+        events = EventAccumulator(str(command.runs / "one"))
+        events.Reload()
+        (event,) = events.Scalars("cost/memory_error")
+        assert event.step == last == events.Scalars("epoch")[-1].step
+        assert abs(event.value) < 0.02
+
+
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+def test_each_of_two_ranks_is_within_two_percent(strategy: str, command: Command) -> None:
+    """Most of what a rank holds is its share of the weights."""
+    flags = ["--trainer.max_epochs=4", f"--trainer.strategy={strategy}", *WHOLE]
+    on_ranks([command("fit", flags)])
+    assert abs(scalar(command.runs / "version_0", "cost/memory_error")) < 0.02
 
 
 @pytest.mark.gpu

@@ -1,5 +1,6 @@
 """Says after a run how far the estimate of its memory was off."""
 
+from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
 
@@ -10,14 +11,18 @@ from torch import Tensor
 from typing_extensions import override
 
 from data_modules.batch import VideoBatch
+from lightning_petl.callbacks.ema import EMA
 from lightning_petl.memory import addresses, bytes_of, collecting
-from lightning_petl.simulation import size, state_of
+from lightning_petl.parallel import local
+from lightning_petl.run_logger import RunLogger
+from lightning_petl.simulation import shapes, size, state_of
+from lightning_petl.strategies import Replicated, Sharded
 from lightning_petl.summary import MIB, Plan, summarise
 from lightning_petl.tasks.bank import Bank
 from lightning_petl.tasks.task import Task
 
 _UPDATES = 2
-"""After the first update the optimiser's state is there; its second pass is like all later ones."""
+"""After two updates of this start the optimiser's state is there, and a pass is like all later ones."""
 
 
 class MemoryCheck(Callback):
@@ -25,19 +30,32 @@ class MemoryCheck(Callback):
 
     The estimate is that of ``lightning-petl summary``. On CUDA it is compared with ``max_memory_allocated``, on a CPU
     the sum of parameters, gradients, optimiser state and tensors saved for the backward pass with the same sum of one
-    pass. Banks, sharded runs and runs of fewer than three updates are not compared.
+    pass. Of a sharded run those are the first rank's shares. Banks and starts of fewer than three updates are not
+    compared.
     """
 
     def __init__(self) -> None:
         self._saving = ExitStack()
         self._saved: dict[int, Tensor] = {}
         self._plan: Plan | None = None
-        self._measured = 0
+        self._measured = self._first = 0
+        self._whole: Task | None = None
+
+    @override
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if stage == "fit" and isinstance(trainer.strategy, Sharded) and isinstance(pl_module, Task):
+            self._whole = shapes(pl_module)  # what is sharded cannot be copied
+
+    @override
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._first = trainer.global_step
 
     @override
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        if self._plan is None and trainer.global_step == _UPDATES and _comparable(trainer, pl_module, batch):
+        updates = trainer.global_step - self._first
+        if self._plan is None and updates == _UPDATES and _comparable(pl_module, batch):
             self._plan = _plan(trainer, batch)
+            self._measured = size(map(local, _held(trainer, pl_module)))  # before a pass gathers what is shared out
             self._saving.enter_context(collecting(self._saved))
 
     @override
@@ -47,10 +65,8 @@ class MemoryCheck(Callback):
     @override
     def on_before_zero_grad(self, trainer: Trainer, pl_module: LightningModule, optimizer: Any) -> None:
         if self._saved:
-            held = [*pl_module.parameters(), *pl_module.buffers(), *state_of(optimizer)]
-            gradients = [p for p in pl_module.parameters() if p.requires_grad]
-            saved = bytes_of(self._saved, apart_from=addresses(pl_module.parameters()))
-            self._measured, self._saved = size(held) + size(gradients) + saved, {}
+            self._measured += bytes_of(self._saved, apart_from=addresses(map(local, pl_module.parameters())))
+            self._saved = {}
 
     @override
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
@@ -61,7 +77,7 @@ class MemoryCheck(Callback):
         if self._plan is None or not trainer.is_global_zero or not isinstance(pl_module, Task):
             return
         try:
-            summary = summarise(pl_module, self._plan)
+            summary = summarise(self._whole or pl_module, self._plan)
         except (RuntimeError, NotImplementedError) as error:  # an operator without rules for shapes ends no training
             rank_zero_warn(f"the memory of this run cannot be estimated: {error}")
             return
@@ -72,19 +88,41 @@ class MemoryCheck(Callback):
         rank_zero_info(f"memory: {measured / MIB:.1f} MiB measured, {estimate / MIB:.1f} MiB estimated ({error:+.1%})")
         for logger in trainer.loggers:
             found = {"cost/memory_estimate_mib": estimate / MIB, "cost/memory_error": error}
-            logger.log_metrics(found, trainer.global_step)
+            logger.log_metrics(found, logger.row.step if isinstance(logger, RunLogger) else trainer.global_step)
 
 
-def _comparable(trainer: Trainer, model: LightningModule, batch: Any) -> bool:
-    whole = isinstance(model, Task) and not isinstance(model, Bank) and not hasattr(trainer.strategy, "device_mesh")
-    return whole and isinstance(batch, VideoBatch) and isinstance(batch.video, Tensor)
+def _comparable(model: LightningModule, batch: Any) -> bool:
+    known = isinstance(model, Task) and not isinstance(model, Bank)
+    return known and isinstance(batch, VideoBatch) and isinstance(batch.video, Tensor)
+
+
+def _held(trainer: Trainer, model: LightningModule) -> Iterator[Tensor]:
+    """What is there in every pass, and gradients, which are as large as what trains."""
+    yield from model.parameters()
+    yield from (p for p in model.parameters() if p.requires_grad)
+    yield from model.buffers()
+    for optimizer in trainer.optimizers:
+        yield from state_of(optimizer)
+    yield from _averages(trainer)
+
+
+def _averages(trainer: Trainer) -> list[Tensor]:
+    callbacks: list[Callback] = trainer.callbacks  # pyright: ignore[reportAttributeAccessIssue]  # set by name
+    kept = [callback.state_dict()["average"] for callback in callbacks if isinstance(callback, EMA)]
+    return [tensor for average in kept for tensor in average.values()]
 
 
 def _plan(trainer: Trainer, batch: VideoBatch) -> Plan:
     assert isinstance(batch.video, Tensor)
     clips, _, frames, _, size, _ = batch.video.shape
-    kind = "ddp" if trainer.world_size > 1 else "one"
-    precision = str(trainer.precision)
+    strategy = trainer.strategy
     return Plan(
-        clips=clips, num_frames=frames, image_size=size, ranks=trainer.world_size, strategy=kind, precision=precision
+        clips=clips,
+        num_frames=frames,
+        image_size=size,
+        ranks=trainer.world_size,
+        strategy="fsdp" if isinstance(strategy, Sharded) else "ddp" if isinstance(strategy, Replicated) else "one",
+        precision=str(trainer.precision),
+        passes=trainer.accumulate_grad_batches,
+        averaged=bool(_averages(trainer)),
     )
