@@ -55,7 +55,7 @@ class MemoryCheck(Callback):
         updates = trainer.global_step - self._first
         if self._plan is None and updates == _UPDATES and _comparable(pl_module, batch):
             self._plan = _plan(trainer, batch)
-            self._measured = size(map(local, _held(trainer, pl_module)))  # before a pass gathers what is shared out
+            self._measured = size(_held(trainer, pl_module))  # before a pass gathers what is shared out
             self._saving.enter_context(collecting(self._saved))
 
     @override
@@ -97,13 +97,14 @@ def _comparable(model: LightningModule, batch: Any) -> bool:
 
 
 def _held(trainer: Trainer, model: LightningModule) -> Iterator[Tensor]:
-    """What is there in every pass, and gradients, which are as large as what trains."""
-    yield from model.parameters()
-    yield from (p for p in model.parameters() if p.requires_grad)
+    """What this rank holds in every pass, and gradients, which are as large as what trains: until they are sent."""
+    trains = [p for p in model.parameters() if p.requires_grad]
+    yield from trains if trainer.accumulate_grad_batches > 1 else map(local, trains)
+    yield from map(local, model.parameters())
     yield from model.buffers()
     for optimizer in trainer.optimizers:
-        yield from state_of(optimizer)
-    yield from _averages(trainer)
+        yield from map(local, state_of(optimizer))
+    yield from map(local, _averages(trainer))
 
 
 def _averages(trainer: Trainer) -> list[Tensor]:
