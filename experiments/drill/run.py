@@ -172,11 +172,12 @@ def _bar(step: int, seed: int) -> np.ndarray:
 
 
 def _moments(count: int, updates: int, seed: int) -> list[Stop]:
-    """Distinct updates in order, half of the stops of each kind, in random order."""
+    """Distinct updates in order, half of the stops of each kind, in random order; none in the last epoch, which may end
+    before its stop comes."""
     generator = random.Random(seed)
     kinds = [signal.SIGKILL, signal.SIGUSR1] * (count // 2)
     generator.shuffle(kinds)
-    moments = sorted(generator.sample(range(EVERY, updates - 1), len(kinds)))
+    moments = sorted(generator.sample(range(EVERY, updates - UPDATES), len(kinds)))
     return [Stop(update, kind) for update, kind in zip(moments, kinds, strict=True)]
 
 

@@ -8,6 +8,7 @@ All that it writes is in one folder, with a munge key of its own; it ends only w
 
 import argparse
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -122,8 +123,8 @@ class Cluster:
                 os.kill(pid, signal.SIGKILL)
 
     def state(self, node: str) -> str:
-        """Of a node, as the controller sees it."""
-        return self.run("sinfo", "-h", "-N", "-p", "debug", "-n", node, "-o", "%T").strip()
+        """Of a node, as the controller sees it; sinfo calls one that is down "completing" while a job leaves it."""
+        return re.findall(r"State=(\S+)", self.run("scontrol", "show", "node", node))[0].lower()
 
     def down(self) -> None:
         """Cancel all jobs, then end the daemons."""

@@ -65,7 +65,7 @@ def await_end(pid: int) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_two_of_the_stops_of_the_drill(method: str, tmp_path: Path) -> None:
-    stops, differences = drill(tmp_path, method, stops=2, epochs=2, seed=0)
+    stops, differences = drill(tmp_path, method, stops=2, epochs=3, seed=0)
     assert {stop.kind for stop in stops} == {signal.SIGKILL, signal.SIGUSR1}
     assert differences == []
 
