@@ -230,8 +230,8 @@ class Video:
 
     @cached_property
     def _shape(self) -> Shape:
-        if self._track.size is not None:
-            return Shape.of_size(*self._track.size, self._track.pixel_ratio)
+        if (size := self._track.size) is not None:
+            return Shape.of_size(*size, self._track.pixel_ratio)
         for _, frame in self._track.pictures(frozenset([0])):
             return Shape.of(frame, self._track.pixel_ratio)
         raise ValueError(self._absent(0))
