@@ -14,6 +14,7 @@ export PYTHONPATH={code}${{PYTHONPATH:+:$PYTHONPATH}}
 export OMP_NUM_THREADS=${{OMP_NUM_THREADS:-1}}  # the loader's workers are processes
 {setup}
 run={run}
+echo "start $((SLURM_RESTART_COUNT + 1)) of job $SLURM_JOB_ID on $SLURM_JOB_NODELIST, $(date --iso-8601=seconds)"
 # what SLURM itself reaches the first node by
 first=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
 export MASTER_ADDR=$(scontrol show node -o "$first" | grep -oP ' NodeAddr=\\K\\S+')
@@ -32,14 +33,15 @@ exit $rc
 
 _REQUEUE = f"""
 # 75: interrupted, a checkpoint is written, or a loader's worker is lost. 137: a task was killed. What the kernel ended
-# for its memory would be ended again. Where a node is lost SLURM requeues by itself, but it may notice only after srun
-# has given up. Nothing else goes back: a wrong value (2) or an error (1) would only come again, and scancel is meant to
-# end.
+# for its memory in this start would be ended again. Where a node is lost SLURM requeues by itself, but it may notice
+# only after srun has given up. Nothing else goes back: a wrong value (2) or an error (1) would only come again, and
+# scancel is meant to end.
 state=$(squeue -h -j "$SLURM_JOB_ID" -o %T)
+this_start() {{ tac "$run/{LOG}" | sed "/^start [0-9]* of job $SLURM_JOB_ID /q"; }}
 node_lost() {{ sinfo -h -N -n "$SLURM_JOB_NODELIST" -o %T | grep -qE '^down|\\*$'; }}
 case $rc:$state in
   0:* | 2:*) ;;
-  75:RUNNING | 137:RUNNING) grep -qiE 'oom.?kill|out of memory' "$run/{LOG}" || scontrol requeue "$SLURM_JOB_ID" ;;
+  75:RUNNING | 137:RUNNING) this_start | grep -qiE 'oom.?kill|out of memory' || scontrol requeue "$SLURM_JOB_ID" ;;
   *:RUNNING) node_lost && scontrol requeue "$SLURM_JOB_ID" ;;
 esac
 """

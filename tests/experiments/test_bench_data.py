@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from experiments.benchmarks.data import measure
-from experiments.benchmarks.data.report import Goal, Grid
+from experiments.benchmarks.data.report import Goal
 from experiments.benchmarks.data.scenes import draw_clip
+from experiments.benchmarks.grid import Grid
 
 ROOT = Path(__file__).parents[2]
 COMPETITORS = {"decord": "decord", "torchcodec": "torchcodec", "cv2": "OpenCV"}
@@ -83,4 +84,4 @@ def test_a_goal_says_whether_it_is_reached(measured: float | None, reached: str)
 
 
 def test_a_table_is_markdown():
-    assert Grid("T", ["a", "b"], [["1", "2"]]).markdown() == "## T\n\n| a | b |\n| --- | --- |\n| 1 | 2 |\n"
+    assert Grid("T", ["a", "b"], [["1", "2"]]).markdown() == "## T\n\n| a | b |\n| --- | --: |\n| 1 | 2 |\n"

@@ -83,13 +83,16 @@ def test_it_is_bash_and_ends_with_the_code_of_the_step(array: int) -> None:
     assert "exec " in words[words.index("-c") + 1].splitlines()[-1]  # signals must reach Python itself
 
 
+OOM = "slurmstepd: error: Detected 1 oom_kill event in StepId=7.0"
+
+
 @pytest.mark.parametrize(
     ("code", "log", "state", "nodes", "again"),
     [
         (75, "", "RUNNING", "mixed mixed", True),
-        (75, "slurmstepd: error: Detected 1 oom_kill event in StepId=7.0", "RUNNING", "mixed mixed", False),
+        (75, OOM, "RUNNING", "mixed mixed", False),
         (137, "", "RUNNING", "mixed mixed", True),
-        (137, "slurmstepd: error: Detected 1 oom_kill event in StepId=7.0", "RUNNING", "mixed mixed", False),
+        (137, OOM, "RUNNING", "mixed mixed", False),
         (75, "", "CANCELLED", "mixed mixed", False),
         (2, "", "RUNNING", "mixed mixed", False),
         (1, "", "RUNNING", "mixed mixed", False),
@@ -103,14 +106,28 @@ def test_it_is_bash_and_ends_with_the_code_of_the_step(array: int) -> None:
 def test_what_goes_back_into_the_queue(
     code: int, log: str, state: str, nodes: str, again: bool, tmp_path: Path
 ) -> None:
-    (tmp_path / "log.txt").write_text(log)
-    _, end = script(request(), tmp_path, array=0).split("rc=$?\n")
-    tools = (
+    told = started(tmp_path, f"srun() {{ echo '{log}'; return {code}; }}", state=state, nodes=nodes, code=code)
+    assert told.count("requeue 7") == again
+
+
+def test_memory_that_ran_out_in_an_earlier_start_keeps_no_job_out_of_the_queue(tmp_path: Path) -> None:
+    first = started(tmp_path, f"srun() {{ echo '{OOM}'; return 137; }}", code=137)
+    assert "requeue" not in first
+    told = started(tmp_path, "SLURM_RESTART_COUNT=1; srun() { return 137; }", code=137)
+    assert re.findall(r"^start (\d+) of job 7 on n1,n2, \d{4}-", told, re.MULTILINE) == ["1", "2"]
+    assert told.endswith("requeue 7\n")
+
+
+def started(folder: Path, srun: str, *, code: int, state: str = "RUNNING", nodes: str = "mixed mixed") -> str:
+    """The log of a job whose script ran with these answers of SLURM."""
+    slurm = (
         f"squeue() {{ echo {state}; }}; scontrol() {{ echo $1 $2; }}; sinfo() {{ printf '%s\\n' {nodes}; }}\n"
-        f"SLURM_JOB_ID=7; SLURM_JOB_NODELIST=n1,n2; run={tmp_path}; rc={code}\n"
+        f"SLURM_JOB_ID=7; SLURM_JOB_NODELIST=n1,n2; {srun}\n"
     )
-    done = subprocess.run(["bash", "-c", tools + end], capture_output=True, text=True)
-    assert (done.returncode, done.stdout) == (code, "requeue 7\n" if again else "")
+    with (folder / "log.txt").open("a") as log:
+        done = subprocess.run(["bash", "-c", slurm + script(request(), folder, array=0)], stdout=log, stderr=log)
+    assert done.returncode == code
+    return (folder / "log.txt").read_text()
 
 
 def test_no_requeue() -> None:

@@ -2,13 +2,13 @@
 
 import platform
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 
 from rich.console import Console
 from rich.table import Table
 
+from experiments.benchmarks.grid import Grid
 from experiments.benchmarks.machine import cpu
 
 PACKAGES = ("torch", "av", "decord", "torchcodec", "opencv-python-headless", "numpy")
@@ -28,27 +28,6 @@ class Goal:
         if self.measured is None:
             return self.what, f"{self.least:.2f}", "not available", ""
         return self.what, f"{self.least:.2f}", f"{self.measured:.2f}", "yes" if self.measured >= self.least else "NO"
-
-
-@dataclass(frozen=True)
-class Grid:
-    """One table."""
-
-    title: str
-    header: Sequence[str]
-    rows: Sequence[Sequence[str]]
-
-    def markdown(self) -> str:
-        """With its title as a heading."""
-        lines = [self.header, ["---"] * len(self.header), *self.rows]
-        return f"## {self.title}\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
-
-    def rich(self) -> Table:
-        """For the terminal."""
-        table = Table(*self.header, title=self.title, title_justify="left")
-        for row in self.rows:
-            table.add_row(*row)
-        return table
 
 
 @dataclass

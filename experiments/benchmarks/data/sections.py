@@ -16,7 +16,8 @@ from experiments.benchmarks.data.bench import Bench, tasks
 from experiments.benchmarks.data.contenders import ALL, DECORD, RGB, TORCHCODEC, YUV, our_views
 from experiments.benchmarks.data.decode_only import DecodeOnly
 from experiments.benchmarks.data.measure import Times, ratio
-from experiments.benchmarks.data.report import Goal, Grid, Report
+from experiments.benchmarks.data.report import Goal, Report
+from experiments.benchmarks.grid import Grid
 
 DECODE_ONLY = "decoding alone, same packets"
 

@@ -8,8 +8,8 @@ from importlib.metadata import version
 
 import torch
 from rich.console import Console
-from rich.table import Table
 
+from experiments.benchmarks.grid import Grid
 from experiments.benchmarks.machine import cpu
 from experiments.benchmarks.memory.measure import WARM_STEPS, Device
 from experiments.benchmarks.memory.methods import AIM_ROW, FULL, LIGHT, PLAIN, Trunk
@@ -35,30 +35,6 @@ class Row:
     real: Saved | None = None
     seconds: float | None = None
     device: Device | str | None = None
-
-
-@dataclass(frozen=True)
-class Grid:
-    """One table."""
-
-    title: str
-    header: Sequence[str]
-    rows: Sequence[Sequence[str]]
-
-    def markdown(self) -> str:
-        """With its title as a heading."""
-        lines = [self.header, ["---", *["--:"] * (len(self.header) - 1)], *self.rows]
-        return f"## {self.title}\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
-
-    def rich(self) -> Table:
-        """For the terminal."""
-        table = Table(title=self.title, title_justify="left")
-        for column in self.header:
-            first = column == self.header[0]
-            table.add_column(column, justify="left" if first else "right", no_wrap=first)
-        for row in self.rows:
-            table.add_row(*row)
-        return table
 
 
 def bytes_grid(trunk: Trunk, rows: Mapping[str, Row]) -> Grid:

@@ -17,6 +17,7 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from experiments.benchmarks.grid import Grid
 from experiments.benchmarks.machine import cpu
 from experiments.benchmarks.memory import measure, report
 from experiments.benchmarks.memory.methods import B16, E14, FULL, L14, LIGHT, TINY, Trunk, rows
@@ -78,7 +79,7 @@ def _row(trunk: Trunk, name: str, adapter: Adapter, options: argparse.Namespace)
     return row
 
 
-def _grids(results: dict[Trunk, dict[str, Row]]) -> Iterator[report.Grid]:
+def _grids(results: dict[Trunk, dict[str, Row]]) -> Iterator[Grid]:
     if B16 in results:
         yield report.goals_grid(results[B16])
     yield from (report.bytes_grid(trunk, found) for trunk, found in results.items())
