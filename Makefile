@@ -26,7 +26,7 @@ demo-retrieval: $(VENV)/installed  ## train text-video retrieval on moving shape
 	$(BIN)/python -m experiments.demo_retrieval.run --seed $(SEED)
 
 demo: $(VENV)/installed  ## train Multi-TuneV on a motion data set and compare it with a linear probe (SEED=0)
-	$(BIN)/python experiments/demo/run.py --seed $(SEED)
+	$(BIN)/python -m experiments.demo.run --seed $(SEED)
 
 bench-bank: $(VENV)/installed  ## time a step of a bank beside steps of runs of their own (ARGS="--quick")
 	OMP_NUM_THREADS=1 $(BIN)/python -m experiments.benchmarks.bank.run $(ARGS)

@@ -1,11 +1,8 @@
 """A small run of retrieval: eight-frame videos with captions, a tiny trunk, a text tower from scratch."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
-import yaml
-
-from tests.runs import TRAINER, write_videos
+from tests.runs import Command, write_videos
 
 TEXT = {"class_path": "TextTower", "init_args": {"embed_dim": 16, "width": 32, "depth": 1, "heads": 2}}
 MODEL = {
@@ -32,24 +29,7 @@ def write_captions(root: Path, train: int = 5, val: int = 3) -> Path:
     return root
 
 
-class RetrievalCommand:
-    """Builds the arguments of a command whose runs go to ``runs``."""
+class RetrievalCommand(Command):
+    """As its base."""
 
-    def __init__(self, folder: Path) -> None:
-        self.videos, self.runs = write_captions(folder / "videos"), folder / "runs"
-        self.trainer = [*TRAINER, f"--trainer.default_root_dir={self.runs}", "--trainer.max_epochs=1"]
-        self.config = folder / "retrieval.yaml"
-        data = {
-            "class_path": "CaptionList",
-            "init_args": {
-                "root": str(self.videos),
-                "sampling": {"class_path": "SegmentSampling", "init_args": {"num_frames": 4}},
-                "image_size": 32,
-                "batch_size": 3,
-                "num_workers": 0,
-            },
-        }
-        self.config.write_text(yaml.safe_dump({"model": MODEL, "data": data}))
-
-    def __call__(self, name: str, extra: Sequence[str] = ()) -> list[str]:
-        return [name, "--config", str(self.config), *self.trainer, *extra]
+    model, data_set, write = MODEL, "CaptionList", staticmethod(write_captions)

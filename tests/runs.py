@@ -29,12 +29,14 @@ def write_videos(root: Path, train: int = 5, val: int = 3) -> Path:
 class Command:
     """Builds the arguments of a command whose runs go to ``runs``."""
 
+    model, data_set, write = MODEL, "VideoFolder", staticmethod(write_videos)
+
     def __init__(self, folder: Path) -> None:
-        self.videos, self.runs = write_videos(folder / "videos"), folder / "runs"
+        self.videos, self.runs = self.write(folder / "videos"), folder / "runs"
         self.trainer = [*TRAINER, f"--trainer.default_root_dir={self.runs}", "--trainer.max_epochs=1"]
         self.config = folder / "config.yaml"
         data = {
-            "class_path": "VideoFolder",
+            "class_path": self.data_set,
             "init_args": {
                 "root": str(self.videos),
                 "sampling": {"class_path": "SegmentSampling", "init_args": {"num_frames": 4}},
@@ -43,7 +45,7 @@ class Command:
                 "num_workers": 0,
             },
         }
-        self.config.write_text(yaml.safe_dump({"model": MODEL, "data": data}))
+        self.config.write_text(yaml.safe_dump({"model": self.model, "data": data}))
 
     def __call__(self, name: str, extra: Sequence[str] = ()) -> list[str]:
         return [name, "--config", str(self.config), *self.trainer, *extra]

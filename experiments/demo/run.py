@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from fetch_trunk import fetch_trunk
 from rich.console import Console
 from rich.table import Table
 from safetensors import safe_open
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from data_modules.sets.motion import render
+from experiments.demo.fetch_trunk import fetch_trunk
 
 HERE = Path(__file__).parent
 RUNS = {"multi_tunev": "Multi-TuneV", "linear_probe": "linear probe"}
@@ -39,20 +39,25 @@ class Demo(NamedTuple):
     def command(self, verb: str, run: str, *flags: str) -> list[str]:
         """The command line of one fit or test."""
         files = ["-c", str(HERE / "demo.yaml"), "-c", str(HERE / f"{run}.yaml")]
-        values = {
-            "seed_everything": self.seed,
-            "trainer.default_root_dir": self.folder / run,
-            "model.init_args.backbone.init_args.weights": self.trunk,
-            "data.init_args.root": self.data,
-            "data.init_args.seed": self.seed,
-        }
-        settings = [f"--{key}={value}" for key, value in values.items()]
-        return [sys.executable, "-m", "lightning_petl", verb, *files, *settings, *flags]
+        found = settings(self.folder / run, self.data, self.trunk, self.seed)
+        return [sys.executable, "-m", "lightning_petl", verb, *files, *found, *flags]
 
     @property
     def environment(self) -> dict[str, str]:
         """Each process has its share of the cores."""
         return os.environ | {"OMP_NUM_THREADS": str(self.threads)}
+
+
+def settings(folder: Path, data: Path, trunk: Path, seed: int) -> list[str]:
+    """What a demo finds out while it runs, as flags; a run writes to ``folder``."""
+    values = {
+        "seed_everything": seed,
+        "trainer.default_root_dir": folder,
+        "model.init_args.backbone.init_args.weights": trunk,
+        "data.init_args.root": data,
+        "data.init_args.seed": seed,
+    }
+    return [f"--{key}={value}" for key, value in values.items()]
 
 
 def main() -> int:
@@ -68,7 +73,7 @@ def main() -> int:
         print(f"make demo: {error}", file=sys.stderr)
         return 2
     folder = arguments.folder / f"seed{arguments.seed}" / time.strftime("%Y%m%d-%H%M%S")
-    demo = Demo(folder, data, trunk, arguments.seed, best_thread_count())
+    demo = Demo(folder, data, trunk, arguments.seed, best_thread_count(processes=2))
     train_and_test(demo)
     report(demo)
     return 0
@@ -98,13 +103,13 @@ def in_background(command: list[str], demo: Demo, log: str) -> Iterator[None]:
             process.kill()
 
 
-def best_thread_count() -> int:
-    """The fastest number of threads for one of two processes, by timing a layer of the trunk for about a second.
+def best_thread_count(processes: int = 1) -> int:
+    """The fastest number of threads for each of so many processes, by timing a layer of the trunk for about a second.
 
     More threads are not always faster: on small or shared machines two were once four times slower than one.
     """
     counts = [1]
-    while counts[-1] * 2 <= (os.cpu_count() or 1) // 2:
+    while counts[-1] * 2 <= (os.cpu_count() or 1) // processes:
         counts.append(counts[-1] * 2)
     return min(counts, key=lambda count: _seconds(count, 1 / len(counts))) if len(counts) > 1 else 1
 

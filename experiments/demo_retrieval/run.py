@@ -12,13 +12,12 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
 from rich.console import Console
 from rich.table import Table
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from data_modules.sets.motion_captions import render
 from experiments.demo.fetch_trunk import fetch_trunk
+from experiments.demo.run import best_thread_count, scalars, settings
 from experiments.demo_retrieval.picture import draw
 
 HERE = Path(__file__).parent
@@ -36,15 +35,8 @@ class Demo(NamedTuple):
 
     def run(self, verb: str, threads: int, *flags: str) -> None:
         """One fit or test; CalledProcessError where it fails."""
-        values = {
-            "seed_everything": self.seed,
-            "trainer.default_root_dir": self.folder,
-            "model.init_args.backbone.init_args.weights": self.trunk,
-            "data.init_args.root": self.data,
-            "data.init_args.seed": self.seed,
-        }
-        settings = [f"--{key}={value}" for key, value in values.items()]
-        command = [sys.executable, "-m", "lightning_petl", verb, "-c", str(HERE / "retrieval.yaml"), *settings, *flags]
+        found = settings(self.folder, self.data, self.trunk, self.seed)
+        command = [sys.executable, "-m", "lightning_petl", verb, "-c", str(HERE / "retrieval.yaml"), *found, *flags]
         subprocess.run(command, env=os.environ | {"OMP_NUM_THREADS": str(threads)}, check=True)
 
 
@@ -68,38 +60,6 @@ def main() -> int:
     demo.run("test", threads, f"--ckpt_path={checkpoint}")
     report(demo, time.perf_counter() - begun)
     return 0
-
-
-def best_thread_count() -> int:
-    """The fastest number of threads, by timing a layer of the trunk for about a second.
-
-    More threads are not always faster: on small or shared machines two were once four times slower than one.
-    """
-    counts = [1]
-    while counts[-1] * 2 <= (os.cpu_count() or 1):
-        counts.append(counts[-1] * 2)
-    return min(counts, key=lambda count: _seconds(count, 1 / len(counts))) if len(counts) > 1 else 1
-
-
-def _seconds(threads: int, budget: float) -> float:
-    torch.set_num_threads(threads)
-    tokens, weight = torch.randn(128 * 17, 384), torch.randn(1536, 384)
-    times: list[float] = []
-    end = time.perf_counter() + budget
-    while time.perf_counter() < end:
-        start = time.perf_counter()
-        torch.nn.functional.linear(tokens, weight)
-        times.append(time.perf_counter() - start)
-    return sorted(times)[len(times) // 2]
-
-
-def scalars(folder: Path) -> dict[str, float]:
-    """The last value of everything that fit and test wrote to TensorBoard."""
-    values: dict[str, float] = {}
-    for version in sorted(folder.glob("version_*")):
-        events = EventAccumulator(str(version)).Reload()
-        values |= {tag: events.Scalars(tag)[-1].value for tag in events.Tags()["scalars"]}
-    return values
 
 
 def table(values: dict[str, float], videos: int, title: str) -> Table:
