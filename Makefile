@@ -47,12 +47,12 @@ test: $(VENV)/installed  ## run the tests that need neither root nor a GPU
 	$(PYTEST) tests -n 2 --dist loadfile --ignore tests/compiled $(HOOK)
 	$(PYTEST) tests/compiled
 
-test-slow: $(VENV)/installed  ## run the tests marked slow
-	$(PYTEST) tests -m slow --ignore tests/compiled $(HOOK)
+test-slow: $(VENV)/installed  ## run the tests marked slow that need no cluster
+	$(PYTEST) tests -n 2 --dist loadfile -m "slow and not slurm" --ignore tests/compiled $(HOOK)
 	$(PYTEST) tests/compiled -m slow
 
 test-slurm: $(VENV)/installed  ## run the tests marked slurm on a cluster that they start (root; Debian)
-	$(PYTEST) tests/slurm -m "slurm and not slow" $(HOOK)
+	$(PYTEST) tests/slurm -m slurm $(HOOK)
 
 check: $(VENV)/installed  ## lint, format and type-check
 	$(BIN)/ruff check .

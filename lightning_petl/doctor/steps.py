@@ -34,7 +34,7 @@ def options(partition: str | None, gpus: int) -> Sequence[str]:
 def one_node(where: Sequence[str], shared: Path) -> Iterator[Finding]:
     """The checks of a machine, made on a compute node: its devices, threads and decode rate are not a login node's."""
     command = [sys.executable, "-m", "lightning_petl", "doctor", "--quick", "--json", f"--runs={shared}"]
-    done = _srun([*where, "--nodes=1", "--ntasks=1"], f'echo "$SLURMD_NODENAME"; exec {shlex.join(command)}')
+    done = _srun([*where, "--nodes=1", "--ntasks=1"], f'echo "$SLURMD_NODENAME"; {shlex.join(command)}')
     name, *lines = done.stdout.splitlines() or [""]
     if not lines:
         yield _no_step("node", done.stderr)
@@ -49,7 +49,7 @@ def nodes(count: int, gpus: int, where: Sequence[str], shared: Path) -> Iterator
     command = shlex.join([sys.executable, "-m", "lightning_petl.doctor.ranks"])
     with _inside(shared) as folder:
         tasks = [f"--nodes={count}", f"--ntasks-per-node={per_node}"]
-        done = _srun([*where, *tasks], f"{_RENDEZVOUS} exec {command}", **{SEEN: str(folder)})
+        done = _srun([*where, *tasks], _RENDEZVOUS + command, **{SEEN: str(folder)})
     if done.returncode:
         yield _no_step("nodes", done.stderr)
     else:
@@ -123,6 +123,7 @@ def _inside(shared: Path) -> Generator[Path]:
 
 
 def _srun(where: Sequence[str], script: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    script += " || { code=$?; sleep 1; exit $code; }"  # the end of a task may overtake its last words
     command = ["srun", *where, "--job-name=doctor", "--time=5", f"--immediate={_FREE_WITHIN}", "--kill-on-bad-exit=1"]
     return subprocess.run(
         [*command, "bash", "-c", script], capture_output=True, text=True, env=os.environ | environment
