@@ -41,7 +41,7 @@ this_start() {{ tac "$run/{LOG}" | sed "/^start [0-9]* of job $SLURM_JOB_ID /q";
 node_lost() {{ sinfo -h -N -n "$SLURM_JOB_NODELIST" -o %T | grep -qE '^down|\\*$'; }}
 case $rc:$state in
   0:* | 2:*) ;;
-  75:RUNNING | 137:RUNNING) this_start | grep -qiE 'oom.?kill|out of memory' || scontrol requeue "$SLURM_JOB_ID" ;;
+  75:RUNNING | 137:RUNNING) grep -qiE 'oom.?kill|out of memory' <(this_start) || scontrol requeue "$SLURM_JOB_ID" ;;
   *:RUNNING) node_lost && scontrol requeue "$SLURM_JOB_ID" ;;
 esac
 """
