@@ -32,16 +32,17 @@ exit $rc
 """
 
 _REQUEUE = f"""
-# 75: interrupted, a checkpoint is written, or a loader's worker is lost. 137: a task was killed. What the kernel ended
-# for its memory in this start would be ended again. Where a node is lost SLURM requeues by itself, but it may notice
-# only after srun has given up. Nothing else goes back: a wrong value (2) or an error (1) would only come again, and
-# scancel is meant to end.
+# 75: interrupted, a checkpoint is written, or a loader's worker is lost. 137, 143: a task was killed or terminated, as
+# SLURM may when it tidies up a node that was lost and is back. What the kernel ended for its memory in this start would
+# be ended again. Where a node is lost SLURM requeues by itself, but it may notice only after srun has given up. Nothing
+# else goes back: a wrong value (2) or an error (1) would only come again, and scancel is meant to end.
 state=$(squeue -h -j "$SLURM_JOB_ID" -o %T)
 this_start() {{ tac "$run/{LOG}" | sed "/^start [0-9]* of job $SLURM_JOB_ID /q"; }}
 node_lost() {{ sinfo -h -N -n "$SLURM_JOB_NODELIST" -o %T | grep -qE '^down|\\*$'; }}
 case $rc:$state in
   0:* | 2:*) ;;
-  75:RUNNING | 137:RUNNING) grep -qiE 'oom.?kill|out of memory' <(this_start) || scontrol requeue "$SLURM_JOB_ID" ;;
+  75:RUNNING | 137:RUNNING | 143:RUNNING)
+    grep -qiE 'oom.?kill|out of memory' <(this_start) || scontrol requeue "$SLURM_JOB_ID" ;;
   *:RUNNING) node_lost && scontrol requeue "$SLURM_JOB_ID" ;;
 esac
 """

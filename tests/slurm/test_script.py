@@ -93,6 +93,8 @@ OOM = "slurmstepd: error: Detected 1 oom_kill event in StepId=7.0"
         (75, OOM, "RUNNING", "mixed mixed", False),
         (137, "", "RUNNING", "mixed mixed", True),
         (137, OOM, "RUNNING", "mixed mixed", False),
+        (143, "", "RUNNING", "mixed mixed", True),
+        (143, "", "CANCELLED", "mixed mixed", False),
         (75, "", "CANCELLED", "mixed mixed", False),
         (2, "", "RUNNING", "mixed mixed", False),
         (1, "", "RUNNING", "mixed mixed", False),

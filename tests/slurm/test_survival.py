@@ -76,7 +76,8 @@ def test_a_lost_node_comes_back(two_nodes: Site, uninterrupted: Path, node: str,
     two_nodes.until(lambda: two_nodes.cluster.state(node).startswith("down"), f"{node} to be missed")
     two_nodes.cluster.up()
     job = two_nodes.ends(number)
-    assert (job["JobState"], job["Restarts"]) == ("COMPLETED", "1")
+    assert job["JobState"] == "COMPLETED"
+    assert job["Restarts"] in ("1", "2")  # SLURM may end the new tasks of a node on which it still tidies up
     assert_same(folder, uninterrupted)
 
 
