@@ -65,6 +65,8 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     parser.add_argument("--output", type=Path, help="folder for results.md; none is written where not given")
     given = parser.parse_args()
+    if given.stops > (most := len(_places(given.epochs))):
+        parser.error(f"--stops {given.stops}: at most {most} fit into --epochs {given.epochs}; give more epochs")
     with tempfile.TemporaryDirectory(prefix="drill-") as name:
         found = {m: drill(Path(name) / m, m, given.stops, given.epochs, given.seed) for m in given.methods}
     for method, (stops, failures) in found.items():
@@ -89,7 +91,7 @@ def drill(folder: Path, method: str, stops: int, epochs: int, seed: int) -> tupl
                 write_video(folder / "videos" / split / label / f"{index}.mp4", _bar(step, index), 8, codec="mpeg4")
     jobs = {name: Job(folder, name, method, epochs) for name in ("undisturbed", "disturbed")}
     jobs["undisturbed"].run_to_end()
-    done = list(_disturb(jobs["disturbed"], _moments(stops, epochs * UPDATES, seed), random.Random(seed)))
+    done = list(_disturb(jobs["disturbed"], _moments(stops, epochs, seed), random.Random(seed)))
     begun = [begun[0]["update"] for begun in starts(jobs["disturbed"].lines())]
     done = [stop._replace(resumed=update) for stop, update in zip(done, begun[1:], strict=True)]
     return done, [*_differences(*jobs.values()), *(text for stop in done for text in _too_much(stop))]
@@ -171,13 +173,17 @@ def _bar(step: int, seed: int) -> np.ndarray:
     return frames
 
 
-def _moments(count: int, updates: int, seed: int) -> list[Stop]:
-    """Distinct updates in order, half of the stops of each kind, in random order; none in the last epoch, which may end
-    before its stop comes."""
+def _places(epochs: int) -> range:
+    """The updates at which a stop may come: not in the last epoch, which may end before its stop does."""
+    return range(EVERY, (epochs - 1) * UPDATES)
+
+
+def _moments(count: int, epochs: int, seed: int) -> list[Stop]:
+    """Distinct updates in order, half of the stops of each kind, in random order."""
     generator = random.Random(seed)
     kinds = [signal.SIGKILL, signal.SIGUSR1] * (count // 2)
     generator.shuffle(kinds)
-    moments = sorted(generator.sample(range(EVERY, updates - UPDATES), len(kinds)))
+    moments = sorted(generator.sample(_places(epochs), len(kinds)))
     return [Stop(update, kind) for update, kind in zip(moments, kinds, strict=True)]
 
 

@@ -70,6 +70,13 @@ def test_two_of_the_stops_of_the_drill(method: str, tmp_path: Path) -> None:
     assert differences == []
 
 
+def test_a_drill_of_too_many_stops_is_refused_before_it_trains() -> None:
+    command = [sys.executable, "-m", "experiments.drill.run", "--stops=5", "--epochs=2"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    assert done.returncode == 2
+    assert done.stderr.endswith("--stops 5: at most 4 fit into --epochs 2; give more epochs\n")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("whose", ["rank one", "rank zero"])
 def test_a_killed_rank_takes_the_others_with_it_and_is_named(whose: str, command: Command) -> None:
