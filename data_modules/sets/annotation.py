@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 from data_modules.dataset import Clip
+from data_modules.sets.list_text import read_text, text_lines
 
 _SUFFIXES = (".mp4", ".webm", ".avi", ".mkv", ".mov", "")  # the first is taken where several are there
 
@@ -33,11 +34,20 @@ def find(root: Path, *names: str) -> Path:
 
 
 def read_json(path: Path) -> Any:
-    """The content of a JSON file; ValueError if it is none."""
+    """The content of a JSON file; ValueError if it is none, or if an object in it has the same key twice."""
+    text = read_text(path)
     try:
-        return json.loads(path.read_text("utf-8"))
-    except ValueError as error:
+        return json.loads(text, object_pairs_hook=_unique)
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: is not a JSON file: {error}") from error
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        key, _ = Counter(key for key, _ in pairs).most_common(1)[0]
+        raise ValueError(f"an object has the key {key!r:.60} twice, and only one of the two would be read")
+    return content
 
 
 def read_records(path: Path, *keys: str) -> list[dict[str, Any]]:
@@ -51,7 +61,7 @@ def records(path: Path, found: object, *keys: str) -> list[dict[str, Any]]:
         raise ValueError(f"{path}: expected a list that is not empty")
     for number, record in enumerate(cast(list[Any], found)):
         if not isinstance(record, dict) or not set(keys) <= cast(dict[str, Any], record).keys():
-            raise ValueError(f"{path}: entry {number} is {_short(record)}; expected at least {' and '.join(keys)}")
+            raise ValueError(f"{path}: entry {number} is {short(record)}; expected at least {' and '.join(keys)}")
     return cast(list[dict[str, Any]], found)
 
 
@@ -60,19 +70,13 @@ def read_numbered(path: Path) -> list[str]:
     content = read_json(path)
     names = {str(number): name for name, number in content.items()} if isinstance(content, dict) else {}
     if not names or set(names) != {str(number) for number in range(len(names))}:
-        raise ValueError(f"{path}: expected {{label: number}} with the numbers 0, 1, 2, ...; got {_short(content)}")
+        raise ValueError(f"{path}: expected {{label: number}} with the numbers 0, 1, 2, ...; got {short(content)}")
     return [names[str(number)] for number in range(len(names))]
 
 
 def read_lines(path: Path) -> list[str]:
-    """The lines that are not blank; ValueError if there are none, or for what is not UTF-8 text."""
-    try:
-        lines = [line.strip() for line in path.read_text("utf-8-sig").splitlines()]
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: is not UTF-8 text: {error}") from error
-    if not any(lines):
-        raise ValueError(f"{path}: the list is empty")
-    return [line for line in lines if line]
+    """The lines that are not blank; ValueError if there are none, or for what is no text."""
+    return [line for _, line in text_lines(path)]
 
 
 def read_rows(path: Path, *forms: str) -> list[list[str]]:
@@ -128,8 +132,9 @@ def clips(source: Path, entries: Sequence[Entry], labels: Sequence[str]) -> list
     return [Clip(entry.clip_id, entry.path, numbers[entry.label]) for entry in entries]
 
 
-def _short(record: object) -> str:
-    return json.dumps(record)[:60]
+def short(content: object) -> str:
+    """The beginning of what a JSON file holds, as errors show it."""
+    return json.dumps(content)[:60]
 
 
 def by_stem(paths: Iterable[Path]) -> dict[str, Path]:

@@ -1,6 +1,6 @@
 """VATEX (Wang et al., arXiv 1904.03493): videos of Kinetics-600 with ten English captions each."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -9,9 +9,20 @@ from data_modules.sets import annotation
 from data_modules.sets.caption_text import Written
 from data_modules.sets.captions import CaptionedVideos
 
+_OFFICIAL: dict[Split, str] = {
+    "train": "vatex_training_v1.0.json",
+    "val": "vatex_validation_v1.0.json",
+    "test": "vatex_validation_v1.0.json",  # HGR halves the official validation
+}
+_FORMS = '{video: {"enCap": [caption, ...]}} or [{"videoID": video, "enCap": [caption, ...]}, ...]'
+
 
 class VATEX(CaptionedVideos):
-    """``{train,val,test}_list.txt``, a video a line; ``vatex_data.json``, ``{video: {"enCap": [caption, ...]}}``.
+    """``{train,val,test}_list.txt``, a video a line, and the captions in JSON.
+
+    Captions are in ``vatex_data.json``, either ``{video: {"enCap": [caption, ...]}}`` or, as published, a list of
+    ``{"videoID": video, "enCap": [...], "chCap": [...]}``. Where there is no such file, they are in the published
+    ``vatex_training_v1.0.json`` and ``vatex_validation_v1.0.json``. Chinese captions are not read.
 
     The retrieval split of HGR (Chen et al., arXiv 2003.00392): 25,991, 1,500 and 1,500 videos. Videos vanish from the
     web: ``files.missing=leave_out`` goes on without, and says how many. Those that remain are another, easier test.
@@ -30,14 +41,30 @@ class VATEX(CaptionedVideos):
         return path, annotation.read_lines(path)
 
     def captions(self, split: Split) -> tuple[Path, Mapping[str, Sequence[Written]]]:
-        """One file for all splits."""
-        path = annotation.find(self.root, "vatex_data.json")
-        content = annotation.read_json(path)
-        videos = cast(dict[str, Any], content) if isinstance(content, dict) else {}
-        return path, {name: _english(path, name, entry) for name, entry in videos.items()}
+        """One file for all splits, or that of the split as it is published."""
+        path = annotation.find(self.root, "vatex_data.json", _OFFICIAL[split])
+        captions = dict[str, list[Written]]()
+        for video, entry in _entries(path):
+            if video in captions:
+                raise ValueError(f"{path}: video {video} is listed twice or more")
+            captions[video] = [Written(caption) for caption in _english(path, video, entry)]
+        return path, captions
 
 
-def _english(path: Path, name: str, entry: Any) -> list[Written]:
-    if not isinstance(entry, dict) or not isinstance(cast(dict[str, Any], entry).get("enCap"), list):
-        raise ValueError(f'{path}: expected {{video: {{"enCap": [caption, ...]}}}}; video {name} has no such list')
-    return [Written(caption) for caption in cast(dict[str, Any], entry)["enCap"]]
+def _entries(path: Path) -> Iterator[tuple[str, object]]:
+    """Each video and what the file says of it."""
+    content = annotation.read_json(path)
+    if isinstance(content, dict) and content:
+        yield from cast(dict[str, object], content).items()
+    elif isinstance(content, list) and content:
+        for record in annotation.records(path, content, "videoID", "enCap"):
+            yield str(record["videoID"]), record
+    else:
+        raise ValueError(f"{path}: expected {_FORMS}, got {annotation.short(content)}")
+
+
+def _english(path: Path, video: str, entry: object) -> list[object]:
+    english = cast(dict[str, object], entry).get("enCap") if isinstance(entry, dict) else None
+    if not isinstance(english, list):
+        raise ValueError(f"{path}: expected {_FORMS}; video {video} has no such list")
+    return cast(list[object], english)

@@ -56,7 +56,7 @@ def test_a_semicolon_leaves_commas_in_labels(tmp_path: Path):
         (b"", "list: the list is empty"),
         (b"\n \n", "list: the list is empty"),
         (b"a 1\nb\n", r"list: expected 'path label' in each line, got \['b'\]"),
-        (b"\xff\xfe1", "list: is not UTF-8 text"),
+        (b"a 1\nb \xe9\n", "list, line 2: is not UTF-8 text"),
     ],
 )
 def test_wrong_rows(tmp_path: Path, content: bytes, message: str):

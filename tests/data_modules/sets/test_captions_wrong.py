@@ -349,7 +349,11 @@ def test_wrong_captions_of_msvd(content: bytes, message: str, own: Callable[[str
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda content: [], "has no caption of 4 of the 4 videos that train_list.txt lists"),
+        (lambda content: [], "expected {video: {\"enCap\": [caption, ...]}} or [{\"videoID\": video, "),
+        (lambda content: {}, "expected {video: {\"enCap\""),
+        (lambda content: "vid-2_0_8", "expected {video: {\"enCap\""),
+        (lambda content: [{"video": "vid-2_0_8", "enCap": ["a cat"]}], "expected at least videoID and enCap"),
+        (lambda content: [{"videoID": "vid-2_0_8", "enCap": ["a cat"]}] * 2, "video vid-2_0_8 is listed twice or more"),
         (lambda content: content | {"vid-2_0_8": ["a cat"]}, "video vid-2_0_8 has no such list"),
         (lambda content: content | {"vid-2_0_8": {"enCap": "a cat"}}, "video vid-2_0_8 has no such list"),
         (lambda content: content | {"vid-2_0_8": {"enCap": ["a cat", ""]}}, "caption 1 of video vid-2_0_8 is empty"),

@@ -95,9 +95,17 @@ def test_missing_videos_are_counted_and_the_first_named(tmp_path: Path):
         data_of(root).setup("fit")
 
 
-@pytest.mark.parametrize("content", ['[{"id": "1", ', "", "\xff"])
-def test_a_damaged_annotation_is_named(tmp_path: Path, content: str):
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('[{"id": "1", ', r"train\.json: is not a JSON file"),
+        ("", r"train\.json: is not a JSON file"),
+        ("\xff", r"train\.json, line 1: is not UTF-8 text"),
+        ('[{"id": "1", "template": "a", "template": "b"}]', r"train\.json: .* has the key 'template' twice"),
+    ],
+)
+def test_a_damaged_annotation_is_named(tmp_path: Path, content: str, message: str):
     lay_out(tmp_path)
     (tmp_path / "train.json").write_text(content, "latin-1")
-    with pytest.raises(ValueError, match=r"train\.json: is not a JSON file"):
+    with pytest.raises(ValueError, match=message):
         data_of(tmp_path).setup("fit")
