@@ -15,7 +15,7 @@ import numpy as np
 from av.container import InputContainer
 from av.error import FFmpegError
 from av.packet import Packet
-from av.stream import Discard
+from av.stream import Discard, Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from jaxtyping import Float64
@@ -32,6 +32,9 @@ _TIMED = frozenset({"mp4", "matroska", "mpegts", "mpeg", "flv", "asf"})
 _WITH_HEADER = frozenset({"mp4", "matroska"})
 _TOLD_BY_CONTAINER = frozenset({"vp8", "vp9", "av1"})
 _HEADER_ALONE = {"codec_whitelist": "none", "probesize": "32", "analyzeduration": "1", "fflags": "noparse"}
+_PICTURE = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
+_IMAGE_CODECS = frozenset({"mjpeg", "png", "bmp", "gif", "tiff", "webp", "jpeg2000", "jpegls"})
+_BY_DEFAULT = 5_000_000  # pixels that the flag "default" outweighs, as in the ffmpeg program
 _KEPT_PIXELS = 64 << 20  # of pictures that had to be decoded to be counted; a pixel takes a byte and a half
 _KEPT_BYTES = 128 << 20  # of packets; those of a longer video are read again from the key frames on
 _Key: TypeAlias = tuple[int | None, int | None, int | None]  # names a packet: pts, dts, position
@@ -50,11 +53,35 @@ def opened(source: Source) -> InputContainer:
     return av.open(source.url, metadata_errors="ignore")
 
 
+def film(container: InputContainer) -> VideoStream | None:
+    """The video track that is the film; None where there is none.
+
+    Covers, thumbnails and other pictures are never the film. Of the other tracks the choice is that of the ffmpeg
+    program: the largest one, where a flag "default" outweighs five million pixels; the first one of equals.
+    """
+    tracks = [track for track in container.streams.video if not track.disposition & _PICTURE]
+    moving = [track for track in tracks if track.frames != 1 and _codec(track) not in _IMAGE_CODECS]
+    return max(moving or tracks, key=_weight, default=None)
+
+
+def _codec(track: VideoStream) -> str:
+    """Of the track; empty where this FFmpeg has no decoder for it."""
+    context = track.codec_context
+    return context.codec.canonical_name if context else ""  # pyright: ignore[reportUnnecessaryComparison]
+
+
+def _weight(track: VideoStream) -> int:
+    context = track.codec_context
+    area = context.height * context.width if context else 0  # pyright: ignore[reportUnnecessaryComparison]
+    return area + _BY_DEFAULT * bool(track.disposition & Disposition.default)
+
+
 def _tells_all(container: InputContainer) -> bool:
     """Whether the header states rate, size, pixel ratio and order of pictures, or the codec leaves no choice."""
-    if not container.streams.video or not _WITH_HEADER & set(container.format.name.split(",")):
+    stream = film(container)
+    if stream is None or not _WITH_HEADER & set(container.format.name.split(",")):
         return False
-    stream, context = container.streams.video[0], container.streams.video[0].codec_context
+    context = stream.codec_context
     if context is None or not stream.average_rate:  # pyright: ignore[reportUnnecessaryComparison]
         return False
     if context.codec.canonical_name != "h264":
@@ -81,10 +108,12 @@ class FileTrack:
     """
 
     def __init__(self, container: InputContainer, source: Source, *, sequential: bool) -> None:
-        if not container.streams.video:
-            raise ValueError(f"{source}: holds no video track")
+        track = film(container)
+        if track is None:
+            beside = ", only a cover picture or thumbnails" if container.streams.video else ""
+            raise ValueError(f"{source}: holds no video track{beside}")
         self._container, self._source, self._sequential = container, source, sequential
-        self._stream: VideoStream = container.streams.video[0]
+        self._stream = track
         for stream in container.streams:
             stream.discard = Discard.default if stream is self._stream else Discard.all
         self._context = self._stream.codec_context
