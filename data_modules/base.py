@@ -1,7 +1,7 @@
 """What all data modules of videos share: splits in, loaders out."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from math import ceil
 from pathlib import Path
@@ -21,7 +21,7 @@ from data_modules.sampler import EpochBatchSampler, EvalSampler, Order
 from data_modules.sampling import Sampling
 from data_modules.storage.files import Files, Located
 from data_modules.transforms.augment import Augmentation
-from data_modules.transforms.crops import EvalCrop, TrainCrop, Transform
+from data_modules.transforms.crops import EvalCrop, TrainCrop, Transform, mirrored_labels, unmirrored_labels
 from data_modules.transforms.mixing import Mixing
 from data_modules.video.decode import VIDEO_SUFFIXES
 from data_modules.views import EvalViews, TrainView, View, Views
@@ -113,8 +113,8 @@ class VideoDataModule(LightningDataModule, ABC):
         """All that the annotation lists for a split, on disk or not, in an order that never changes."""
 
     def mirrored(self) -> dict[int, int]:
-        """Class -> class of the mirror image, where a flip changes what is shown; training maps labels by it."""
-        return {}
+        """Return class -> class of the mirror image, where a flip changes what is shown; training maps labels by it."""
+        return mirrored_labels(self.labels)
 
     def protocol(self) -> dict[str, Any]:
         """How evaluation looks at a video, in plain JSON types."""
@@ -136,7 +136,18 @@ class VideoDataModule(LightningDataModule, ABC):
             videos = _videos(self.predict_path)
             self._located["predict"] = Located(videos, {}, "")
 
+    def _require_mirror_images(self) -> None:
+        """Raise ValueError where training flips and a class that says a side has no mirror image among the classes."""
+        alone = unmirrored_labels(self.labels)
+        if alone and getattr(self.train_transform, "flip", False):  # not all transforms have it
+            raise ValueError(
+                f"data.train_transform.flip mirrors clips, and {len(alone)} of the {len(self.labels)} classes, which "
+                f"say left or right, have no mirror image among them: {_first(alone)}; set it to false"
+            )
+
     def _locate(self, split: Split) -> None:
+        if split == "train":
+            self._require_mirror_images()
         clips = self.clips(split)
         if not clips:
             raise ValueError(f"{type(self).__name__}: the {split} split has no clips")
@@ -292,6 +303,11 @@ def _told(known_bad: Mapping[str, str], split: str) -> str:
     files = "; ".join(f"{path}: {reason}" for path, reason in list(known_bad.items())[:5])
     more = f"; and {len(known_bad) - 5} more" if len(known_bad) > 5 else ""
     return f"{len(known_bad)} video(s) of the {split} split are known to be bad: {files}{more}"
+
+
+def _first(names: Sequence[str], count: int = 5) -> str:
+    """Return the first names, quoted, and whether there are more."""
+    return ", ".join(map(repr, names[:count])) + (", ..." if len(names) > count else "")
 
 
 def _existing(path: Path) -> Path:

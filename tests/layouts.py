@@ -42,7 +42,7 @@ def clips(split: str) -> Iterator[tuple[int, int]]:
 
 
 def ssv1(root: Path) -> None:
-    labels = ["Turning the camera left while filming something", "Holding something"]  # not sorted in the file
+    labels = ["Turning the camera upwards while filming something", "Holding something"]  # not sorted in the file
     write(root / "something-something-v1-labels.csv", labels)
     for split, name in (("train", "train"), ("val", "validation")):
         write(root / f"something-something-v1-{name}.csv", [f"{n};{labels[k]}" for n, k in clips(split)])

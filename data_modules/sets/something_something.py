@@ -7,7 +7,6 @@ from data_modules.base import Split, VideoDataModule
 from data_modules.dataset import Clip
 from data_modules.sets import annotation
 from data_modules.sets.annotation import Entry
-from data_modules.transforms.crops import mirrored_labels
 
 _LIST = "id num_frames label"  # of many repositories, some with folders before the id; frames are counted anew
 
@@ -52,10 +51,6 @@ class SomethingSomething(VideoDataModule):
         files = annotation.by_stem(self.files.originals(self.videos, self.root, depth=1))
         entries = [Entry(i, files.get(i, self.videos / f"{i}{self.unseen}"), label) for i, label in listed]
         return annotation.clips(path, entries, self.labels)
-
-    def mirrored(self) -> dict[int, int]:
-        """Labels that swap left and right."""
-        return mirrored_labels(self.labels)
 
     def _find(self, name: str, *others: str) -> Path:
         names = (f"{prefix}{name}{self.form}" for prefix in (f"something-something-v{self.version}-", ""))

@@ -9,7 +9,7 @@ over twenty times faster than floats; other devices have only floats, which are 
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -241,15 +241,55 @@ def has_uint8_resize(device: torch.device) -> bool:
 
 
 def mirrored_labels(labels: Sequence[str]) -> dict[int, int]:
-    """Class index -> class index of the mirror image, where it is another: names that swap "left" and "right".
+    """Return class index -> class index of the mirror image, for classes whose names say a side or a turn.
 
-    "Pushing something from left to right" becomes "Pushing something from right to left" and back. A name whose
-    mirror image is no class stays itself.
+    "Pushing something from left to right" becomes "Pushing something from right to left" and back, "turn_left" becomes
+    "TurnRight", "clockwise" becomes "counterclockwise". Case, underscores and hyphens do not matter. A class whose
+    mirror image is not among the labels is left out here and named by :func:`unmirrored_labels`.
     """
-    other = {"left": "right", "right": "left", "Left": "Right", "Right": "Left"}
-    index = {label: number for number, label in enumerate(labels)}
-    swapped = [re.sub(r"\b([Ll]eft|[Rr]ight)\b", lambda word: other[word[0]], label) for label in labels]
-    return {n: index[name] for n, name in enumerate(swapped) if index.get(name, n) != n}
+    exact = {label: number for number, label in enumerate(labels)}
+    spelled = {_spelled(label): number for number, label in reversed(list(enumerate(labels)))}
+    found = {number: _mirror_image(label, exact, spelled) for number, label in enumerate(labels)}
+    return {n: other for n, other in found.items() if other is not None and other != n and found[other] == n}
+
+
+def unmirrored_labels(labels: Sequence[str]) -> list[str]:
+    """Return the classes whose names say a side or a turn, but whose mirror images are no classes."""
+    mirrored = mirrored_labels(labels)
+    return [label for n, label in enumerate(labels) if n not in mirrored and _other_side(label) != _spelled(label)]
+
+
+_ENDINGS = ("", "ward", "wards", "hand", "handed", "most", "side", "sided")
+_SIDES = [(f"left{ending}", f"right{ending}") for ending in _ENDINGS]
+_TURNS = [("clockwise", "counterclockwise"), ("cw", "ccw")]
+_OPPOSITE = {word: other for pair in _SIDES + _TURNS for word, other in (pair, pair[::-1])}
+_BOTH_SIDES = "left (?:and |or )?right|right (?:and |or )?left"  # the same in the mirror
+_NO_SIDE = "right (?:out|away|after|before|now|angle)|left (?:over|behind|alone)"  # "pulling it right out" in SSv2
+_SIDED = re.compile(rf"\b(?:{_BOTH_SIDES}|{_NO_SIDE}|{'|'.join(_OPPOSITE)})\b")
+
+
+def _mirror_image(label: str, exact: Mapping[str, int], spelled: Mapping[str, int]) -> int | None:
+    """Return the class of the mirror image; None where there is none or the name says no side."""
+    same_case = {"left": "right", "right": "left", "Left": "Right", "Right": "Left"}
+    swapped = re.sub(r"\b([Ll]eft|[Rr]ight)\b", lambda word: same_case[word[0]], label)
+    if swapped != label and swapped in exact:
+        return exact[swapped]
+    name, other = _spelled(label), _other_side(label)
+    if name == other:  # "turnleft" says a side only if there is a "turnright"
+        other = re.sub("left|right", lambda part: _OPPOSITE[part[0]], name)
+    return spelled.get(other) if other != name else None
+
+
+def _other_side(label: str) -> str:
+    """Return the spelled name with left and right exchanged, and the turns."""
+    return _SIDED.sub(lambda found: _OPPOSITE.get(found[0], found[0]), _spelled(label))
+
+
+def _spelled(label: str) -> str:
+    """Return the words of a name in small letters: "TurnLeft_2" is "turn left 2"."""
+    parted = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", label).casefold()
+    whole = re.sub(r"(counter|anti)[\s_-]*clockwise", "counterclockwise", parted)
+    return " ".join(re.findall(r"[^\W\d_]+|\d+", whole))
 
 
 def _squeezed(box: Box, size: int, flipped: bool, interpolation: Interpolation) -> Recipe:

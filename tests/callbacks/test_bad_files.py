@@ -47,6 +47,28 @@ def test_above_the_budget_training_stops_with_the_list() -> None:
         after(callback, 4, "b: y")
 
 
+@pytest.mark.parametrize(
+    ("budget", "clips", "allowed"),
+    [
+        (0.001, 4, 1),
+        (0.001, 8, 2),
+        (0.001, 12, 3),
+        (0.001, 999, 3),
+        (0.001, 10_000, 10),
+        (0.25, 100, 25),
+        (0.0, 100, 0),
+    ],
+)
+def test_a_part_that_rounds_to_none_allows_a_few(budget: float, clips: int, allowed: int) -> None:
+    callback = BadFiles(budget)
+    for number in range(allowed):
+        with pytest.warns(UserWarning, match=f"{number}: damaged; another clip stands in"):
+            after(callback, clips, f"{number}: damaged")
+    message = f"{allowed + 1} of {clips} training clips"
+    with pytest.warns(UserWarning, match="one more"), pytest.raises(ValueError, match=message):
+        after(callback, clips, "one more")
+
+
 def test_a_resumed_run_goes_on_counting() -> None:
     callback, resumed = BadFiles(budget=1.0), BadFiles(budget=0.25)
     with pytest.warns(UserWarning, match="a: x"):

@@ -60,7 +60,7 @@ LABELS = {
     "folder": ["class_0", "class_1"],
     "hmdb51": ["brush_hair", "wave"],
     "k400": ["abseiling", "air drumming"],
-    "ssv1": ["Holding something", "Turning the camera left while filming something"],
+    "ssv1": ["Holding something", "Turning the camera upwards while filming something"],
     "ssv2": ["Holding something", "Pushing something from left to right"],
     "ucf101": ["ApplyEyeMakeup", "YoYo"],
     "video_list": ["cat", "dog"],

@@ -17,6 +17,7 @@ from data_modules.transforms.crops import (
     Transform,
     mirrored_labels,
     resize,
+    unmirrored_labels,
 )
 
 TRAINING = [TrainCrop, MultiScaleCrop, ShortSideJitterCrop]
@@ -226,6 +227,7 @@ def test_mirrored_labels_of_something_something():
     }
     labels = [names.get(number, f"Class {number}") for number in range(174)]
     assert mirrored_labels(labels) == {86: 87, 87: 86, 93: 94, 94: 93, 166: 167, 167: 166}
+    assert unmirrored_labels(labels) == []
 
 
 def test_mirrored_labels_of_any_case():
@@ -283,3 +285,49 @@ def test_every_size_gives_squares(height: int, width: int, crop_ratio: float):
 def test_bad_numbers_are_named(make, message: str):
     with pytest.raises(ValueError, match=message):
         make()
+    assert unmirrored_labels(["Left turn", "right turn", "Right turn", "leftover"]) == ["right turn"]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("Swiping Left", "Swiping Right"),
+        ("turn_left", "turn_right"),
+        ("turn-left", "Turn Right"),
+        ("TurnLeft", "TurnRight"),
+        ("turnleft", "turnright"),
+        ("LEFT", "RIGHT"),
+        ("step leftwards", "step rightwards"),
+        ("left-handed throw", "right-handed throw"),
+        ("Turning Hand Clockwise", "Turning Hand Counterclockwise"),
+        ("spin clockwise", "spin anti-clockwise"),
+        ("from left to right", "from right to left"),
+        ("left1", "right1"),
+    ],
+)
+def test_names_that_are_mirror_images(one: str, other: str):
+    assert mirrored_labels([one, "walk", other]) == {0: 2, 2: 0}
+    assert unmirrored_labels([one, "walk", other]) == []
+
+
+@pytest.mark.parametrize("name", ["turn left", "Swiping Right", "TurnLeft", "from left to right", "spin ccw"])
+def test_a_side_without_its_mirror_image_is_named(name: str):
+    assert mirrored_labels(["walk", name]) == {}
+    assert unmirrored_labels(["walk", name]) == [name]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "bright light",
+        "upright",
+        "cleft",
+        "copyright",
+        "looking left and right",
+        "leftover food",
+        "pulling it right out",
+    ],
+)
+def test_names_that_say_no_side(name: str):
+    assert mirrored_labels(["walk", name]) == {}
+    assert unmirrored_labels(["walk", name]) == []
