@@ -9,8 +9,14 @@ from torch import Tensor
 
 from data_modules.transforms.crops import Box
 
-# Weights of red and blue in luma: ITU-R BT.601-7 sec. 2.5.1, BT.709-6 item 3.2, BT.2020-2 table 4.
-LUMA = {"bt601": (0.299, 0.114), "bt709": (0.2126, 0.0722), "bt2020": (0.2627, 0.0593)}
+# Weights of red and blue in luma: ITU-R BT.601-7 sec. 2.5.1, BT.709-6 item 3.2, BT.2020-2 table 4; ITU-T H.273 table 4.
+LUMA = {
+    "bt601": (0.299, 0.114),
+    "bt709": (0.2126, 0.0722),
+    "bt2020": (0.2627, 0.0593),
+    "fcc": (0.3, 0.11),
+    "smpte240m": (0.212, 0.087),
+}
 
 
 class Planes(NamedTuple):

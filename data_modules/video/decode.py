@@ -22,7 +22,7 @@ from torch import Tensor
 from data_modules.transforms.crops import Box
 from data_modules.video.colour import Planes
 from data_modules.video.images import ImageTrack
-from data_modules.video.picture import Shape, read_image
+from data_modules.video.picture import Colors, Shape, read_image, unknown_colors
 from data_modules.video.source import Source
 from data_modules.video.track import FileTrack, opened
 
@@ -151,7 +151,13 @@ class Video:
         Raises:
             ValueError: anything is damaged or cut short; names the file and the reason.
         """
-        self._track.check()
+        ranks = frozenset([0])
+        if isinstance(self._track, ImageTrack):
+            ranks = frozenset(range(self.num_frames))
+        else:
+            self._track.check()
+        for rank, frame in self._track.pictures(ranks):
+            self._shape_of(rank, frame)
         self.info()
 
     def ranks(self, seconds: Sequence[float] | Float64[np.ndarray, " t"]) -> Int64[np.ndarray, " t"]:
@@ -172,11 +178,12 @@ class Video:
                 width that the first decoded frame shows; by default all of it.
 
         Raises:
-            ValueError: an index below 0, or at or above the number of frames; a box beyond the frame; damaged data.
+            ValueError: an index below 0, or at or above the number of frames; a box beyond the frame; damaged data;
+                colors that FFmpeg does not convert; images of several sizes.
         """
-        box, shape = self._box(box), self._shape
+        box = self._box(box)
 
-        def write(frame: VideoFrame, row: UInt8[np.ndarray, "h w 3"]) -> None:
+        def write(shape: Shape, frame: VideoFrame, row: UInt8[np.ndarray, "h w 3"]) -> None:
             row[:] = shape.rgb(frame)[_slices(box)]
 
         pixels = self._gather(indices, (box.height, box.width, 3), write)
@@ -186,25 +193,22 @@ class Video:
     def planes(self, indices: Indices, box: Part = None) -> Planes:
         """These frames as the decoder gives them, for :func:`~data_modules.video.colour.to_rgb`; see :meth:`frames`."""
         grown, inside = _grown(self._box(box))
-        shape, layout, colour = self._shape, _layout(grown), set[tuple[str, bool]]()
+        layout, colors = _layout(grown), list[Colors]()
 
-        def write(frame: VideoFrame, row: UInt8[np.ndarray, " n"]) -> None:
-            yuv = shape.yuv(frame)
-            colour.add((yuv.matrix, yuv.full_range))
+        def write(shape: Shape, frame: VideoFrame, row: UInt8[np.ndarray, " n"]) -> None:
+            yuv = shape.yuv(frame, colors[0] if colors else None)  # a clip has those of the first frame decoded
+            colors.append(yuv.colors)
             for plane, (part, size, place) in zip(yuv.planes, layout, strict=True):
                 _fill(row[place].reshape(size), plane[part])
 
         data = self._gather(indices, (grown.height * grown.width * 3 // 2,), write)
-        if len(colour) > 1:
-            raise ValueError(f"{self._name}: the frames of one clip differ in colour: {sorted(colour)}")
-        (matrix, full_range), *_ = colour
-        return Planes(torch.from_numpy(data), grown.height, grown.width, inside, matrix, full_range)
+        return Planes(torch.from_numpy(data), grown.height, grown.width, inside, *colors[0])
 
     def _gather(
         self,
         indices: Indices,
         size: tuple[int, ...],
-        write: Callable[[VideoFrame, UInt8[np.ndarray, "..."]], None],
+        write: Callable[[Shape, VideoFrame, UInt8[np.ndarray, "..."]], None],
     ) -> UInt8[np.ndarray, "t ..."]:
         """What ``write`` puts down of each frame; each is decoded once."""
         asked = [int(index) for index in indices]
@@ -215,7 +219,7 @@ class Video:
             places[rank].append(place)
         for rank, frame in self._track.pictures(frozenset(places)):
             first, *others = places.pop(rank)
-            write(frame, parts[first])
+            write(self._shape_of(rank, frame), frame, parts[first])
             for place in others:
                 parts[place] = parts[first]
             if not places:
@@ -236,6 +240,29 @@ class Video:
             return Shape.of(frame, self._track.pixel_ratio)
         raise ValueError(self._absent(0))
 
+    def _shape_of(self, rank: int, frame: VideoFrame) -> Shape:
+        """How this frame becomes one of the size of all.
+
+        Raises:
+            ValueError: an image of another size than the first one, or colors that FFmpeg does not convert.
+        """
+        if reason := unknown_colors(frame):
+            raise ValueError(f"{self._name}: {reason}")
+        if not self._each_may_differ:
+            return self._shape
+        shape, wanted = Shape.of(frame, self._track.pixel_ratio), self._shape.upright
+        if isinstance(self._track, ImageTrack) and shape.upright != wanted:
+            raise ValueError(
+                f"{self._track.paths[rank]}: shows {_size(shape.upright)} pixels, and the first image "
+                f"{_size(wanted)}: the images of one video have one size; convert them, or move the others away"
+            )
+        return shape.scaled(wanted)
+
+    @cached_property
+    def _each_may_differ(self) -> bool:
+        """Whether each picture says how it is turned."""
+        return self._track.size is None
+
     def _box(self, part: Part) -> Box:
         height, width = self._shape.upright
         if part is None:
@@ -244,6 +271,10 @@ class Video:
         if min(box) < 0 or 0 in box[2:] or box.top + box.height > height or box.left + box.width > width:
             raise ValueError(f"{self._name}: {box} is not within its frames of {height} x {width} pixels")
         return box
+
+
+def _size(size: tuple[int, int]) -> str:
+    return f"{size[0]} x {size[1]}"
 
 
 def _slices(box: Box) -> tuple[slice, slice]:

@@ -12,25 +12,56 @@ import numpy as np
 from av.codec.context import CodecContext
 from av.error import FFmpegError
 from av.packet import Packet
+from av.sidedata.sidedata import SideDataContainer, Type
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.plane import VideoPlane
 from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 from jaxtyping import UInt8
 
-_IMAGE_CODECS = {".jpg": "mjpeg", ".jpeg": "mjpeg", ".png": "png"}
+# How a file of each begins; its suffix may be wrong.
+_IMAGE_CODECS = {b"\xff\xd8\xff": "mjpeg", b"\x89PNG": "png", b"RIFF": "webp", b"BM": "bmp"}
 
-# Numbers of ITU-T H.273 table 4. Where nothing is said (2), FFmpeg takes BT.601.
-_MATRICES = {1: "bt709", 2: "bt601", 5: "bt601", 6: "bt601", 9: "bt2020", 10: "bt2020"}
+# Numbers of ITU-T H.273 table 4. Where nothing is said (2, 3), or RGB of what is none (0), FFmpeg takes BT.601.
+_MATRICES = {0: "bt601", 1: "bt709", 2: "bt601", 3: "bt601", 4: "fcc", 5: "bt601", 6: "bt601", 7: "smpte240m",
+             9: "bt2020"}  # fmt: skip
+_NUMBERS = {"bt709": Colorspace.ITU709, "fcc": Colorspace.FCC, "bt601": Colorspace.ITU601,
+            "smpte240m": Colorspace.SMPTE240M, "bt2020": Colorspace.BT2020}  # fmt: skip
+_NOT_CONVERTED = {8: "YCgCo", 10: "BT.2020 with constant luminance", 11: "SMPTE ST 2085",
+                  12: "derived from the primaries", 13: "derived from the primaries, with constant luminance",
+                  14: "ICtCp", 15: "IPT-C2", 16: "YCgCo-Re", 17: "YCgCo-Ro"}  # fmt: skip
 _YUV420 = frozenset({"yuv420p", "yuvj420p"})
+
+
+def _unnamed(kind: type[Type], number: int) -> Type:
+    """A kind of side data that FFmpeg knows and PyAV does not: without a name, but no error."""
+    member = object.__new__(kind)
+    member._name_, member._value_ = f"UNNAMED_{number}", number
+    return member
+
+
+_kinds: Any = Type
+_kinds._missing_ = classmethod(_unnamed)  # else one such entry makes all entries of a picture unreadable
+_Entries: Any = SideDataContainer  # its stub has no arguments
+
+
+class Colors(NamedTuple):
+    """What the numbers of a YUV picture mean.
+
+    Attributes:
+        matrix: a name in :data:`~data_modules.video.colour.LUMA`.
+        full_range: luma spans 0-255 and not 16-235.
+    """
+
+    matrix: str
+    full_range: bool
 
 
 class YUV(NamedTuple):
     """The planes of a picture: luma, then U and V, which have half its sides, rounded up."""
 
     planes: Sequence[UInt8[np.ndarray, "_ _"]]
-    matrix: str
-    full_range: bool
+    colors: Colors
 
 
 class _Converter(threading.local):
@@ -60,15 +91,15 @@ class Shape(NamedTuple):
 
     @classmethod
     def of(cls, frame: VideoFrame, pixel_ratio: float) -> "Shape":
-        """From the first picture of a video, whose pixels are ``pixel_ratio`` times as wide as high.
+        """From a picture of a video, whose pixels are ``pixel_ratio`` times as wide as high.
 
         A display matrix (ISO 14496-12, sec. 6.2.2) shows (x, y) at (ax + cy, bx + dy); it is rounded to a quarter turn.
         """
         shape = cls.of_size(frame.height, frame.width, pixel_ratio)
-        if not frame.rotation:  # asked first, because side data and frame hold each other in memory
+        matrix = _Entries(frame).get("DISPLAYMATRIX")  # frame.side_data would keep the frame in memory
+        if matrix is None:
             return shape
-        parts: Any = frame.side_data
-        a, b, _, c, d = np.frombuffer(bytes(parts["DISPLAYMATRIX"]), np.int32)[:5].tolist()
+        a, b, _, c, d = np.frombuffer(bytes(matrix), np.int32)[:5].tolist()
         if abs(b) > abs(a):
             return shape._replace(transposed=True, flipped=b < 0, mirrored=c < 0)
         return shape._replace(flipped=d < 0, mirrored=a < 0)
@@ -84,34 +115,73 @@ class Shape(NamedTuple):
         height, width = self.stored
         return (width, height) if self.transposed else (height, width)
 
+    def scaled(self, upright: tuple[int, int]) -> "Shape":
+        """To frames of this height and width, pixels."""
+        height, width = upright
+        return self._replace(stored=(width, height) if self.transposed else upright)
+
     def rgb(self, frame: VideoFrame) -> UInt8[np.ndarray, "h w 3"]:
         """The upright frame, 0-255."""
         pixels = _plane(_reformat(frame, self.stored, "rgb24").planes[0], 3)
         pixels = pixels.swapaxes(0, 1) if self.transposed else pixels
         return pixels[:: -1 if self.flipped else 1, :: -1 if self.mirrored else 1]
 
-    def yuv(self, frame: VideoFrame) -> YUV:
-        """The upright frame; the very planes of the decoder where it needs no turning, scaling or other format."""
+    def yuv(self, frame: VideoFrame, colors: Colors | None = None) -> YUV:
+        """The upright frame; the very planes of the decoder where it needs no turning, scaling or other format.
+
+        Args:
+            frame: as it was decoded.
+            colors: to which the frame is converted; by default its own stay.
+        """
         if self.transposed or self.flipped or self.mirrored:
             frame = VideoFrame.from_ndarray(np.ascontiguousarray(self.rgb(frame)), format="rgb24")
         if frame.format.name not in _YUV420 or (frame.height, frame.width) != self.upright:
             frame = _reformat(frame, self.upright, "yuv420p")
-        full_range = frame.color_range == ColorRange.JPEG or frame.format.name == "yuvj420p"
-        planes = [_plane(plane, 1)[..., 0] for plane in frame.planes]
-        return YUV(planes, _MATRICES.get(frame.colorspace, "bt601"), full_range)
+        if colors not in (None, _colors(frame)):
+            frame = _recolored(frame, colors)
+        return YUV([_plane(plane, 1)[..., 0] for plane in frame.planes], _colors(frame))
+
+
+def unknown_colors(frame: VideoFrame) -> str:
+    """Why the colors of a frame cannot become RGB, one sentence; empty if they can."""
+    if frame.colorspace in _MATRICES:
+        return ""
+    name = _NOT_CONVERTED.get(frame.colorspace, "of an unknown kind")
+    return (
+        f"its color matrix is {name} (number {frame.colorspace} of ITU-T H.273), which FFmpeg does not convert to RGB; "
+        "convert the file first, as with ffmpeg -i IN -vf zscale=matrix=709 OUT"
+    )
+
+
+def _colors(frame: VideoFrame) -> Colors:
+    full_range = frame.color_range == ColorRange.JPEG or frame.format.name == "yuvj420p"
+    return Colors(_MATRICES[frame.colorspace], full_range)
+
+
+def _recolored(frame: VideoFrame, colors: Colors) -> VideoFrame:
+    """Through RGB, as no scaler changes the matrix alone."""
+    size = frame.height, frame.width
+    color_range = ColorRange.JPEG if colors.full_range else ColorRange.MPEG
+    return _reformat(_reformat(frame, size, "rgb24"), size, "yuv420p", _NUMBERS[colors.matrix], color_range)
 
 
 def read_image(path: Path) -> VideoFrame:
-    """Decode a JPEG or PNG file.
+    """Decode a JPEG, PNG, WebP or BMP file, whatever its suffix.
 
     Raises:
         ValueError: the file holds no such image, or a damaged one.
     """
-    context = CodecContext.create(_IMAGE_CODECS[path.suffix.lower()], "r")  # pyright: ignore
+    content = path.read_bytes()
+    codec = next((codec for start, codec in _IMAGE_CODECS.items() if content.startswith(start)), None)
+    if codec is None:
+        raise ValueError(
+            f"{path}: cannot be read as an image: it begins as no {', '.join(_IMAGE_CODECS.values())} does"
+        )
+    context = CodecContext.create(codec, "r")
     assert isinstance(context, VideoCodecContext)
     context.thread_count, context.options = 1, {"err_detect": "explode"}
     try:
-        frames = [*context.decode(Packet(path.read_bytes())), *context.decode(None)]
+        frames = [*context.decode(Packet(content)), *context.decode(None)]
     except FFmpegError as error:
         raise ValueError(f"{path}: cannot be read as an image: {error.strerror}") from error
     if len(frames) != 1 or frames[0].is_corrupt:
@@ -119,10 +189,26 @@ def read_image(path: Path) -> VideoFrame:
     return frames[0]
 
 
-def _reformat(frame: VideoFrame, size: tuple[int, int], pixel_format: str) -> VideoFrame:
+def _reformat(
+    frame: VideoFrame,
+    size: tuple[int, int],
+    pixel_format: str,
+    matrix: Colorspace | None = None,
+    color_range: ColorRange | None = None,
+) -> VideoFrame:
+    """Scaled, and in another format; in its own colors where no others are given."""
     height, width = size
-    matrix = None if frame.colorspace in _MATRICES else Colorspace.ITU601  # of RGB, and of rare ones
-    return _CONVERTER.reformatter.reformat(frame, width, height, pixel_format, dst_colorspace=matrix, threads=1)
+    own = _NUMBERS[_MATRICES[frame.colorspace]]
+    return _CONVERTER.reformatter.reformat(
+        frame,
+        width,
+        height,
+        pixel_format,
+        src_colorspace=own,
+        dst_colorspace=matrix or own,
+        dst_color_range=color_range,
+        threads=1,
+    )
 
 
 def _plane(plane: VideoPlane, channels: int) -> UInt8[np.ndarray, "h w c"]:

@@ -20,6 +20,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from jaxtyping import Float64
 
+from data_modules.video import orientation
 from data_modules.video.bitstream import frames_shown
 from data_modules.video.header import may_be_turned
 from data_modules.video.parameter_set import parameter_set
@@ -151,8 +152,9 @@ class FileTrack:
             self._rank: list[int] = rank.tolist()
 
     def _collected(self) -> Iterator[Packet]:
-        kept = self._container.size <= _KEPT_BYTES
+        kept, self._first = self._container.size <= _KEPT_BYTES, b""
         for packet in self._demux():
+            self._first = self._first or bytes(packet)
             if kept:
                 self._packets.append(packet)
             else:
@@ -173,6 +175,7 @@ class FileTrack:
         """Height and width of the pictures, pixels; None where the first one must tell them or how it is turned."""
         height, width = self._context.height, self._context.width
         turned = may_be_turned(self._container.format.name, self._source.path, self._source.start)
+        turned = turned or orientation.may_be_turned(self.codec, bytes(self._context.extradata or b""), self._first)
         return None if turned or not height or not width else (height, width)
 
     @property

@@ -1,22 +1,32 @@
 """The conversion against the standards' equations in exact numbers, and against FFmpeg's own conversion."""
 
+import subprocess
 from fractions import Fraction
+from pathlib import Path
 
 import av
+import imageio_ffmpeg
 import numpy as np
 import pytest
 import torch
 
 from data_modules.transforms.crops import Box
 from data_modules.video.colour import Planes, to_rgb
+from data_modules.video.decode import open_video
+from data_modules.video.encode import Raster, write_fast_video
 
 # E'Y as the standards print it: weights of R, G, B.
 LUMA = {
     "bt601": ("0.299", "0.587", "0.114"),
     "bt709": ("0.2126", "0.7152", "0.0722"),
     "bt2020": ("0.2627", "0.6780", "0.0593"),
+    "fcc": ("0.30", "0.59", "0.11"),
+    "smpte240m": ("0.212", "0.701", "0.087"),
 }
-SPACES = {"bt601": 6, "bt709": 1, "bt2020": 9}  # ITU-T H.273
+SPACES = {"bt601": 6, "bt709": 1, "bt2020": 9, "fcc": 4, "smpte240m": 7}  # ITU-T H.273
+# What FFmpeg takes each number of ITU-T H.273 table 4 for; None: it refuses to convert.
+ALL = {0: "bt601", 1: "bt709", 2: "bt601", 4: "fcc", 5: "bt601", 6: "bt601", 7: "smpte240m", 8: None, 9: "bt2020",
+       10: None, 11: None, 12: None, 13: None, 14: None, 15: None, 16: None, 17: None}  # fmt: skip
 
 
 def solved(matrix: str, full_range: bool, y: int, u: int, v: int) -> list[int]:
@@ -77,3 +87,46 @@ def test_the_box_is_cut_out_of_what_it_lies_in():
     part = to_rgb(Planes(data, 12, 16, Box(1, 3, 7, 9), "bt709", False))
     assert part.shape == (3, 3, 7, 9)
     assert torch.equal(part, whole[..., 1:8, 3:12])
+
+
+def encoded(folder: Path, number: int, full_range: bool, pixel_format: str) -> Path:
+    """Flat, so that no scaler of chroma matters, and of this matrix by its header."""
+    path = folder / "clip.mp4"
+    colors = f"scale=out_range={'pc' if full_range else 'tv'},geq=lum=120:cb=90:cr=170"
+    header = f"h264_metadata=matrix_coefficients={number}:video_full_range_flag={int(full_range)}"
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-f", "lavfi", "-i", "color=gray:s=32x32:r=5:d=1"]
+    command += ["-vf", f"format={pixel_format},{colors}", "-c:v", "libx264", "-qp", "1", "-bsf:v", header, str(path)]
+    subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
+    return path
+
+
+@pytest.mark.parametrize("pixel_format", ["yuv420p", "yuv444p"])
+@pytest.mark.parametrize("full_range", [False, True])
+@pytest.mark.parametrize(("number", "matrix"), ALL.items())
+def test_every_matrix_that_a_file_may_name(
+    tmp_path: Path, number: int, matrix: str | None, full_range: bool, pixel_format: str
+):
+    if (number, pixel_format) == (0, "yuv444p"):
+        pytest.skip("the three planes are green, blue and red themselves")
+    with open_video(encoded(tmp_path, number, full_range, pixel_format)) as video:
+        for read in (lambda: video.frames([1]).pixels, lambda: to_rgb(video.planes([1])), video.check)[
+            : 2 + (not matrix)
+        ]:
+            if matrix is None:
+                told = rf"clip\.mp4: its color matrix is .* \(number {number} of ITU-T H.273\), .* zscale=matrix=709"
+                with pytest.raises(ValueError, match=told):
+                    read()
+            else:
+                expected = solved(matrix, full_range, 120, 90, 170)
+                assert read()[0, :, 9, 9].tolist() == pytest.approx(expected, abs=3)
+
+
+@pytest.mark.parametrize("matrix", LUMA)
+@pytest.mark.parametrize("full_range", [False, True])
+def test_a_copy_keeps_the_matrix(tmp_path: Path, matrix: str, full_range: bool):
+    path, pictures = tmp_path / "copy.mp4", [np.full(32 * 32 * 3 // 2, 100, np.uint8)] * 3
+    raster = Raster(32, 32, matrix, full_range)
+    write_fast_video(path, pictures, raster, ticks=[0, 1, 2, 3], time_base=Fraction(1, 25), crf=1)
+    with open_video(path) as video:
+        planes = video.planes([1])
+    assert (planes.matrix, planes.full_range) == (matrix, full_range)
