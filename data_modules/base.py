@@ -16,6 +16,7 @@ from data_modules.collate import Collate, PlaneBatch
 from data_modules.dataset import Clip, OnFault, Policy, Sample, VideoDataset
 from data_modules.features.cache import FeatureCache, described, fingerprint
 from data_modules.loader import TrainLoader, eval_loader
+from data_modules.randomness import chosen_seed
 from data_modules.reading import Reading
 from data_modules.sampler import EpochBatchSampler, EvalSampler, Order
 from data_modules.sampling import Sampling
@@ -55,7 +56,7 @@ class VideoDataModule(LightningDataModule, ABC):
         cache: a folder that ``lightning-petl cache build`` wrote, read in the place of the videos by fit, validate and
             test.
         files: what to do about files that are missing, damaged or hang, and where an ingested copy is.
-        seed: of the order and of everything drawn for a clip.
+        seed: of the order and of everything drawn for a clip. None: that of Lightning's ``seed_everything``, else 0.
         predict_path: a video, or a folder searched for videos, for prediction.
 
     Attributes:
@@ -84,7 +85,7 @@ class VideoDataModule(LightningDataModule, ABC):
         transforms_on: Literal["auto", "worker", "device"] = "auto",
         cache: str | None = None,
         files: Files = Files(),
-        seed: int = 0,
+        seed: int | None = None,
         predict_path: str | None = None,
     ) -> None:
         super().__init__()
@@ -97,7 +98,8 @@ class VideoDataModule(LightningDataModule, ABC):
         if mixing and batch_size % 2:
             raise ValueError(f"batch_size: mixing takes clips in pairs, got {batch_size}; take an even one")
         self.labels, self.image_size, self.batch_size, self.num_workers = labels, image_size, batch_size, num_workers
-        self.sampling, self.num_frames, self.views, self.seed = sampling, sampling.num_frames, Views.parse(views), seed
+        self.sampling, self.num_frames, self.views = sampling, sampling.num_frames, Views.parse(views)
+        self.seed = chosen_seed(seed)
         self.train_transform, self.eval_crop = train_transform or TrainCrop(), eval_crop or EvalCrop()
         self.augmentations, self.mixing, self.num_sample = augmentations or [], mixing, num_sample
         self.transforms_on, self.files, self.cache = transforms_on, files, cache

@@ -1,8 +1,16 @@
 """Random numbers that depend on a name, never on what was drawn before."""
 
+import os
 from hashlib import blake2b
 
 import numpy as np
+
+_EVERYTHING = "PL_GLOBAL_SEED"  # where Lightning's seed_everything leaves its seed for all processes of a run
+
+
+def chosen_seed(seed: int | None) -> int:
+    """``seed``; where it is None, that of ``seed_everything`` in this process; 0 where nobody called that."""
+    return int(os.environ.get(_EVERYTHING, "0")) if seed is None else seed
 
 
 def keyed_generator(seed: int, epoch: int, name: str) -> np.random.Generator:

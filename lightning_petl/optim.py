@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
+from lightning.pytorch.utilities import rank_zero_info
 from torch import nn
 from torch.optim import SGD, AdamW, Optimizer
+from torch.optim.lr_scheduler import LambdaLR
 
 DecayRule = Literal["none", "no_bias", "all"]
 
@@ -61,6 +63,30 @@ class Schedule:
             return 1.0
         progress = min(1.0, (i - warmup) / max(total - warmup, 1.0))
         return self.floor + (1 - self.floor) * (1 + math.cos(math.pi * progress)) / 2
+
+
+class ScheduledRates(LambdaLR):
+    """Learning rates ``lr * factor(i)`` of the schedule as it is now, also after a resume.
+
+    A checkpoint holds the rates that its own schedule ended at: zero behind a finished cosine. The next update of a
+    longer training would be made with these. So a resume takes from the checkpoint only how many updates (or epochs)
+    are done, and computes the rates again. They are equal to the last bit where nothing was changed.
+    """
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on behind the updates of ``state_dict``, and tell where the rates are others than it holds."""
+        self.last_epoch = state_dict["last_epoch"]
+        self._step_count = state_dict["_step_count"]
+        rates = [base * factor(self.last_epoch) for base, factor in zip(self.base_lrs, self.lr_lambdas, strict=True)]
+        for group, base, rate in zip(self.optimizer.param_groups, self.base_lrs, rates, strict=True):
+            group["initial_lr"] = base
+            group["lr"] = rate
+        self._last_lr = rates
+        if rates != state_dict["_last_lr"]:
+            rank_zero_info(
+                f"the learning rate goes on at {max(rates):g}, as this training's schedule has it; the checkpoint "
+                f"ended at {max(state_dict['_last_lr']):g}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

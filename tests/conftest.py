@@ -21,8 +21,9 @@ def ctrl_c_interrupts() -> None:
 
 @pytest.fixture(autouse=True)
 def no_process_group_is_left(monkeypatch: pytest.MonkeyPatch) -> Generator[None]:
-    """Lightning leaves that of a strategy behind, and where it is; then a later run would join it, or find it there."""
-    for name in ("MASTER_ADDR", "MASTER_PORT", "RANK", "LOCAL_RANK", "NODE_RANK", "WORLD_SIZE"):
+    """Lightning leaves that of a strategy behind, where it is, and the seed of a run; a later run would find them."""
+    left = ("MASTER_ADDR", "MASTER_PORT", "RANK", "LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "PL_GLOBAL_SEED")
+    for name in left:
         monkeypatch.setenv(name, "")  # which is noted, so that it is as before once the test has ended
         monkeypatch.delenv(name)
     yield

@@ -217,7 +217,7 @@ def test_a_damaged_shard_is_named_and_made_anew(caches: Caches, capsys: pytest.C
 
 
 OTHER: dict[str, tuple[list[str], str]] = {
-    "trunk": (["--seed_everything=1"], r'trunk\.weights is "\w{64}" in the cache, here "\w{64}"'),
+    "trunk": (["--seed_everything=1", "--data.seed=0"], r'trunk\.weights is "\w{64}" in the cache, here "\w{64}"'),
     "precision": (["--model.backbone.frozen_dtype=bfloat16"], r'trunk\.frozen_dtype is "float32" .* here "bfloat16"'),
     "readout": (["--model.backbone.readout=patch_mean"], r'trunk\.readout is "norm_cls_mean" .* here "patch_mean"'),
     "size": (["--data.image_size=48"], r"train\.view\.size is 32 .* here 48; val\.view\.size is 32 .* here 48"),
@@ -229,6 +229,7 @@ OTHER: dict[str, tuple[list[str], str]] = {
     ),
     "pixels": (["--data.augmentations=[Grayscale]"], r"train\.view\.augmentations is \[\] .* here .*Grayscale"),
     "seed": (["--data.seed=1"], r"train\.seed is 0 in the cache, here 1"),
+    "seed of everything": (["--seed_everything=1"], r"train\.seed is 0 in the cache, here 1"),
     "clips": (["--data.num_sample=2"], r"train\.view\.num_sample is 1 in the cache, here 2"),
     "mixing": (
         ["--data.mixing=data_modules.transforms.mixing.Mixing", "--data.batch_size=2"],

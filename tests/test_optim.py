@@ -8,7 +8,14 @@ import torch
 from torch import nn
 from torch.optim import SGD, AdamW
 
-from lightning_petl.optim import Optimisation, Schedule, Together, accumulation, parameter_groups
+from lightning_petl.optim import (
+    Optimisation,
+    Schedule,
+    ScheduledRates,
+    Together,
+    accumulation,
+    parameter_groups,
+)
 
 
 def test_warm_up_is_linear_and_meets_the_cosine() -> None:
@@ -151,3 +158,48 @@ def test_optimisers_together_step_as_they_do_apart_and_go_on_after_a_stop() -> N
         single["b"].step()
     for mine, expected in zip(weights, apart, strict=True):
         assert torch.equal(mine, expected)
+
+
+class Schedules:
+    """Trains ``steps`` updates of one weight under a schedule of ``total``, and notes the rate of each."""
+
+    def __init__(self, total: int, lr: float = 0.2) -> None:
+        self.optimizer = AdamW([nn.Parameter(torch.ones(1))], lr=lr)
+        self.scheduler = ScheduledRates(self.optimizer, Schedule().factor(steps=total, epochs=1.0))
+
+    def rates(self, steps: int) -> list[float]:
+        found: list[float] = []
+        for _ in range(steps):
+            found.append(self.optimizer.param_groups[0]["lr"])
+            self.optimizer.step()
+            self.scheduler.step()
+        return found
+
+    def resumed(self, total: int, lr: float = 0.2) -> "Schedules":
+        """Of another length, in the order in which Lightning restores the two."""
+        later = Schedules(total, lr)
+        later.optimizer.load_state_dict(self.optimizer.state_dict())
+        later.scheduler.load_state_dict(self.scheduler.state_dict())
+        return later
+
+
+def cosine(done: int, total: int, lr: float = 0.2) -> float:
+    return lr * (1 + math.cos(math.pi * done / total)) / 2
+
+
+@pytest.mark.parametrize("done", [2, 4], ids=["unfinished", "finished"])
+def test_a_longer_training_goes_on_at_the_rate_of_its_own_schedule(done: int) -> None:
+    shorter = Schedules(4)
+    assert shorter.rates(done) == pytest.approx([cosine(i, 4) for i in range(done)])
+    assert shorter.resumed(8).rates(8 - done) == pytest.approx([cosine(i, 8) for i in range(done, 8)])
+
+
+def test_another_rate_acts_from_the_resume_on() -> None:
+    shorter = Schedules(4)
+    shorter.rates(2)
+    assert shorter.resumed(4, lr=0.6).rates(2) == pytest.approx([cosine(2, 4, lr=0.6), cosine(3, 4, lr=0.6)])
+
+
+def test_the_same_schedule_goes_on_to_the_last_bit() -> None:
+    whole, half = Schedules(7), Schedules(7)
+    assert half.rates(3) + half.resumed(7).rates(4) == whole.rates(7)

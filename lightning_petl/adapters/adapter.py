@@ -51,8 +51,10 @@ def attach(encoder: Encoder, adapters: Sequence[Adapter]) -> None:
     """Attach a stack in order and record in ``encoder.owners`` who owns each trainable parameter.
 
     Raises:
-        ValueError: a method that stands alone is stacked, one adds nothing to the others, or one does not read text.
+        ValueError: a method that stands alone is stacked, one stands there twice with the same settings, one adds
+            nothing to the others, or one does not read text.
     """
+    _refuse_twice(adapters)
     parts = [part for adapter in adapters for part in adapter.parts()]
     vit = cast(VideoViT, encoder)  # what needs no more than an Encoder says so by ``reads_text``
     if not isinstance(encoder, VideoViT):
@@ -71,6 +73,16 @@ def _refuse_of_images(encoder: Encoder, parts: Sequence[Adapter]) -> None:
     for part in parts:
         if not part.reads_text:
             raise ValueError(f"{part.name} works on frames; the text tower {encoder.name!r} takes LoRA or BitFit")
+
+
+def _refuse_twice(adapters: Sequence[Adapter]) -> None:
+    """Equal settings mean a file that was named twice; with other settings a method may come twice."""
+    for number, adapter in enumerate(adapters):
+        if adapter in adapters[:number]:
+            raise ValueError(
+                f"{adapter.name} is in the stack twice with the same settings, as where a file of configs/adapters is "
+                f"named twice: {adapter}; remove one, or let them differ in a setting, such as blocks"
+            )
 
 
 def _refuse_meaningless(encoder: Encoder, parts: Sequence[Adapter]) -> None:

@@ -147,7 +147,16 @@ class VideoViT(Encoder, FinalNorm):
         return self.features(self.normalise(clip))
 
     def normalise(self, clip: Clip) -> Float[Tensor, "b t c h w"]:
-        """Return clips with the mean and std of the trunk's own pixels taken out."""
+        """Return clips of pixels 0-255 with the mean and std of the trunk's own pixels taken out.
+
+        Raises:
+            ValueError: clips of another dtype than uint8, whose scale nobody knows.
+        """
+        if clip.dtype != torch.uint8:
+            raise ValueError(
+                f"a trunk takes clips of uint8 pixels, 0 to 255, and these are {clip.dtype}: where they lie between 0 and "
+                "1, give (clip * 255).round().to(torch.uint8); where they are normalised, call features(clip)"
+            )
         return (clip.float() / 255 - self.pixel_mean) / self.pixel_std
 
     def features(self, video: Float[Tensor, "b t c h w"]) -> Feature:

@@ -29,6 +29,7 @@ class Order:
         config: files of the training's configuration.
         fit: more flags of ``fit``.
         points: the runs.
+        seeds: whether they were asked for by ``--seeds``, which varies initial values and data.
         runs: folder of all runs.
         dry_run: only print the script.
     """
@@ -37,6 +38,7 @@ class Order:
     config: Sequence[Path]
     fit: Sequence[str]
     points: Sequence[Point]
+    seeds: bool
     runs: Path
     dry_run: bool
 
@@ -66,6 +68,7 @@ def parse(argv: list[str]) -> Order:
         config=[_file(file) for file in given["config"] or ()],
         fit=fit,
         points=points(_varied(given["seeds"], given["sweep"])),
+        seeds=given["seeds"] is not None,
         runs=Path(given["runs"]),
         dry_run=given["dry_run"],
     )
@@ -82,7 +85,9 @@ def _parser() -> ArgumentParser:
     parser.add_argument("-c", "--config", type=str, action="append", help="YAML file for fit; may be repeated.")
     parser.add_argument("--name", type=str, default="default", help="The job writes to RUNS/NAME/DATE-TIME.")
     parser.add_argument("--runs", type=str, default="runs", help="Folder of all runs.")
-    parser.add_argument("--seeds", type=str | None, default=None, help="One run for each, as 0,1,2.")
+    parser.add_argument(
+        "--seeds", type=str | None, default=None, help="One run for each, as 0,1,2; initial values and data follow."
+    )
     parser.add_argument("--sweep", type=str, action="append", help="KEY=VALUE,VALUE: one run for each combination.")
     parser.add_argument("--dry-run", action="store_true", help="Print the script, write and submit nothing.")
     for group in (Tasks, Queue, Limits, Launch):

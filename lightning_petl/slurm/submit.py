@@ -53,7 +53,10 @@ def _read(order: Order, folder: Path) -> tuple[Request, int, Sequence[Path], Seq
     several = order.points[0].flags != ()
     places = [folder / point.folder if several else folder for point in order.points]
     texts = _configurations(order, places)
-    request = _with_processors(order.request, [yaml.safe_load(text) for text in texts])
+    configs = [yaml.safe_load(text) for text in texts]
+    if order.seeds:
+        _check_data_follow(configs)
+    request = _with_processors(order.request, configs)
     return request, len(places) if several else 0, places, texts
 
 
@@ -132,6 +135,17 @@ def _configurations(order: Order, places: Sequence[Path]) -> list[str]:
         told = [line for line in done.stderr.splitlines() if line.startswith("lightning-petl: ")]
         raise ValueError(told[-1].removeprefix("lightning-petl: ") if told else done.stderr)
     return json.loads(done.stdout)
+
+
+def _check_data_follow(configs: Sequence[dict[str, Any]]) -> None:
+    """Seeds that leave the data as they are would all see the same clips and pixels."""
+    for config in configs:
+        seed = config["data"]["init_args"].get("seed")
+        if seed is not None:
+            raise ValueError(
+                f"seeds: each run's data follow its seed, but the configuration gives data.seed={seed} to all of them: "
+                "leave that out (-- --data.seed=null), or vary initial values alone: --sweep seed_everything=0,1"
+            )
 
 
 def _with_processors(request: Request, configs: Sequence[dict[str, Any]]) -> Request:

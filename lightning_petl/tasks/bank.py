@@ -19,7 +19,7 @@ from lightning_petl.artefact import Trained
 from lightning_petl.backbones.vit import Reader, VideoViT
 from lightning_petl.checkpoint import trainable_state
 from lightning_petl.metrics import accuracies
-from lightning_petl.optim import Together
+from lightning_petl.optim import ScheduledRates, Together
 from lightning_petl.shapes import Labels, Video
 from lightning_petl.tasks.abreast import Abreast
 from lightning_petl.tasks.classification import (
@@ -235,7 +235,7 @@ class Bank(Task):
                 group["name"] = f"{name}/{group['name']}"
                 factors.append(lambda i, factor=factor, every=every: factor(i // every))
         optimizer = Together(optimizers, self.stopped)
-        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factors)
+        scheduler = ScheduledRates(optimizer, factors)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def configure_gradient_clipping(

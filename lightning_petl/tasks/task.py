@@ -3,13 +3,12 @@
 from abc import abstractmethod
 from typing import Any, ClassVar
 
-import torch
 from lightning.pytorch import LightningModule
 
 from lightning_petl import precision
 from lightning_petl.backbones.vit import VideoViT
 from lightning_petl.checkpoint import Trunk, check_trainable, trainable_state
-from lightning_petl.optim import Optimisation
+from lightning_petl.optim import Optimisation, ScheduledRates
 from lightning_petl.parallel import materialise, shard
 from lightning_petl.strategies import Sharded
 from lightning_petl.tasks.updates import Updates, accumulate
@@ -85,7 +84,7 @@ class Task(LightningModule):
         updates = Updates.of(self.trainer)
         optimizer = self.optim.optimizer(dict(self.named_parameters()), self.owners, updates.rate(self.optim))
         factor = self.optim.schedule.factor(updates.steps, updates.epochs)
-        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        scheduler = ScheduledRates(optimizer, factor)
         self.print(updates.told(self.optim))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": self.optim.schedule.per}}
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import jaxtyping
 import pytest
 import torch
 
@@ -83,8 +84,9 @@ def test_blocks_that_are_a_choice(blocks: str | list[int], chosen: list[int]) ->
 @pytest.mark.parametrize("other", [STAdapter(bottleneck=8), BitFit(), LinearProbe(), FullFineTuning()], ids=str)
 @pytest.mark.parametrize("alone", [LinearProbe(), FullFineTuning()], ids=str)
 def test_what_stands_alone(alone: Adapter, other: Adapter) -> None:
+    reason = "twice with the same settings" if alone == other else "stands alone; in this stack it meets"
     for stack in ([alone, other], [other, alone]):
-        with pytest.raises(ValueError, match=r"(LinearProbe|FullFineTuning) stands alone; in this stack it meets"):
+        with pytest.raises(ValueError, match=rf"(LinearProbe|FullFineTuning) .*{reason}"):
             adapted(stack)
 
 
@@ -112,7 +114,9 @@ def test_overlap_that_is_not_all_may_stack() -> None:
     assert set(vit.owners.values()) == {"LNTuning", "Partial"}
 
 
-@pytest.mark.parametrize("other", [LoRA(rank=2), BitFit(targets=("v",), outside=False), LoRA(dora=True)], ids=str)
+@pytest.mark.parametrize(
+    "other", [LoRA(rank=2), BitFit(targets=("v",), outside=False), LoRA(rank=2, dora=True)], ids=str
+)
 def test_dora_shares_no_linear(other: Adapter) -> None:
     for stack in ([LoRA(dora=True), other], [other, LoRA(dora=True)]):
         with pytest.raises(ValueError, match="DoRA needs a linear layer for itself; this one has"):
@@ -172,3 +176,17 @@ class _Idle(Adapter):
 def test_method_that_attaches_to_nothing() -> None:
     with pytest.raises(ValueError, match=rf"attaches to nothing in '{NAME}': it would train no parameter"):
         adapted([LoRA(rank=2), _Idle()])
+
+
+@pytest.mark.parametrize("pixels", [torch.rand(1, 4, 3, 32, 32), torch.zeros(1, 4, 3, 32, 32, dtype=torch.int64)])
+def test_clips_of_another_dtype_than_pixels_are_refused(pixels: torch.Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They would be divided by 255 once more. Users have no checker of types in front, as the tests have."""
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    with pytest.raises(ValueError, match=rf"clips of uint8 pixels, 0 to 255, and these are {pixels.dtype}"):
+        tiny_vit()(pixels)
+
+
+def test_a_method_named_twice_is_refused_and_two_settings_are_not() -> None:
+    with pytest.raises(ValueError, match=r"LoRA is in the stack twice with the same settings.*LoRA\(rank=2"):
+        adapted([LoRA(rank=2), BitFit(), LoRA(rank=2)])
+    assert set(adapted([LoRA(rank=2), LoRA(rank=2, blocks="last 1")]).owners.values()) == {"LoRA"}

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import LightningModule, Trainer, seed_everything
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from data_modules.batch import VideoBatch
@@ -88,6 +88,27 @@ def saving_trainer(root: Path, **options: Any) -> Trainer:
         ModelCheckpoint(root / "epochs", every_n_epochs=1, save_top_k=-1, filename="{epoch}"),
     ]
     return trainer(root, callbacks=saving, enable_checkpointing=True, **options)
+
+
+@pytest.mark.parametrize(("everything", "given", "seed"), [(None, None, 0), (3, None, 3), (3, 5, 5), (3, 0, 0)])
+def test_the_data_follow_the_seed_of_everything_unless_they_have_their_own(
+    everything: int | None, given: int | None, seed: int, class_folders: MakeFolders
+) -> None:
+    """A batch of training shows what it does with that seed given."""
+    root = class_folders(train=4)
+    if everything is not None:
+        seed_everything(everything, verbose=False)
+    followed, expected = (next(iter(_training(root, seed=value))) for value in (given, seed))
+    assert followed.clip_id == expected.clip_id
+    assert torch.equal(followed.video, expected.video)
+    other = [next(iter(_training(root, seed=value))) for value in (seed + 1, seed + 2)]
+    assert any(batch.clip_id != expected.clip_id or not torch.equal(batch.video, expected.video) for batch in other)
+
+
+def _training(root: Path, **options: Any) -> Any:
+    data = folder(root, **options)
+    data.setup("fit")
+    return data.train_dataloader()
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])

@@ -264,13 +264,8 @@ _PAIRED = [
 _ALONE = {"linear_probe", "full_fine_tuning"}
 _MEANINGLESS = {
     # one trains all that the other would
-    frozenset({"partial"}),
-    frozenset({"ln_tuning"}),
-    frozenset({"bitfit"}),
     frozenset({"bitfit", "multi_tunev"}),
-    frozenset({"multi_tunev"}),
     # DoRA needs its linears for itself
-    frozenset({"dora"}),
     frozenset({"dora", "lora_qv"}),
     frozenset({"dora", "lora_mlp"}),
     frozenset({"dora", "pissa"}),
@@ -283,8 +278,8 @@ _MEANINGLESS = {
 
 
 def is_meaningless(first: str, second: str) -> bool:
-    """Whether a stack of the two must be refused."""
-    return bool({first, second} & _ALONE) or frozenset({first, second}) in _MEANINGLESS
+    """Whether a stack of the two must be refused; no method comes twice with the same settings."""
+    return first == second or bool({first, second} & _ALONE) or frozenset({first, second}) in _MEANINGLESS
 
 
 ALL_PAIRS = list(combinations_with_replacement(_PAIRED, 2))

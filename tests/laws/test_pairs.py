@@ -33,7 +33,8 @@ def _stack(*names: str) -> list[Adapter]:
 
 @_over(MEANINGLESS_PAIRS)
 def test_meaningless_pair_is_refused(first: str, second: str) -> None:
-    with pytest.raises(ValueError, match=r"stands alone|trains all|DoRA needs a linear layer for itself|are averaged"):
+    reasons = r"stands alone|trains all|DoRA needs a linear layer for itself|are averaged|twice with the same settings"
+    with pytest.raises(ValueError, match=reasons):
         adapted(_stack(first, second))
 
 
@@ -143,5 +144,5 @@ def test_order_matters_where_it_is_declared() -> None:
 
 @pytest.mark.parametrize("stack", [[BitFit(targets=("k",), outside=False), LNTuning()], [LoRA(), LoRA(rank=2)]])
 def test_stacks_that_only_look_meaningless(stack: list[Adapter]) -> None:
-    """A method that adds vectors and trains nothing of the trunk is swallowed by none; a method may come twice."""
+    """One that adds vectors and trains nothing of the trunk is swallowed by none; other settings may come twice."""
     assert len(trainable(adapted(stack))) > len(trainable(adapted(stack[1:])))

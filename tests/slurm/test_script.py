@@ -184,6 +184,17 @@ def test_a_configuration_that_fit_refuses_is_not_submitted(tmp_path: Path, capsy
     assert len(told.splitlines()) == 1
 
 
+def test_seeds_that_the_data_would_not_follow_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    argv = ["submit", "-c", str(Command(tmp_path).config), "--time=10", "--dry-run", "--seeds=1,2"]
+    assert main([*argv, "--", "--data.seed=0"]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith(
+        "lightning-petl: seeds: each run's data follow its seed, but the configuration gives data.se"
+    )
+    assert len(told.splitlines()) == 1
+    assert main([*argv, "--", "--data.seed=0", "--data.seed=null"]) == 0
+
+
 def test_every_configuration_is_read_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

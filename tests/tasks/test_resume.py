@@ -1,10 +1,13 @@
 """A stop in the middle of an epoch changes no bit, with dropout and augmentation on."""
 
+import logging
+import math
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from experiments.drill.compare import same
 from lightning_petl.__main__ import main
@@ -47,3 +50,18 @@ def test_the_random_state_matters(command: Command, uninterrupted: Path) -> None
     torch.save(checkpoint, stopped)
     assert main(command("fit", [*FLAGS, f"--ckpt_path={stopped}"])) == 0
     assert not same(final(command.runs / "version_1")["state_dict"], final(uninterrupted)["state_dict"])
+
+
+def test_a_finished_training_that_goes_on_wastes_no_update(command: Command, caplog: pytest.LogCaptureFixture) -> None:
+    """Its first update was made at the rate that the shorter cosine ended with, zero."""
+    run, flags = command.runs / "mine", ["--trainer.log_every_n_steps=1", f"--run_folder={command.runs / 'mine'}"]
+    assert main(command("fit", flags)) == 0
+    with caplog.at_level(logging.INFO):
+        assert main(command("fit", [*flags, "--trainer.max_epochs=2"])) == 0
+    assert "the learning rate goes on at 0.005, as this training's schedule has it" in caplog.text
+    events = EventAccumulator(str(run)).Reload()
+    tags = [tag for tag in events.Tags()["scalars"] if tag.startswith("lr-")]
+    assert tags
+    longer = [0.01 * (1 + math.cos(math.pi * done / 6)) / 2 for done in (3, 4, 5)]
+    for tag in tags:
+        assert [event.value for event in events.Scalars(tag)][3:] == pytest.approx(longer)
