@@ -17,11 +17,12 @@ _SUFFIXES = (".mp4", ".webm", ".avi", ".mkv", ".mov", "")  # the first is taken 
 
 
 class Entry(NamedTuple):
-    """One line of a list; ``label`` is the name of a class, or its number."""
+    """One line of a list; ``label`` is the name of a class, or its number; ``line`` counts from 1, 0: not known."""
 
     clip_id: str
     path: Path
     label: str
+    line: int = 0
 
 
 def find(root: Path, *names: str) -> Path:
@@ -113,23 +114,52 @@ def read_table(path: Path, *columns: str) -> list[dict[str, str]]:
 def clips(source: Path, entries: Sequence[Entry], labels: Sequence[str]) -> list[Clip]:
     """The clips of a list, in its order.
 
+    Labels are all names of classes or all their numbers; which of the two is decided once for the list.
+
     Raises:
-        ValueError: nothing listed, a clip listed twice, or a label that is neither a class nor the number of one.
+        ValueError: nothing listed, a clip or a file listed twice, a label that is no class, or numbers that are also
+            names of other classes.
     """
     if not entries:
         raise ValueError(f"{source}: the list is empty")
-    clip_id, count = Counter(entry.clip_id for entry in entries).most_common(1)[0]
-    if count > 1:
-        raise ValueError(f"{source}: clip {clip_id} is listed twice or more")
-    numbers = {str(number): number for number in range(len(labels))}
-    numbers |= {label: number for number, label in enumerate(labels)}
-    for entry in entries:
-        if entry.label not in numbers:
-            raise ValueError(
-                f"{source}: clip {entry.clip_id} has label {entry.label!r}, not among the {len(labels)} of the data "
-                f"set, by name or by number from 0 to {len(labels) - 1}"
-            )
+    _require_unique(source, entries)
+    numbers = _numbers(source, entries, labels)
     return [Clip(entry.clip_id, entry.path, numbers[entry.label]) for entry in entries]
+
+
+def _require_unique(source: Path, entries: Sequence[Entry]) -> None:
+    first = dict[str | Path, Entry]()
+    for entry in entries:
+        for key in (entry.clip_id, entry.path):
+            other = first.setdefault(key, entry)
+            if other is not entry:
+                lines = f"in lines {other.line} and {entry.line}" if entry.line else "twice or more"
+                labels = f", with the labels {other.label!r} and {entry.label!r}" if other.label != entry.label else ""
+                raise ValueError(f"{source}: clip {entry.clip_id} is listed {lines}{labels}")
+
+
+def _numbers(source: Path, entries: Sequence[Entry], labels: Sequence[str]) -> dict[str, int]:
+    """The number of each label of a list."""
+    by_name = {label: number for number, label in enumerate(labels)}
+    by_number = {str(number): number for number in range(len(labels))}
+    found = {entry.label for entry in entries}
+    if found <= by_name.keys() and found <= by_number.keys() and any(by_name[x] != by_number[x] for x in found):
+        label = min(label for label in found if by_name[label] != by_number[label])
+        raise ValueError(
+            f"{source}: label {label!r} is the name of class {by_name[label]} and the number of class "
+            f"{labels[int(label)]!r}; give the classes names that are no numbers"
+        )
+    if found <= by_name.keys():
+        return by_name
+    if found <= by_number.keys():
+        return by_number
+    known = by_name if found & by_name.keys() else by_number
+    entry = next(entry for entry in entries if entry.label not in known)
+    place = f"{source}, line {entry.line}" if entry.line else str(source)
+    raise ValueError(
+        f"{place}: clip {entry.clip_id} has label {entry.label!r}, not among the {len(labels)} of the data set; labels "
+        f"are all names, such as {labels[0]!r}, or all numbers from 0 to {len(labels) - 1}"
+    )
 
 
 def short(content: object) -> str:

@@ -7,13 +7,23 @@ from data_modules.base import Split, VideoDataModule
 from data_modules.dataset import Clip
 from data_modules.sets import annotation
 from data_modules.sets.annotation import Entry
+from data_modules.sets.class_names import classes_of, read_names
+from data_modules.sets.list_columns import Form, Listed, read_list
+from data_modules.sets.list_evidence import Seen
+from data_modules.storage.files import Files
+
+_FORM = Form("label", counted=True)
 
 
 class VideoList(VideoDataModule):
-    """A list a split: ``path,label`` a line, or ``path,num_frames,label``; comma, semicolon, tab or space.
+    """A list a split: ``path,label`` a line, or a header that names the columns; comma, semicolon, tab or blanks.
 
-    A first line that names columns ``path`` and ``label`` is a header; columns beside these do not matter. A label
-    is the name of a class or its number from 0. The path, from ``videos`` unless absolute, is the name of the clip.
+    A header names ``path`` and ``label`` in any order, and may name ``num_frames``, which is not used: frames are
+    counted anew. Other columns are refused. Without a header, the columns are ``path,label``; they may be
+    ``path,num_frames,label`` where the videos that are there have these numbers of frames.
+
+    The labels of a list are all names of classes or all their numbers from 0. The path, from ``videos`` unless
+    absolute, is the name of the clip.
 
     Args:
         root: the folder that holds the lists.
@@ -23,11 +33,12 @@ class VideoList(VideoDataModule):
         test: list of test; that of validation where there is no such file.
         names: file with the name of a class a line, in the order of their numbers. Where not given, classes are the
             sorted labels of training, or its numbers from 0 to the largest.
+        files: see :class:`~data_modules.base.VideoDataModule`.
         kwargs: those of :class:`~data_modules.base.VideoDataModule`.
 
     Raises:
         FileNotFoundError: no list of training, or no file of names.
-        ValueError: an empty list, or a line that is none.
+        ValueError: an empty list, a line that is none, or a list that can be read in more than one way.
     """
 
     def __init__(
@@ -39,16 +50,18 @@ class VideoList(VideoDataModule):
         val: str = "val.csv",
         test: str = "test.csv",
         names: str | None = None,
+        files: Files = Files(),
         **kwargs: Any,
     ) -> None:
-        self.root = Path(root)
+        self.root, self.files = Path(root), files
         self.videos = self.root / videos
         self.lists: dict[Split, tuple[str, ...]] = {"train": (train,), "val": (val,), "test": (test, val)}
         if names is None:
-            labels = _classes({label for _, label in _rows(annotation.find(self.root, train))})
+            path = annotation.find(self.root, train)
+            labels = classes_of(path, [listed.value for listed in self._listed(path)])
         else:
-            labels = annotation.read_lines(annotation.find(self.root, names))
-        super().__init__(labels, **kwargs)
+            labels = read_names(annotation.find(self.root, names))
+        super().__init__(labels, files=files, **kwargs)
 
     def clips(self, split: Split) -> list[Clip]:
         """In the order of the list.
@@ -58,18 +71,8 @@ class VideoList(VideoDataModule):
             ValueError: an empty list, a line that is none, a video listed twice, or an unknown class.
         """
         path = annotation.find(self.root, *self.lists[split])
-        entries = [Entry(name, self.videos / name, label) for name, label in _rows(path)]
+        entries = [Entry(name, self.videos / name, label, line) for line, name, label in self._listed(path)]
         return annotation.clips(path, entries, self.labels)
 
-
-def _rows(path: Path) -> list[tuple[str, str]]:
-    rows = annotation.read_rows(path)
-    if {"path", "label"} <= set(rows[0]):
-        return [(row["path"], row["label"]) for row in annotation.read_table(path, "path", "label")]
-    return [(row[0], row[-1]) for row in annotation.read_rows(path, "path label", "path num_frames label")]
-
-
-def _classes(found: set[str]) -> list[str]:
-    if all(label.isdecimal() for label in found):
-        return [str(number) for number in range(max(map(int, found)) + 1)]
-    return sorted(found)
+    def _listed(self, path: Path) -> list[Listed]:
+        return read_list(path, _FORM, Seen(self.videos, self.files, self.root))

@@ -82,6 +82,13 @@ class Files:
         keyed = {str(clip.path): key for clip, key in found}
         return Located([clip for clip, _ in found], keyed, sentence and f"{sentence}; they are left out")
 
+    def place(self, path: Path, root: Path) -> Path | Source | None:
+        """Where one video is read: in the ingested copy or on disk; None where it is not there."""
+        if storage := self._storage:
+            key = manifest.key(path, root)
+            return storage.source(key) if key in storage else None
+        return path if os.path.exists(path) else None
+
     def known_bad(self, located: Located, root: Path) -> dict[str, str]:
         """Reason by path: what the ingested copy calls damaged, or the manifest bad or hung if it is still the same."""
         damaged = self._storage.damaged if self._storage else {}

@@ -11,12 +11,20 @@ def entries(*pairs: tuple[str, str]) -> list[Entry]:
     return [Entry(name, Path(f"{name}.mp4"), label) for name, label in pairs]
 
 
-def test_a_label_is_a_name_or_a_number():
-    found = annotation.clips(Path("list"), entries(("a", "dog"), ("b", "0")), ["cat", "dog"])
-    assert found == [Clip("a", Path("a.mp4"), 1), Clip("b", Path("b.mp4"), 0)]
-    assert [clip.label for clip in annotation.clips(Path("list"), entries(("a", "7"), ("b", "3")), ["7", "3"])] == [
-        0,
-        1,
+@pytest.mark.parametrize(
+    ("labels", "names", "numbers"),
+    [
+        (["dog", "cat", "dog"], ["cat", "dog"], [1, 0, 1]),
+        (["1", "0"], ["cat", "dog"], [1, 0]),
+        (["7", "3"], ["7", "3"], [0, 1]),  # no numbers of two classes: names
+        (["1", "0"], ["0", "1", "2"], [1, 0]),  # both mean the same
+        (["2", "run"], ["run", "walk", "2"], [2, 0]),
+    ],
+)
+def test_labels_are_names_or_numbers(labels: list[str], names: list[str], numbers: list[int]):
+    listed = entries(*((f"v{n}", label) for n, label in enumerate(labels)))
+    assert annotation.clips(Path("list"), listed, names) == [
+        Clip(f"v{n}", Path(f"v{n}.mp4"), number) for n, number in enumerate(numbers)
     ]
 
 
@@ -24,15 +32,31 @@ def test_a_label_is_a_name_or_a_number():
     ("listed", "message"),
     [
         ([], "list: the list is empty"),
-        ([("a", "0"), ("b", "0"), ("a", "1")], "list: clip a is listed twice or more"),
-        ([("a", "2")], "list: clip a has label '2', not among the 2 of the data set, by name or by number from 0 to 1"),
+        ([("a", "0"), ("b", "0"), ("a", "0")], "list: clip a is listed twice or more"),
+        ([("a", "0"), ("a", "1")], "list: clip a is listed twice or more, with the labels '0' and '1'"),
+        ([("a", "2")], "list: clip a has label '2', not among the 2 of the data set; labels are all names, such as"),
         ([("a", "-1")], "list: clip a has label '-1'"),
         ([("a", "Cat")], "list: clip a has label 'Cat'"),
+        ([("a", "cat"), ("b", "1")], "list: clip b has label '1', not among the 2"),  # not by name and by number
+        ([("a", "1"), ("b", "cat")], "list: clip a has label '1', not among the 2"),
     ],
 )
 def test_wrong_entries(listed: list[tuple[str, str]], message: str):
     with pytest.raises(ValueError, match=message):
         annotation.clips(Path("list"), entries(*listed), ["cat", "dog"])
+
+
+def test_numbers_that_are_names_of_other_classes():
+    with pytest.raises(ValueError, match="list: label '0' is the name of class 1 and the number of class '1'"):
+        annotation.clips(Path("list"), entries(("a", "0"), ("b", "1")), ["1", "0"])
+
+
+def test_lines_are_named():
+    listed = [Entry("a", Path("x"), "0", 3), Entry("b", Path("y"), "2", 4), Entry("c", Path("x"), "0", 9)]
+    with pytest.raises(ValueError, match="list: clip c is listed in lines 3 and 9"):
+        annotation.clips(Path("list"), listed, ["cat", "dog"])
+    with pytest.raises(ValueError, match="list, line 4: clip b has label '2'"):
+        annotation.clips(Path("list"), listed[:2], ["cat", "dog"])
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,224 @@
+"""Which column of a list is which: by its header, or without one where exactly one reading is possible.
+
+It is decided once for the whole file. A reading without a header is checked against what is seen of the videos; what
+stays in doubt ends in one sentence with the header that would settle it.
+"""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from data_modules.sets.list_evidence import Seen, has_suffix, sample
+from data_modules.sets.list_form import Form, Reading
+from data_modules.sets.list_rows import LAST_BLANK, Row, Table, tables
+
+_COMPARED = 5  # videos whose frames are counted
+_TRIED = 100  # videos that are looked for to find these
+_COUNT = re.compile("[1-9][0-9]*")
+
+
+class Listed(NamedTuple):
+    """One line of a list: its number from 1, the video and what is said of it."""
+
+    line: int
+    path: str
+    value: str
+
+
+def read_list(path: Path, form: Form, seen: Seen) -> list[Listed]:
+    """The lines below the header, or all lines where there is none.
+
+    Args:
+        path: the file; cells are parted by tab, semicolon, comma or blanks.
+        form: which columns it may have.
+        seen: what is known of the videos.
+
+    Raises:
+        ValueError: an empty list, a column that is not known, a line with too many or too few cells, an empty cell, or
+            no header where several readings are possible or none is.
+    """
+    reading = ListReader(path, form, seen).reading()
+    places = zip(reading.table.rows, reading.column("path"), reading.column(form.value), strict=True)
+    return [Listed(row.line, name, value) for row, name, value in places]
+
+
+class ListReader:
+    """Finds the one reading of a list; arguments as in :func:`read_list`."""
+
+    def __init__(self, path: Path, form: Form, seen: Seen) -> None:
+        self._path, self._form, self._seen = path, form, seen
+
+    def reading(self) -> Reading:
+        """The lines that name videos, without the header; errors as in :func:`read_list`."""
+        found = tables(self._path)
+        headed = [table for table in found if self._form.is_header(table.rows[0])]
+        reading = self._headed(headed) if headed else self._unheaded(found)
+        self._require_filled(reading)
+        self._require_slashes(reading)
+        self._require_no_comment(reading)
+        return reading
+
+    # --- with a header
+
+    def _headed(self, found: Sequence[Table]) -> Reading:
+        first = found[0]
+        self._form.require_known(self._path, first)
+        if len(first.rows) == 1:
+            raise ValueError(f"{self._path}: the list is empty below its header, {first.shown(first.rows[0])}")
+        readings = [self._below_header(table) for table in found if table.is_even]
+        fitting = [reading for reading in readings if reading.table.separator != LAST_BLANK or self._is_sure(reading)]
+        if not fitting:
+            first.require_width(self._path, len(first.rows[0].cells))
+        self._require_counts(fitting[0], "")
+        return fitting[0]
+
+    def _below_header(self, table: Table) -> Reading:
+        return Reading(table._replace(rows=table.rows[1:]), self._form.roles(table.rows[0]))
+
+    # --- without a header
+
+    def _unheaded(self, found: Sequence[Table]) -> Reading:
+        reading = self._chosen(self._fitting(found), found)
+        self._require_no_header(reading)
+        self._require_order(reading)
+        self._require_counts(reading, f"three columns without a header are {','.join(self._form.names)}, and ")
+        self._require_counted(reading)
+        return reading
+
+    def _fitting(self, found: Sequence[Table]) -> list[Reading]:
+        """All readings by the number of columns alone."""
+        fitting = list[Reading]()
+        for table in _different([table for table in found if table.is_even]):
+            width = len(table.rows[0].cells)
+            fitting += [Reading(table, order) for order in self._form.orders if len(order) == width]
+        return fitting
+
+    def _chosen(self, readings: Sequence[Reading], found: Sequence[Table]) -> Reading:
+        """The only reading whose paths are videos; where none are, the only one that is possible at all."""
+        plain = [reading for reading in readings if reading.table.separator != LAST_BLANK]
+        sure = [reading for reading in readings if self._is_sure(reading)]
+        if len(sure) > 1:
+            sure = [reading for reading in sure if self._seen.are_there(reading.column("path"))] or sure
+        if not sure:
+            sure = [reading for reading in plain if self._seen.any_is_there(reading.body("path"))]
+        if len(sure) == 1:
+            return sure[0]
+        if sure:
+            raise self._doubtful([reading.table for reading in sure])
+        even = _different([table for table in found if table.is_even and table.separator != LAST_BLANK])
+        if len(even) > 1:
+            raise self._doubtful(even)
+        if not plain:
+            raise self._misfit(even[0] if even else found[0])
+        return plain[0]
+
+    def _is_sure(self, reading: Reading) -> bool:
+        """Whether the paths are videos, by suffix or by what is there; of the first line only its last blank asks."""
+        if reading.table.separator != LAST_BLANK:
+            return self._seen.are_videos(reading.body("path"))
+        names = reading.column("path")
+        return not any(map(self._may_be_two, names)) and self._seen.are_videos(names)
+
+    def _may_be_two(self, name: str) -> bool:
+        """Whether a blank in the path may part a video from something else, as in "a.mp4 b.mp4"."""
+        return any(map(has_suffix, name.split()[:-1])) and not self._seen.is_there(name)
+
+    def _require_no_header(self, reading: Reading) -> None:
+        """A first line in other words than those of a header would be a class, and a video that is missing."""
+        name, *names = reading.column("path")
+        value, *values = reading.column(self._form.value)
+        if self._seen.is_video(name):
+            return
+        named = any(self._form.roles(reading.table.rows[0]))
+        unlike_numbers = all(map(str.isdecimal, values)) and not value.isdecimal()
+        unlike_videos = value not in values and self._seen.are_videos(names)
+        if named or (names and (unlike_numbers or unlike_videos)):
+            raise self._wrong(reading.table, f"looks like a header, because {name!r} is no video")
+
+    def _require_order(self, reading: Reading) -> None:
+        """Where the first column holds no video and another one does, the columns are in another order."""
+        names = sample(reading.body("path"), _TRIED)
+        if any(map(self._seen.is_video, names)):
+            return
+        for number in range(1, len(reading.roles)):
+            cells = reading.table.column(number)
+            if self._seen.are_videos(cells[1:] or cells):
+                order = f"{self._form.value},{self._form.path}"
+                raise self._wrong(reading.table, f"the videos are in column {number + 1}, not in column 1", order)
+
+    def _require_counted(self, reading: Reading) -> None:
+        """Without a header, three columns may be a path and two labels: the frames of a few videos decide."""
+        if "num_frames" not in reading.roles:
+            return
+        compared, table = 0, reading.table
+        places = zip(table.rows, reading.column("path"), reading.column("num_frames"), strict=True)
+        for row, name, count in sample(list(places), _TRIED):
+            frames = self._seen.num_frames(name)
+            if frames not in (None, int(count)):
+                reason = f"without a header {count} is a number of frames, and {name} has {frames}"
+                raise self._wrong(table, f"{reason}; several labels of a video are not read", row=row)
+            compared += frames is not None
+            if compared == _COMPARED:
+                return
+        if not compared:
+            raise self._wrong(table, "no video is there to see whether the second column is its number of frames")
+
+    # --- both
+
+    def _require_counts(self, reading: Reading, rule: str) -> None:
+        if "num_frames" not in reading.roles:
+            return
+        for row, count in zip(reading.table.rows, reading.column("num_frames"), strict=True):
+            if not _COUNT.fullmatch(count):
+                raise self._wrong(reading.table, f"{rule}{count!r} is no number of frames", row=row)
+
+    def _require_filled(self, reading: Reading) -> None:
+        for row in reading.table.rows:
+            for role, cell in zip(reading.roles, row.cells, strict=True):
+                if not cell.strip():
+                    raise self._wrong(reading.table, f"the {role} is empty", row=row)
+
+    def _require_slashes(self, reading: Reading) -> None:
+        for row, name in zip(reading.table.rows, reading.column("path"), strict=True):
+            if "\\" in name and not self._seen.is_there(name):
+                raise ValueError(
+                    f"{self._path}, line {row.line}: there is no video {name}; write / in place of \\ in all paths"
+                )
+
+    def _require_no_comment(self, reading: Reading) -> None:
+        for row, name in zip(reading.table.rows, reading.column("path"), strict=True):
+            if name.startswith("#") and not self._seen.is_there(name):
+                line = f"{self._path}, line {row.line} {reading.table.shown(row)}"
+                raise ValueError(f"{line}: there is no video {name!r}; if this is a comment, remove it")
+
+    # --- what is wrong
+
+    def _wrong(self, table: Table, reason: str, header: str = "", row: Row | None = None) -> ValueError:
+        row = row or table.rows[0]
+        return ValueError(f"{self._path}, line {row.line} {table.shown(row)}: {reason}; {self._valid(header)}")
+
+    def _valid(self, header: str = "") -> str:
+        line = f"{self._form.path},{self._form.value}"
+        header = header or ",".join(self._form.names)
+        return f"valid are {line} in each line, or a first line that names the columns, such as {header}"
+
+    def _doubtful(self, found: Sequence[Table]) -> ValueError:
+        line = found[0].rows[0].line
+        ways = " or ".join(" | ".join(table.rows[0].cells) for table in found)
+        return ValueError(
+            f"{self._path}, line {line}: can be read as {ways}, and no video tells which; {self._valid()}"
+        )
+
+    def _misfit(self, table: Table) -> ValueError:
+        width = len(table.rows[0].cells)
+        try:
+            table.require_width(self._path, width)
+        except ValueError as error:
+            return error
+        return self._wrong(table, f"has {width} columns and no header that names them")
+
+
+def _different(found: Sequence[Table]) -> list[Table]:
+    """Without those that another separator parts alike, as a tab and blanks do."""
+    return [table for number, table in enumerate(found) if all(table.rows != other.rows for other in found[:number])]
