@@ -49,6 +49,7 @@ def _parser(command: str, argv: list[str]) -> ArgumentParser:
         description=_first_line(function),
         parser_mode="omegaconf+",
         exit_on_error=False,
+        allow_abbrev=False,
     )
     parser.add_argument("-c", "--config", action="config", help="A YAML file with the key data; may be repeated.")
     parser.add_function_arguments(function, as_group=False, skip={"data"})

@@ -6,6 +6,8 @@ import sys
 import threading
 from collections.abc import Generator
 from contextlib import contextmanager, nullcontext
+from difflib import get_close_matches
+from importlib.metadata import version
 
 from lightning_petl.signals import STOPPABLE, die_with_parent, stop_request
 
@@ -27,6 +29,8 @@ COMMANDS = {
     "cache build": "run the frozen trunk once over a data set and keep what it computed, for --data.cache",
 }
 
+_MEANT = {"train": "fit", "val": "validate", "eval": "test", "evaluate": "test", "infer": "predict", "help": "--help"}
+
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; return 0, 2 for a wrong value, which is told in one paragraph, 75 or 130 after signals."""
@@ -37,6 +41,12 @@ def main(argv: list[str] | None = None) -> int:
     if not argv or argv[0] in ("-h", "--help"):
         print(_help())
         return 0
+    if argv[0] == "--version":
+        print(f"lightning_petl {version('lightning_petl')}")
+        return 0
+    if argv[0] not in _first_words():
+        print(f"lightning-petl: {_no_command(argv)}", file=sys.stderr)
+        return 2
     try:
         with stop_request(kept=own) if argv[0] in STOPPABLE else nullcontext():
             with _ctrl_c_ends_at_once():
@@ -72,6 +82,22 @@ def _help() -> str:
         f"commands:\n{commands}\n\n"
         "lightning-petl <command> --help lists its options; --print_config prints the whole configuration."
     )
+
+
+def _first_words() -> set[str]:
+    """What a command line may begin with; ``check`` is of ``submit``, which starts it itself."""
+    return {name.split()[0] for name in COMMANDS} | {"check"}
+
+
+def _no_command(argv: list[str]) -> str:
+    """What is wrong with a command line that begins with none of the commands."""
+    word = argv[0]
+    later = [other for other in argv[1:] if other in _first_words()]
+    if word.startswith("-") and later:
+        return f"the command comes first: lightning-petl {later[0]} {word} ..."
+    meant = [_MEANT[word.lower()]] if word.lower() in _MEANT else get_close_matches(word.lower(), COMMANDS, n=2)
+    near = f"near: {', '.join(meant)}" if meant else f"there are {', '.join(COMMANDS)}"
+    return f"there is no command {word!r}; {near}; lightning-petl --help says what each does"
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ import inspect
 import json
 import sys
 import warnings
-from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar, cast
@@ -23,20 +22,13 @@ from rich.console import Console
 from typing_extensions import override
 
 from data_modules import cli as data_cli
-from data_modules import data_sets as data_sets  # makes their names known
+from data_modules import config_files
 from data_modules.base import VideoDataModule
 from data_modules.features.build import Storage, build
-from data_modules.sampling import Sampling
-from data_modules.transforms.augment import Augmentation
-from data_modules.transforms.crops import Transform
-from lightning_petl import artefact, precision, strategies
-from lightning_petl.adapters import Adapter
+from lightning_petl import artefact, names, precision, strategies
 from lightning_petl.backbones import VideoViT, prefix
-from lightning_petl.backbones.text import TextTower
 from lightning_petl.callbacks.artefact_writer import ArtefactWriter
 from lightning_petl.callbacks.bad_files import BadFiles
-from lightning_petl.callbacks.compile_blocks import CompileBlocks as CompileBlocks
-from lightning_petl.callbacks.ema import EMA as EMA
 from lightning_petl.callbacks.frozen_guard import FrozenGuard
 from lightning_petl.callbacks.global_batch import GlobalBatch
 from lightning_petl.callbacks.gradient_guard import GradientGuard
@@ -50,18 +42,13 @@ from lightning_petl.callbacks.ranks import RankLost, Ranks
 from lightning_petl.callbacks.retrieval_scores import RetrievalScores
 from lightning_petl.callbacks.throughput import Throughput
 from lightning_petl.errors import goes_on_next_time, told_to_the_user
-from lightning_petl.heads import HeadRecipe
 from lightning_petl.optim import accumulation
 from lightning_petl.run_cli import RunCLI
 from lightning_petl.run_logger import RunLogger
 from lightning_petl.signals import PREEMPTED
-from lightning_petl.similarity import SimilarityRecipe
 from lightning_petl.summary import Plan, summarise, tables
-from lightning_petl.tasks.bank import Bank as Bank
 from lightning_petl.tasks.classification import VideoClassifier
-from lightning_petl.tasks.retrieval import VideoTextRetrieval as VideoTextRetrieval
 from lightning_petl.tasks.task import Task
-from lightning_petl.text_head import TextHead as TextHead
 
 
 class PetlCLI(RunCLI):
@@ -147,23 +134,23 @@ class CacheCLI(PetlCLI):
     def _run_subcommand(self, subcommand: str) -> None:
         """Build in the place of training."""
         backbone = cast(VideoClassifier, self.model).to(self.trainer.strategy.root_device).backbone
-        names = self._parts(backbone)
+        parts = self._parts(backbone)
         storage = Storage(**{field.name: self._get(self.config_init, field.name) for field in fields(Storage)})
         self.exit_code = build(
             cast(VideoDataModule, self.datamodule),
-            lambda clips: prefix.prefix(backbone, clips.to(backbone.pixel_mean.device), names),
-            trunk=prefix.identity(backbone, names),
+            lambda clips: prefix.prefix(backbone, clips.to(backbone.pixel_mean.device), parts),
+            trunk=prefix.identity(backbone, parts),
             storage=storage,
         )
 
     def _parts(self, backbone: VideoViT) -> list[str]:
-        names = self._get(self.config_init, "parts") or prefix.needed(backbone)
-        unknown = [name for name in names if name not in prefix.offered(backbone)]
+        parts = self._get(self.config_init, "parts") or prefix.needed(backbone)
+        unknown = [name for name in parts if name not in prefix.offered(backbone)]
         if unknown:
             raise ValueError(
                 f"parts: nothing frozen is named {', '.join(unknown)}; there are {', '.join(prefix.offered(backbone))}"
             )
-        return names
+        return parts
 
 
 class CheckCLI(PetlCLI):
@@ -275,6 +262,7 @@ def run(argv: list[str]) -> int:
         command on data.
     """
     try:
+        config_files.check(argv)
         if argv[0] == "data":
             return data_cli.run(argv[1:])
         with warnings.catch_warnings():
@@ -295,7 +283,7 @@ def run(argv: list[str]) -> int:
         print(f"lightning-petl: {lost}", file=sys.stderr)
         return lost.code
     except Exception as error:
-        message = told_to_the_user(error, _class_names())
+        message = told_to_the_user(error, names.known(argv))
         if message is None:
             raise
         print(f"lightning-petl: {message}", file=sys.stderr)
@@ -313,7 +301,7 @@ def _run(cli: type[_CLI], argv: list[str]) -> _CLI:
         args=argv,
         auto_configure_optimizers=False,
         seed_everything_default=0,
-        parser_kwargs={"parser_mode": "omegaconf+", "exit_on_error": False},
+        parser_kwargs={"parser_mode": "omegaconf+", "exit_on_error": False, "allow_abbrev": False},
         # the table of owners says more than Lightning's summary
         trainer_defaults={"use_distributed_sampler": False, "enable_model_summary": False, "callbacks": _callbacks()},
     )
@@ -325,31 +313,29 @@ def _cache(argv: list[str]) -> int:
     return _run(CacheCLI, _with_artefact(["fit", *argv[1:]])).exit_code
 
 
-def _class_names() -> list[str]:
-    """What may stand for a class in a configuration: importing a class makes its short name known."""
-    bases = (Task, Adapter, HeadRecipe, SimilarityRecipe, VideoDataModule, Sampling, Transform, Augmentation)
-    return sorted({cls.__name__ for cls in (TextTower, *(cls for base in bases for cls in _subclasses(base)))})
-
-
-def _subclasses(base: type) -> Iterator[type]:
-    for cls in base.__subclasses__():
-        if not inspect.isabstract(cls):
-            yield cls
-        yield from _subclasses(cls)
-
-
 def _with_artefact(argv: list[str]) -> list[str]:
     """Put the configuration of ``--artefact DIR`` before all others, so that they override it."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--artefact")
+    parser.add_argument("--artefact", nargs="?")  # the parser proper tells where it has no value
     folder = parser.parse_known_args(argv)[0].artefact
-    if folder is None:
-        return argv
     command, *rest = argv
+    if folder is None:
+        _require_some_model(argv)
+        return argv
     config = artefact.configuration(Path(folder))
     if command != "predict":
         del config["data"]
     return [command, "--config", json.dumps(config), *rest]
+
+
+def _require_some_model(argv: list[str]) -> None:
+    if argv[0] == "predict" and not any(
+        word.startswith(("-c", "--config", "--model", "-h", "--help")) for word in argv
+    ):
+        raise ValueError(
+            "predict: not given: what predicts (--artefact FOLDER, which a training writes, as "
+            "runs/default/version_0/artefact)"
+        )
 
 
 def _callbacks() -> list[Callback]:

@@ -19,7 +19,7 @@ LAWS: dict[str, tuple[str, str]] = {
     "only four files touch the codec": (r"(?!data_modules\.video\.(decode|track|picture|encode)$).*", r"av\b.*"),
     "data knows nothing of models": (r"data_modules.*", r"lightning_petl.*"),
     "models know of data the batch and torchvision's repair": (
-        r"lightning_petl(?!\.(cli|doctor\.(decoding|drill))$).*",
+        r"lightning_petl(?!\.(cli|names|doctor\.(decoding|drill))$).*",
         r"data_modules(?!\.(batch|compat)\b).*",
     ),
     "the trunk knows no method and no task": (

@@ -122,18 +122,40 @@ WRONG: list[tuple[list[str], str]] = [
     (["--model.adapters+=LoRa"], r"model\.adapters: 'LoRa' is no known class; near: LoRA"),
     (["--model.adapters.init_args.rank=0"], "rank 0 must be above zero"),
     (["--model.adapters.init_args.rnk=3"], r"model\.adapters: Option 'rnk' is not accepted"),
-    (["--model.optim.lr=fast"], r"model\.optim\.lr: Expected a <class 'float'>\. Got value: fast"),
+    (["--model.optim.lr=fast"], r"model\.optim\.lr: expected a number, got fast"),
     (["--model.optim.lr=-1"], r"lr must be above 0, got -1\.0"),
     (["--model.optim.lr_factor={Nobody: 2}"], r"lr_factor names Nobody.*\['LoRA', 'head'\]"),
     (["--model.optim.global_batch=5"], "global_batch 5 is not a multiple of 3"),
     (["--model.head.dropout=2"], r"head dropout must lie in \[0, 1\), got 2\.0"),
     (["--model.label_smoothing=1"], "label_smoothing must lie in"),
     (["--model.backbone.name=vit_tiny_patch17_224"], "vit_tiny_patch17_224"),
-    (["--model.backbone.readout=max"], r"model\.backbone\.readout: .*Got value: max"),
+    (["--model.backbone.readout=max"], r"model\.backbone\.readout: expected one of '.*, got max"),
     (["--data.root=/nowhere"], "/nowhere/train: no such folder"),
     (["--data.sampling.num_frames=0"], "num_frames: expected 1 or more, got 0"),
-    (["--config=nothing.yaml"], "nothing.yaml"),
-    (["--nosuch=1"], "unrecognized arguments: --nosuch=1"),
+    (["--config=nothing.yaml"], "there is no file nothing.yaml"),
+    (["--model.backbone.name=vit_tiny_patch16_224.augreg_in21"], "no weights 'augreg_in21' of .*; near: augreg_in21k"),
+    (["--model.backbone.name=vit_tinny_patch16_224"], "is not a timm model; near: .*vit_tiny_patch16_224"),
+    (["--nosuch=1"], "there is no option --nosuch"),
+    (["--max_epochs=3"], "there is no option --max_epochs; near: --trainer.max_epochs"),
+    (["--trainer.max_epoch=3"], "there is no option --trainer.max_epoch; near: --trainer.max_epochs"),
+    (["--dta.root=x"], "there is no option --dta.root; near: --data.root"),
+    (["--lr", "3"], "there is no option --lr; near: --model.optim.lr"),
+    (["--model.lr=3"], r"Option 'lr' is not accepted; near: model\.optim\.lr"),
+    (["--run-folder=x"], "there is no option --run-folder; near: --run_folder"),
+    (["extra"], "extra is no option: settings are given as --KEY=VALUE"),
+    (["--model.adapters=LoRA"], r"model\.adapters: expected a list, got LoRA, which is written \[LoRA\]"),
+    (["--model.adapters+=mine.Foo"], r"mine\.Foo cannot be imported: there is no module mine in /"),
+    (["--model.adapters+=VideoFolder"], "'VideoFolder' is no known class; known: AIM, .*VPT, or the dotted path"),
+    (["--model.optim=adamw"], "model.optim: expected a mapping of its settings.*, got adamw; it has algorithm, lr,"),
+    (["--model.optim.algorithm=adm"], "expected one of 'adamw', 'sgd', got adm"),
+    (["--seed_everything=x"], "seed_everything: expected true or false or a whole number, got x$"),
+    (["--data=LoRA"], "data: 'LoRA' is no known class; known: .*VideoFolder"),
+    (["--trainer.callbacks+=Foo"], "trainer.callbacks: 'Foo' is no known class; known: see the documentation, or the"),
+    (["--trainer.max_epochs=many"], r"trainer\.max_epochs: expected a whole number, got many"),
+    (["--trainer.accelerator=gpus"], "invalid accelerator name"),
+    (["--trainer.devices=many"], "`devices` selected with"),
+    (["--trainer.val_check_interval=1000"], "val_check_interval"),
+    (["--artefact"], "--artefact: expected one argument"),
     (["--ckpt_path=/nowhere.ckpt"], "ckpt_path: /nowhere.ckpt is no file"),
     (["--ckpt_path=best"], "ckpt_path: best is no file; give that of a checkpoint"),
     (["--artefact=/nowhere"], "/nowhere is not an adapter artefact"),
@@ -219,9 +241,66 @@ def test_an_unknown_option_lists_the_valid_ones(
 def test_an_unknown_option_is_named_once_as_it_was_given(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["data", "index", "--config", str(command.config), "--data.files.mising=leave_out"]) == 2
     assert capsys.readouterr().err == (
-        "lightning-petl: data: Option 'files.mising' is not accepted; "
+        "lightning-petl: data: Option 'files.mising' is not accepted; near: missing; "
         "files has missing, broken, deadline, ingested, manifest\n"
     )
+
+
+IN_A_FILE = {
+    "model: {optim: {lrr: 1}}": r"model: Option 'optim\.lrr' is not accepted; near: lr, ",
+    "modle: {optim: {lr: 1}}": r"there is no option 'modle\.optim\.lr'; near: model\.optim\.lr",
+    "trainer: {max_epoch: 1}": r"there is no option 'trainer\.max_epoch'; near: trainer\.max_epochs",
+    "data: {batch_size: many}": r"data\.batch_size: expected a whole number, got many",
+    "data: {init_args: {batch_size: many}}": r"data\.batch_size: expected a whole number, got many",
+    "data: VideoFoldr": "data: 'VideoFoldr' is no known class; near: VideoFolder",
+    "data: [VideoFolder]": "data: expected the name of a class, or a mapping with class_path and init_args",
+    "model: {adapters: [{class_path: LoRA, init_arg: {rank: 2}}]}": "near: init_args",
+    "trainer: {min_epochs: '${nothing}'}": r"trainer\.min_epochs: Interpolation key 'nothing' not found",
+}
+
+
+@pytest.mark.parametrize("text", IN_A_FILE)
+def test_what_is_wrong_in_a_file_is_told_with_its_line(
+    text: str, command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "wrong.yaml").write_text(f"# a comment\n{text}\n")
+    assert main([*command("fit"), "-c", str(tmp_path / "wrong.yaml")]) == 2
+    assert re.fullmatch(rf"lightning-petl: \S*wrong\.yaml, line 2: .*{IN_A_FILE[text]}.*\n", capsys.readouterr().err)
+
+
+@pytest.mark.parametrize(
+    ("argv", "told"),
+    [
+        (["fti"], "there is no command 'fti'; near: fit"),
+        (["train"], "there is no command 'train'; near: fit"),
+        (["-c", "x.yaml", "fit"], "the command comes first: lightning-petl fit -c ..."),
+        (["--nosuch"], "there is no command '--nosuch'; there are fit, validate,"),
+        (["data", "idnex"], "data: no command 'idnex'; there are: index, ingest"),
+        (["data", "index", "--wrkers=2"], "there is no option --wrkers; near: --workers"),
+        (["predict"], "predict: not given: what predicts (--artefact FOLDER"),
+        (["predict", "clip.mp4"], "predict: not given: what predicts (--artefact FOLDER"),
+        (["fit", "clip.mp4"], "a video as --data.predict_path=clip.mp4"),
+        (["fit", "--model.backbone.name=x", "--model.adapters=[LoRA]"], "not given: data (-c configs/data/NAME.yaml"),
+        (
+            ["fit", "--model.backbone.name=x", "--model.adapters=[LoRA]", "--data.root=x"],
+            "data: its settings are given, but not its class (-c configs/data/NAME.yaml, or --data CLASS)",
+        ),
+        (["submit"], "submit: not given: time (--time)"),
+        (["submit", "--nodes=x"], "submit: nodes: expected a whole number, got x"),
+        (["status", "--foo"], "there is no option --foo"),
+        (["logs", "--rnus=x", "y"], "there is no option --rnus; near: --runs"),
+        (["cancel"], "not given: job"),
+    ],
+    ids=" ".join,
+)
+def test_a_wrong_command_line_is_told_in_one_paragraph(
+    argv: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(argv) == 2
+    paragraph = capsys.readouterr().err
+    assert told in paragraph
+    assert paragraph.startswith("lightning-petl: ")
+    assert paragraph.count("\n") == 1
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from data_modules.sampling import Sampling
 from data_modules.sets.motion import render
 from data_modules.transforms.augment import Augmentation
 from data_modules.transforms.crops import Transform
-from lightning_petl import cli
+from lightning_petl import names
 from lightning_petl.__main__ import main
 from lightning_petl.adapters import attach
 from lightning_petl.doctor import commands as doctor
@@ -126,7 +126,7 @@ def test_the_commands_of_the_pages_in_order(tmp_path: Path, monkeypatch: pytest.
 def test_the_page_on_data_names_every_choice() -> None:
     text = (ROOT / "docs/data.md").read_text("utf-8")
     for base in (VideoDataModule, Sampling, Transform, Augmentation):
-        for cls in cli._subclasses(base):
+        for cls in names._subclasses(base):
             assert f"`{cls.__name__}`" in text or not cls.__module__.startswith("data_modules")
 
 

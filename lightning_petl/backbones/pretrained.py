@@ -5,6 +5,7 @@ import re
 import warnings
 import zipfile
 from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from pickle import UnpicklingError
@@ -131,10 +132,16 @@ def read_state(path: Path) -> State:
         FileNotFoundError: no such file.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"weights {str(path)!r}: no such file. Give a path, 'hub', or 'random'")
+        what = " is a folder" if path.is_dir() else ": no such file"
+        raise FileNotFoundError(f"weights {str(path)!r}{what}. Give a path, 'hub', or 'random'")
     try:
         return load_file(path) if path.suffix == ".safetensors" else _unpickle(path)
-    except (SafetensorError, UnpicklingError, RuntimeError, EOFError) as error:
+    except UnpicklingError as error:  # torch's own text advises to load it all the same, whatever it would run
+        raise ValueError(
+            f"{str(path)!r} cannot be read as weights: it is no file of torch, or holds more than tensors and plain "
+            "Python. Give a safetensors file or a plain state dict"
+        ) from error
+    except (SafetensorError, RuntimeError, EOFError) as error:
         reason = str(error).strip().splitlines()[0]
         raise ValueError(f"{str(path)!r} cannot be read as weights ({type(error).__name__}: {reason})") from error
 
@@ -188,9 +195,7 @@ def create(name: str, pretrained: bool, cut: int | None, **options: Any) -> Trun
     Raises:
         ValueError: unknown name, weights that cannot be had, or a model of another kind.
     """
-    if not timm.is_model(name):
-        near = ", ".join(timm.list_models(f"*{name.split('.')[0][:12]}*")[:5]) or "timm.list_models() lists them"
-        raise ValueError(f"backbone {name!r} is not a timm model; near: {near}")
+    _require_known(name)
     options |= {} if cut is None else {"depth": cut}
     try:
         model = timm.create_model(name, pretrained=pretrained, num_classes=0, **options)
@@ -204,6 +209,24 @@ def create(name: str, pretrained: bool, cut: int | None, **options: Any) -> Trun
     if not isinstance(model, Trunk):
         raise ValueError(f"backbone {name!r} is a {type(model).__name__}; a VisionTransformer or Eva is needed")
     return model
+
+
+def _require_known(name: str) -> None:
+    """Raise ``ValueError`` with near matches where timm has no such model, or no such tag of published weights."""
+    architecture, _, tag = name.partition(".")
+    if not timm.is_model(architecture):
+        near = get_close_matches(architecture, timm.list_models(), n=5)
+        found = f"near: {', '.join(near)}" if near else "timm.list_models() lists them"
+        raise ValueError(f"backbone {name!r} is not a timm model; {found}")
+    try:
+        timm.get_pretrained_cfg(name)
+    except RuntimeError as error:
+        tags = [known.partition(".")[2] for known in timm.list_models(f"{architecture}.*", pretrained=True)]
+        near = get_close_matches(tag, tags, n=5) or tags
+        raise ValueError(
+            f"backbone {name!r}: timm has no weights {tag!r} of {architecture}; near: {', '.join(near)}. With a file "
+            f"of your own, {architecture!r} alone is enough"
+        ) from error
 
 
 def _cut(state: State, depth: int) -> State:

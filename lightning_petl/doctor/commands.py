@@ -9,6 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from lightning_petl.doctor.finding import Check, Finding, guarded, report
+from lightning_petl.parser_reports import OptionParser
 
 
 def run(argv: list[str]) -> int:
@@ -74,7 +75,7 @@ def _cluster(options: argparse.Namespace) -> Iterator[tuple[str, Check]]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = OptionParser(
         prog="lightning-petl doctor",
         description="Check what training needs of this machine, or of a cluster, and say what is wrong.",
     )

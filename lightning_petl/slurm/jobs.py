@@ -14,6 +14,7 @@ from rich.table import Table
 from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
 from tensorboard.compat.proto.event_pb2 import Event  # pyright: ignore[reportAttributeAccessIssue]
 
+from lightning_petl.parser_reports import OptionParser
 from lightning_petl.slurm import cluster
 from lightning_petl.slurm.script import LOG
 from lightning_petl.slurm.submit import JOBS
@@ -103,7 +104,7 @@ def logs(argv: list[str]) -> int:
 
 
 def _parser(command: str, description: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog=f"lightning-petl {command}", description=description)
+    parser = OptionParser(prog=f"lightning-petl {command}", description=description)
     parser.add_argument("--runs", default="runs", help="folder of all runs")
     return parser
 

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from jsonargparse import ArgumentError, ArgumentParser
 
+from lightning_petl.parser_reports import Known, explained
 from lightning_petl.slurm.points import SEED, Point, points, split
 from lightning_petl.slurm.request import Launch, Limits, Queue, Request, Tasks
 
@@ -55,7 +56,7 @@ def parse(argv: list[str]) -> Order:
         given = vars(_parser().parse_args(argv))
     except ArgumentError as error:
         quoted = '; YAML takes it for a number unless it is quoted: "24:00:00"' if 'key "time"' in str(error) else ""
-        raise ValueError(f"submit: {' '.join(str(error).split())}{quoted}") from None
+        raise ValueError(f"submit: {' '.join(explained(str(error), Known()).split())}{quoted}") from None
     _not_ours(fit)
     return Order(
         request=Request(

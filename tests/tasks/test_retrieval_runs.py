@@ -104,7 +104,7 @@ def test_two_ranks_train_on_the_joint_batch(command: RetrievalCommand) -> None:
 
 
 def test_a_smaller_batch_is_not_said_to_be_the_same_loss() -> None:
-    told = told_to_the_user(torch.OutOfMemoryError("CUDA out of memory."), [])
+    told = told_to_the_user(torch.OutOfMemoryError("CUDA out of memory."))
     assert told is not None
     assert "VideoTextRetrieval compares the clips of a batch, so try --model.joint.block=64" in told
 
