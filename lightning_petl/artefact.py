@@ -1,24 +1,38 @@
-"""The adapter artefact: the folder that is shared, without a byte of the frozen trunk."""
+"""The adapter artifact: the folder that is shared, without a byte of the frozen trunk.
 
-import importlib
+An artifact may come from anybody. Loading one runs no code that it names, reads no file outside its folder, and builds
+nothing before its numbers were compared with the weights that it brings.
+"""
+
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, asdict, fields
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
-from safetensors.torch import load_file
+import torch
 from safetensors.torch import save as serialise
 
 from lightning_petl.adapters import Adapter
+from lightning_petl.artefact_files import CONFIG, LABELS, SCHEMA, SHA256, WEIGHTS, Contents, checksums, read
+from lightning_petl.backbones.open_clip import PREFIX, published_tags
 from lightning_petl.backbones.vit import VideoViT
-from lightning_petl.checkpoint import State, Trunk, gathered, load_trainable, trainable_state, write_whole
+from lightning_petl.checkpoint import (
+    State,
+    Trunk,
+    check_trainable,
+    gathered,
+    load_trainable,
+    trainable_state,
+    write_whole,
+)
 from lightning_petl.heads import HeadRecipe, LinearHead
 from lightning_petl.parallel import is_first_rank
+from lightning_petl.recipes import Packages, build, decode, encode
 from lightning_petl.tasks.classification import VideoClassifier
 
-SCHEMA = 1
-CONFIG, WEIGHTS, LABELS = "adapter_config.json", "adapter_model.safetensors", "labels.json"
+LOCAL_FILE = "file"
+"""In the place of a trunk's ``weights`` that came from a file: whoever loads the artifact says where theirs is."""
 
 
 class Trained(NamedTuple):
@@ -31,6 +45,13 @@ class Trained(NamedTuple):
     weights: State
 
 
+class Recipe(NamedTuple):
+    """How the model of an artifact is built on a trunk."""
+
+    adapters: list[Adapter]
+    head: HeadRecipe
+
+
 def save(folder: Path, model: VideoClassifier, protocol: Mapping[str, Any]) -> None:
     """:func:`write` what was trained in ``model``."""
     state = trainable_state(model)
@@ -38,7 +59,7 @@ def save(folder: Path, model: VideoClassifier, protocol: Mapping[str, Any]) -> N
 
 
 def write(folder: Path, trained: Trained, protocol: Mapping[str, Any]) -> None:
-    """Write stack, trainable weights, head, labels, preprocessing, sampling protocol and the trunk's hash.
+    """Write stack, trainable weights, head, labels, preprocessing, sampling protocol, the trunk's hash, checksums.
 
     All ranks must call it; the first one writes.
 
@@ -55,10 +76,7 @@ def write(folder: Path, trained: Trained, protocol: Mapping[str, Any]) -> None:
         "backbone": _describe_trunk(trained.backbone),
         "adapters": [encode(adapter) for adapter in trained.adapters],
         "head": _encode_head(trained.head),
-        "preprocessing": {
-            "mean": trained.backbone.pixel_mean.flatten().tolist(),
-            "std": trained.backbone.pixel_std.flatten().tolist(),
-        },
+        "preprocessing": _describe_pixels(trained.backbone),
         "protocol": dict(protocol),
     }
     whole = gathered(dict(trained.weights))
@@ -66,140 +84,165 @@ def write(folder: Path, trained: Trained, protocol: Mapping[str, Any]) -> None:
         return
     weights = {key: value.detach().cpu().contiguous() for key, value in whole.items()}
     write_whole(folder / WEIGHTS, serialise(weights, {"format": "pt"}))
-    write_whole(folder / LABELS, json.dumps(list(trained.labels), indent=1, ensure_ascii=False).encode())
-    write_whole(folder / CONFIG, json.dumps(config, indent=1).encode())
+    write_whole(folder / LABELS, _text(list(trained.labels)))
+    config = json.loads(json.dumps(config))  # tuples become lists, as when it is read
+    write_whole(folder / CONFIG, _text(config | {SHA256: checksums(folder, config)}))
 
 
-def load(folder: Path, *, weights: str | None = None, allow_other_trunk: bool = False) -> VideoClassifier:
-    """Rebuild the model of an artefact on its trunk, in eval.
+def load(
+    folder: Path, *, weights: str | None = None, allow_other_trunk: bool = False, allow: Packages = ()
+) -> VideoClassifier:
+    """Rebuild the model of an artifact on its trunk, in eval.
 
     Args:
         folder: what :func:`save` wrote.
-        weights: where the trunk's weights come from; None: from where they came in training.
+        weights: where the trunk's weights come from; None: from the hub, if they came from there in training.
         allow_other_trunk: accept a trunk with other weights than those it was trained on.
+        allow: packages of your own, from which the artifact may name a class that is not imported yet.
 
     Raises:
-        FileNotFoundError: not an artefact.
-        ValueError: another schema, another trunk, or weights of another stack.
+        FileNotFoundError: not an artifact.
+        ValueError: damaged, another schema, another trunk, weights of another stack, a class that is not known, or a
+            trunk from a file that is not given.
     """
-    config, labels = read_config(folder), read_labels(folder)
-    trunk: dict[str, Any] = dict(config["backbone"])
-    del trunk["weights_hash"]
-    trunk["weights"] = weights or trunk["weights"]
-    backbone = VideoViT(**trunk)
-    adapters = [decode(entry) for entry in config["adapters"]]
-    model = VideoClassifier(backbone, adapters, labels, head=_decode_head(config["head"]))
-    restore(folder, model, allow_other_trunk=allow_other_trunk)
+    contents = read(folder)
+    recipe = _recipe(contents, allow)
+    trunk = _trunk_arguments(contents, weights=weights)
+    if weights is None:
+        require_weights(trunk["weights"], folder)
+    model = VideoClassifier(VideoViT(**trunk), recipe.adapters, contents.labels, head=recipe.head)
+    _restore(contents, model, allow_other_trunk=allow_other_trunk)
     return model.eval()
 
 
 def restore(folder: Path, model: VideoClassifier, *, allow_other_trunk: bool = False) -> None:
-    """Load an artefact's trained state into a model of the same stack and labels.
+    """Load an artifact's trained state into a model of the same stack and labels.
 
     Raises:
-        FileNotFoundError: not an artefact.
-        ValueError: another schema, another trunk, other labels, or weights of another stack.
+        FileNotFoundError: not an artifact.
+        ValueError: damaged, another schema, another trunk, other labels, or weights of another stack.
     """
-    trunk = read_config(folder)["backbone"]
+    _restore(read(folder), model, allow_other_trunk=allow_other_trunk)
+
+
+def _restore(contents: Contents, model: VideoClassifier, *, allow_other_trunk: bool) -> None:
+    trunk, folder = contents.config["backbone"], contents.folder
     if not allow_other_trunk:
         Trunk(trunk["name"], trunk["weights_hash"]).require(model.trunk)
-    if list(model.labels) != read_labels(folder):
-        raise ValueError(f"{folder} was trained on {len(read_labels(folder))} other labels: see its {LABELS}")
-    load_trainable(model, load_file(folder / WEIGHTS))
+        if contents.config["preprocessing"] != _describe_pixels(model.backbone):
+            raise ValueError(f"{folder / CONFIG}: preprocessing is not that of the trunk {trunk['name']!r}")
+    if list(model.labels) != contents.labels:
+        raise ValueError(f"{folder} was trained on {len(contents.labels)} other labels: see its {LABELS}")
+    check_trainable(model, contents.described())
+    load_trainable(model, contents.weights())
 
 
-def configuration(folder: Path) -> dict[str, Any]:
-    """The artefact as configuration of the command line: its model, and its protocol for videos without annotation.
+def configuration(folder: Path, *, allow: Packages = ()) -> dict[str, Any]:
+    """Return the artifact as configuration of the command line: its model, and its protocol for videos.
+
+    All of it was read with :func:`load`'s care, but for the protocol, which is the data module's. Its trunk's
+    ``weights`` are not there where they are to be given by the user.
 
     Errors as in :func:`load`.
     """
-    config = read_config(folder)
-    linked = {"weights_hash", "image_size", "num_frames"}  # the last two come with the data
-    trunk = {key: value for key, value in config["backbone"].items() if key not in linked}
-    model = {"backbone": trunk, "adapters": config["adapters"], "head": config["head"]}
-    sampling = dict(config["protocol"]["sampling"])
-    data = {
-        "labels": read_labels(folder),
-        "sampling": {"class_path": sampling.pop("name"), "init_args": sampling},
-        "image_size": config["protocol"]["image_size"],
-        "views": config["protocol"]["views"],
-        "eval_crop": config["protocol"]["crop"],
-    }
+    contents = read(folder)
+    _recipe(contents, allow)
+    linked = {"image_size", "num_frames"}  # they come with the data
+    trunk = {key: value for key, value in _trunk_arguments(contents).items() if key not in linked}
+    model = {"backbone": trunk, "adapters": contents.config["adapters"], "head": contents.config["head"]}
     return {
         "model": {"class_path": "VideoClassifier", "init_args": model},
-        "data": {"class_path": "VideoFiles", "init_args": data},
+        "labels": contents.labels,
+        "protocol": contents.config["protocol"],
     }
 
 
 def read_labels(folder: Path) -> list[str]:
-    """Class names by index."""
-    return json.loads((folder / LABELS).read_text("utf-8"))
+    """Return class names by index. Errors as in :func:`load`."""
+    return read(folder).labels
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """The artefact's ``adapter_config.json``. Errors as in :func:`load`."""
-    missing = [name for name in (CONFIG, WEIGHTS, LABELS) if not (folder / name).is_file()]
-    if missing:
-        raise FileNotFoundError(f"{folder} is not an adapter artefact: it has no {', '.join(missing)}")
-    config = json.loads((folder / CONFIG).read_text("utf-8"))
-    if config.get("schema") != SCHEMA:
-        raise ValueError(f"{folder / CONFIG} has schema {config.get('schema')!r}; this version reads {SCHEMA}")
-    return config
+    """Return the artifact's ``adapter_config.json``. Errors as in :func:`load`."""
+    return read(folder).config
 
 
-def encode(adapter: Adapter) -> dict[str, Any]:
-    """A method as ``{"class_path", "init_args"}`` in JSON types; methods inside it likewise."""
-    values = {field.name: getattr(adapter, field.name) for field in fields(cast(Any, adapter))}
-    return _named(adapter, {name: encode(v) if isinstance(v, Adapter) else v for name, v in values.items()})
-
-
-def decode(entry: Mapping[str, Any]) -> Adapter:
-    """The method that :func:`encode` wrote.
+def require_weights(weights: str, folder: Path) -> None:
+    """Refuse a trunk of which the artifact only says that its weights came from a file.
 
     Raises:
-        ValueError: the class is no method, or is not installed here.
+        ValueError: so it is: an artifact may not choose the file.
     """
-    return cast(Adapter, _built(entry, Adapter))
+    if weights == LOCAL_FILE:
+        raise ValueError(
+            f"{folder / CONFIG}: its trunk's weights came from a local file, and an artefact does not choose which "
+            "file of yours is read: add --model.backbone.weights=FILE (in Python, load(..., weights=FILE))"
+        )
 
 
-def _named(recipe: object, arguments: dict[str, Any]) -> dict[str, Any]:
-    kind = type(recipe)
-    return {"class_path": f"{kind.__module__}.{kind.__qualname__}", "init_args": arguments}
-
-
-def _built(entry: Mapping[str, Any], base: type) -> object:
-    module, _, name = entry["class_path"].rpartition(".")
+def _recipe(contents: Contents, allow: Packages) -> Recipe:
+    """Decode stack and head, and compare what they would train with the weights, all without memory."""
+    config, path = contents.config, contents.folder / CONFIG
     try:
-        kind = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise ValueError(f"the artefact uses {entry['class_path']}, which is not installed here") from error
-    if not (isinstance(kind, type) and issubclass(kind, base)):
-        what = "a method" if base is Adapter else "a head"
-        raise ValueError(f"the artefact names {entry['class_path']} as {what}, which it is not")
-    defaults = {field.name: field.default for field in fields(cast(Any, kind))}
-    return kind(**{key: _argument(value, defaults.get(key, MISSING)) for key, value in entry["init_args"].items()})
+        _refuse_large_numbers(contents)
+        adapters = [decode(entry, Adapter, allow=allow) for entry in config["adapters"]]
+        recipe = Recipe(adapters, _decode_head(config["head"], allow))
+        with torch.random.fork_rng([]), torch.device("meta"):
+            trunk = VideoViT(**_trunk_arguments(contents, weights="random"))
+            model = VideoClassifier(trunk, recipe.adapters, contents.labels, head=recipe.head)
+        check_trainable(model, contents.described())
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    except Exception as error:  # numbers that fit no model end in anything
+        reason = str(error).strip().partition("\n")[0][:200]
+        raise ValueError(f"{path}: this model cannot be built ({type(error).__name__}: {reason})") from error
+    return recipe
+
+
+def _refuse_large_numbers(contents: Contents) -> None:
+    """Compare whole numbers of stack and head with the weights: a loop over blocks ends, whatever a file says.
+
+    Raises:
+        ValueError: one is larger than 256, than any side of any tensor, and than the number of tensors.
+    """
+    sides = [side for info in contents.tensors.values() for side in info.shape]
+    most = max(256, len(contents.tensors), *sides)
+    for number in _numbers([contents.config["adapters"], contents.config["head"]]):
+        if abs(number) > most:
+            raise ValueError(f"the number {number:.6g} is larger than anything in {WEIGHTS}")
+
+
+def _numbers(value: Any) -> Iterator[float]:
+    if isinstance(value, Mapping):
+        value = list(cast(Mapping[str, Any], value).values())
+    if isinstance(value, list):
+        for item in cast(list[Any], value):
+            yield from _numbers(item)
+    elif isinstance(value, int | float):
+        yield value
 
 
 def _encode_head(head: HeadRecipe) -> dict[str, Any]:
     """The arguments of a linear head; any other head as :func:`encode` has methods."""
-    arguments = asdict(cast(Any, head))
-    return arguments if type(head) is LinearHead else _named(head, arguments)
+    return asdict(cast(Any, head)) if type(head) is LinearHead else encode(head)
 
 
-def _decode_head(entry: Mapping[str, Any]) -> HeadRecipe:
-    return cast(HeadRecipe, _built(entry, HeadRecipe)) if "class_path" in entry else LinearHead(**entry)
+def _decode_head(entry: Mapping[str, Any], allow: Packages) -> HeadRecipe:
+    return decode(entry, HeadRecipe, allow=allow) if "class_path" in entry else build(LinearHead, entry)
 
 
-def _argument(value: Any, default: Any) -> Any:
-    if isinstance(value, Mapping) and "class_path" in value:
-        return decode(cast(Mapping[str, Any], value))
-    return tuple(value) if isinstance(default, tuple) else value  # JSON has no tuples
+def _trunk_arguments(contents: Contents, *, weights: str | None = None) -> dict[str, Any]:
+    """Those of ``VideoViT``; where ``weights`` are not given, they are as the artifact says, and never name a file."""
+    trunk: dict[str, Any] = dict(contents.config["backbone"])
+    del trunk["weights_hash"]
+    trunk["weights"] = weights or _published(trunk["name"], trunk["weights"])
+    return trunk
 
 
 def _describe_trunk(vit: VideoViT) -> dict[str, Any]:
     return {
         "name": vit.name,
-        "weights": vit.weights,
+        "weights": _published(vit.name, vit.weights),
         "weights_hash": vit.weights_hash,
         "image_size": vit.image_size[0],
         "num_frames": vit.grid.frames,
@@ -207,3 +250,19 @@ def _describe_trunk(vit: VideoViT) -> dict[str, Any]:
         "readout": vit.readout,
         "frozen_dtype": vit.frozen_dtype,
     }
+
+
+def _published(name: str, weights: str) -> str:
+    """Return ``hub``, ``random`` or a tag of open_clip as it is, and anything else as ``file``."""
+    if weights in ("hub", "random"):
+        return weights
+    return weights if name.startswith(PREFIX) and weights in published_tags(name) else LOCAL_FILE
+
+
+def _describe_pixels(vit: VideoViT) -> dict[str, list[float]]:
+    return {"mean": vit.pixel_mean.flatten().tolist(), "std": vit.pixel_std.flatten().tolist()}
+
+
+def _text(content: Any) -> bytes:
+    """JSON in UTF-8. Bytes of a file name that are no UTF-8 are half characters, which JSON writes by their number."""
+    return json.dumps(content, indent=1, ensure_ascii=False).encode("utf-8", "backslashreplace")

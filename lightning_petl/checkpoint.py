@@ -55,16 +55,18 @@ def gathered(collection: Any) -> Any:
 
 
 def check_trainable(module: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Compare names and shapes of a trainable state with those of ``module``.
+    """Compare names, shapes and types of a trainable state with those of ``module``.
 
     Raises:
-        ValueError: a key is missing, unexpected, or of another shape.
+        ValueError: a key is missing, unexpected, of another shape, or of another type.
     """
     own = trainable_state(module)
     _refuse_other_stack("missing", own.keys() - state.keys())
     _refuse_other_stack("unexpected", state.keys() - own.keys())
     shapes = {k: f"{k} {tuple(state[k].shape)}, here {tuple(v.shape)}" for k, v in own.items()}
     _refuse_other_stack("of another shape", {text for k, text in shapes.items() if own[k].shape != state[k].shape})
+    types = {k: f"{k} {state[k].dtype}, here {v.dtype}" for k, v in own.items()}
+    _refuse_other_stack("of another type", {text for k, text in types.items() if own[k].dtype != state[k].dtype})
 
 
 def load_trainable(module: nn.Module, state: Mapping[str, Tensor]) -> None:

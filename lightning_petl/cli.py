@@ -1,8 +1,6 @@
 """Composition root: YAML and flags become data, model and Trainer. The only file that knows both packages."""
 
-import argparse
 import inspect
-import json
 import sys
 import warnings
 from dataclasses import fields
@@ -26,6 +24,8 @@ from data_modules import config_files
 from data_modules.base import VideoDataModule
 from data_modules.features.build import Storage, build
 from lightning_petl import artefact, names, precision, strategies
+from lightning_petl.adapters import Adapter
+from lightning_petl.artefact_cli import HELP, built_of_shown, hidden, require_weights, with_artefact
 from lightning_petl.backbones import VideoViT, prefix
 from lightning_petl.callbacks.artefact_writer import ArtefactWriter
 from lightning_petl.callbacks.bad_files import BadFiles
@@ -42,6 +42,7 @@ from lightning_petl.callbacks.ranks import RankLost, Ranks
 from lightning_petl.callbacks.retrieval_scores import RetrievalScores
 from lightning_petl.callbacks.throughput import Throughput
 from lightning_petl.errors import goes_on_next_time, told_to_the_user
+from lightning_petl.heads import HeadRecipe
 from lightning_petl.optim import accumulation
 from lightning_petl.run_cli import RunCLI
 from lightning_petl.run_logger import RunLogger
@@ -63,12 +64,12 @@ class PetlCLI(RunCLI):
     @override
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         super().add_arguments_to_parser(parser)
-        parser.add_argument("--artefact", type=str | None, default=None, help="Folder of a trained adapter artefact.")
+        parser.add_argument("--artefact", type=str | None, default=None, help=HELP)
         parser.add_lightning_class_args(BadFiles, "bad_files")
         parser.add_lightning_class_args(LossGuard, "loss_guard")
         parser.set_defaults({"model": "VideoClassifier", "checkpoint.monitor": _OF_TASK, "checkpoint.mode": "max"})
         for source, target in _LINKS.items():
-            parser.link_arguments(source, target, apply_on="instantiate")
+            parser.link_arguments(source, target, compute_fn=hidden, apply_on="instantiate")
 
     @override
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
@@ -98,9 +99,18 @@ class PetlCLI(RunCLI):
         return bool(config.data.init_args.get("cache"))
 
     @override
+    def _add_instantiators(self) -> None:
+        """Give constructors their text as it was; Lightning's own hands over hyper-parameters, which nobody asks."""
+        for kind in (LightningModule, VideoDataModule, Adapter, HeadRecipe):
+            self.parser.add_instantiator(built_of_shown, kind)
+
+    @override
     def instantiate_classes(self) -> None:
+        self._dump_config()
+        folder = self._get(self.config, "artefact")
+        if folder is not None:
+            require_weights(self.config[cast(str, self.subcommand)], Path(folder))
         super().instantiate_classes()
-        folder = self._get(self.config_init, "artefact")
         if folder is not None:
             artefact.restore(Path(folder), cast(VideoClassifier, self.model))
         self.model.save_hyperparameters(self.config_dump["model"])
@@ -271,12 +281,12 @@ def run(argv: list[str]) -> int:
             if argv[0] == "cache":
                 return _cache(argv[1:])
             if argv[0] == "check":
-                _run(CheckCLI, _with_artefact(["fit", *argv[1:]]))
+                _run(CheckCLI, with_artefact(["fit", *argv[1:]]))
                 return 0
             if argv[0] == "summary":
-                _run(SummaryCLI, _with_artefact(["fit", *argv[1:]]))
+                _run(SummaryCLI, with_artefact(["fit", *argv[1:]]))
                 return 0
-            _run(PetlCLI, _with_artefact(argv))
+            _run(PetlCLI, with_artefact(argv))
     except SystemExit as stop:
         return int(stop.code or 0)
     except RankLost as lost:
@@ -310,32 +320,7 @@ def _run(cli: type[_CLI], argv: list[str]) -> _CLI:
 def _cache(argv: list[str]) -> int:
     if argv[:1] != ["build"]:
         raise ValueError(f"cache: no command {' '.join(argv[:1])!r}; there is: build")
-    return _run(CacheCLI, _with_artefact(["fit", *argv[1:]])).exit_code
-
-
-def _with_artefact(argv: list[str]) -> list[str]:
-    """Put the configuration of ``--artefact DIR`` before all others, so that they override it."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--artefact", nargs="?")  # the parser proper tells where it has no value
-    folder = parser.parse_known_args(argv)[0].artefact
-    command, *rest = argv
-    if folder is None:
-        _require_some_model(argv)
-        return argv
-    config = artefact.configuration(Path(folder))
-    if command != "predict":
-        del config["data"]
-    return [command, "--config", json.dumps(config), *rest]
-
-
-def _require_some_model(argv: list[str]) -> None:
-    if argv[0] == "predict" and not any(
-        word.startswith(("-c", "--config", "--model", "-h", "--help")) for word in argv
-    ):
-        raise ValueError(
-            "predict: not given: what predicts (--artefact FOLDER, which a training writes, as "
-            "runs/default/version_0/artefact)"
-        )
+    return _run(CacheCLI, with_artefact(["fit", *argv[1:]])).exit_code
 
 
 def _callbacks() -> list[Callback]:

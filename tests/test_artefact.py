@@ -82,8 +82,3 @@ def test_missing_trainable_tensor_is_named(tmp_path: Path, trunk_file: Path) -> 
 def test_a_folder_that_is_no_artefact(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="is not an adapter artefact"):
         artefact.load(tmp_path)
-
-
-def test_a_class_that_is_no_method_is_not_built(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="which it is not"):
-        artefact.decode({"class_path": "pathlib.Path", "init_args": {}})

@@ -160,6 +160,7 @@ def report(demo: Demo) -> None:
     console.print(f"TensorBoard: {Path(sys.executable).parent / 'tensorboard'} --logdir {demo.folder}")
     console.print(f"artefact:    {artefact}")
     predict = f"{Path(sys.executable).parent / 'lightning-petl'} predict --artefact {artefact}"
+    predict += f" --model.backbone.weights {demo.trunk}"
     console.print(f"use it:      {predict} --data.init_args.predict_path {video}")
 
 

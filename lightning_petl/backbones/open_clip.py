@@ -132,6 +132,11 @@ def text_tower(name: str, weights: str = "hub", *, context_length: int | None = 
     return tower
 
 
+def published_tags(name: str) -> list[str]:
+    """Return the tags of the weights that open_clip knows of a model; none if it does not know the model."""
+    return cast(list[str], library().list_pretrained_tags_by_model(name.removeprefix(PREFIX)))
+
+
 def _config(name: str) -> dict[str, Any]:
     """What open_clip says of a model."""
     model, known = name.removeprefix(PREFIX), cast(list[str], library().list_models())
@@ -279,7 +284,7 @@ def _require_activation(model: str, weights: str, quick: bool, *, trained: bool)
 
 def _tag(model: str, weights: str) -> str:
     """The tag that ``weights`` means; none if it is a file."""
-    tags = cast(list[str], library().list_pretrained_tags_by_model(model))
+    tags = published_tags(model)
     if weights == "hub" and len(tags) == 1:
         return tags[0]
     if weights in tags or Path(weights).is_file():
