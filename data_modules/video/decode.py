@@ -24,7 +24,7 @@ from data_modules.video.colour import Planes
 from data_modules.video.images import ImageTrack
 from data_modules.video.picture import Colors, Shape, read_image, unknown_colors
 from data_modules.video.source import Source
-from data_modules.video.track import FileTrack, opened
+from data_modules.video.track import FileTrack, OutOfOrder, opened
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".webm", ".avi", ".mkv", ".mov"})
 
@@ -145,6 +145,11 @@ class Video:
         count, fps = self.num_frames, self.fps
         return VideoInfo(count, fps, count / fps, self.height, self.width, self._track.codec, self._track.keyframes)
 
+    @property
+    def note(self) -> str:
+        """What is odd about a file that can be read, one sentence without a point; empty where nothing is found."""
+        return self._track.note
+
     def check(self) -> None:
         """Decode every frame once, in order.
 
@@ -214,6 +219,17 @@ class Video:
         asked = [int(index) for index in indices]
         if not asked or min(asked) < 0:
             raise ValueError(f"{self._name}: frame indices are one or more numbers from 0 on, got {asked}")
+        try:
+            return self._gathered(asked, size, write)
+        except OutOfOrder:  # what was written may be of other frames
+            return self._gathered(asked, size, write)
+
+    def _gathered(
+        self,
+        asked: list[int],
+        size: tuple[int, ...],
+        write: Callable[[Shape, VideoFrame, UInt8[np.ndarray, "..."]], None],
+    ) -> UInt8[np.ndarray, "t ..."]:
         places, parts = defaultdict[int, list[int]](list), np.empty((len(asked), *size), np.uint8)
         for place, rank in enumerate(asked):
             places[rank].append(place)

@@ -33,6 +33,7 @@ class ImageTrack(Generic[Picture]):
     """
 
     codec = "images"
+    note = ""
     pixel_ratio = 1.0
     size: tuple[int, int] | None = None  # not known before the first image is read
 

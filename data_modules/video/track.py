@@ -6,7 +6,7 @@ With ``decode.py`` and ``encode.py`` the only file that imports av.
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import cached_property
-from itertools import dropwhile
+from itertools import dropwhile, islice
 from operator import attrgetter
 from typing import Literal, TypeAlias
 
@@ -18,17 +18,15 @@ from av.packet import Packet
 from av.stream import Discard, Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
-from jaxtyping import Float64
+from jaxtyping import Float64, Int64
 
 from data_modules.video import orientation
-from data_modules.video.bitstream import frames_shown
 from data_modules.video.header import may_be_turned
+from data_modules.video.packets import Packets
 from data_modules.video.parameter_set import parameter_set
-from data_modules.video.plan import UNKNOWN, PacketTable, presentation, segments
+from data_modules.video.plan import UNKNOWN, segments
 from data_modules.video.source import Source
 
-_BY_TIME = frozenset({"h264", "hevc"})  # pictures are shown in the order of their time stamps
-_BY_PACKET = frozenset({"vp8", "vp9", "av1", "mjpeg", "mpeg4"})  # and here in the order of their packets
 _TIMED = frozenset({"mp4", "matroska", "mpegts", "mpeg", "flv", "asf"})
 _WITH_HEADER = frozenset({"mp4", "matroska"})
 _TOLD_BY_CONTAINER = frozenset({"vp8", "vp9", "av1"})
@@ -37,6 +35,7 @@ _PICTURE = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition
 _IMAGE_CODECS = frozenset({"mjpeg", "png", "bmp", "gif", "tiff", "webp", "jpeg2000", "jpegls"})
 _BY_DEFAULT = 5_000_000  # pixels that the flag "default" outweighs, as in the ffmpeg program
 _KEPT_PIXELS = 64 << 20  # of pictures that had to be decoded to be counted; a pixel takes a byte and a half
+_AT_A_TIME = 4096  # packets
 _KEPT_BYTES = 128 << 20  # of packets; those of a longer video are read again from the key frames on
 _Key: TypeAlias = tuple[int | None, int | None, int | None]  # names a packet: pts, dts, position
 
@@ -93,16 +92,23 @@ def _tells_all(container: InputContainer) -> bool:
     return stream.sample_aspect_ratio is not None or stated.pixel_ratio in ((0, 0), (1, 1))
 
 
+class OutOfOrder(ValueError):
+    """Pictures did not come out of the decoder in the order of their times; from now on they are taken as they come."""
+
+
 class FileTrack:
     """Pictures of a file by rank in presentation order.
 
-    Where the packets tell that order, only those are decoded that the wanted pictures need. Else all of them are, and
-    to count is to decode.
+    Where the packets tell that order, only those are decoded that the wanted pictures need. Where their times
+    contradict it, all are decoded up to the last one that is wanted. Else all of them are, and to count is to decode.
 
     Args:
         container: open.
         source: what it was opened from.
         sequential: decode every picture up to the last one that is wanted.
+
+    Attributes:
+        note: what is odd about a file that can be read, one sentence without a point; empty where nothing is.
 
     Raises:
         ValueError: without a video track, or a decoder for it.
@@ -127,39 +133,39 @@ class FileTrack:
         self.codec = self._context.codec.canonical_name
         self.pixel_ratio = float(self._stream.sample_aspect_ratio or 1)
         self._kept: list[VideoFrame] | None = None
+        self._times: Int64[np.ndarray, " t"] | None = None  # of the frames by rank, where packets tell them
+        self.note = ""
         self._read()
 
     def _read(self) -> None:
         """The one pass over the file."""
-        self._packets, self._keys = list[Packet](), list[_Key]()
-        codec, single = self.codec, self.codec in _BY_TIME  # whose packets all hold one picture
-        rows = [
-            (packet.pts, packet.is_keyframe, not packet.is_discard and (single or frames_shown(codec, bytes(packet))))
-            for packet in self._collected()
-        ]
-        self._count = len(rows)
-        if not rows:
+        self._packets, self._keys, self._first = list[Packet](), list[_Key](), b""
+        found = Packets(self.codec, bytes(self._context.extradata or b""))
+        kept, packets = self._container.size <= _KEPT_BYTES, self._demux()
+        while some := list(islice(packets, _AT_A_TIME)):
+            self._first = self._first or bytes(some[0])
+            found.extend(some)
+            if kept:
+                self._packets += some
+            else:
+                self._keys += [(packet.pts, packet.dts, packet.pos) for packet in some]
+        self._count = len(found)
+        if not self._count:
             raise ValueError(f"{self._source}: holds no frame that decodes")
-        pts, keyframe, shown = zip(*rows, strict=True)
-        self._stamps = np.array([UNKNOWN if time is None else time for time in pts], np.int64)
-        time = self._stamps if self.codec in _BY_TIME else np.arange(len(rows))
-        self._table = PacketTable(time, np.array(keyframe, bool), np.array(shown) == 1)
-        told = None not in shown and (self.codec in _BY_PACKET or (self.codec in _BY_TIME and self._stores_times))
-        self._order = presentation(self._table) if told else None
+        self._stamps, self._table = found.stamps, found.table()
+        self._order, wrong = found.order(self._table, stores_times=self._stores_times)
         if self._order is not None:
-            rank = np.full(len(rows), -1)
+            rank = np.full(self._count, -1)
             rank[self._order] = np.arange(len(self._order))
             self._rank: list[int] = rank.tolist()
+            self._times = self._stamps[self._order]
+        if wrong:
+            self._distrust()
 
-    def _collected(self) -> Iterator[Packet]:
-        kept, self._first = self._container.size <= _KEPT_BYTES, b""
-        for packet in self._demux():
-            self._first = self._first or bytes(packet)
-            if kept:
-                self._packets.append(packet)
-            else:
-                self._keys.append((packet.pts, packet.dts, packet.pos))
-            yield packet
+    def _distrust(self) -> None:
+        """Take pictures as they come out of the decoder, the first one at the first time."""
+        self._order, self._times = None, np.sort(self._stamps[self._table.shown])
+        self.note = "its presentation times contradict the order of its pictures, which are taken as they decode"
 
     @property
     def _stores_times(self) -> bool:
@@ -186,11 +192,10 @@ class FileTrack:
     @cached_property
     def seconds(self) -> Float64[np.ndarray, " t"]:
         """Presentation time of each picture, from the first; by rank and rate where the file's times do not grow."""
-        if self._order is None:
+        known = self._times
+        if known is None:
             stamps = [frame.pts for frame in self._every()]
             known = np.array([UNKNOWN if stamp is None else stamp for stamp in stamps], np.int64)
-        else:
-            known = self._stamps[self._order]
         if UNKNOWN in known or (np.diff(known) <= 0).any():
             return np.arange(len(known)) / self.fps
         return (known - known[:1]) * float(self._stream.time_base or 1)
@@ -201,7 +206,7 @@ class FileTrack:
         stated = float(self._stream.average_rate or self._stream.guessed_rate or 0)
         stamps = self._stamps[self._table.shown]
         lasted = float(np.ptp(stamps)) * float(self._stream.time_base or 0) if len(stamps) else 0.0
-        ordered = self._order is not None and self._stores_times
+        ordered = self._times is not None and self._stores_times
         if lasted and ordered and UNKNOWN not in stamps and abs(lasted * stated - len(stamps) + 1) > 2:
             return (len(stamps) - 1) / lasted
         if not stated:
@@ -212,10 +217,12 @@ class FileTrack:
         """Those at ``ranks``, in any order; one that does not exist is left out.
 
         Raises:
+            OutOfOrder: the times turn out to be wrong; a second call gives other pictures.
             ValueError: damaged data on the way to a wanted picture.
         """
         if self._order is None:
-            return ((rank, frame) for rank, frame in enumerate(self._every()) if rank in ranks)
+            every = self._every() if self._times is None else self._decoded(range(self._count))
+            return ((rank, frame) for rank, frame in enumerate(every) if rank in ranks)
         packet_of = {rank: int(self._order[rank]) for rank in ranks if rank < len(self._order)}
         return self._planned(packet_of)
 
@@ -236,9 +243,15 @@ class FileTrack:
         promised, end = self._promised, self._end
         if end < promised - 2 / self.fps:
             raise ValueError(f"{self._source}: cut short: {end:.2f} s are there of {promised:.2f} s by its header")
+        with suppress(OutOfOrder):
+            self._check_count()
+            return
+        self._check_count()
+
+    def _check_count(self) -> None:
         count = sum(1 for _ in self._decoded(range(self._count)))
-        if self._order is not None and count != len(self._order):
-            raise ValueError(f"{self._source}: {len(self._order)} frames are stored, {count} decode")
+        if self._times is not None and count != len(self._times):
+            raise ValueError(f"{self._source}: {len(self._times)} frames are stored, {count} decode")
 
     @property
     def _promised(self) -> float:
@@ -257,8 +270,12 @@ class FileTrack:
         return max(ends) * float(self._stream.time_base or 0) if ends else float("inf")
 
     def _planned(self, packet_of: dict[int, int]) -> Iterator[tuple[int, VideoFrame]]:
-        with suppress(ValueError):
+        try:
             yield from self._ranked(packet_of, self._needed(packet_of))
+        except OutOfOrder:
+            raise
+        except ValueError:
+            pass
         if packet_of:  # left by a key frame that does not hold all that follows, as in rolling intra refresh; or damage
             yield from self._ranked(packet_of, self._decoded(range(max(packet_of.values()) + 1)))
 
@@ -280,7 +297,21 @@ class FileTrack:
             yield from self._decoded(segment.tolist(), wanted)
 
     def _decoded(self, numbers: Sequence[int], wanted: frozenset[int] | None = None) -> Iterator[VideoFrame]:
-        """The pictures of the packets ``numbers``, without those that are neither wanted nor referred to."""
+        """The pictures of the packets ``numbers``, without those that are neither wanted nor referred to.
+
+        Raises:
+            OutOfOrder: they do not come in the order of their ranks.
+        """
+        last = -1
+        for frame in self._fed(numbers, wanted):
+            if self._order is not None and frame.pts is not None:
+                if frame.pts <= last:
+                    self._distrust()
+                    raise OutOfOrder(f"{self._source}: {self.note}")
+                last = frame.pts
+            yield frame
+
+    def _fed(self, numbers: Sequence[int], wanted: frozenset[int] | None) -> Iterator[VideoFrame]:
         self._context.flush_buffers()  # an earlier pass may have stopped anywhere
         for number, packet in zip(numbers, self._numbered(numbers), strict=False):
             skip = "DEFAULT" if wanted is None or number in wanted else "NONREF"

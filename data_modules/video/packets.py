@@ -1,0 +1,71 @@
+"""What the packets of a video track say, collected in one pass over the file."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int64
+
+from data_modules.video.bitstream import frames_shown
+from data_modules.video.picture_order import PictureOrder
+from data_modules.video.plan import UNKNOWN, PacketTable, presentation
+
+BY_TIME = frozenset({"h264", "hevc"})  # pictures are shown in the order of their time stamps
+BY_PACKET = frozenset({"vp8", "vp9", "av1", "mjpeg", "mpeg4"})  # and here in the order of their packets
+
+
+class Packets:
+    """Columns of a table with a row for each packet, in decoding order.
+
+    Args:
+        codec: FFmpeg's name.
+        extradata: of the stream, as its container stores it.
+    """
+
+    def __init__(self, codec: str, extradata: bytes) -> None:
+        self._codec = codec
+        self._times, self._keyframe, self._shown = list[int | None](), list[bool](), list[int | None]()
+        self._numbers = PictureOrder(codec, extradata) if codec in BY_TIME else None
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self._times)
+
+    def extend(self, packets: Sequence[Any]) -> None:
+        """Take the next packets, as PyAV reads them."""
+        self._times += [packet.pts for packet in packets]
+        self._keyframe += [packet.is_keyframe for packet in packets]
+        if self._numbers is None:
+            self._shown += [not packet.is_discard and frames_shown(self._codec, bytes(packet)) for packet in packets]
+        else:
+            self._shown += [not packet.is_discard for packet in packets]
+            self._numbers.extend(packets)
+
+    @property
+    def stamps(self) -> Int64[np.ndarray, " p"]:
+        """Presentation times; ``UNKNOWN`` where there is none."""
+        return np.array([UNKNOWN if time is None else time for time in self._times], np.int64)
+
+    def table(self) -> PacketTable:
+        """In which the time of a packet is its number where the codec shows pictures as they are stored."""
+        time = self.stamps if self._codec in BY_TIME else np.arange(len(self))
+        return PacketTable(time, np.array(self._keyframe, bool), np.array(self._shown) == 1)
+
+    def order(self, table: PacketTable, *, stores_times: bool) -> tuple[Int64[np.ndarray, " t"] | None, bool]:
+        """The packet of each frame by rank, None where only decoding can tell; and whether each packet still is one.
+
+        So it is where times are wrong, or the beginning of a picture is damaged.
+
+        Args:
+            table: of these packets.
+            stores_times: whether the container does; else times of pictures that are reordered were made up.
+        """
+        if self._codec in BY_PACKET:
+            return None if None in self._shown else presentation(table), False
+        if self._numbers is None or not stores_times:
+            return None, False
+        by_time, by_number = presentation(table), self._numbers.order()
+        if by_time is None or by_number is None:
+            return None, by_time is not None and not self._numbers.begin_pictures()
+        wrong = not np.array_equal(by_time, by_number[table.shown[by_number]])
+        return None if wrong else by_time, wrong
