@@ -3,7 +3,6 @@
 Whether the listed videos exist is not asked here: :class:`~data_modules.base.VideoDataModule` does that for all.
 """
 
-import csv
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 from data_modules.dataset import Clip
+from data_modules.sets.list_rows import SEPARATORS, table, tables
 from data_modules.sets.list_text import read_text, text_lines
 
 _SUFFIXES = (".mp4", ".webm", ".avi", ".mkv", ".mov", "")  # the first is taken where several are there
@@ -80,35 +80,42 @@ def read_lines(path: Path) -> list[str]:
     return [line for _, line in text_lines(path)]
 
 
-def read_rows(path: Path, *forms: str) -> list[list[str]]:
-    """Lines as columns, split at the first of semicolon, comma, tab and space that the first line has.
+def read_rows(path: Path, *forms: str, separator: str = "") -> list[list[str]]:
+    """Lines as columns, all of one form.
 
     Args:
         path: the file.
-        forms: what a line may look like, such as ``"id num_frames label"``; none: anything goes.
+        forms: what lines may look like, such as ``"id num_frames label"``.
+        separator: what parts columns; where not given, the one of tab, semicolon, comma and blanks that parts all lines
+            into the columns of a form.
 
     Raises:
-        ValueError: an empty file, or a line with a number of columns that is in none of the forms.
+        ValueError: an empty file, or lines that are not all of one of the forms.
     """
-    lines = read_lines(path)
-    delimiter = next((mark for mark in ";,\t " if mark in lines[0]), ",")
-    rows = [[cell.strip() for cell in row] for row in csv.reader(lines, delimiter=delimiter, skipinitialspace=True)]
-    wrong = [row for row in rows if forms and len(row) not in {len(form.split()) for form in forms}]
-    if wrong:
-        raise ValueError(f"{path}: expected {' or '.join(map(repr, forms))} in each line, got {wrong[0]}")
-    return rows
+    widths = {len(form.split()) for form in forms}
+    found = [table(path, separator)] if separator else [t for t in tables(path)[0] if t.separator in SEPARATORS]
+    fitting = [t for t in found if len(t.rows[0].cells) in widths and t.has_width(len(t.rows[0].cells))]
+    if not fitting:
+        first = found[0]
+        row = next((row for row in first.rows if len(row.cells) not in widths), None)
+        row = row or next(row for row in first.rows if len(row.cells) != len(first.rows[0].cells))
+        expected = " or ".join(map(repr, forms))
+        raise ValueError(
+            f"{path}, line {row.line} {first.shown(row)}: expected {expected} in each line, all of one form"
+        )
+    return [list(row.cells) for row in fitting[0].rows]
 
 
-def read_table(path: Path, *columns: str) -> list[dict[str, str]]:
-    """The lines below a header as {column: cell}; ValueError where the header lacks one of ``columns``."""
-    header, *rows = read_rows(path)
-    absent = [name for name in columns if name not in header]
-    if absent:
-        raise ValueError(f"{path}: the first line has no column {', '.join(absent)}; it reads {', '.join(header)}")
-    short = [row for row in rows if len(row) != len(header)]
-    if short:
-        raise ValueError(f"{path}: expected {len(header)} columns as in the first line, got {short[0]}")
-    return [dict(zip(header, row, strict=True)) for row in rows]
+def read_table(path: Path, *columns: str, others: Sequence[str] = ()) -> list[dict[str, str]]:
+    """The lines below the header of a comma-separated file as {column: cell}.
+
+    Raises:
+        ValueError: a header that lacks one of ``columns`` or has one that is not among ``others`` either, or a line
+            with more or fewer cells.
+    """
+    found = table(path, ",")
+    header = found.header(path, columns, others)
+    return [dict(zip(header, row.cells, strict=True)) for row in found.rows[1:]]
 
 
 def clips(source: Path, entries: Sequence[Entry], labels: Sequence[str]) -> list[Clip]:
@@ -117,25 +124,25 @@ def clips(source: Path, entries: Sequence[Entry], labels: Sequence[str]) -> list
     Labels are all names of classes or all their numbers; which of the two is decided once for the list.
 
     Raises:
-        ValueError: nothing listed, a clip or a file listed twice, a label that is no class, or numbers that are also
+        ValueError: nothing listed, a clip listed twice, a label that is no class, or numbers that are also
             names of other classes.
     """
     if not entries:
         raise ValueError(f"{source}: the list is empty")
-    _require_unique(source, entries)
+    require_unique(source, entries, [entry.clip_id for entry in entries])
     numbers = _numbers(source, entries, labels)
     return [Clip(entry.clip_id, entry.path, numbers[entry.label]) for entry in entries]
 
 
-def _require_unique(source: Path, entries: Sequence[Entry]) -> None:
-    first = dict[str | Path, Entry]()
-    for entry in entries:
-        for key in (entry.clip_id, entry.path):
-            other = first.setdefault(key, entry)
-            if other is not entry:
-                lines = f"in lines {other.line} and {entry.line}" if entry.line else "twice or more"
-                labels = f", with the labels {other.label!r} and {entry.label!r}" if other.label != entry.label else ""
-                raise ValueError(f"{source}: clip {entry.clip_id} is listed {lines}{labels}")
+def require_unique(source: Path, entries: Sequence[Entry], keys: Sequence[object]) -> None:
+    """ValueError where two entries have the same key."""
+    first = dict[object, Entry]()
+    for entry, key in zip(entries, keys, strict=True):
+        other = first.setdefault(key, entry)
+        if other is not entry:
+            lines = f"in lines {other.line} and {entry.line}" if entry.line else "twice or more"
+            labels = f", with the labels {other.label!r} and {entry.label!r}" if other.label != entry.label else ""
+            raise ValueError(f"{source}: clip {entry.clip_id} is listed {lines}{labels}")
 
 
 def _numbers(source: Path, entries: Sequence[Entry], labels: Sequence[str]) -> dict[str, int]:

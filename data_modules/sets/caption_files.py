@@ -1,11 +1,11 @@
 """Files of captions, and one clear sentence for each way in which they can be wrong."""
 
-import csv
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from data_modules.sets.caption_text import Script, Written, fault
+from data_modules.sets.list_rows import table
 
 
 def captioned(
@@ -36,39 +36,19 @@ def captioned(
     return [tuple(str(caption) for caption, _ in captions[name]) for name in names]
 
 
-def read_csv(path: Path, *columns: str, header: bool = True) -> list[tuple[int, list[str]]]:
-    """The number of each line and its cells of these columns; a quoted cell may hold commas, quotes and line breaks.
+def read_csv(path: Path, *columns: str, others: Sequence[str] = ()) -> list[tuple[int, list[str]]]:
+    """The number of each line below the header of a comma-separated file, and its cells of these columns.
 
     Args:
-        path: the file, comma-separated.
-        columns: their names.
-        header: the first line names the columns; where it need not, a file may also hold just these columns in order.
+        path: the file; a quoted cell may hold commas, quotes and line breaks.
+        columns: the names of those that are read.
+        others: the names of those that may also be there.
 
     Raises:
-        ValueError: no such column, a line with another number of cells, or a file that is no CSV of UTF-8 text.
+        ValueError: a column that is absent or not known, a line with more or fewer cells, or a file that is no
+            comma-separated text.
     """
-    lines = _lines(path)
-    if not lines:
-        raise ValueError(f"{path}: is empty")
-    names = [cell.strip() for cell in lines[0][1]]
-    absent = [column for column in columns if column not in names]
-    if absent and header:
-        raise ValueError(f"{path}: the first line has no column {', '.join(absent)}; it reads {', '.join(names)}")
-    lines, names = (lines, list(columns)) if absent else (lines[1:], names)
-    for number, cells in lines:
-        if len(cells) != len(names):
-            raise ValueError(
-                f"{path}, line {number}: expected {len(names)} cells, {','.join(names)}, got {len(cells)}; a cell that "
-                "holds a comma is put in double quotes"
-            )
-    return [(number, [cells[names.index(column)] for column in columns]) for number, cells in lines]
-
-
-def _lines(path: Path) -> list[tuple[int, list[str]]]:
-    """Cells that are not all blank, with the number of the line where they end."""
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, strict=True)
-            return [(reader.line_num, cells) for cells in reader if any(cell.strip() for cell in cells)]
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: is no CSV of UTF-8 text: {error}") from error
+    found = table(path, ",")
+    header = found.header(path, columns, others)
+    places = [header.index(column) for column in columns]
+    return [(row.line, [row.cells[place] for place in places]) for row in found.rows[1:]]

@@ -6,17 +6,21 @@ from typing import Any
 
 from data_modules.base import Split
 from data_modules.sets import annotation
-from data_modules.sets.caption_files import read_csv
 from data_modules.sets.caption_text import Written
 from data_modules.sets.captions import CaptionedVideos
+from data_modules.sets.list_columns import read_list
+from data_modules.sets.list_evidence import Seen
+from data_modules.sets.list_form import Form
+
+_FORM = Form("caption", path="video", blanks=False)
 
 
 class CaptionList(CaptionedVideos):
     """A list a split: ``video,caption`` a line; a video on several lines has several captions.
 
-    A first line that names the columns ``video`` and ``caption`` is a header; columns beside these do not matter. The
-    video is a path from ``videos`` unless absolute, and the name of the clip. A caption that holds a comma is put in
-    double quotes.
+    A header names the columns ``video`` and ``caption`` in any order; any other column is refused. Cells are parted by
+    comma, semicolon or tab. The video is a path from ``videos`` unless absolute, and the name of the clip. A caption
+    that holds the separator is put in double quotes.
 
     Args:
         root: the folder of the lists.
@@ -49,10 +53,8 @@ class CaptionList(CaptionedVideos):
         """In the order of the list."""
         path = annotation.find(self.root, *self.lists[split])
         captions = dict[str, list[Written]]()
-        for line, (video, caption) in read_csv(path, "video", "caption", header=False):
-            if not video.strip():
-                raise ValueError(f"{path}, line {line}: names no video for the caption {caption!r:.60}")
-            captions.setdefault(video.strip(), []).append(Written(caption, line))
+        for line, video, caption in read_list(path, _FORM, Seen(self.videos, self.files, self.root)):
+            captions.setdefault(video, []).append(Written(caption, line))
         return path, captions
 
     def paths(self, names: Sequence[str]) -> list[Path]:

@@ -9,6 +9,7 @@ from data_modules.sets import annotation
 from data_modules.sets.annotation import Entry
 
 _COLUMNS = ("label", "youtube_id", "time_start", "time_end")
+_OTHERS = ("split", "is_cc")  # the latter of the first lists of Kinetics-400: a Creative Commons license
 _FILES: dict[Split, str] = {"train": "train", "val": "val", "test": "val"}
 
 
@@ -35,7 +36,7 @@ class Kinetics(VideoDataModule):
         self.root = Path(root)
         self.videos = videos
         path = self._find("train")
-        labels = sorted({row["label"] for row in annotation.read_table(path, *_COLUMNS)})
+        labels = sorted({row["label"] for row in annotation.read_table(path, *_COLUMNS, others=_OTHERS)})
         if num_classes not in (None, len(labels)):
             raise ValueError(f"{path}: holds {len(labels)} classes, not num_classes={num_classes}")
         super().__init__(labels, **kwargs)
@@ -49,7 +50,7 @@ class Kinetics(VideoDataModule):
         """
         name = _FILES[split]
         path = self._find(name)
-        rows = annotation.read_table(path, *_COLUMNS)
+        rows = annotation.read_table(path, *_COLUMNS, others=_OTHERS)
         others = sorted({row["split"] for row in rows if not row.get("split", name).startswith(name)})
         if others:
             raise ValueError(f"{path}: lists clips of the split {others[0]!r}, expected {name}")

@@ -51,9 +51,9 @@ class ListReader:
 
     def reading(self) -> Reading:
         """The lines that name videos, without the header; errors as in :func:`read_list`."""
-        found = tables(self._path)
+        found, wrong = tables(self._path, blanks=self._form.blanks)
         headed = [table for table in found if self._form.is_header(table.rows[0])]
-        reading = self._headed(headed) if headed else self._unheaded(found)
+        reading = self._headed(headed) if headed else self._unheaded(found, wrong)
         self._require_filled(reading)
         self._require_slashes(reading)
         self._require_no_comment(reading)
@@ -78,8 +78,11 @@ class ListReader:
 
     # --- without a header
 
-    def _unheaded(self, found: Sequence[Table]) -> Reading:
-        reading = self._chosen(self._fitting(found), found)
+    def _unheaded(self, found: Sequence[Table], wrong: str) -> Reading:
+        reading = self._sure(self._fitting(found))
+        if not reading and wrong:
+            raise ValueError(wrong)
+        reading = reading or self._only(found)
         self._require_no_header(reading)
         self._require_order(reading)
         self._require_counts(reading, f"three columns without a header are {','.join(self._form.names)}, and ")
@@ -94,24 +97,27 @@ class ListReader:
             fitting += [Reading(table, order) for order in self._form.orders if len(order) == width]
         return fitting
 
-    def _chosen(self, readings: Sequence[Reading], found: Sequence[Table]) -> Reading:
-        """The only reading whose paths are videos; where none are, the only one that is possible at all."""
-        plain = [reading for reading in readings if reading.table.separator != LAST_BLANK]
+    def _sure(self, readings: Sequence[Reading]) -> Reading | None:
+        """The only reading whose paths are videos, None if there is none."""
         sure = [reading for reading in readings if self._is_sure(reading)]
         if len(sure) > 1:
             sure = [reading for reading in sure if self._seen.are_there(reading.column("path"))] or sure
         if not sure:
+            plain = [reading for reading in readings if reading.table.separator != LAST_BLANK]
             sure = [reading for reading in plain if self._seen.any_is_there(reading.body("path"))]
-        if len(sure) == 1:
-            return sure[0]
-        if sure:
+        if len(sure) > 1:
             raise self._doubtful([reading.table for reading in sure])
+        return sure[0] if sure else None
+
+    def _only(self, found: Sequence[Table]) -> Reading:
+        """The only reading that the number of columns allows, where no path is a video."""
         even = _different([table for table in found if table.is_even and table.separator != LAST_BLANK])
         if len(even) > 1:
             raise self._doubtful(even)
-        if not plain:
+        readings = self._fitting(even)
+        if not readings:
             raise self._misfit(even[0] if even else found[0])
-        return plain[0]
+        return readings[0]
 
     def _is_sure(self, reading: Reading) -> bool:
         """Whether the paths are videos, by suffix or by what is there; of the first line only its last blank asks."""
@@ -177,7 +183,8 @@ class ListReader:
         for row in reading.table.rows:
             for role, cell in zip(reading.roles, row.cells, strict=True):
                 if not cell.strip():
-                    raise self._wrong(reading.table, f"the {role} is empty", row=row)
+                    name = self._form.path if role == "path" else role
+                    raise self._wrong(reading.table, f"the {name} is empty", row=row)
 
     def _require_slashes(self, reading: Reading) -> None:
         for row, name in zip(reading.table.rows, reading.column("path"), strict=True):

@@ -22,11 +22,13 @@ class Form(NamedTuple):
         value: ``label`` or ``caption``; it follows the path where there is no header.
         path: how the documents call the column of the path.
         counted: whether there may also be the column num_frames, without a header between the two.
+        blanks: whether blanks may part the columns.
     """
 
     value: str
     path: str = "path"
     counted: bool = False
+    blanks: bool = True
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,7 +39,31 @@ class Table(NamedTuple):
     def is_even(self) -> bool:
         """Whether each line has as many cells as the first, and more than one."""
         width = len(self.rows[0].cells)
-        return width > 1 and all(len(row.cells) == width for row in self.rows)
+        return width > 1 and self.has_width(width)
+
+    def has_width(self, width: int) -> bool:
+        """Whether each line has so many cells."""
+        return all(len(row.cells) == width for row in self.rows)
+
+    def header(self, path: Path, columns: Sequence[str], others: Sequence[str] = ()) -> tuple[str, ...]:
+        """The names in the first line of a file of known columns.
+
+        Raises:
+            ValueError: one of ``columns`` is not among them, another one is that is not among ``others`` either, one is
+                there twice, or a line has more or fewer cells.
+        """
+        names, place = self.rows[0].cells, f"{path}, line {self.rows[0].line}: the header {self.shown(self.rows[0])}"
+        absent = [name for name in columns if name not in names]
+        if absent:
+            raise ValueError(f"{place} has no column {', '.join(absent)}")
+        unknown = [name or "one without a name" for name in names if name not in {*columns, *others}]
+        if unknown:
+            known = ", ".join([*columns, *others])
+            raise ValueError(f"{place} has columns that are not known: {', '.join(unknown)}; known are {known}")
+        if len(set(names)) < len(names):
+            raise ValueError(f"{place} has a column twice")
+        self.require_width(path, len(names))
+        return names
 
     def shown(self, row: Row) -> str:
         """The line as errors show it."""
@@ -76,8 +100,15 @@ def table(path: Path, separator: str) -> Table:
     return Table(separator, rows)
 
 
-def tables(path: Path) -> list[Table]:
+def tables(path: Path, *, blanks: bool = True) -> tuple[list[Table], str]:
     """The lines of a file, parted by each separator that its first line has; the less likely ones last.
+
+    Args:
+        path: the file.
+        blanks: whether blanks may be the separator.
+
+    Returns:
+        The tables, and why a separator has none: empty, or a quote that is not closed.
 
     Raises:
         ValueError: no line, no separator, a quote that is not closed by any of them, or a file that is no text.
@@ -87,19 +118,20 @@ def tables(path: Path) -> list[Table]:
     if not first:
         raise ValueError(f"{path}: the list is empty")
     found, wrong = list[Table](), ""
-    for separator in _separators(text, first):
+    for separator in _separators(text, first.strip(), blanks):
         try:
             found.append(Table(separator, _rows(text, separator)))
         except csv.Error as error:
-            wrong = wrong or f"is no text parted by {SEPARATORS[separator]}s: {error}"
+            wrong = wrong or f"{path}: is no text parted by {SEPARATORS[separator]}s: {error}"
     if not found:
-        place = f"{path}, line {number} {first[:80]!r}"
-        raise ValueError(f"{path}: {wrong}" if wrong else f"{place}: has one column, expected two or more")
-    return [table for table in found if table.rows]
+        raise ValueError(wrong or f"{path}, line {number} {first[:80]!r}: has one column, expected two or more")
+    return found, wrong
 
 
-def _separators(text: str, first: str) -> Iterable[str]:
-    marks = [mark for mark in SEPARATORS if mark in first.strip() or (mark == " " and "\t" in first.strip())]
+def _separators(text: str, first: str, blanks: bool) -> Iterable[str]:
+    marks = [mark for mark in SEPARATORS if mark in first and (blanks or mark != " ")]
+    if blanks and "\t" in first and " " not in marks:
+        marks.append(" ")  # a tab is a blank, too
     return [*marks, LAST_BLANK] if " " in marks and '"' not in text else marks
 
 

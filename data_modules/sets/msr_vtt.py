@@ -14,6 +14,7 @@ from data_modules.sets.captions import CaptionedVideos
 
 _TEST = "MSRVTT_JSFUSION_test.csv"
 _TRAIN = {"1k-A": "MSRVTT_train.9k.csv", "7k": "MSRVTT_train.7k.csv"}
+_COLUMNS = ("key", "vid_key", "sentence")  # of the list of test, beside video_id
 _PARTS: dict[Split, str] = {"train": "train", "val": "validate", "test": "test"}
 
 
@@ -43,13 +44,13 @@ class MSRVTT(CaptionedVideos):
                 raise ValueError(f"{path}: lists no video of the {_PARTS[split]} split; is it the file of all splits?")
             return path, names
         path = annotation.find(self.root, _TRAIN[self.split_name] if split == "train" else _TEST)
-        return path, [name.strip() for _, (name,) in read_csv(path, "video_id")]
+        return path, [name.strip() for _, (name,) in read_csv(path, "video_id", others=_COLUMNS)]
 
     def captions(self, split: Split) -> tuple[Path, Mapping[str, Sequence[Written]]]:
         """The sentences of the JSON file, or those of the test list."""
         if split != "train" and self.split_name != "full":
             path = annotation.find(self.root, _TEST)
-            rows = read_csv(path, "video_id", "sentence")
+            rows = read_csv(path, "video_id", "sentence", others=_COLUMNS)
             return path, {name.strip(): [Written(sentence, line)] for line, (name, sentence) in rows}
         path, sentences = self._records("sentences", "video_id", "caption")
         found = defaultdict[str, list[Written]](list)

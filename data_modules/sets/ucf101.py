@@ -42,7 +42,7 @@ class UCF101(VideoDataModule):
             raise ValueError(f"split_number: expected 1, 2 or 3, got {split_number}")
         self.split_number = split_number
         path = annotation.find(self.splits, "classInd.txt")
-        rows = annotation.read_rows(path, "number class")
+        rows = annotation.read_rows(path, "number class", separator=" ")
         if [number for number, _ in rows] != [str(1 + index) for index in range(len(rows))]:
             raise ValueError(f"{path}: expected a number and a class in each line, numbered 1, 2, 3, ...")
         super().__init__([label for _, label in rows], **kwargs)
@@ -56,7 +56,7 @@ class UCF101(VideoDataModule):
         """
         name = "trainlist" if split == "train" else "testlist"
         path = annotation.find(self.splits, f"{name}{self.split_number:02d}.txt")
-        rows = annotation.read_rows(path, "video", "video number")
+        rows = annotation.read_rows(path, "video", "video number", separator=" ")
         entries = [Entry(row[0], self.videos / row[0], row[0].partition("/")[0]) for row in rows]
         clips = annotation.clips(path, entries, self.labels)
         for clip, row in zip(clips, rows, strict=True):

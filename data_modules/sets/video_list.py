@@ -72,6 +72,7 @@ class VideoList(VideoDataModule):
         """
         path = annotation.find(self.root, *self.lists[split])
         entries = [Entry(name, self.videos / name, label, line) for line, name, label in self._listed(path)]
+        annotation.require_unique(path, entries, [entry.path for entry in entries])  # ./a.mp4 is a.mp4
         return annotation.clips(path, entries, self.labels)
 
     def _listed(self, path: Path) -> list[Listed]:

@@ -171,7 +171,7 @@ def test_something_v1_wrong_files(own: Callable[[str], Path]):
     with pytest.raises(ValueError, match=r"validation\.csv: clip 4 has label 'Eating something', not among the 2"):
         data_of("ssv1", root).setup("validate")
     (root / "something-something-v1-validation.csv").write_text("4\n")  # as the list of test is
-    with pytest.raises(ValueError, match=r"validation\.csv: expected 'id label' in each line, got \['4'\]"):
+    with pytest.raises(ValueError, match=r"validation\.csv, line 1 '4': expected 'id label' in each line"):
         data_of("ssv1", root).setup("validate")
     (root / "something-something-v1-labels.csv").write_text("a\nb\na\n")
     with pytest.raises(ValueError, match=r"labels\.csv: lists a label twice"):
@@ -218,7 +218,7 @@ def test_kinetics_wrong_files(own: Callable[[str], Path]):
     with pytest.raises(ValueError, match=r"val\.csv: times of clip x are no numbers"):
         data_of("k400", root).setup("validate")
     (root / "val.csv").write_text("youtube_id,time_start,time_end,split\nx,0,10,test\n")  # the list of test
-    with pytest.raises(ValueError, match=r"val\.csv: the first line has no column label; it reads youtube_id"):
+    with pytest.raises(ValueError, match=r"val\.csv, line 1: the header 'youtube_id,.*' has no column label"):
         data_of("k400", root).setup("validate")
 
 

@@ -52,8 +52,8 @@ def test_numbers_that_are_names_of_other_classes():
 
 
 def test_lines_are_named():
-    listed = [Entry("a", Path("x"), "0", 3), Entry("b", Path("y"), "2", 4), Entry("c", Path("x"), "0", 9)]
-    with pytest.raises(ValueError, match="list: clip c is listed in lines 3 and 9"):
+    listed = [Entry("a", Path("x"), "0", 3), Entry("b", Path("y"), "2", 4), Entry("a", Path("x"), "0", 9)]
+    with pytest.raises(ValueError, match="list: clip a is listed in lines 3 and 9"):
         annotation.clips(Path("list"), listed, ["cat", "dog"])
     with pytest.raises(ValueError, match="list, line 4: clip b has label '2'"):
         annotation.clips(Path("list"), listed[:2], ["cat", "dog"])
@@ -71,7 +71,9 @@ def test_rows_in_any_delimiter(tmp_path: Path, text: str):
 
 def test_a_semicolon_leaves_commas_in_labels(tmp_path: Path):
     (tmp_path / "list").write_text("7;Putting something, something and something on the table\n")
-    assert annotation.read_rows(tmp_path / "list")[0][1] == "Putting something, something and something on the table"
+    assert annotation.read_rows(tmp_path / "list", "id label", separator=";") == [
+        ["7", "Putting something, something and something on the table"]
+    ]
 
 
 @pytest.mark.parametrize(
@@ -79,7 +81,8 @@ def test_a_semicolon_leaves_commas_in_labels(tmp_path: Path):
     [
         (b"", "list: the list is empty"),
         (b"\n \n", "list: the list is empty"),
-        (b"a 1\nb\n", r"list: expected 'path label' in each line, got \['b'\]"),
+        (b"a 1\nb\n", "list, line 2 'b': expected 'path label' in each line, all of one form"),
+        (b"a 1\nb 1 2\n", "list, line 2 'b 1 2': expected 'path label' in each line"),
         (b"a 1\nb \xe9\n", "list, line 2: is not UTF-8 text"),
     ],
 )
@@ -92,11 +95,42 @@ def test_wrong_rows(tmp_path: Path, content: bytes, message: str):
 def test_tables(tmp_path: Path):
     (tmp_path / "list").write_text("label,id\ncat,1\n")
     assert annotation.read_table(tmp_path / "list", "id", "label") == [{"label": "cat", "id": "1"}]
-    with pytest.raises(ValueError, match="list: the first line has no column split; it reads label, id"):
+    with pytest.raises(ValueError, match="list, line 1: the header 'label,id' has no column split"):
         annotation.read_table(tmp_path / "list", "id", "split")
     (tmp_path / "list").write_text("label,id\ncat,1\ndog\n")
-    with pytest.raises(ValueError, match=r"list: expected 2 columns as in the first line, got \['dog'\]"):
-        annotation.read_table(tmp_path / "list", "id")
+    with pytest.raises(ValueError, match="list, line 3 'dog': expected 2 columns as in line 1, 'label,id', got 1"):
+        annotation.read_table(tmp_path / "list", "id", "label")
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        (
+            "id,label,start,end",
+            "line 1: the header 'id,label,start,end' has columns that are not known: start, end; known",
+        ),
+        ("id,label,", "line 1: the header 'id,label,' has columns that are not known: one without a name;"),
+        ("id,label,id", "line 1: the header 'id,label,id' has a column twice"),
+        ("ID,label", "line 1: the header 'ID,label' has no column id"),
+    ],
+)
+def test_headers_that_are_not_known(tmp_path: Path, header: str, message: str):
+    (tmp_path / "list").write_text(f"{header}\n")
+    with pytest.raises(ValueError, match=message):
+        annotation.read_table(tmp_path / "list", "id", "label", others=("split",))
+
+
+def test_columns_that_may_be_there(tmp_path: Path):
+    (tmp_path / "list").write_text("split,id\r\ntrain,1\r\n\r\n")
+    assert annotation.read_table(tmp_path / "list", "id", others=("split",)) == [{"split": "train", "id": "1"}]
+
+
+def test_one_form_for_all_lines(tmp_path: Path):
+    (tmp_path / "list").write_text("a/x 1\na/y\n")
+    with pytest.raises(ValueError, match="line 2 'a/y': expected 'video' or 'video number' in each line, all of one"):
+        annotation.read_rows(tmp_path / "list", "video", "video number", separator=" ")
+    (tmp_path / "list").write_text("a/x \na/y\n")
+    assert annotation.read_rows(tmp_path / "list", "video", "video number", separator=" ") == [["a/x"], ["a/y"]]
 
 
 def test_files_by_stem(tmp_path: Path):

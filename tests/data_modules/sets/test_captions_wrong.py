@@ -213,9 +213,12 @@ def test_a_list_that_is_not_needed_may_be_absent(spoil: Callable[[Path], Any], o
         "clips/0.mp4,one\nclips/1.mp4,two\nclips/0.mp4,three\n",
         "video,caption\nclips/0.mp4,one\n\nclips/1.mp4,two\nclips/0.mp4,three\n",
         "\ufeffvideo,caption\r\nclips/0.mp4,one\r\nclips/1.mp4,two\r\nclips/0.mp4,three\r\n",
-        "caption,seconds,video\none,3,clips/0.mp4\ntwo,1,clips/1.mp4\nthree,,clips/0.mp4\n",
+        "caption,video\none,clips/0.mp4\ntwo,clips/1.mp4\nthree,clips/0.mp4\n",
+        "Path,Sentence\nclips/0.mp4,one\nclips/1.mp4,two\nclips/0.mp4,three\n",
+        "clips/0.mp4\tone\nclips/1.mp4\ttwo\nclips/0.mp4\tthree\n",
+        "clips/0.mp4;one\nclips/1.mp4;two\nclips/0.mp4;three\n",
     ],
-    ids=["plain", "header", "from a spreadsheet", "more columns"],
+    ids=["plain", "header", "from a spreadsheet", "other order", "other words", "tabs", "semicolons"],
 )
 def test_forms_of_a_list(text: str, own: Callable[[str], Path]):
     clips = CaptionList(str(rows(own("caption_list"), text)), **OPTIONS).clips("train")
@@ -239,16 +242,22 @@ def test_test_is_validation_where_there_is_no_list_of_it(own: Callable[[str], Pa
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "train.csv: is empty"),
-        ("video,caption\n", "train.csv: lists no video"),
-        ("clips/0.mp4,a cat\nclips/1.mp4,a dog, asleep\n", "train.csv, line 2: expected 2 cells, video,caption, got 3"),
-        ("clips/0.mp4\n", "train.csv, line 1: expected 2 cells"),
-        ("path,caption,split\nclips/0.mp4,a cat,train\n", "train.csv, line 1: expected 2 cells"),
-        ("clips/0.mp4,a cat\nclips/0.mp4,  \n", "train.csv, line 2: caption 1 of video clips/0.mp4 is empty"),
-        (" ,a cat\n", "train.csv, line 1: names no video for the caption 'a cat'"),
-        ('clips/0.mp4,"a cat\n', "train.csv: is no CSV of UTF-8 text"),
+        ("", "train.csv: the list is empty"),
+        ("video,caption\n", "train.csv: the list is empty below its header"),
+        ("clips/0.mp4,a cat\nclips/1.mp4,a dog, asleep\n", "train.csv, line 2 'clips/1.mp4,a dog,asleep': expected 2"),
+        ("clips/0.mp4\n", "train.csv, line 1 'clips/0.mp4': has one column"),
+        ("clips/0.mp4 runs\nclips/1.mp4 walks\n", "train.csv, line 1 'clips/0.mp4 runs': has one column"),
+        ("path,caption,split\nclips/0.mp4,a cat,train\n", "train.csv, line 1: the header 'path,caption,split' has "
+         "columns that are not known: split"),
+        ("clip,title\nclips/0.mp4,a cat\n", "train.csv, line 1 'clip,title': looks like a header, because 'clip' is no "
+         "video; valid are video,caption in each line"),
+        ("a cat,clips/0.mp4\na dog,clips/1.mp4\n", "train.csv, line 1 'a cat,clips/0.mp4': the videos are in column 2"),
+        ("clips/0.mp4,a cat\nclips/0.mp4,  \n", "train.csv, line 2 'clips/0.mp4,': the caption is empty"),
+        ("clips/0.mp4,a cat\nclips/0.mp4,\u200b\n", "train.csv, line 2: caption 1 of video clips/0.mp4 is empty"),
+        (" ,a cat\n", "train.csv, line 1 ',a cat': the video is empty"),
+        ('clips/0.mp4,"a cat\n', "train.csv: is no text parted by commas: unexpected end of data"),
     ],
-)
+)  # fmt: skip
 def test_wrong_lists(text: str, message: str, own: Callable[[str], Path]):
     assert message in told(CaptionList(str(rows(own("caption_list"), text)), **OPTIONS))
 
@@ -256,7 +265,7 @@ def test_wrong_lists(text: str, message: str, own: Callable[[str], Path]):
 def test_a_list_that_is_not_text(own: Callable[[str], Path]):
     root = own("caption_list")
     (root / "train.csv").write_bytes("clips/0.mp4,café\n".encode("latin-1"))
-    assert "train.csv: is no CSV of UTF-8 text" in told(CaptionList(str(root), **OPTIONS))
+    assert "train.csv, line 1: is not UTF-8 text" in told(CaptionList(str(root), **OPTIONS))
     (root / "train.csv").unlink()
     assert "no annotation file" in told(CaptionList(str(root), **OPTIONS))
 
@@ -286,7 +295,7 @@ def test_wrong_sentences_of_msr_vtt(change: Callable[[Any], Any], message: str, 
 def test_files_of_the_wrong_split_of_msr_vtt(own: Callable[[str], Path]):
     root = own("msrvtt_1ka")
     (root / "MSRVTT_JSFUSION_test.csv").write_text((root / "MSRVTT_train.9k.csv").read_text())
-    assert "MSRVTT_JSFUSION_test.csv: the first line has no column sentence" in told(
+    assert "MSRVTT_JSFUSION_test.csv, line 1: the header 'video_id' has no column sentence" in told(
         MSRVTT(str(root), **OPTIONS), "test"
     )
     edit(root / "MSRVTT_data.json", lambda content: content | {"videos": [v for v in content["videos"] if v["id"] < 7]})
