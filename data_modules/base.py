@@ -18,7 +18,7 @@ from data_modules.features.cache import FeatureCache, described, fingerprint
 from data_modules.loader import TrainLoader, eval_loader
 from data_modules.randomness import chosen_seed
 from data_modules.reading import Reading
-from data_modules.sampler import EpochBatchSampler, EvalSampler, Order
+from data_modules.sampler import EpochBatchSampler, Order, PaddedSampler
 from data_modules.sampling import Sampling
 from data_modules.storage.files import Files, Located
 from data_modules.transforms.augment import Augmentation
@@ -199,11 +199,11 @@ class VideoDataModule(LightningDataModule, ABC):
 
     def _dataset(self, split: str) -> Dataset[Sample]:
         if self.features and split != "predict":
-            return self.features.dataset(split, self._located[split].clips)
+            return self.features.dataset(split, self._located[split].clips, on_fault=self._on_fault(split))
         return self._videos(split, on_device=self._on_device())
 
     def _videos(self, split: str, *, on_device: bool) -> VideoDataset:
-        on_fault: OnFault = "replace" if split == "train" else self.files.broken
+        on_fault = self._on_fault(split)
         self._reading[split] = Reading(self.num_workers, self.files.deadline)
         return VideoDataset(
             self._located[split].clips,
@@ -214,6 +214,12 @@ class VideoDataModule(LightningDataModule, ABC):
             on_device=on_device,
             reading=self._reading[split],
         )
+
+    def _on_fault(self, split: str) -> OnFault:
+        if split == "train":
+            return "replace"
+        # nobody knows the class of a video of predict: the others go on, and the command names it at its end
+        return "count_wrong" if split == "predict" else self.files.broken
 
     def _on_device(self) -> bool:
         if self.transforms_on != "auto":
@@ -271,7 +277,7 @@ class VideoDataModule(LightningDataModule, ABC):
     def _eval_loader(self, split: str) -> DataLoader[Sample]:
         dataset = self._dataset(split)
         rank, world_size = self._rank_of_world()
-        sampler = EvalSampler(len(self._located[split].clips), rank=rank, world_size=world_size)
+        sampler = PaddedSampler(len(self._located[split].clips), rank=rank, world_size=world_size)
         return eval_loader(dataset, sampler, batch_size=self.batch_size, num_workers=self.num_workers)
 
     def _rank_of_world(self) -> tuple[int, int]:

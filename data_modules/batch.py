@@ -34,6 +34,8 @@ class VideoBatch(NamedTuple):
             place; in evaluation the pixels mean nothing and the video counts as wrong.
         partners: where clips were mixed.
         captions: of each video, where the data set has them: one in training, all that it has in evaluation.
+        padding: in evaluation, which videos only let this rank make as many steps as others; they count nowhere. Empty
+            where there are none.
     """
 
     video: UInt8[Tensor, "b v t c h w"] | Features
@@ -42,3 +44,4 @@ class VideoBatch(NamedTuple):
     fault: Sequence[str] = ()
     partners: Partners | None = None
     captions: Sequence[tuple[str, ...]] = ()
+    padding: Sequence[bool] = ()

@@ -73,7 +73,8 @@ class Collate:
         label = rearrange(torch.tensor([sample.labels for sample in samples], device=device), "b k -> (k b)")
         names, faults = [sample.clip_id for sample in samples], [sample.fault for sample in samples]
         captions = [sample.captions for sample in samples] if any(sample.captions for sample in samples) else []
-        batch = VideoBatch(video, label, names * clips, faults * clips, captions=captions * clips)
+        padding = [sample.padding for sample in samples] if any(sample.padding for sample in samples) else []
+        batch = VideoBatch(video, label, names * clips, faults * clips, captions=captions * clips, padding=padding)
         if self.mixing is None or isinstance(video, Mapping):
             return batch
         keys = [f"{name}/{clip}" for clip in range(clips) for name in names]

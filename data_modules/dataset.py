@@ -14,6 +14,7 @@ from torch.utils.data import Dataset
 from data_modules.batch import Features
 from data_modules.randomness import keyed_generator
 from data_modules.reading import Reading
+from data_modules.sampler import PADDING
 from data_modules.sampling import Length
 from data_modules.video.colour import Planes, black, to_rgb
 from data_modules.video.decode import open_video
@@ -50,6 +51,7 @@ class Sample(NamedTuple):
         epoch: in which it was drawn, from 0.
         fault: why the clip that should stand here could not be read; empty if it could.
         captions: of the clip that is seen.
+        padding: no clip of the data set; it counts nowhere.
     """
 
     video: UInt8[Tensor, "v t c h w"] | Unrendered | Features
@@ -58,6 +60,7 @@ class Sample(NamedTuple):
     epoch: int
     fault: str = ""
     captions: tuple[str, ...] = ()
+    padding: bool = False
 
 
 @dataclass(frozen=True)
@@ -106,12 +109,14 @@ class VideoDataset(Dataset[Sample]):
         return len(self._clips)
 
     def __getitem__(self, key: tuple[int, int] | int) -> Sample:
-        """Read one sample.
+        """Read one sample; :data:`~data_modules.sampler.PADDING` reads nothing.
 
         Raises:
             ValueError, FileNotFoundError: of :func:`data_modules.video.decode.open_video`, where the policy says so.
         """
         epoch, index = key if isinstance(key, tuple) else (0, key)
+        if index == PADDING:
+            return self._blank(self._clips[0], epoch)._replace(padding=True)
         clip = self._clips[index]
         try:
             return self._sample(clip, epoch, clip.clip_id)

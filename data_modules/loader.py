@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 from data_modules.batch import VideoBatch
 from data_modules.collate import Collate, PlaneBatch
 from data_modules.dataset import Sample
-from data_modules.sampler import EpochBatchSampler, EvalSampler
+from data_modules.sampler import EpochBatchSampler, PaddedSampler
 
 
 class _Options(TypedDict):
@@ -51,7 +51,7 @@ class TrainLoader(DataLoader[Sample]):
 
 
 def eval_loader(
-    dataset: Dataset[Sample], sampler: EvalSampler, *, batch_size: int, num_workers: int = 0
+    dataset: Dataset[Sample], sampler: PaddedSampler, *, batch_size: int, num_workers: int = 0
 ) -> DataLoader[Sample]:
     """The clips of ``sampler`` in order; the last batch may be small."""
     return DataLoader(dataset, batch_size=batch_size, sampler=sampler, collate_fn=Collate(), **_options(num_workers))

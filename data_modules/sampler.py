@@ -83,3 +83,28 @@ class EvalSampler(SequentialSampler):  # Lightning asks for this type to see tha
     def __len__(self) -> int:
         """Clips of this rank."""
         return len(self._indices)
+
+
+PADDING = -1
+"""The index of a sample that is no clip of the data set and counts nowhere."""
+
+
+class PaddedSampler(SequentialSampler):
+    """The indices of an :class:`EvalSampler`, then ``PADDING`` where other ranks have one clip more.
+
+    All ranks then make the same number of steps, also with fewer clips than ranks: with one clip on two ranks, rank 0
+    sees index 0 and rank 1 sees ``PADDING``. Collectives in an evaluation never wait for a rank that has nothing to do.
+    """
+
+    def __init__(self, num_clips: int, *, rank: int = 0, world_size: int = 1) -> None:
+        self._own = EvalSampler(num_clips, rank=rank, world_size=world_size)
+        self._longest = -(-num_clips // world_size)
+
+    def __iter__(self) -> Iterator[int]:
+        """The indices of this rank, and at most one ``PADDING`` behind them."""
+        yield from self._own
+        yield from [PADDING] * (self._longest - len(self._own))
+
+    def __len__(self) -> int:
+        """Samples of each rank."""
+        return self._longest

@@ -33,7 +33,10 @@ _MEANT = {"train": "fit", "val": "validate", "eval": "test", "evaluate": "test",
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command; return 0, 2 for a wrong value, which is told in one paragraph, 75 or 130 after signals."""
+    """Run one command; return 0, 1, 2 for a wrong value, which is told in one paragraph, 75 or 130 after signals.
+
+    1 means that ``predict`` met videos that cannot be read, all others having their classes, or that a bug is shown.
+    """
     own = argv is None
     if own and os.environ.get("LOCAL_RANK", "0") != "0":
         die_with_parent()  # rank zero, which started this one; srun and torchrun do so by themselves

@@ -115,6 +115,24 @@ class PetlCLI(RunCLI):
             artefact.restore(Path(folder), cast(VideoClassifier, self.model))
         self.model.save_hyperparameters(self.config_dump["model"])
 
+    def after_predict(self) -> None:
+        """Called by Lightning: name the videos that have no class, and end with exit code 1 where there are any.
+
+        Raises:
+            SystemExit: with 1 on rank zero, which leads; with 0 on the others, which would else seem to have failed.
+        """
+        faults = {name: fault for table in self._tables() for name, fault in table.faults.items()}
+        if not faults:
+            return
+        told = f"{len(faults)} video(s) could not be read and have no class: {'; '.join(faults.values())}"
+        if self.trainer.is_global_zero:
+            print(f"lightning-petl: {' '.join(told.split())}", file=sys.stderr)
+        raise SystemExit(int(self.trainer.is_global_zero))
+
+    def _tables(self) -> list[TopClassTable]:
+        callbacks = cast(list[Callback], vars(self.trainer)["callbacks"])
+        return [callback for callback in callbacks if isinstance(callback, TopClassTable)]
+
 
 class CacheCLI(PetlCLI):
     """``cache build``: what ``fit`` is given, and how the features of its frozen trunk are kept."""
@@ -268,8 +286,8 @@ def run(argv: list[str]) -> int:
     """Run one command in this process.
 
     Returns:
-        The exit code: 0, 75 where the same command goes on, or 2 for a wrong value, told in one paragraph; that of a
-        command on data.
+        The exit code: 0, 75 where the same command goes on, 2 for a wrong value, told in one paragraph, or 1 where
+        ``predict`` found videos that cannot be read; that of a command on data.
     """
     try:
         config_files.check(argv)

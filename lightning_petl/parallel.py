@@ -195,11 +195,25 @@ def is_first_rank() -> bool:
 
 def united(found: set[Any]) -> set[Any]:
     """What any rank found. All ranks must call it."""
+    return set[Any]().union(*of_all_ranks(found))
+
+
+def of_all_ranks(value: Any) -> list[Any]:
+    """Return the values of all ranks, in the order of their numbers. All ranks must call it."""
+    if not several_ranks():
+        return [value]
+    ranks: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(ranks, value)
+    return ranks
+
+
+def anywhere(found: bool, device: torch.device) -> bool:
+    """Return whether any rank found something. All ranks must call it; it is far cheaper than :func:`united`."""
     if not several_ranks():
         return found
-    ranks: list[Any] = [None] * dist.get_world_size()
-    dist.all_gather_object(ranks, found)
-    return set[Any]().union(*ranks)
+    flag = torch.tensor(int(found), device=device)
+    dist.all_reduce(flag, dist.ReduceOp.MAX)
+    return bool(flag)
 
 
 def _average(scalar: Tensor) -> None:

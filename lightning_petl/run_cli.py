@@ -10,12 +10,12 @@ from data_modules import compat as compat  # before what imports torchvision
 import yaml
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import Logger
 from typing_extensions import override
 
 from lightning_petl import strategies
+from lightning_petl.callbacks.best_checkpoint import BestCheckpoint
 from lightning_petl.callbacks.predictions import run_folder
 from lightning_petl.callbacks.preemption import Preemption
 from lightning_petl.checkpoint import AtomicCheckpointIO, write_whole
@@ -78,7 +78,7 @@ class RunCLI(LightningCLI):
             default=None,
             help="Where fit alone writes instead, and goes on from the last whole checkpoint there, if any.",
         )
-        parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
+        parser.add_lightning_class_args(BestCheckpoint, "checkpoint")
         parser.add_lightning_class_args(Preemption, "preemption")
         # Preemption writes last.ckpt; after a resume a checkpoint takes the place of the one it is the same as
         parser.set_defaults({"checkpoint.save_last": False, "checkpoint.enable_version_counter": False})

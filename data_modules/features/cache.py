@@ -11,8 +11,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from data_modules.atomic import whole
-from data_modules.dataset import Clip, Sample
+from data_modules.dataset import Clip, OnFault, Sample
 from data_modules.features.shards import Kept, Shard, unpack
+from data_modules.sampler import PADDING
 
 INDEX = "index.json"
 
@@ -131,11 +132,11 @@ class FeatureCache:
                 "cache of this run"
             )
 
-    def dataset(self, split: str, clips: Sequence[Clip]) -> "FeatureDataset":
+    def dataset(self, split: str, clips: Sequence[Clip], *, on_fault: OnFault) -> "FeatureDataset":
         """The samples of a split."""
         layout = self._index.layout[split]
         paths = [self._folder / name for name, _ in layout.shards(split)]
-        return FeatureDataset(paths, layout, clips, self._names)
+        return FeatureDataset(paths, layout, clips, self._names, on_fault)
 
     def restored(self, packed: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The parts as the trunk computed them, up to the precision that was kept; on their device."""
@@ -150,12 +151,20 @@ class FeatureDataset(Dataset[Sample]):
         layout: of their rows.
         clips: of the split.
         names: of the parts to read; None: all.
+        on_fault: what to do about a row whose video could not be read when the cache was built: ``stop``, or hand it
+            over with its fault.
     """
 
     def __init__(
-        self, paths: Sequence[Path], layout: SplitLayout, clips: Sequence[Clip], names: Collection[str] | None
+        self,
+        paths: Sequence[Path],
+        layout: SplitLayout,
+        clips: Sequence[Clip],
+        names: Collection[str] | None,
+        on_fault: OnFault = "count_wrong",
     ) -> None:
         self._paths, self._layout, self._clips, self._names = paths, layout, clips, names
+        self._on_fault = on_fault
         self._open: dict[int, Shard] = {}
 
     def __len__(self) -> int:
@@ -163,12 +172,23 @@ class FeatureDataset(Dataset[Sample]):
         return len(self._clips)
 
     def __getitem__(self, key: tuple[int, int] | int) -> Sample:
-        """Read one sample.
+        """Read one sample; that of :data:`~data_modules.sampler.PADDING` is the first one, marked.
 
         Raises:
-            ValueError, FileNotFoundError: the shard is damaged or missing.
+            ValueError, FileNotFoundError: the shard is damaged or missing, or the video could not be read and
+                ``on_fault`` is ``stop``.
         """
         epoch, index = key if isinstance(key, tuple) else (0, key)
+        if index == PADDING:
+            return self._read(epoch, 0)._replace(fault="", padding=True)
+        sample = self._read(epoch, index)
+        if sample.fault and self._on_fault == "stop":
+            raise ValueError(
+                f"{sample.fault}; the cache holds no features of it: files.broken=count_wrong counts it as wrong"
+            )
+        return sample
+
+    def _read(self, epoch: int, index: int) -> Sample:
         draw = epoch % self._layout.draws
         number, place = divmod(draw * self._layout.clips + index, self._layout.shard_size)
         row = self._shard(number).row(place, self._names)

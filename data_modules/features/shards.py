@@ -42,12 +42,17 @@ def pack(parts: Mapping[str, Tensor], kept: Kept) -> dict[str, Tensor]:
     ``int8`` is ``round(x / s)`` with ``s = max |x| / 127`` over the last axis: one scale for each token.
 
     Raises:
-        ValueError: a number beyond the range of fp16.
+        ValueError: a value that is no number, or one beyond the range of fp16.
     """
     packed = dict[str, Tensor]()
     for name, values in parts.items():
         if not values.is_floating_point():
             packed[name] = values
+        elif not values.isfinite().all():
+            raise ValueError(
+                f"{name} holds values that are no numbers (NaN or infinite): the trunk computes beyond the range of "
+                "its numbers; take another model.backbone.frozen_dtype"
+            )
         elif kept == "int8":
             scale = values.float().abs().amax(-1, keepdim=True).clamp_min(torch.finfo(torch.float32).tiny) / _LARGEST
             packed |= {name: (values.float() / scale).round().to(torch.int8), name + _SCALE: scale}

@@ -3,12 +3,12 @@
 from math import ceil
 from typing import Any
 
-import torch.distributed as dist
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_warn
 from typing_extensions import override
 
 from data_modules.batch import VideoBatch
+from lightning_petl.parallel import anywhere, united
 
 _FEW = 3  # clips that any budget above 0 allows to fail, in a set that is large enough
 
@@ -16,6 +16,7 @@ _FEW = 3  # clips that any budget above 0 allows to fail, in a set that is large
 class BadFiles(Callback):
     """In training another clip stands in for one that cannot be read; this keeps count.
 
+    Each file is told once, in the step in which any rank meets it, and all ranks stop together above the budget.
     ``data/bad_files`` is the number of different files so far, over all ranks, logged after each epoch. In
     evaluation the list of what counts as wrong is told at the end.
 
@@ -38,16 +39,13 @@ class BadFiles(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: VideoBatch, batch_idx: int
     ) -> None:
-        for fault in {fault for fault in batch.fault if fault} - self._trained:
-            rank_zero_warn(f"{fault}; another clip stands in")
-            self._trained.add(fault)
-            self._check(trainer)
+        new = {fault for fault in batch.fault if fault} - self._trained
+        if anywhere(bool(new), pl_module.device):
+            self._add(trainer, united(new))
 
     @override
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._trained = _united(self._trained)
         pl_module.log("data/bad_files", float(len(self._trained)), sync_dist=True, reduce_fx="max")  # equal on all
-        self._check(trainer)
 
     @override
     def on_validation_batch_end(
@@ -63,7 +61,7 @@ class BadFiles(Callback):
 
     @override
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        faults, self._evaluated = sorted(_united(self._evaluated)), set()
+        faults, self._evaluated = sorted(united(self._evaluated)), set()
         if faults:
             rank_zero_warn(f"{len(faults)} video(s) could not be read and count as wrong: {'; '.join(faults)}")
 
@@ -71,8 +69,8 @@ class BadFiles(Callback):
 
     @override
     def state_dict(self) -> dict[str, Any]:
-        """What failed so far. All ranks must call it, as they do in ``Trainer.save_checkpoint``."""
-        return {"trained": sorted(_united(self._trained))}
+        """What failed so far, on any rank."""
+        return {"trained": sorted(self._trained)}
 
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -88,6 +86,12 @@ class BadFiles(Callback):
             return 0
         return max(int(self.budget * clips), min(_FEW, ceil(clips / 4)))
 
+    def _add(self, trainer: Trainer, faults: set[str]) -> None:
+        for fault in sorted(faults - self._trained):
+            rank_zero_warn(f"{fault}; another clip stands in")
+            self._trained.add(fault)
+            self._check(trainer)
+
     def _check(self, trainer: Trainer) -> None:
         clips = len(trainer.train_dataloader.dataset)  # pyright: ignore[reportOptionalMemberAccess]
         if len(self._trained) > self.allowed(clips):
@@ -95,11 +99,3 @@ class BadFiles(Callback):
                 f"{len(self._trained)} of {clips} training clips could not be read, more than bad_files.budget="
                 f"{self.budget} allows: {'; '.join(sorted(self._trained))}"
             )
-
-
-def _united(faults: set[str]) -> set[str]:
-    if not (dist.is_available() and dist.is_initialized()):
-        return faults
-    ranks: list[Any] = [None] * dist.get_world_size()
-    dist.all_gather_object(ranks, faults)
-    return set[str]().union(*ranks)

@@ -7,7 +7,6 @@ from statistics import median
 from typing import Any, Literal, cast
 
 import torch
-import torch.distributed as dist
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
@@ -16,6 +15,7 @@ from typing_extensions import override
 
 from data_modules.batch import VideoBatch
 from lightning_petl.checkpoint import RandomState, trainable_buffers
+from lightning_petl.parallel import of_all_ranks
 
 WINDOW, HISTORY = 100, 20
 """Losses that the median is of, and the least of them that make one."""
@@ -94,7 +94,7 @@ class LossGuard(Callback):
         self._found, self._statistics = None, []
         if not trainer.strategy.reduce_boolean_decision(found is not None, all=False):
             return
-        told = "; ".join(text for text in _of_all_ranks(found) if text)
+        told = "; ".join(text for text in of_all_ranks(found) if text)
         if self.on_bad == "stop":
             raise ValueError(f"{told}; loss_guard.on_bad=skip leaves such updates out")
         self._skipped += 1
@@ -116,7 +116,7 @@ class LossGuard(Callback):
     @override
     def state_dict(self) -> dict[str, Any]:
         """The last losses of each rank. All ranks must call it, as they do in ``Trainer.save_checkpoint``."""
-        return {"losses": _of_all_ranks(list(self._losses)), "skipped": self._skipped}
+        return {"losses": of_all_ranks(list(self._losses)), "skipped": self._skipped}
 
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -171,11 +171,3 @@ def _give_back(optimizer: Optimizer, *_: Any) -> None:
         if hasattr(parameter, "_left_out"):
             parameter.grad = parameter._left_out  # pyright: ignore[reportAttributeAccessIssue]
             del parameter._left_out  # pyright: ignore[reportAttributeAccessIssue]
-
-
-def _of_all_ranks(value: Any) -> list[Any]:
-    if not (dist.is_available() and dist.is_initialized()):
-        return [value]
-    ranks: list[Any] = [None] * dist.get_world_size()
-    dist.all_gather_object(ranks, value)
-    return ranks

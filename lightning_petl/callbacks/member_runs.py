@@ -74,17 +74,17 @@ class MemberRuns(Callback):
             found = _of(trainer, name, "val/")
             if name in self._runs:
                 self._runs[name].log_metrics(found, trainer.global_step)
-            if fitting and found.get(MONITOR, -math.inf) > self._best.get(name, {}).get(MONITOR, -math.inf):
+            better = found.get(MONITOR, -math.inf) > self._best.get(name, {}).get(MONITOR, -math.inf)
+            if fitting and better and name not in pl_module.silent_members:
                 self._best[name] = {MONITOR: found[MONITOR], "step": trainer.global_step}
                 self._write(trainer, pl_module, name, BEST)
         if not fitting:
-            self._rank(trainer, pl_module, {name: _of(trainer, name, "val/") for name in pl_module.members}, MONITOR)
+            self._rank(trainer, pl_module, _scores(trainer, pl_module, "val/"), MONITOR)
 
     @override
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if isinstance(pl_module, Bank):
-            found = {name: _of(trainer, name, "test/") for name in pl_module.members}
-            self._rank(trainer, pl_module, found, "test/top1")
+            self._rank(trainer, pl_module, _scores(trainer, pl_module, "test/"), "test/top1")
 
     @override
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -143,9 +143,15 @@ def ranking(bank: Bank, found: dict[str, dict[str, float]], monitor: str) -> lis
         {"member": name, monitor: found.get(name, {}).get(monitor), "step": found.get(name, {}).get("step")}
         | {path: values.get(path) for path in differing}
         | ({"stopped": bank.stopped.get(name)} if bank.stopped else {})
+        | ({"outputs": "no numbers" if name in bank.silent_members else None} if bank.silent_members else {})
         for name, values in table.items()
     ]
     return sorted(rows, key=lambda row: math.inf if row[monitor] is None else -row[monitor])
+
+
+def _scores(trainer: Trainer, bank: Bank, prefix: str) -> dict[str, dict[str, float]]:
+    """The metrics by member; none of those that answered nothing, so that they come last."""
+    return {name: _of(trainer, name, prefix) for name in bank.members if name not in bank.silent_members}
 
 
 def _of(trainer: Trainer, name: str, prefix: str) -> dict[str, float]:

@@ -6,18 +6,22 @@ import json
 from pathlib import Path
 from typing import Any, cast
 
-import torch.distributed as dist
 from lightning.pytorch import Callback, LightningModule, Trainer
 from rich.console import Console
 from rich.table import Table
 from typing_extensions import override
 
 from lightning_petl.checkpoint import write_whole
+from lightning_petl.parallel import of_all_ranks
 from lightning_petl.tasks.classification import Scores, TopClasses, VideoClassifier
 
 
 class TestScores(Callback):
-    """``test_scores.jsonl`` in the run folder: clip id, label and the logits of each view, a line a clip."""
+    """``test_scores.jsonl`` in the run folder: clip id, label and the logits of each view, a line a clip.
+
+    The line of a video that could not be read has ``fault``, which says why; its logits are not those of the model but
+    such that every class is more probable than its own.
+    """
 
     __test__ = False  # pytest takes names with Test for tests
 
@@ -41,22 +45,31 @@ class TestScores(Callback):
         if outputs is None:  # of a bank, whose members each have others
             return
         scores = cast(Scores, outputs)
-        columns = (scores["clip_id"], scores["label"].tolist(), scores["logits"].float().tolist())
-        self._rows += [{"clip_id": c, "label": n, "logits": v} for c, n, v in zip(*columns, strict=True)]
+        columns = (scores["clip_id"], scores["label"].tolist(), scores["logits"].float().tolist(), scores["fault"])
+        for clip_id, label, logits, fault in zip(*columns, strict=True):
+            row = {"clip_id": clip_id, "label": label, "logits": logits}
+            self._rows.append(row | ({"fault": fault} if fault else {}))
 
     @override
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         rows = _gather(self._rows)
         if rows and trainer.is_global_zero:
-            lines = "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows)
+            lines = "".join(f"{json.dumps(row, ensure_ascii=False, allow_nan=False)}\n" for row in rows)
             write_whole(run_folder(trainer) / "test_scores.jsonl", lines.encode())
 
 
 class TopClassTable(Callback):
-    """Prints the most probable classes of each predicted video and writes ``predictions.csv`` in the run folder."""
+    """Prints the most probable classes of each predicted video and writes ``predictions.csv`` in the run folder.
+
+    A video that cannot be read has one row without a class, whose ``fault`` says why, and is told at the end.
+
+    Attributes:
+        faults: why a video of the last prediction could not be read, by name; of all ranks.
+    """
 
     def __init__(self) -> None:
         self._rows: list[dict[str, Any]] = []
+        self.faults: dict[str, str] = {}
 
     @override
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -73,14 +86,19 @@ class TopClassTable(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         top, labels = cast(TopClasses, outputs), cast(VideoClassifier, pl_module).labels
-        for clip, indices, values in zip(top.clip_id, top.label.tolist(), top.probability.tolist(), strict=True):
+        columns = (top.clip_id, top.label.tolist(), top.probability.tolist(), top.fault)
+        for clip, indices, values, fault in zip(*columns, strict=True):
+            if fault:
+                self._rows.append({"clip_id": clip, "rank": "", "label": "", "probability": "", "fault": fault})
+                continue
             for rank, (index, value) in enumerate(zip(indices, values, strict=True), start=1):
                 row = {"clip_id": clip, "rank": rank, "label": labels[index], "probability": round(value, 6)}
-                self._rows.append(row)
+                self._rows.append(row | {"fault": ""})
 
     @override
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         rows = _gather(self._rows)
+        self.faults = {row["clip_id"]: row["fault"] for row in rows if row["fault"]}
         if trainer.is_global_zero:
             path = run_folder(trainer) / "predictions.csv"
             write_whole(path, _csv(rows).encode())
@@ -98,16 +116,12 @@ def run_folder(trainer: Trainer) -> Path:
 
 def _gather(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The rows of all ranks, rank by rank."""
-    if not (dist.is_available() and dist.is_initialized()):
-        return rows
-    ranks: list[Any] = [None] * dist.get_world_size()
-    dist.all_gather_object(ranks, rows)
-    return [row for rank in ranks for row in rank]
+    return [row for rank in of_all_ranks(rows) for row in rank]
 
 
 def _csv(rows: list[dict[str, Any]]) -> str:
     text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=["clip_id", "rank", "label", "probability"], lineterminator="\n")
+    writer = csv.DictWriter(text, fieldnames=["clip_id", "rank", "label", "probability", "fault"], lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()
@@ -116,6 +130,9 @@ def _csv(rows: list[dict[str, Any]]) -> str:
 def _table(rows: list[dict[str, Any]]) -> Table:
     table = Table("video", "class", "probability")
     for row in rows:
+        if row["fault"]:
+            table.add_row(row["clip_id"], "cannot be read", "")
+            continue
         first = row["rank"] == 1
         table.add_row(row["clip_id"] if first else "", row["label"], f"{row['probability']:.1%}")
     return table

@@ -20,7 +20,8 @@ class RetrievalScores(Callback):
     """``retrieval.jsonl`` in the run folder, a line a caption, and a table of the metrics.
 
     A line holds the caption as ``query``, its ``video``, the ``rank`` of that video (the mean over the order of equal
-    ones) and the ``best`` five videos with their similarities.
+    ones) and the ``best`` five videos with their similarities. Where the video could not be read, ``fault`` says why;
+    its rank is the last one.
     """
 
     @override
@@ -33,7 +34,10 @@ class RetrievalScores(Callback):
 
 def _line(answer: Answer) -> str:
     best = [{"video": video, "similarity": round(value, 6)} for video, value in answer.best]
-    return json.dumps(answer._asdict() | {"best": best}, ensure_ascii=False)
+    row = answer._asdict() | {"best": best}
+    if not answer.fault:
+        del row["fault"]
+    return json.dumps(row, ensure_ascii=False, allow_nan=False)
 
 
 def _table(metrics: dict[str, Any]) -> Table:

@@ -18,17 +18,19 @@ from lightning_petl.adapters import attach
 from lightning_petl.artefact import Trained
 from lightning_petl.backbones.vit import Reader, VideoViT
 from lightning_petl.checkpoint import trainable_state
-from lightning_petl.metrics import accuracies
+from lightning_petl.metrics import Answered, MeanLoss, accuracies
 from lightning_petl.optim import ScheduledRates, Together
-from lightning_petl.shapes import Labels, Video
+from lightning_petl.parallel import of_all_ranks
+from lightning_petl.shapes import Video
 from lightning_petl.tasks.abreast import Abreast
 from lightning_petl.tasks.classification import (
+    Answers,
     ViewLogits,
     accept_cache,
     check_labels,
     classification_loss,
     clip_features,
-    unreadable_as_wrong,
+    is_silent,
 )
 from lightning_petl.tasks.member import Member, expand
 from lightning_petl.tasks.task import Task
@@ -83,6 +85,10 @@ class Bank(Task):
         self._saved_streams: list[Any] = []
         self.begin()
         self.val_metrics, self.test_metrics = self._metrics("val"), self._metrics("test")
+        self.val_losses = nn.ModuleList([MeanLoss() for _ in self.members])
+        self.answered = nn.ModuleList([Answered() for _ in self.members])
+        self.silent_members = set[str]()
+        """Those of which no output of the last evaluation was a number; the same on all ranks."""
 
     def _build(self, backbone: VideoViT) -> nn.ModuleList:
         """Hang all readers beside the trunk; return the heads.
@@ -178,38 +184,62 @@ class Bank(Task):
             raise ValueError(f"the loss of every member is no number, since these updates: {self.stopped}")
 
     def validation_step(self, batch: VideoBatch, batch_idx: int) -> None:
-        readable = [row for row in range(len(batch.label)) if not (batch.fault and batch.fault[row])]
-        for name, logits in self._evaluated(batch, self.val_metrics):
-            if readable:
-                loss = classification_loss(logits[readable], batch.label[readable])
-                self.log(f"{name}/val/loss", loss, batch_size=len(readable), sync_dist=True)
+        for number, answers in self._evaluated(batch, self.val_metrics):
+            loss = cast(MeanLoss, self.val_losses[number])
+            loss.update(answers.logits, answers.label, answers.readable)
 
     def on_validation_epoch_end(self) -> None:
-        """``val/top1`` is that of the best member."""
-        going = [metrics for name, metrics in zip(self.members, self.val_metrics, strict=True) if self._goes(name)]
-        scores = [cast(MetricCollection, metrics)["top1"].compute() for metrics in going]
-        if scores:
-            self.log("val/top1", torch.stack(scores).max(), prog_bar=True, sync_dist=True, reduce_fx="max")
+        """Log the metrics of each member that goes on; ``val/top1`` is that of the best one."""
+        super().on_validation_epoch_end()
+        for number in self._going:
+            self.log(f"{self._names[number]}/val/loss", cast(MeanLoss, self.val_losses[number]))
+        best = max(self._log(self.val_metrics), default=0.0)
+        self.log("val/top1", best, prog_bar=True, sync_dist=True, reduce_fx="max")  # equal on all ranks
 
     def test_step(self, batch: VideoBatch, batch_idx: int) -> None:
         for _ in self._evaluated(batch, self.test_metrics):
             pass
 
+    def on_test_epoch_end(self) -> None:
+        """As :meth:`on_validation_epoch_end`."""
+        super().on_test_epoch_end()
+        self._log(self.test_metrics)
+
+    def _log(self, metrics: nn.ModuleList) -> list[float]:
+        """Log the metrics of each member that goes on, and return its top-1. All ranks must call it."""
+        scores: list[float] = []
+        self.silent_members = set()
+        for number in self._going:
+            if is_silent(cast(Answered, self.answered[number])):
+                self.silent_members.add(self._names[number])
+            found = cast(MetricCollection, metrics[number])
+            self.log_dict(dict(found.items()))
+            scores.append(float(found["top1"].compute()))
+        self.silent = len(self.silent_members) == len(self._going)
+        return scores
+
     def predict_step(self, batch: VideoBatch, batch_idx: int) -> None:
         raise ValueError("a bank has many answers: predict with a member, --artefact <run>/members/<name>/best")
 
-    def _evaluated(self, batch: VideoBatch, metrics: nn.ModuleList) -> Iterator[tuple[str, ViewLogits]]:
+    def _evaluated(self, batch: VideoBatch, metrics: nn.ModuleList) -> Iterator[tuple[int, Answers]]:
         """Count what each member that goes on makes of a batch."""
-        for name, scores, logits in zip(self.members, metrics, self(batch.video), strict=True):
-            if self._goes(name):
-                logits = unreadable_as_wrong(_no_number_as_wrong(logits, batch.label), batch)
-                found = cast(MetricCollection, scores)
-                found.update(logits.softmax(-1).mean(1), batch.label)
-                self.log_dict(dict(found.items()), batch_size=len(batch.label))
-                yield name, logits
+        found = self(batch.video)
+        for number in self._going:
+            answers = Answers.of(batch, found[number])
+            self._no_numbers.update(f"{clip} (member {self._names[number]})" for clip in answers.without_numbers)
+            scores = cast(MetricCollection, metrics[number])
+            scores.update(answers.probabilities, answers.label, answers.readable)
+            cast(Answered, self.answered[number]).update(answers.numbers, answers.readable)
+            yield number, answers
 
-    def _goes(self, name: str) -> bool:
-        return name not in self.stopped
+    @property
+    def _names(self) -> list[str]:
+        return list(self.members)
+
+    @property
+    def _going(self) -> list[int]:
+        """Numbers of the members that have not stopped; the same on all ranks."""
+        return [number for number, name in enumerate(self.members) if name not in self.stopped]
 
     def setup(self, stage: str) -> None:
         """Compare a cache of features with the trunk; accumulate gradients as the members ask for, all the same."""
@@ -268,7 +298,7 @@ class Bank(Task):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_save_checkpoint(checkpoint)
-        streams = _gather([stream.state for stream in self.abreast.streams])
+        streams = of_all_ranks([stream.state for stream in self.abreast.streams])
         checkpoint["bank"] = {"members": list(self.members), "stopped": dict(self.stopped), "streams": streams}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -310,18 +340,3 @@ def _outside_readers(vit: VideoViT) -> list[int]:
 def _nothing(parameters: Sequence[nn.Parameter]) -> Tensor:
     """Zero, with a gradient of zeros: ranks wait for a gradient of every parameter."""
     return torch.stack([(parameter.nan_to_num() * 0).sum() for parameter in parameters]).sum()
-
-
-def _no_number_as_wrong(logits: ViewLogits, label: Labels) -> ViewLogits:
-    """Where logits are no numbers, the clip's class is the least probable one, as for a video that cannot be read."""
-    wrong = -1e4 * nn.functional.one_hot(label, logits.shape[-1])
-    return torch.where(logits.isfinite().all(-1, keepdim=True), logits, wrong[:, None].to(logits.dtype))
-
-
-def _gather(streams: Any) -> list[Any]:
-    """The streams of all ranks."""
-    if not (dist.is_available() and dist.is_initialized()):
-        return [streams]
-    ranks: list[Any] = [None] * dist.get_world_size()
-    dist.all_gather_object(ranks, streams)
-    return ranks

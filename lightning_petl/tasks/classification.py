@@ -5,7 +5,7 @@ from typing import NamedTuple, TypedDict
 
 import torch
 from einops import rearrange, reduce
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from lightning.pytorch import Trainer
 from torch import Tensor
 from torch.nn.functional import cross_entropy
@@ -16,7 +16,7 @@ from lightning_petl.backbones import prefix
 from lightning_petl.backbones.prefix import features_from
 from lightning_petl.backbones.vit import VideoViT
 from lightning_petl.heads import HeadRecipe, LinearHead
-from lightning_petl.metrics import accuracies
+from lightning_petl.metrics import Answered, MeanLoss, accuracies
 from lightning_petl.optim import Optimisation
 from lightning_petl.shapes import Labels, Logits, Video
 from lightning_petl.tasks.task import Task
@@ -24,20 +24,67 @@ from lightning_petl.tasks.task import Task
 ViewLogits = Float[Tensor, "b v k"]
 
 
+class Answers(NamedTuple):
+    """What a model says of the clips of an evaluation batch, without its padding.
+
+    Attributes:
+        clip_id: names of the clips.
+        label: class indices.
+        fault: why a video could not be read, empty where it could; the logits of such a clip mean nothing.
+        logits: of each view.
+    """
+
+    clip_id: list[str]
+    label: Labels
+    fault: list[str]
+    logits: ViewLogits
+
+    @classmethod
+    def of(cls, batch: VideoBatch, logits: ViewLogits) -> "Answers":
+        """Take the rows of ``batch`` that are clips of the data set."""
+        rows = [row for row in range(len(batch.label)) if not (batch.padding and batch.padding[row])]
+        faults = batch.fault or [""] * len(batch.label)
+        return cls([batch.clip_id[row] for row in rows], batch.label[rows], [faults[row] for row in rows], logits[rows])
+
+    @property
+    def readable(self) -> Bool[Tensor, " b"]:
+        """Which videos could be read."""
+        return torch.tensor([not fault for fault in self.fault], dtype=torch.bool, device=self.logits.device)
+
+    @property
+    def numbers(self) -> Bool[Tensor, " b"]:
+        """Of which clips all logits are finite."""
+        return self.logits.isfinite().all(-1).all(-1)
+
+    @property
+    def without_numbers(self) -> list[str]:
+        """Names of the readable clips of which a logit is NaN or infinite."""
+        lost = (self.readable & ~self.numbers).tolist()
+        return [name for name, is_lost in zip(self.clip_id, lost, strict=True) if is_lost]
+
+    @property
+    def probabilities(self) -> Logits:
+        """Class probabilities, averaged over views; NaN where a logit is no number."""
+        mean = reduce(self.logits.softmax(-1), "b v k -> b k", "mean")
+        return mean.masked_fill(~self.numbers[:, None], torch.nan)
+
+
 class Scores(TypedDict):
-    """What a test step returns, for whoever writes it down."""
+    """What a test step returns, for whoever writes it down; ``fault`` as in :class:`Answers`."""
 
     clip_id: list[str]
     label: Labels
     logits: ViewLogits
+    fault: list[str]
 
 
 class TopClasses(NamedTuple):
-    """The most probable classes of each clip, best first."""
+    """The most probable classes of each clip, best first; of a clip with a fault they mean nothing."""
 
     clip_id: list[str]
     label: Int64[Tensor, "b top"]
     probability: Float[Tensor, "b top"]
+    fault: list[str]
 
 
 class VideoClassifier(Task):
@@ -76,6 +123,7 @@ class VideoClassifier(Task):
         self.optim, self.label_smoothing = optim, label_smoothing
         self.begin()
         self.val_metrics, self.test_metrics = accuracies(len(labels), "val/"), accuracies(len(labels), "test/")
+        self.val_loss, self.val_answered = MeanLoss(), Answered()
 
     @property
     def owners(self) -> dict[str, str]:
@@ -97,23 +145,36 @@ class VideoClassifier(Task):
         return loss
 
     def validation_step(self, batch: VideoBatch, batch_idx: int) -> None:
-        logits, size = unreadable_as_wrong(self(batch.video), batch), len(batch.label)
-        readable = [row for row in range(size) if not (batch.fault and batch.fault[row])]
-        if readable:
-            loss = classification_loss(logits[readable], batch.label[readable])
-            self.log("val/loss", loss, batch_size=len(readable), sync_dist=True)
-        self.val_metrics.update(logits.softmax(-1).mean(1), batch.label)
-        self.log_dict(dict(self.val_metrics.items()), batch_size=size, prog_bar=True)
+        answers = Answers.of(batch, self(batch.video))
+        self.require_numbers(answers.without_numbers)
+        self.val_loss.update(answers.logits, answers.label, answers.readable)
+        self.val_answered.update(answers.numbers, answers.readable)
+        self.val_metrics.update(answers.probabilities, answers.label, answers.readable)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log here, where all ranks are, whatever clips each of them has."""
+        super().on_validation_epoch_end()
+        self.silent = is_silent(self.val_answered)
+        self.log("val/loss", self.val_loss)
+        self.log_dict(dict(self.val_metrics.items()), prog_bar=True)
 
     def test_step(self, batch: VideoBatch, batch_idx: int) -> Scores:
-        logits = unreadable_as_wrong(self(batch.video), batch)
-        self.test_metrics.update(logits.softmax(-1).mean(1), batch.label)
-        self.log_dict(dict(self.test_metrics.items()), batch_size=len(batch.label))
-        return Scores(clip_id=batch.clip_id, label=batch.label, logits=logits)
+        answers = Answers.of(batch, self(batch.video))
+        self.require_numbers(answers.without_numbers)
+        self.test_metrics.update(answers.probabilities, answers.label, answers.readable)
+        logits = unreadable_as_wrong(answers.logits, answers)
+        return Scores(clip_id=answers.clip_id, label=answers.label, logits=logits, fault=answers.fault)
+
+    def on_test_epoch_end(self) -> None:
+        """As :meth:`on_validation_epoch_end`."""
+        super().on_test_epoch_end()
+        self.log_dict(dict(self.test_metrics.items()))
 
     def predict_step(self, batch: VideoBatch, batch_idx: int) -> TopClasses:
-        best = self.probabilities(batch.video).topk(min(5, len(self.labels)))
-        return TopClasses(batch.clip_id, best.indices, best.values)
+        answers = Answers.of(batch, self(batch.video))
+        self.require_numbers(answers.without_numbers)
+        best = answers.probabilities.topk(min(5, len(self.labels)))
+        return TopClasses(answers.clip_id, best.indices, best.values, answers.fault)
 
     def setup(self, stage: str) -> None:
         """Compare a cache of features with the trunk; accumulate gradients as far as the global batch asks for.
@@ -133,6 +194,13 @@ def clip_features(vit: VideoViT, video: Video | Features) -> tuple[Float[Tensor,
     return vit(rearrange(video, "b v t c h w -> (b v) t c h w")), video.shape[1]
 
 
+def is_silent(answered: Answered) -> bool:
+    """Return whether no output of a validation was a number, on all ranks, and begin to count anew."""
+    silent = bool(answered.compute() == 0)
+    answered.reset()
+    return silent
+
+
 def accept_cache(vit: VideoViT, trainer: Trainer) -> None:
     """Compare the cache of features that the data come from, if any, with the trunk.
 
@@ -146,7 +214,7 @@ def accept_cache(vit: VideoViT, trainer: Trainer) -> None:
         features.require_trunk(prefix.identity(vit, names), names)
 
 
-def unreadable_as_wrong(logits: ViewLogits, batch: VideoBatch) -> ViewLogits:
+def unreadable_as_wrong(logits: ViewLogits, batch: VideoBatch | Answers) -> ViewLogits:
     """Where a video could not be read, its own class is the least probable one and all others are equal."""
     rows = [row for row, fault in enumerate(batch.fault) if fault]
     if not rows:

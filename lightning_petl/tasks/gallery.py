@@ -1,7 +1,8 @@
 """The videos of an evaluation and what is said of them, each once, from all ranks."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from operator import attrgetter
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import torch
@@ -9,7 +10,7 @@ import torch.distributed as dist
 from jaxtyping import Bool, Float64, Int64
 from torch import Tensor
 
-from lightning_petl.parallel import is_first_rank, several_ranks
+from lightning_petl.parallel import is_first_rank, of_all_ranks, several_ranks
 from lightning_petl.ranking import TIE, Places
 from lightning_petl.similarity import Apart, Block, Sides, Similarity
 
@@ -23,6 +24,7 @@ class Entry(NamedTuple):
         video: what is needed of the video alone, with a first axis of length one.
         captions: what is said of it.
         texts: what is needed of each caption, from :meth:`~lightning_petl.similarity.Similarity.alone`.
+        fault: why the video counts as never found, where it does.
     """
 
     clip_id: str
@@ -30,15 +32,20 @@ class Entry(NamedTuple):
     video: Sides
     captions: tuple[str, ...]
     texts: list[Sides]
+    fault: str = ""
 
 
 class Answer(NamedTuple):
-    """What a caption finds: the expected rank of its video from 1, and the most similar of those that can be read."""
+    """What a caption finds: the expected rank of its video from 1, and the most similar of those that can be read.
+
+    ``fault`` says why its own video counts as never found, where it does.
+    """
 
     query: str
     video: str
     rank: float
     best: list[tuple[str, float]]
+    fault: str = ""
 
 
 class Gallery(NamedTuple):
@@ -53,6 +60,7 @@ class Gallery(NamedTuple):
         captions: of this rank's videos, one behind the other.
         texts: of these captions.
         owner: number of the video that each of them is about.
+        faults: why a video counts as never found, by name.
     """
 
     clip_ids: list[str]
@@ -61,6 +69,7 @@ class Gallery(NamedTuple):
     captions: list[str]
     texts: Apart
     owner: Int64[Tensor, " q"]
+    faults: Mapping[str, str] = MappingProxyType({})
 
     @classmethod
     def of(cls, entries: Sequence[Entry], device: torch.device) -> "Gallery":
@@ -85,6 +94,7 @@ class Gallery(NamedTuple):
             torch.tensor(
                 [number[entry.clip_id] for entry in entries for _ in entry.captions], dtype=torch.int64, device=device
             ),
+            {entry.clip_id: entry.fault for entry in found if entry.fault},
         )
 
     def similarities(self, similarity: Similarity) -> Block:
@@ -114,7 +124,8 @@ class Gallery(NamedTuple):
             ranks, owners = _ranks(block, owner).tolist(), owner.tolist()
             for number, rank, video, (indices, values) in zip(numbers, ranks, owners, found, strict=True):
                 pairs = [(self.clip_ids[i], s) for i, s in zip(indices, values, strict=True) if s > -torch.inf]
-                yield Answer(self.captions[number], self.clip_ids[video], rank, pairs)
+                name = self.clip_ids[video]
+                yield Answer(self.captions[number], name, rank, pairs, self.faults.get(name, ""))
 
 
 def _ranks(block: Float64[Tensor, "q b"], owner: Int64[Tensor, " q"]) -> Float64[Tensor, " q"]:
@@ -131,11 +142,7 @@ def _ranks(block: Float64[Tensor, "q b"], owner: Int64[Tensor, " q"]) -> Float64
 
 
 def _of_all_ranks(entries: Sequence[Entry]) -> list[Entry]:
-    if not several_ranks():
-        return list(entries)
-    ranks: list[Any] = [None] * dist.get_world_size()
-    dist.all_gather_object(ranks, list(entries))
-    return [entry for rank in ranks for entry in rank]
+    return [entry for rank in of_all_ranks(list(entries)) for entry in rank]
 
 
 def _on_first_rank(answers: list[Answer]) -> list[Answer]:

@@ -25,6 +25,8 @@ from lightning_petl.tasks.gallery import Answer, Entry, Gallery
 from lightning_petl.tasks.task import Task
 
 Embeddings = Float[Tensor, "b vt e"]
+NO_NUMBER = "its outputs are no numbers"
+"""The fault of a video whose embedding, or that of a caption of it, is NaN or infinite."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,9 +203,11 @@ class VideoTextRetrieval(Task):
         )
 
     def on_validation_epoch_end(self) -> None:
+        super().on_validation_epoch_end()
         self._rank("val", dual_softmax=None)
 
     def on_test_epoch_end(self) -> None:
+        super().on_test_epoch_end()
         gallery = self._rank("test", dual_softmax=self.joint.dual_softmax)
         self.answers = gallery.answers(gallery.similarities(self.similarity))
 
@@ -214,6 +218,7 @@ class VideoTextRetrieval(Task):
         block, videos = gallery.similarities(self.similarity), len(gallery.clip_ids)
         metrics = retrieval_metrics(block, gallery.owner, videos, dual_softmax=dual_softmax)
         logged = {f"{split}/{name}": value for name, value in metrics.items()}
+        self.silent = len(gallery.faults) == videos and NO_NUMBER in gallery.faults.values()
         self.log_dict(logged, sync_dist=True, reduce_fx="max")  # of equal values; their mean may be rounded
         return gallery
 
@@ -232,16 +237,14 @@ class VideoTextRetrieval(Task):
         texts = _here(self.similarity.texts(self.texts([caption for said in captions for caption in said])))
         sentences = (_kept(self.similarity.alone(texts, row)) for row in count())
         faults = batch.fault or [""] * len(captions)
-        return [
-            Entry(
-                clip_id,
-                not fault,
-                _kept(tuple(side[row : row + 1] for side in videos)),
-                said,
-                list(islice(sentences, len(said))),
-            )
-            for row, (clip_id, fault, said) in enumerate(zip(batch.clip_id, faults, captions, strict=True))
-        ]
+        entries: list[Entry] = []
+        for row, (clip_id, fault, said) in enumerate(zip(batch.clip_id, faults, captions, strict=True)):
+            video = _kept(tuple(side[row : row + 1] for side in videos))
+            entry = Entry(clip_id, not fault, video, said, list(islice(sentences, len(said))), fault)
+            entries.append(_never_found(entry) if _without_numbers(entry) else entry)
+        entries = [entry for row, entry in enumerate(entries) if not (batch.padding and batch.padding[row])]
+        self.require_numbers(entry.clip_id for entry in entries if entry.fault == NO_NUMBER)
+        return entries
 
 
 def _require_new(text: TextTower, context_length: int | None) -> None:
@@ -257,6 +260,22 @@ def _require_new(text: TextTower, context_length: int | None) -> None:
             f"joint.context_length {context_length} shortens the text tower of the trunk; text is a new one, which "
             f"reads {text.context_length} tokens: set text.context_length and leave joint.context_length out"
         )
+
+
+def _without_numbers(entry: Entry) -> bool:
+    """Whether anything that is known of a video or of its captions is NaN or infinite."""
+    sides = [*entry.video, *(side for text in entry.texts for side in text)]
+    return not all(bool(side.isfinite().all()) for side in sides)
+
+
+def _never_found(entry: Entry) -> Entry:
+    """Return an entry that counts as never found, with zeros where its numbers were none."""
+    return entry._replace(
+        readable=False,
+        video=tuple(side.nan_to_num(0, 0, 0) for side in entry.video),
+        texts=[tuple(side.nan_to_num(0, 0, 0) for side in text) for text in entry.texts],
+        fault=entry.fault or NO_NUMBER,
+    )
 
 
 def _captions(batch: VideoBatch) -> Sequence[tuple[str, ...]]:

@@ -1,15 +1,18 @@
 """What every task shares: a frozen trunk, owners of what trains, one optimiser, checkpoints of trainable state."""
 
 from abc import abstractmethod
+from collections.abc import Iterable
 from typing import Any, ClassVar
 
 from lightning.pytorch import LightningModule
+from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch.utilities import rank_zero_warn
 
 from lightning_petl import precision
 from lightning_petl.backbones.vit import VideoViT
 from lightning_petl.checkpoint import Trunk, check_trainable, trainable_state
 from lightning_petl.optim import Optimisation, ScheduledRates
-from lightning_petl.parallel import materialise, shard
+from lightning_petl.parallel import anywhere, materialise, shard, united
 from lightning_petl.strategies import Sharded
 from lightning_petl.tasks.updates import Updates, accumulate
 
@@ -25,11 +28,13 @@ class Task(LightningModule):
         labels: class names by index; none where the task has no classes.
         best_by: the metric of validation that tells which weights are best: the larger, the better.
         reads_features: a cache of features can stand in the place of videos.
+        silent: no output of the last validation was a number, so that its metrics say nothing; the same on all ranks.
     """
 
     backbone: VideoViT
     optim: Optimisation
     labels: tuple[str, ...] = ()
+    silent: bool
     best_by: ClassVar[str] = "val/top1"
     reads_features: ClassVar[bool] = True
 
@@ -52,6 +57,8 @@ class Task(LightningModule):
         """Set the mode of all parts, once they are built."""
         self.train()  # the Trainer does not call it, and the frozen trunk must be in eval
         self.strict_loading = False  # a checkpoint holds no frozen weights; on_load_checkpoint is strict on the rest
+        self._no_numbers = set[str]()
+        self.silent = False
 
     def setup(self, stage: str) -> None:
         """Accumulate gradients as far as the global batch asks for.
@@ -79,6 +86,38 @@ class Task(LightningModule):
             self.trainer.strategy.lend()
 
     on_test_batch_end = on_predict_batch_end = on_validation_batch_end  # pyright: ignore[reportAssignmentType]
+
+    def require_numbers(self, clips: Iterable[str]) -> None:
+        """Refuse outputs that are no numbers (NaN or infinite); the validation of a training only notes them.
+
+        All ranks must call it in each step of an evaluation, with the names of the clips that have such outputs.
+
+        Raises:
+            ValueError: outside a training, on all ranks, where any rank names a clip.
+        """
+        self._no_numbers.update(clips)
+        found = anywhere(bool(self._no_numbers), self.device)
+        if found and not self.only_notes_no_numbers:
+            names = sorted(united(self._no_numbers))
+            raise ValueError(
+                f"the outputs for {names[0]} are no numbers (NaN or infinite): the model has diverged, or computes "
+                "beyond the range of its numbers; take another checkpoint, or --trainer.precision=32-true"
+            )
+
+    @property
+    def only_notes_no_numbers(self) -> bool:
+        """Whether outputs that are no numbers count as wrong and are told, rather than end the command."""
+        return self._trainer is not None and self._trainer.state.fn == TrainerFn.FITTING
+
+    def on_validation_epoch_end(self) -> None:
+        """Tell which clips of all ranks have outputs that are no numbers. All ranks must call it."""
+        names = sorted(united(self._no_numbers))
+        self._no_numbers = set()
+        if names:
+            shown = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+            rank_zero_warn(f"the outputs for {len(names)} clip(s) are no numbers and count as wrong: {shown}")
+
+    on_test_epoch_end = on_validation_epoch_end
 
     def configure_optimizers(self) -> Any:
         updates = Updates.of(self.trainer)
