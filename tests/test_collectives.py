@@ -36,7 +36,7 @@ AGREED = {
     "tensors": "the buffers of the same model on all ranks",
     "_ranges(num_videos, block[1])": "all ranks have all videos",
     "self._going": "a member stops on all ranks at once",
-    "anywhere(bool(new), pl_module.device)": "a collective answered it",
+    "trainer.strategy.reduce_boolean_decision(bool(new), all=False)": "a collective answered it",
     "found and (not self.only_notes_no_numbers)": "a collective answered the first, the command the second",
     "not trainer.strategy.reduce_boolean_decision(found is not None, all=False)": "a collective answered it",
     "not self._stop": "it comes from a collective",

@@ -8,7 +8,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from typing_extensions import override
 
 from data_modules.batch import VideoBatch
-from lightning_petl.parallel import anywhere, united
+from lightning_petl.parallel import united
 
 _FEW = 3  # clips that any budget above 0 allows to fail, in a set that is large enough
 
@@ -40,7 +40,7 @@ class BadFiles(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: VideoBatch, batch_idx: int
     ) -> None:
         new = {fault for fault in batch.fault if fault} - self._trained
-        if anywhere(bool(new), pl_module.device):
+        if trainer.strategy.reduce_boolean_decision(bool(new), all=False):
             self._add(trainer, united(new))
 
     @override
@@ -89,8 +89,8 @@ class BadFiles(Callback):
     def _add(self, trainer: Trainer, faults: set[str]) -> None:
         for fault in sorted(faults - self._trained):
             rank_zero_warn(f"{fault}; another clip stands in")
-            self._trained.add(fault)
-            self._check(trainer)
+        self._trained |= faults
+        self._check(trainer)
 
     def _check(self, trainer: Trainer) -> None:
         clips = len(trainer.train_dataloader.dataset)  # pyright: ignore[reportOptionalMemberAccess]

@@ -23,7 +23,8 @@ def best(folder: Path, scores: list[float], *, mode: str, silent: int | None = N
         trainer.strategy.reduce_boolean_decision = lambda decision, all=True: decision
         folder.mkdir(exist_ok=True)
         trainer.save_checkpoint = lambda path, *_: Path(path).touch()
-        callback._save_topk_checkpoint(trainer, callback._monitor_candidates(trainer))
+        found = callback._monitor_candidates(trainer)  # pyright: ignore[reportPrivateUsage]
+        callback._save_topk_checkpoint(trainer, found)  # pyright: ignore[reportPrivateUsage]
     return Path(callback.best_model_path).stem
 
 
