@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import cached_property
 from math import ceil
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -20,11 +21,13 @@ from data_modules.randomness import chosen_seed
 from data_modules.reading import Reading
 from data_modules.sampler import EpochBatchSampler, Order, PaddedSampler
 from data_modules.sampling import Sampling
+from data_modules.split_checks import fewer_classes, lost_classes, shared_videos
 from data_modules.storage.files import Files, Located
+from data_modules.storage.folders import Folders
+from data_modules.storage.search import existing, videos_below
 from data_modules.transforms.augment import Augmentation
 from data_modules.transforms.crops import EvalCrop, TrainCrop, Transform, mirrored_labels, unmirrored_labels
 from data_modules.transforms.mixing import Mixing
-from data_modules.video.decode import VIDEO_SUFFIXES
 from data_modules.views import EvalViews, TrainView, View, Views
 
 Split = Literal["train", "val", "test"]
@@ -104,8 +107,9 @@ class VideoDataModule(LightningDataModule, ABC):
         self.augmentations, self.mixing, self.num_sample = augmentations or [], mixing, num_sample
         self.transforms_on, self.files, self.cache = transforms_on, files, cache
         self.features: FeatureCache | None = None
-        self.predict_path = None if predict_path is None else _existing(Path(predict_path))
+        self.predict_path = None if predict_path is None else existing(Path(predict_path))
         self._located: dict[str, Located] = {}
+        self._notes: dict[str, list[str]] = {}
         self._known_bad: dict[str, str] = {}
         self._reading: dict[str, Reading] = {}
         self._saved_order: Order | None = None
@@ -131,12 +135,13 @@ class VideoDataModule(LightningDataModule, ABC):
         """Read the annotation of what the stage needs, and check it."""
         for split in _STAGES.get(stage, ()):
             self._locate(split)
+        if stage == "fit":
+            self._tell_shared("val")
         if self.cache is not None and stage in _STAGES:
             self.features = FeatureCache(Path(self.cache))
             self.features.require_data({split: self.seen(split) for split in _STAGES[stage]})
         if stage == "predict":
-            videos = _videos(self.predict_path)
-            self._located["predict"] = Located(videos, {}, "")
+            self._located["predict"] = Located(self._to_predict(), {}, "")
 
     def _require_mirror_images(self) -> None:
         """Raise ValueError where training flips and a class that says a side has no mirror image among the classes."""
@@ -147,13 +152,64 @@ class VideoDataModule(LightningDataModule, ABC):
                 f"say left or right, have no mirror image among them: {_first(alone)}; set it to false"
             )
 
+    def _to_predict(self) -> list[Clip]:
+        if self.predict_path is None:
+            raise ValueError("predict_path: needed for predict; give a video file or a folder of videos")
+        clips, passed_over = videos_below(self.predict_path)
+        if passed_over:
+            rank_zero_warn(passed_over)
+        return clips
+
+    @cached_property
+    def folders(self) -> Folders:
+        """The folders of the data set, each of which is read once."""
+        return self.files.folders(self.root)
+
+    def looked_in(self, split: Split) -> str:
+        """Return a sentence of what the folders hold in which the videos of a split were looked for; empty: unknown."""
+        del split
+        return ""
+
+    def note(self, split: Split, sentence: str) -> None:
+        """Keep a sentence on the clips of a split, which is told once it is known that they are there."""
+        notes = self._notes.setdefault(split, [])
+        if sentence and sentence not in notes:
+            notes.append(sentence)
+
+    def _tell_shared(self, split: Split) -> None:
+        told = shared_videos(self._located["train"].clips, self._located[split].clips, split)
+        if told:
+            rank_zero_warn(told)
+
+    def _require_files(self, clips: Sequence[Clip], split: Split) -> Located:
+        """Return where the clips are.
+
+        Raises:
+            FileNotFoundError: something is missing and may not be left out, or a whole class is.
+        """
+        try:
+            located = self.files.located(clips, split, self.root, self.folders)
+        except FileNotFoundError as error:
+            raise FileNotFoundError(self._with_places(str(error), split)) from error
+        lost = lost_classes(clips, located.clips, self.labels)
+        if lost:
+            raise FileNotFoundError(self._with_places(f"{located.absent}, {lost}", split))
+        return located
+
+    def _with_places(self, sentence: str, split: Split) -> str:
+        return "; ".join(filter(None, (sentence, self.looked_in(split))))
+
     def _locate(self, split: Split) -> None:
         if split == "train":
             self._require_mirror_images()
         clips = self.clips(split)
         if not clips:
             raise ValueError(f"{type(self).__name__}: the {split} split has no clips")
-        located = self.files.located(clips, split, self.root)
+        if split == "train":
+            self.note(split, fewer_classes(clips, self.CLASSES, type(self).__name__))
+        located = self._require_files(clips, split)
+        for note in self._notes.pop(split, []):
+            rank_zero_warn(note)
         known_bad = self.files.known_bad(located, self.root)
         if located.absent:
             rank_zero_warn(located.absent)
@@ -316,20 +372,3 @@ def _told(known_bad: Mapping[str, str], split: str) -> str:
 def _first(names: Sequence[str], count: int = 5) -> str:
     """Return the first names, quoted, and whether there are more."""
     return ", ".join(map(repr, names[:count])) + (", ..." if len(names) > count else "")
-
-
-def _existing(path: Path) -> Path:
-    if not path.exists():
-        raise FileNotFoundError(f"predict_path: {path} is neither a video file nor a folder")
-    return path
-
-
-def _videos(path: Path | None) -> list[Clip]:
-    if path is None:
-        raise ValueError("predict_path: needed for predict; give a video file or a folder of videos")
-    if path.is_file():
-        return [Clip(path.name, path, -1)]
-    found = sorted(file for file in path.rglob("*") if file.suffix.lower() in VIDEO_SUFFIXES)
-    if not found:
-        raise ValueError(f"predict_path: no video ({', '.join(sorted(VIDEO_SUFFIXES))}) under {path}")
-    return [Clip(file.relative_to(path).as_posix(), file, -1) for file in found]

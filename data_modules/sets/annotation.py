@@ -5,15 +5,13 @@ Whether the listed videos exist is not asked here: :class:`~data_modules.base.Vi
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 from data_modules.dataset import Clip
 from data_modules.sets.list_rows import SEPARATORS, table, tables
 from data_modules.sets.list_text import read_text, text_lines
-
-_SUFFIXES = (".mp4", ".webm", ".avi", ".mkv", ".mov", "")  # the first is taken where several are there
 
 
 class Entry(NamedTuple):
@@ -172,10 +170,3 @@ def _numbers(source: Path, entries: Sequence[Entry], labels: Sequence[str]) -> d
 def short(content: object) -> str:
     """The beginning of what a JSON file holds, as errors show it."""
     return json.dumps(content)[:60]
-
-
-def by_stem(paths: Iterable[Path]) -> dict[str, Path]:
-    """Videos and folders of frames among ``paths`` by the name without suffix."""
-    known = [path for path in paths if path.suffix.lower() in _SUFFIXES]
-    known.sort(key=lambda path: _SUFFIXES.index(path.suffix.lower()), reverse=True)
-    return {path.stem: path for path in known}

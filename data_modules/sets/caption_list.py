@@ -57,6 +57,7 @@ class CaptionList(CaptionedVideos):
             captions.setdefault(video, []).append(Written(caption, line))
         return path, captions
 
-    def paths(self, names: Sequence[str]) -> list[Path]:
+    def paths(self, split: Split, names: Sequence[str]) -> list[Path]:
         """As they are written in the list."""
+        del split
         return [self.videos / name for name in names]

@@ -3,22 +3,23 @@
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence, Sized
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, ClassVar, Literal, cast
 
 from torch.utils.data import Dataset
 from typing_extensions import override
 
-from data_modules.base import Split, VideoDataModule
+from data_modules.base import Split
 from data_modules.dataset import Clip, Sample
 from data_modules.randomness import keyed_generator
-from data_modules.sets import annotation
 from data_modules.sets.caption_files import captioned
 from data_modules.sets.caption_text import Script, Written
+from data_modules.sets.listed import ListedVideos
+from data_modules.storage.finder import Wanted
 
 _APART: dict[Split, tuple[Split, ...]] = {"train": ("val", "test"), "val": ("train",), "test": ("train",)}
 
 
-class CaptionedVideos(VideoDataModule):
+class CaptionedVideos(ListedVideos):
     """Videos that are described in sentences; a subclass says which and how.
 
     In training each clip has one caption, its label is the number of its video, and so clips of one video can be
@@ -26,7 +27,8 @@ class CaptionedVideos(VideoDataModule):
 
     Args:
         root: the folder of the annotation.
-        videos: the folder of the videos, from ``root`` unless absolute; a suffix is found.
+        videos: the folder of the videos or of folders of them, from ``root`` unless absolute; by default that which is
+            published, or any other below ``root``. A suffix is found.
         pairs: ``every`` pair of a video and a caption of it is a clip of an epoch, ``<video>#<number of the caption>``;
             or each video is one, with a ``random`` caption that depends on (seed, epoch, clip id).
         script: ``latin`` refuses captions that are not in Latin letters, which the usual text towers cannot read;
@@ -38,11 +40,14 @@ class CaptionedVideos(VideoDataModule):
             that says left or right becomes untrue.
     """
 
+    depth = 4
+    published: ClassVar[str] = "videos"
+
     def __init__(
         self,
         root: str,
         *,
-        videos: str = "videos",
+        videos: str | None = None,
         pairs: Literal["every", "random"] = "every",
         script: Script = "latin",
         **kwargs: Any,
@@ -54,7 +59,8 @@ class CaptionedVideos(VideoDataModule):
                 "data.train_transform.flip mirrors videos, and captions say left and right: set it to false"
             )
         super().__init__([], **kwargs)
-        self.root, self.videos, self.pairs = Path(root), Path(root) / videos, pairs
+        self.root, self.pairs = Path(root), pairs
+        self.videos = self.root / (self.published if videos is None else videos)
         self.script: Script = script
         self._lists: dict[Split, tuple[Path, Sequence[str]]] = {}
 
@@ -78,13 +84,17 @@ class CaptionedVideos(VideoDataModule):
         said = captioned(listing, names, source, captions, self.script)
         for other in _APART[split]:
             self._require_apart(split, other)
-        paths = zip(names, self.paths(names), said, strict=True)
+        paths = zip(names, self.paths(split, names), said, strict=True)
         return [Clip(name, path, number, found) for number, (name, path, found) in enumerate(paths)]
 
-    def paths(self, names: Sequence[str]) -> list[Path]:
-        """Where the videos lie, or would."""
-        files = annotation.by_stem(self.files.originals(self.videos, self.root, depth=1))
-        return [files.get(name, self.videos / f"{name}.mp4") for name in names]
+    def places(self, split: Split) -> list[Path]:
+        """Return the folder of the option ``videos``; by default also ``root``."""
+        del split
+        return [self.videos, self.root] if self.videos == self.root / self.published else [self.videos]
+
+    def paths(self, split: Split, names: Sequence[str]) -> list[Path]:
+        """Return where the videos lie, or would."""
+        return self.found(split, [Wanted(self.videos / f"{name}.mp4") for name in names])
 
     def _list(self, split: Split) -> tuple[Path, Sequence[str]]:
         if split not in self._lists:

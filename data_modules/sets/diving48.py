@@ -3,15 +3,19 @@
 from pathlib import Path
 from typing import Any
 
-from data_modules.base import Split, VideoDataModule
+from data_modules.base import Split
 from data_modules.dataset import Clip
 from data_modules.sets import annotation
 from data_modules.sets.annotation import Entry
+from data_modules.sets.listed import ListedVideos
+from data_modules.storage.finder import Wanted
+
+_VIDEOS = "rgb"
 
 _FILES: dict[Split, str] = {"train": "train", "val": "test", "test": "test"}
 
 
-class Diving48(VideoDataModule):
+class Diving48(ListedVideos):
     """The official ``Diving48_vocab.json``, ``Diving48_V2_{train,test}.json`` and one file a dive, ``<vid_name>.mp4``.
 
     The files are the dives already: ``start_frame`` and ``end_frame`` of the lists are where they lay in the
@@ -19,7 +23,8 @@ class Diving48(VideoDataModule):
 
     Args:
         root: the folder that holds the annotation files.
-        videos: the folder of the videos, from ``root`` unless absolute.
+        videos: the folder of the videos, from ``root`` unless absolute; by default ``rgb``, or ``videos``, or ``root``
+            itself. A suffix is found.
         kwargs: those of :class:`~data_modules.base.VideoDataModule`.
 
     Raises:
@@ -29,7 +34,7 @@ class Diving48(VideoDataModule):
 
     CLASSES = 48
 
-    def __init__(self, root: str, *, videos: str = "rgb", **kwargs: Any) -> None:
+    def __init__(self, root: str, *, videos: str = _VIDEOS, **kwargs: Any) -> None:
         self.root = Path(root)
         self.videos = self.root / videos
         path = annotation.find(self.root, "Diving48_vocab.json")
@@ -37,6 +42,12 @@ class Diving48(VideoDataModule):
         if not isinstance(words, list) or not words or not all(isinstance(label, list) for label in words):
             raise ValueError(f"{path}: expected a list of classes, each a list of words")
         super().__init__([" ".join(label) for label in words], **kwargs)
+
+    def places(self, split: Split) -> list[Path]:
+        """Return the folder of the option ``videos``; by default also others."""
+        del split
+        others = [self.root / "videos", self.root] if self.videos == self.root / _VIDEOS else []
+        return [self.videos, *others]
 
     def clips(self, split: Split) -> list[Clip]:
         """In the order of the list.
@@ -48,5 +59,6 @@ class Diving48(VideoDataModule):
         path = annotation.find(self.root, f"Diving48_V2_{_FILES[split]}.json")
         dives = annotation.read_records(path, "vid_name", "label")
         names = [(str(dive["vid_name"]), str(dive["label"])) for dive in dives]
-        entries = [Entry(name, self.videos / f"{name}.mp4", label) for name, label in names]
+        paths = self.found(split, [Wanted(self.videos / f"{name}.mp4") for name, _ in names])
+        entries = [Entry(name, file, label) for (name, label), file in zip(names, paths, strict=True)]
         return annotation.clips(path, entries, self.labels)

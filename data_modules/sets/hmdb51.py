@@ -3,23 +3,29 @@
 from pathlib import Path
 from typing import Any
 
-from data_modules.base import Split, VideoDataModule
+from data_modules.base import Split
 from data_modules.dataset import Clip
 from data_modules.sets import annotation
 from data_modules.sets.annotation import Entry
+from data_modules.sets.listed import ListedVideos
+from data_modules.storage.finder import Wanted
+
+_VIDEOS = "videos"
 
 _CODES: dict[Split, str] = {"train": "1", "val": "2", "test": "2"}  # 0: in neither
 
 
-class HMDB51(VideoDataModule):
+class HMDB51(ListedVideos):
     """The official files ``<class>_test_split<n>.txt`` and ``<class>/<video>.avi``; papers report the mean of 3 splits.
 
-    Classes are numbered in the order of their sorted names. Validation and test are both the test list.
+    Videos are found by their names without suffix, also in ``<class>/<class>`` as ``unrar x`` may leave them. Classes
+    are numbered in the order of their sorted names. Validation and test are both the test list.
 
     Args:
         root: the folder that holds the two below.
         split_number: 1, 2 or 3.
-        videos: the folder of the class folders, from ``root`` unless absolute.
+        videos: the folder of the class folders, from ``root`` unless absolute; by default ``videos``, or any other
+            below ``root``.
         splits: the folder of the lists, from ``root`` unless absolute.
         kwargs: those of :class:`~data_modules.base.VideoDataModule`.
 
@@ -29,13 +35,14 @@ class HMDB51(VideoDataModule):
     """
 
     CLASSES = 51
+    depth = 3
 
     def __init__(
         self,
         root: str,
         *,
         split_number: int = 1,
-        videos: str = "videos",
+        videos: str = _VIDEOS,
         splits: str = "testTrainMulti_7030_splits",
         **kwargs: Any,
     ) -> None:
@@ -48,9 +55,16 @@ class HMDB51(VideoDataModule):
             raise FileNotFoundError(f"{self.splits}: holds no annotation file <class>{self.ending}")
         super().__init__(labels, **kwargs)
 
+    def places(self, split: Split) -> list[Path]:
+        """Return the folder of the option ``videos``; by default also ``root``."""
+        del split
+        return [self.videos, self.root] if self.videos == self.root / _VIDEOS else [self.videos]
+
     def clips(self, split: Split) -> list[Clip]:
         """Sorted by class, then in the order of its list; ValueError for a damaged or repeated entry."""
         entries = [entry for label in self.labels for entry in self._entries(label, _CODES[split])]
+        paths = self.found(split, [Wanted(entry.path, entry.label) for entry in entries])
+        entries = [entry._replace(path=file) for entry, file in zip(entries, paths, strict=True)]
         return annotation.clips(self.splits, entries, self.labels)
 
     def _entries(self, label: str, code: str) -> list[Entry]:

@@ -3,27 +3,39 @@
 from pathlib import Path
 from typing import Any
 
-from data_modules.base import Split, VideoDataModule
+from typing_extensions import override
+
+from data_modules.base import Split
 from data_modules.dataset import Clip
 from data_modules.sets import annotation
 from data_modules.sets.annotation import Entry
+from data_modules.sets.listed import ListedVideos
+from data_modules.storage.finder import Wanted, plain_times
 
+_VIDEOS = "{split}"
+_PUBLISHED = (400, 600, 700)  # classes
 _COLUMNS = ("label", "youtube_id", "time_start", "time_end")
 _OTHERS = ("split", "is_cc")  # the latter of the first lists of Kinetics-400: a Creative Commons license
 _FILES: dict[Split, str] = {"train": "train", "val": "val", "test": "val"}
 
 
-class Kinetics(VideoDataModule):
-    """The official lists and one file a clip: ``<class_with_underscores>/<id>_<start>_<end>.mp4``, six digits a time.
+class Kinetics(ListedVideos):
+    """The official lists and one file a clip, ``<id>_<start>_<end>.mp4``, flat or in class folders.
 
-    Annotation files are ``train.csv`` and ``val.csv``, each also with ``kinetics_`` before it. Classes are numbered
-    in the order of their sorted names in the list of training. Test is the validation list, as in papers. Lists
-    ``path label`` of published code are read by :class:`~data_modules.sets.video_list.VideoList`.
+    Names of files are compared without suffix and leading zeros, those of class folders by their letters and digits:
+    "playing piano" and "playing_piano" are one. So the videos may lie as cvdfoundation extracts them, as its
+    ``arrange_by_classes.py`` or ActivityNet's crawler sort them, or as other code renames them.
+
+    Annotation files are ``train.csv`` and ``val.csv``, each also with ``kinetics_`` before it, in ``root`` or in
+    ``annotations``. Classes are numbered in the order of their sorted names in the list of training. Test is the
+    validation list, as in papers. Lists ``path label`` of published code are read by
+    :class:`~data_modules.sets.video_list.VideoList`.
 
     Args:
         root: the folder that holds the annotation files.
-        videos: the folder of the class folders, from ``root`` unless absolute; ``{split}`` in it stands for train
-            or val.
+        videos: the folder of the videos or of the class folders, from ``root`` unless absolute; ``{split}`` in it
+            stands for train or val. By default videos of ``replacement`` come before those of ``{split}``, which are
+            damaged, and ``videos/{split}`` and ``videos_{split}`` are searched for what is in neither.
         num_classes: 400, 600 or 700, to be sure that the list is that of this data set.
         kwargs: those of :class:`~data_modules.base.VideoDataModule`.
 
@@ -32,7 +44,9 @@ class Kinetics(VideoDataModule):
         ValueError: a list without the official columns, or other than ``num_classes`` classes in it.
     """
 
-    def __init__(self, root: str, *, videos: str = "{split}", num_classes: int | None = None, **kwargs: Any) -> None:
+    depth = 2
+
+    def __init__(self, root: str, *, videos: str = _VIDEOS, num_classes: int | None = None, **kwargs: Any) -> None:
         self.root = Path(root)
         self.videos = videos
         path = self._find("train")
@@ -40,6 +54,17 @@ class Kinetics(VideoDataModule):
         if num_classes not in (None, len(labels)):
             raise ValueError(f"{path}: holds {len(labels)} classes, not num_classes={num_classes}")
         super().__init__(labels, **kwargs)
+
+    def places(self, split: Split) -> list[Path]:
+        """Return the folder of the option ``videos``; by default also those of other layouts."""
+        others = ["videos/{split}", "videos_{split}"]
+        places = ["replacement", _VIDEOS, *others] if self.videos == _VIDEOS else [self.videos]
+        return [self.root / place.replace("{split}", _FILES[split]) for place in places]
+
+    @staticmethod
+    @override
+    def same(name: str) -> str:
+        return plain_times(name)
 
     def clips(self, split: Split) -> list[Clip]:
         """In the order of the list.
@@ -50,17 +75,21 @@ class Kinetics(VideoDataModule):
         """
         name = _FILES[split]
         path = self._find(name)
+        if split == "train" and len(self.labels) not in _PUBLISHED:
+            self.note(split, f"{path}: holds {len(self.labels)} classes; Kinetics has 400, 600 or 700")
         rows = annotation.read_table(path, *_COLUMNS, others=_OTHERS)
         others = sorted({row["split"] for row in rows if not row.get("split", name).startswith(name)})
         if others:
             raise ValueError(f"{path}: lists clips of the split {others[0]!r}, expected {name}")
         folder = self.root / self.videos.replace("{split}", name)
         listed = [(_clip_id(path, row), row["label"]) for row in rows]
-        entries = [Entry(clip_id, folder / f"{clip_id}.mp4", label) for clip_id, label in listed]
+        paths = self.found(split, [Wanted(folder / f"{clip_id}.mp4", label) for clip_id, label in listed])
+        entries = [Entry(clip_id, file, label) for (clip_id, label), file in zip(listed, paths, strict=True)]
         return annotation.clips(path, entries, self.labels)
 
     def _find(self, name: str) -> Path:
-        return annotation.find(self.root, f"{name}.csv", f"kinetics_{name}.csv")
+        names = [f"{name}.csv", f"kinetics_{name}.csv"]
+        return annotation.find(self.root, *names, *(f"annotations/{file}" for file in names))
 
 
 def _clip_id(path: Path, row: dict[str, str]) -> str:

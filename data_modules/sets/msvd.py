@@ -24,12 +24,13 @@ class MSVD(CaptionedVideos):
 
     Args:
         root: the folder of the annotation files.
-        videos: the folder of the videos, from ``root`` unless absolute.
         kwargs: those of :class:`~data_modules.sets.captions.CaptionedVideos`.
     """
 
-    def __init__(self, root: str, *, videos: str = "YouTubeClips", **kwargs: Any) -> None:
-        super().__init__(root, videos=videos, **kwargs)
+    published = "YouTubeClips"
+
+    def __init__(self, root: str, **kwargs: Any) -> None:
+        super().__init__(root, **kwargs)
 
     def listed(self, split: Split) -> tuple[Path, Sequence[str]]:
         """The lines of the list."""

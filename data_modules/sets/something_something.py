@@ -3,15 +3,17 @@
 from pathlib import Path
 from typing import Any
 
-from data_modules.base import Split, VideoDataModule
+from data_modules.base import Split
 from data_modules.dataset import Clip
 from data_modules.sets import annotation
 from data_modules.sets.annotation import Entry
+from data_modules.sets.listed import ListedVideos
+from data_modules.storage.finder import Wanted
 
 _LIST = "id num_frames label"  # of many repositories, some with folders before the id; frames are counted anew
 
 
-class SomethingSomething(VideoDataModule):
+class SomethingSomething(ListedVideos):
     """Videos, lists in JSON. The labels of the test list are not public: test is the validation list.
 
     Annotation files are ``{labels,train,validation}.json``, each also with ``something-something-v2-`` before it; a
@@ -21,7 +23,7 @@ class SomethingSomething(VideoDataModule):
     Args:
         root: the folder that holds the annotation files.
         videos: the folder of ``<id>.webm`` or ``<id>.mp4``, or of a folder of frames a video, from ``root`` unless
-            absolute; ``20bn-something-something-v2`` where not given.
+            absolute. Where not given, ``20bn-something-something-v2``, a folder of that name in it, or ``videos``.
         kwargs: those of :class:`~data_modules.base.VideoDataModule`.
 
     Raises:
@@ -35,8 +37,15 @@ class SomethingSomething(VideoDataModule):
 
     def __init__(self, root: str, *, videos: str = "", **kwargs: Any) -> None:
         self.root = Path(root)
-        self.videos = self.root / (videos or f"20bn-something-something-v{self.version}")
+        official = f"20bn-something-something-v{self.version}"
+        self.videos = self.root / (videos or official)
+        self._others = [] if videos else [self.videos / official, self.root / "videos"]
         super().__init__(self._labels(), **kwargs)
+
+    def places(self, split: Split) -> list[Path]:
+        """Return the folder of the option ``videos``; where it is not given also others."""
+        del split
+        return [self.videos, *self._others]
 
     def clips(self, split: Split) -> list[Clip]:
         """In the order of the list.
@@ -48,8 +57,8 @@ class SomethingSomething(VideoDataModule):
         official, short = ("train", "train") if split == "train" else ("validation", "val")
         path = self._find(official, f"{short}_videofolder.txt", f"{short}.txt")
         listed = self._official(path) if path.suffix == self.form else _listed(path)
-        files = annotation.by_stem(self.files.originals(self.videos, self.root, depth=1))
-        entries = [Entry(i, files.get(i, self.videos / f"{i}{self.unseen}"), label) for i, label in listed]
+        paths = self.found(split, [Wanted(self.videos / f"{i}{self.unseen}") for i, _ in listed])
+        entries = [Entry(i, file, label) for (i, label), file in zip(listed, paths, strict=True)]
         return annotation.clips(path, entries, self.labels)
 
     def _find(self, name: str, *others: str) -> Path:

@@ -15,8 +15,8 @@ class SomethingSomethingV1(SomethingSomething):
 
     Args:
         root: the folder that holds the annotation files.
-        videos: the folder of ``<id>/00001.jpg``, from ``root`` unless absolute; ``20bn-something-something-v1``
-            where not given.
+        videos: the folder of ``<id>/00001.jpg``, from ``root`` unless absolute. Where not given,
+            ``20bn-something-something-v1``, a folder of that name in it, or ``videos``.
         kwargs: those of :class:`~data_modules.base.VideoDataModule`.
 
     Raises:

@@ -3,21 +3,27 @@
 from pathlib import Path
 from typing import Any
 
-from data_modules.base import Split, VideoDataModule
+from data_modules.base import Split
 from data_modules.dataset import Clip
 from data_modules.sets import annotation
 from data_modules.sets.annotation import Entry
+from data_modules.sets.listed import ListedVideos
+from data_modules.storage.finder import Wanted
+
+_VIDEOS = "UCF-101"
 
 
-class UCF101(VideoDataModule):
+class UCF101(ListedVideos):
     """The official ``classInd.txt``, ``trainlist0<n>.txt``, ``testlist0<n>.txt`` and ``<Class>/<video>.avi``.
 
-    Papers report the mean of three splits. Validation and test are both the test list.
+    Videos are found by their names without suffix, in class folders or in one folder. Papers report the mean of
+    three splits. Validation and test are both the test list.
 
     Args:
         root: the folder that holds the two below.
         split_number: 1, 2 or 3.
-        videos: the folder of the class folders, from ``root`` unless absolute.
+        videos: the folder of the class folders, from ``root`` unless absolute; by default ``UCF-101``, or any other
+            below ``root``.
         splits: the folder of the lists, from ``root`` unless absolute.
         kwargs: those of :class:`~data_modules.base.VideoDataModule`.
 
@@ -27,13 +33,14 @@ class UCF101(VideoDataModule):
     """
 
     CLASSES = 101
+    depth = 3
 
     def __init__(
         self,
         root: str,
         *,
         split_number: int = 1,
-        videos: str = "UCF-101",
+        videos: str = _VIDEOS,
         splits: str = "ucfTrainTestlist",
         **kwargs: Any,
     ) -> None:
@@ -47,6 +54,11 @@ class UCF101(VideoDataModule):
             raise ValueError(f"{path}: expected a number and a class in each line, numbered 1, 2, 3, ...")
         super().__init__([label for _, label in rows], **kwargs)
 
+    def places(self, split: Split) -> list[Path]:
+        """Return the folder of the option ``videos``; by default also ``root``."""
+        del split
+        return [self.videos, self.root] if self.videos == self.root / _VIDEOS else [self.videos]
+
     def clips(self, split: Split) -> list[Clip]:
         """In the order of the list.
 
@@ -57,7 +69,9 @@ class UCF101(VideoDataModule):
         name = "trainlist" if split == "train" else "testlist"
         path = annotation.find(self.splits, f"{name}{self.split_number:02d}.txt")
         rows = annotation.read_rows(path, "video", "video number", separator=" ")
-        entries = [Entry(row[0], self.videos / row[0], row[0].partition("/")[0]) for row in rows]
+        listed = [Entry(row[0], self.videos / row[0], row[0].partition("/")[0]) for row in rows]
+        paths = self.found(split, [Wanted(entry.path, entry.label) for entry in listed])
+        entries = [entry._replace(path=file) for entry, file in zip(listed, paths, strict=True)]
         clips = annotation.clips(path, entries, self.labels)
         for clip, row in zip(clips, rows, strict=True):
             if row[1:] not in ([], [str(clip.label + 1)]):

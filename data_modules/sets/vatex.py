@@ -4,10 +4,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
+from typing_extensions import override
+
 from data_modules.base import Split
 from data_modules.sets import annotation
 from data_modules.sets.caption_text import Written
 from data_modules.sets.captions import CaptionedVideos
+from data_modules.storage.finder import plain_times
 
 _OFFICIAL: dict[Split, str] = {
     "train": "vatex_training_v1.0.json",
@@ -34,6 +37,11 @@ class VATEX(CaptionedVideos):
 
     def __init__(self, root: str, **kwargs: Any) -> None:
         super().__init__(root, **kwargs)
+
+    @staticmethod
+    @override
+    def same(name: str) -> str:
+        return plain_times(name)
 
     def listed(self, split: Split) -> tuple[Path, Sequence[str]]:
         """The lines of the list."""

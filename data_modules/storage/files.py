@@ -1,6 +1,5 @@
 """The files of a data set: where they lie, which are missing, and which are known to be bad."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,6 +8,7 @@ from typing import Literal, NamedTuple
 
 from data_modules.dataset import Clip
 from data_modules.storage import manifest
+from data_modules.storage.folders import Folders
 from data_modules.storage.shards import Storage
 from data_modules.video.source import Source
 
@@ -51,16 +51,12 @@ class Files:
         if not self.deadline > 0:
             raise ValueError(f"files.deadline: expected seconds above 0, got {self.deadline}")
 
-    def originals(self, folder: Path, root: Path, *, depth: int) -> list[Path]:
-        """What lies ``depth`` levels below ``folder``, sorted; what was there by the ingested copy if it is gone."""
-        if folder.is_dir() or not self.ingested:
-            return sorted(folder.glob("/".join("*" * depth)))
-        above = f"{manifest.key(folder, root)}/"
-        names = [name.removeprefix(above) for name in self._storage or () if name.startswith(above)]
-        return sorted(folder / name for name in names if name.count("/") == depth - 1)
+    def folders(self, root: Path) -> Folders:
+        """Return what reads the folders of the data set at ``root``; the ingested copy knows those that are gone."""
+        return Folders(root, lambda: tuple(self._storage or ()))
 
-    def located(self, clips: Sequence[Clip], split: str, root: Path) -> Located:
-        """Where the clips are to be read.
+    def located(self, clips: Sequence[Clip], split: str, root: Path, folders: Folders | None = None) -> Located:
+        """Return where the clips are to be read; ``folders`` are those of ``root`` that were read before.
 
         Raises:
             FileNotFoundError: something is missing and may not be left out, or everything is.
@@ -68,7 +64,7 @@ class Files:
         """
         keys = [manifest.key(Path(str(clip.path)), root) for clip in clips]
         storage = self._storage
-        there = [key in storage for key in keys] if storage else _on_disk(clips)
+        there = [key in storage for key in keys] if storage else _on_disk(clips, folders or Folders(root))
         if storage and keys and not any(there):
             storage.source(keys[0])  # raises: it is the copy of another data set
         absent = [str(clip.path) for clip, is_there in zip(clips, there, strict=True) if not is_there]
@@ -123,17 +119,10 @@ def _file(clip: Clip) -> Path:
     return clip.path.path if isinstance(clip.path, Source) else clip.path
 
 
-def _on_disk(clips: Sequence[Clip]) -> list[bool]:
+def _on_disk(clips: Sequence[Clip], folders: Folders) -> list[bool]:
     """Each folder is read once: to ask for a hundred thousand files one by one takes minutes on a network disk."""
-    names = {folder: _names(folder) for folder in {_file(clip).parent for clip in clips}}
+    names = {folder: folders.names(folder) for folder in {_file(clip).parent for clip in clips}}
     return [_file(clip).name in names[_file(clip).parent] for clip in clips]
-
-
-def _names(folder: Path) -> set[str]:
-    try:
-        return set(os.listdir(folder))
-    except (FileNotFoundError, NotADirectoryError):
-        return set()
 
 
 def _listed(absent: Sequence[str], count: int, split: str) -> str:

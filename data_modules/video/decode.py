@@ -26,8 +26,6 @@ from data_modules.video.picture import Colors, Shape, read_image, unknown_colors
 from data_modules.video.source import Source
 from data_modules.video.track import FileTrack, OutOfOrder, opened
 
-VIDEO_SUFFIXES = frozenset({".mp4", ".webm", ".avi", ".mkv", ".mov"})
-
 Indices: TypeAlias = Sequence[int] | Int64[np.ndarray, " t"]
 Part: TypeAlias = Box | Callable[[int, int], Box] | None
 _Place: TypeAlias = tuple[tuple[slice, slice], tuple[int, int], slice]

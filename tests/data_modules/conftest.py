@@ -33,7 +33,8 @@ def class_folders(tmp_path: Path) -> Callable[..., Path]:
             for index in range(count):
                 folder = root / split / f"class_{index % classes}"
                 folder.mkdir(parents=True, exist_ok=True)
-                write_video(folder / f"{index:03d}.mp4", grey_frames(6, 16, 16) + np.uint8(index), 10)
+                level = index if split == "train" else train + index
+                write_video(folder / f"{index:03d}.mp4", grey_frames(6, 16, 16) + np.uint8(level), 10)
         return root
 
     return make

@@ -320,7 +320,7 @@ def test_predict_needs_videos(class_folders: MakeFolders, tmp_path: Path):
     with pytest.raises(FileNotFoundError, match=r"predict_path: .*nowhere is neither a video file nor a folder"):
         folder(root, predict_path=str(tmp_path / "nowhere"))
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ValueError, match=r"predict_path: no video \(.avi, .*\) under .*empty"):
+    with pytest.raises(ValueError, match=r"predict_path: no video \(\.mp4, .*\) under .*empty; it is empty"):
         folder(root, predict_path=str(tmp_path / "empty")).setup("predict")
 
 

@@ -133,13 +133,6 @@ def test_one_form_for_all_lines(tmp_path: Path):
     assert annotation.read_rows(tmp_path / "list", "video", "video number", separator=" ") == [["a/x"], ["a/y"]]
 
 
-def test_files_by_stem(tmp_path: Path):
-    paths = [tmp_path / name for name in ("1.webm", "1.mp4", "2.webm", "3.txt", "4.AVI", "5")]
-    found = {stem: path.name for stem, path in annotation.by_stem(paths).items()}
-    assert found == {"1": "1.mp4", "2": "2.webm", "4": "4.AVI", "5": "5"}
-    assert annotation.by_stem([]) == {}
-
-
 def test_no_file(tmp_path: Path):
     with pytest.raises(FileNotFoundError, match=r"no annotation file .*a\.csv nor b\.csv, c\.csv beside it"):
         annotation.find(tmp_path, "a.csv", "b.csv", "c.csv")

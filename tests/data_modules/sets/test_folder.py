@@ -52,7 +52,9 @@ def test_a_class_that_training_lacks(tmp_path: Path):
 
 
 def test_a_split_without_videos(tmp_path: Path):
-    with pytest.raises(ValueError, match="train: holds no class folders; expected one folder of videos for each class"):
+    with pytest.raises(
+        ValueError, match="train: holds no class folders with videos; expected one folder of videos for each"
+    ):
         folder(touch(tmp_path, "train/a/1.txt", "val/a/1.mp4"))
     with pytest.raises(ValueError, match="val: holds no class folders"):
         folder(touch(tmp_path / "two", "train/a/1.mp4", "val/a/1.txt")).setup("fit")

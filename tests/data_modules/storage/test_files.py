@@ -43,22 +43,6 @@ def test_a_split_without_any_video_stops_always(tmp_path: Path):
         Files(missing="leave_out").located(clips(tmp_path, 10), "train", tmp_path)
 
 
-def test_originals_are_those_on_disk_or_those_that_the_copy_knows(tmp_path: Path):
-    (tmp_path / "copy").mkdir()
-    names = ["videos/2.webm", "videos/1.mp4", "videos/a/3.mp4", "videos_of_others/4.mp4", "/data/5.mp4"]
-    entries = [Entry(name, "x.mp4", 0, 1, 1, "", "encoded", "", 40.0, 1, 1.0) for name in names]
-    write_index(tmp_path / "copy", entries)
-    files, root = Files(ingested=str(tmp_path / "copy")), tmp_path / "root"
-    assert files.originals(root / "videos", root, depth=1) == [root / "videos/1.mp4", root / "videos/2.webm"]
-    assert files.originals(root / "videos", root, depth=2) == [root / "videos/a/3.mp4"]
-    assert files.originals(Path("/data"), root, depth=1) == [Path("/data/5.mp4")]
-    assert Files().originals(root / "videos", root, depth=1) == []
-    (root / "videos" / "b").mkdir(parents=True)
-    (root / "videos" / "b" / "6.mp4").touch()
-    assert files.originals(root / "videos", root, depth=1) == [root / "videos/b"]
-    assert files.originals(root / "videos", root, depth=2) == [root / "videos/b/6.mp4"]
-
-
 def test_what_ingest_found_damaged_is_known_to_be_bad(tmp_path: Path):
     good = Entry("0/0.mp4", "a.mp4", 0, 1, 1, "", "encoded", "", 40.0, 1, 1.0)
     bad = good._replace(path="1/1.mp4", file="b.mp4", status="damaged", reason="cut short")

@@ -1,0 +1,113 @@
+"""Whether the splits of a data set are what they should be: whole classes, and no video in two of them."""
+
+import hashlib
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from stat import S_ISREG
+
+from data_modules.dataset import Clip
+from data_modules.storage.folders import listed
+
+_MOST_MEASURED = 20_000  # files whose sizes are asked for; on a network disk that takes some seconds
+_MOST_READ = 2_000  # files of equal sizes that are read
+_PART = 64 << 10  # bytes that are read at the beginning, in the middle and at the end of a file
+_AT_A_TIME = 16  # files that are asked for side by side
+
+
+def lost_classes(clips: Sequence[Clip], there: Sequence[Clip], labels: Sequence[str]) -> str:
+    """Return a sentence on classes of which no clip is there, empty where there are none or no classes at all."""
+    lost = sorted({clip.label for clip in clips} - {clip.label for clip in there}) if labels else []
+    if not lost:
+        return ""
+    return (
+        f"with them every clip of {len(lost)} of the classes: {listed(labels[label] for label in lost)}. A class cannot "
+        "be left out: bring back its videos, or take it out of the lists"
+    )
+
+
+def fewer_classes(clips: Sequence[Clip], published: int | None, name: str) -> str:
+    """Return a sentence where a list of training has fewer classes than the published data set, else nothing."""
+    count = len({clip.label for clip in clips})
+    if published is None or count >= published:
+        return ""
+    return f"{name}: only {count} of the {published} classes have clips in the list of training; are all lists there?"
+
+
+def shared_videos(train: Sequence[Clip], other: Sequence[Clip], split: str) -> str:
+    """Return a sentence on clips of a split that are clips of training, too; empty where none is known to be.
+
+    Two clips are one where they are the same file, under any name or link, or where their files have the same size and
+    equal bytes at the beginning, in the middle and at the end. Bytes are compared in data sets of up to 20,000 files;
+    in larger ones, which are published with lists of their own, only the names of files are.
+    """
+    twins = _same_files(train, other) or {}
+    if len(train) + len(other) <= _MOST_MEASURED:
+        twins |= _same_bytes(train, [clip for clip in other if clip.clip_id not in twins])
+    if not twins:
+        return ""
+    pairs = [f"{clip_id} is {twin}" for clip_id, twin in twins.items()]
+    return (
+        f"{len(twins)} of the {len(other)} clips of the {split} split are clips of training, too: {listed(pairs, 3)}; "
+        "their scores say nothing about videos that the model has not seen"
+    )
+
+
+def _same_files(train: Sequence[Clip], other: Sequence[Clip]) -> dict[str, str]:
+    """Return the names of clips of ``other`` with the clip of training at the same path."""
+    paths = {str(clip.path): clip.clip_id for clip in train}
+    return {clip.clip_id: paths[str(clip.path)] for clip in other if str(clip.path) in paths}
+
+
+def _same_bytes(train: Sequence[Clip], other: Sequence[Clip]) -> dict[str, str]:
+    """Return the names of clips of ``other`` with a clip of training that has the same content."""
+    sizes = _sizes([*train, *other])
+    by_size = defaultdict[int, list[Clip]](list)
+    for clip in train:
+        if size := sizes.get(str(clip.path)):
+            by_size[size].append(clip)
+    alike = [clip for clip in other if sizes.get(str(clip.path)) in by_size]
+    candidates = list(alike)
+    for size in {sizes[str(clip.path)] for clip in alike}:
+        candidates += by_size[size]
+    prints = _fingerprints(candidates[:_MOST_READ], sizes)
+    known = {prints[str(clip.path)]: clip.clip_id for clip in train if str(clip.path) in prints}
+    found = {clip.clip_id: known.get(prints.get(str(clip.path), "")) for clip in alike}
+    return {clip_id: twin for clip_id, twin in found.items() if twin is not None}
+
+
+def _sizes(clips: Iterable[Clip]) -> dict[str, int]:
+    """Return the bytes of each file that is there and not empty; folders of frames and parts of files are left out."""
+    paths = list({str(clip.path): clip.path for clip in clips if isinstance(clip.path, Path)}.values())
+    with ThreadPoolExecutor(_AT_A_TIME) as pool:
+        found = pool.map(_size, paths)
+        return {str(path): size for path, size in zip(paths, found, strict=True) if size}
+
+
+def _size(path: Path) -> int:
+    with suppress(OSError):
+        status = path.stat()
+        return status.st_size if S_ISREG(status.st_mode) else 0
+    return 0
+
+
+def _fingerprints(clips: Iterable[Clip], sizes: Mapping[str, int]) -> dict[str, str]:
+    """Return by path what is equal where two files hold the same bytes, as far as three parts of them tell."""
+    paths = list({str(clip.path) for clip in clips})
+    with ThreadPoolExecutor(_AT_A_TIME) as pool:
+        found = pool.map(lambda path: _fingerprint(path, sizes[path]), paths)
+        return {path: print_ for path, print_ in zip(paths, found, strict=True) if print_}
+
+
+def _fingerprint(path: str, size: int) -> str:
+    """Return a hash of the size and three parts of a file; empty where it cannot be read."""
+    digest = hashlib.blake2b(str(size).encode(), digest_size=16)
+    with suppress(OSError), open(path, "rb") as file:
+        for start in (0, max(0, size // 2 - _PART // 2), max(0, size - _PART)):
+            file.seek(start, os.SEEK_SET)
+            digest.update(file.read(_PART))
+        return digest.hexdigest()
+    return ""

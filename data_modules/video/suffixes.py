@@ -1,0 +1,45 @@
+"""Which names are those of videos and of frames."""
+
+import re
+from collections.abc import Iterable
+from pathlib import PurePath
+
+from data_modules.video.images import IMAGE_SUFFIXES
+
+# containers and streams of pictures that FFmpeg opens; where a video is there under several, the first is taken
+VIDEO_SUFFIXES = (
+    ".mp4", ".webm", ".avi", ".mkv", ".mov", ".m4v", ".mpg", ".mpeg", ".ts", ".m2ts", ".mts", ".wmv", ".flv", ".3gp",
+    ".ogv", ".gif", ".3g2", ".asf", ".divx", ".f4v", ".mj2", ".mk3d", ".mpe", ".m1v", ".m2v", ".m2t", ".tp", ".trp",
+    ".vob", ".mxf", ".nut", ".ogm", ".qt", ".rm", ".rmvb", ".dv", ".ivf", ".obu", ".y4m", ".apng", ".mjpeg", ".mjpg",
+    ".264", ".265", ".266", ".avc", ".h264", ".h265", ".h266", ".hevc", ".vvc", ".h261", ".h263", ".vc1",
+)  # fmt: skip
+_RANKS = {suffix: rank for rank, suffix in enumerate(VIDEO_SUFFIXES)}
+
+
+def is_video(name: str) -> bool:
+    """Whether a file of this name is taken for a video."""
+    return PurePath(name).suffix.lower() in _RANKS
+
+
+def is_image(name: str) -> bool:
+    """Whether a file of this name is taken for a frame."""
+    return PurePath(name).suffix.lower() in IMAGE_SUFFIXES
+
+
+def stem(name: str) -> str:
+    """Return the name without the suffixes of videos: "a.v1.mp4.mkv" is "a.v1", a folder "b.1" stays."""
+    path = PurePath(name)
+    while path.stem and path.suffix.lower() in _RANKS:
+        path = path.with_suffix("")
+    return path.name
+
+
+def preference(name: str) -> tuple[int, str]:
+    """Return the sort key of names of one stem: common containers first, folders of frames last."""
+    return _RANKS.get(PurePath(name).suffix.lower(), len(_RANKS)), name
+
+
+def is_series(names: Iterable[str]) -> bool:
+    """Whether two or more images among ``names`` differ in nothing but a number, as the frames of a video do."""
+    patterns = [re.sub(r"\d+", "#", name) for name in names if is_image(name)]
+    return any("#" in pattern and patterns.count(pattern) > 1 for pattern in set(patterns))
