@@ -24,7 +24,7 @@ def lost_classes(clips: Sequence[Clip], there: Sequence[Clip], labels: Sequence[
     if not lost:
         return ""
     return (
-        f"with them every clip of {len(lost)} of the classes: {listed(labels[label] for label in lost)}. A class cannot "
+        f"with them every clip of {len(lost)} classes: {listed(labels[label] for label in lost)}. A class cannot "
         "be left out: bring back its videos, or take it out of the lists"
     )
 
@@ -34,7 +34,7 @@ def fewer_classes(clips: Sequence[Clip], published: int | None, name: str) -> st
     count = len({clip.label for clip in clips})
     if published is None or count >= published:
         return ""
-    return f"{name}: only {count} of the {published} classes have clips in the list of training; are all lists there?"
+    return f"{count} of the {published} classes of {name} have clips in the list of training; are all its lists there?"
 
 
 def shared_videos(train: Sequence[Clip], other: Sequence[Clip], split: str) -> str:

@@ -22,7 +22,8 @@ def write_videos(root: Path, train: int = 5, val: int = 3) -> Path:
         for label, step in (("left", -4), ("right", 4)):
             (root / split / label).mkdir(parents=True, exist_ok=True)
             for index in range(count):
-                write_video(root / split / label / f"{index}.mp4", _bar(step, index), 8, codec="mpeg4")
+                seed = index if split == "train" else 1000 + index  # a video of both splits would be told
+                write_video(root / split / label / f"{index}.mp4", _bar(step, seed), 8, codec="mpeg4")
     return root
 
 

@@ -76,7 +76,7 @@ class Kinetics(ListedVideos):
         name = _FILES[split]
         path = self._find(name)
         if split == "train" and len(self.labels) not in _PUBLISHED:
-            self.note(split, f"{path}: holds {len(self.labels)} classes; Kinetics has 400, 600 or 700")
+            self.note(split, f"{len(self.labels)} classes are listed in {path}; Kinetics has 400, 600 or 700")
         rows = annotation.read_table(path, *_COLUMNS, others=_OTHERS)
         others = sorted({row["split"] for row in rows if not row.get("split", name).startswith(name)})
         if others:

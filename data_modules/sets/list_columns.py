@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from data_modules.sets.list_evidence import Seen, has_suffix, sample
+from data_modules.sets.list_evidence import Seen, sample
 from data_modules.sets.list_form import Form, Reading
 from data_modules.sets.list_rows import LAST_BLANK, Row, Table, tables
+from data_modules.video.suffixes import is_video
 
 _COMPARED = 5  # videos whose frames are counted
 _TRIED = 100  # videos that are looked for to find these
@@ -128,7 +129,7 @@ class ListReader:
 
     def _may_be_two(self, name: str) -> bool:
         """Whether a blank in the path may part a video from something else, as in "a.mp4 b.mp4"."""
-        return any(map(has_suffix, name.split()[:-1])) and not self._seen.is_there(name)
+        return any(map(is_video, name.split()[:-1])) and not self._seen.is_there(name)
 
     def _require_no_header(self, reading: Reading) -> None:
         """A first line in other words than those of a header would be a class, and a video that is missing."""

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from data_modules.storage.files import Files
-from data_modules.video.decode import VIDEO_SUFFIXES, open_video
+from data_modules.video.decode import open_video
 from data_modules.video.images import IMAGE_SUFFIXES
+from data_modules.video.suffixes import is_video
 
 _ASKED = 100  # names that are looked up of a list: enough to see what it names, and cheap on a network disk
 
@@ -28,7 +29,7 @@ class Seen:
 
     def are_videos(self, names: Sequence[str]) -> bool:
         """Whether each has the suffix of a video or is there; those without suffix are looked up by sample."""
-        return all(map(self.is_there, sample([name for name in names if not has_suffix(name)], _ASKED)))
+        return all(map(self.is_there, sample([name for name in names if not is_video(name)], _ASKED)))
 
     def are_there(self, names: Sequence[str]) -> bool:
         """Whether all of a sample are video files or folders of frames."""
@@ -40,7 +41,7 @@ class Seen:
 
     def is_video(self, name: str) -> bool:
         """Whether the name has the suffix of a video or is there."""
-        return has_suffix(name) or self.is_there(name)
+        return is_video(name) or self.is_there(name)
 
     def is_there(self, name: str) -> bool:
         """Whether the name is that of a video file or of a folder of frames."""
@@ -59,11 +60,6 @@ class Seen:
                 return video.num_frames
         except (OSError, ValueError):
             return None
-
-
-def has_suffix(name: str) -> bool:
-    """Whether a name ends as that of a video file."""
-    return os.path.splitext(name)[1].lower() in VIDEO_SUFFIXES
 
 
 def sample(items: Sequence[T], most: int) -> Sequence[T]:

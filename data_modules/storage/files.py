@@ -1,5 +1,6 @@
 """The files of a data set: where they lie, which are missing, and which are known to be bad."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
