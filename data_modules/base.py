@@ -140,6 +140,8 @@ class VideoDataModule(LightningDataModule, ABC):
         if self.cache is not None and stage in _STAGES:
             self.features = FeatureCache(Path(self.cache))
             self.features.require_data({split: self.seen(split) for split in _STAGES[stage]})
+            for split in _STAGES[stage]:
+                self.features.require_videos(split, self._located[split].clips)
         if stage == "predict":
             self._located["predict"] = Located(self._to_predict(), {}, "")
 

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,10 +10,12 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from data_modules.video.encode import write_video
 from lightning_petl.__main__ import main
 from lightning_petl.backbones.block import AdaptedBlock
 from tests.retrieval_runs import RetrievalCommand
@@ -192,7 +195,7 @@ def test_killed_and_built_again_it_has_the_same_bytes(caches: Caches) -> None:
     process.send_signal(signal.SIGKILL)
     process.wait()
     killed = caches.shards()
-    assert 3 < len(killed) < 1 + 27 + 2
+    assert 5 < len(killed) < 1 + 27 + 2 + 2
     assert caches.build(*flags) == 0
     assert caches.build(*flags, output=whole) == 0
     assert caches.shards() == caches.shards(whole)
@@ -252,6 +255,47 @@ def test_the_cache_of_something_else_is_refused(caches: Caches, capsys: pytest.C
     assert re.search(r"train\.clips is 10 in the cache, here 9; train\.names", said(capsys))
     assert main(caches.command("test", [*HEAD, f"--data.cache={caches.output}"])) == 2
     assert "holds no test split; build it with --splits=[train,val,test]" in said(capsys)
+
+
+def replace_videos(root: Path, *names: str) -> None:
+    """Give some videos other content, of the same name."""
+    for name in names:
+        write_video(root / name, np.full((8, 48, 48, 3), 7, np.uint8), 8, codec="mpeg4")
+
+
+def test_the_cache_of_other_videos_of_the_same_names(caches: Caches, capsys: pytest.CaptureFixture[str]) -> None:
+    """Two of five videos a class and split are replaced; the same build makes anew the shards that hold them."""
+    root, other = caches.command.videos, caches.folder / "other"
+    assert caches.build(*HEAD) == 0
+    before = caches.shards()
+    shutil.copytree(root, other, copy_function=shutil.copyfile)  # the same videos, of another time
+    assert caches.fit(*HEAD, f"--data.init_args.root={other}") == 0
+    replace_videos(other, "train/left/0.mp4", "val/right/2.mp4")
+    capsys.readouterr()
+    assert caches.fit(*HEAD, f"--data.init_args.root={other}") == 2
+    assert "1 of 10 videos of the train split are not those that the cache was built from: left/0.mp4;" in said(capsys)
+    assert caches.fit(*HEAD) == 0
+    replace_videos(root, "train/left/0.mp4", "val/right/2.mp4")
+    assert caches.build(*HEAD) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "1 of 6 videos of the val split are not those that the cache was built from: right/2.mp4; 1 shards" in told
+    assert f"{4 + 2}/{4 + 2}" in told
+    changed = {name for name, content in caches.shards().items() if content != before[name]}
+    assert changed == {"train-00000.safetensors", "val-00001.safetensors", "contents-train.csv", "contents-val.csv"}
+    assert caches.fit(*HEAD) == 0
+    fresh = caches.folder / "fresh"
+    assert caches.build(*HEAD, output=fresh) == 0
+    assert caches.shards() == caches.shards(fresh)
+
+
+def test_a_cache_that_does_not_say_what_it_is_of(caches: Caches, capsys: pytest.CaptureFixture[str]) -> None:
+    assert caches.build(*HEAD) == 0
+    right = caches.shards()
+    (caches.output / "contents-train.csv").unlink()
+    assert caches.fit(*HEAD) == 2
+    assert "10 of 10 videos of the train split are not those" in said(capsys)
+    assert caches.build(*HEAD) == 0
+    assert caches.shards() == right
 
 
 def test_below_the_cut_nothing_may_train(caches: Caches, capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,10 +19,12 @@ from torch import Tensor
 
 from data_modules.base import Split, VideoDataModule
 from data_modules.dataset import Sample
+from data_modules.features import contents
 from data_modules.features.cache import INDEX, Index, SplitLayout, differences, read_index, write_index
 from data_modules.features.shards import Kept, Row, Shard, num_bytes, pack, write
 from data_modules.loader import sample_loader
 from data_modules.progress import progress
+from data_modules.storage.content import Content, contents_of
 
 Encode = Callable[[UInt8[Tensor, "b t c h w"]], dict[str, Tensor]]
 _SHARD_BYTES = 2**28  # large enough for a disk to read in one go, small enough to hold and to make again
@@ -77,10 +79,12 @@ def build(data: VideoDataModule, encode: Encode, *, trunk: Mapping[str, Any], st
     index = Index(key, splits[0].dtypes, storage.dtype, {split.name: split.layout for split in splits})
     _require_own(output, index)
     for split in splits:
+        split.forget_changed(console)
         split.find_missing(console)
     _foresee(splits, output, console)
     output.mkdir(parents=True, exist_ok=True)
     write_index(output, index)
+    _note_contents(splits, console)
     try:
         _fill(splits, console)
     except KeyboardInterrupt:
@@ -97,7 +101,7 @@ class _Split:
         self.name: Split = name
         self.videos, self._data, self._encode, self._storage = data.live(name), data, encode, storage
         self._numbers = {clip.clip_id: number for number, clip in enumerate(data.located(name))}
-        self.missing = dict[Path, range]()
+        self.missing, self.stale, self.output = dict[Path, range](), list[int](), storage.output
         samples = [self.videos[n] for n in range(min(_TRIAL, len(self.videos)))]
         self._parts(samples)  # the first pass pays for what later ones have ready
         start = time.perf_counter()
@@ -122,6 +126,31 @@ class _Split:
     def num_missing(self) -> int:
         """Rows that are still to be made."""
         return sum(map(len, self.missing.values()))
+
+    def forget_changed(self, console: Console) -> None:
+        """Delete the shards that hold features of other videos than those of now, which is told."""
+        clips, folder = self._data.located(self.name), self._storage.output
+        self.stale = contents.stale(folder, self.name, [clip.path for clip in clips])
+        made = [path for path, rows in self.shards.items() if path.exists() and self._is_of_others(path, rows)]
+        if made:
+            told = contents.complaint(folder, self.name, self.stale, [clip.clip_id for clip in clips])
+            console.print(escape(f"{told}; {len(made)} shards are made anew"), soft_wrap=True)
+        for path in made:
+            path.unlink()
+
+    def _is_of_others(self, path: Path, rows: range) -> bool:
+        """Whether a shard has a clip that changed, or may have one in the place of an unreadable clip."""
+        changed, clips = set(self.stale), len(self.videos)
+        return any(row % clips in changed for row in rows) or (bool(changed) and _has_faults(path))
+
+    def contents(self) -> Iterator[Content | None]:
+        """What is in its videos now; those that did not change are not read again."""
+        held = contents.read(self._storage.output, self.name, len(self.videos))
+        clips = self._data.located(self.name)
+        anew = contents_of([clips[number].path for number in self.stale])
+        changed = set(self.stale)
+        for number, entry in enumerate(held):
+            yield next(anew) if number in changed else entry
 
     def find_missing(self, console: Console) -> None:
         """Note the shards that are not there, or are damaged, which is told."""
@@ -174,6 +203,25 @@ def _require_own(output: Path, index: Index) -> None:
     differs = differences(held, wanted)
     if differs:
         raise ValueError(f"{output}: holds another cache: {'; '.join(differs)}; name another folder")
+
+
+def _note_contents(splits: Sequence[_Split], console: Console) -> None:
+    """Write down of which videos the features are, before the first of them is computed."""
+    with progress("videos", console=console) as shown:
+        for split in splits:
+            found = list[Content | None]()
+            bar = shown.add_task(f"Reading {split.name}", total=len(split.videos))
+            for entry in split.contents():
+                found.append(entry)
+                shown.advance(bar)
+            contents.write(split.output, split.name, found)
+
+
+def _has_faults(path: Path) -> bool:
+    try:
+        return Shard(path).num_faults > 0
+    except ValueError:
+        return True
 
 
 def _foresee(splits: Sequence[_Split], output: Path, console: Console) -> None:

@@ -12,6 +12,7 @@ from torch.utils.data import Dataset
 
 from data_modules.atomic import whole
 from data_modules.dataset import Clip, OnFault, Sample
+from data_modules.features import contents
 from data_modules.features.shards import Kept, Shard, unpack
 from data_modules.sampler import PADDING
 
@@ -114,6 +115,20 @@ class FeatureCache:
             for name, _ in self._index.layout[split].shards(split):
                 Shard(self._folder / name)
         self._require(wanted)
+
+    def require_videos(self, split: str, clips: Sequence[Clip]) -> None:
+        """Compare the videos of a split with those of which the features were computed, by size, time and a sample.
+
+        Raises:
+            ValueError: some are others.
+        """
+        numbers = contents.stale(self._folder, split, [clip.path for clip in clips])
+        if numbers:
+            names = [clip.clip_id for clip in clips]
+            raise ValueError(
+                f"{contents.complaint(self._folder, split, numbers, names)}; run the same `lightning-petl cache build` "
+                "again, which makes their features anew"
+            )
 
     def require_trunk(self, wanted: Mapping[str, Any], names: Collection[str]) -> None:
         """Compare the trunk, and read these parts alone from now on.

@@ -1,0 +1,48 @@
+"""Which videos the features of a cache were computed of: a line for each clip of a split, in their order."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from data_modules.atomic import whole
+from data_modules.storage.content import Content, Place, changed, told
+from data_modules.untrusted import inside
+
+_LINE = re.compile(r"(\d{1,19}),(-?\d{1,19}),([0-9a-f]{64}),([0-9a-f]{64})")
+_LONGEST = 200  # bytes of a line
+
+
+def file_of(folder: Path, split: str) -> Path:
+    """Return the file that holds the contents of a split."""
+    return inside(folder, f"contents-{split}.csv")
+
+
+def write(folder: Path, split: str, contents: Sequence[Content | None]) -> None:
+    """Write the contents of a split, whole or not at all; an empty line stands for what could not be read."""
+    lines = ["" if entry is None else ",".join(map(str, entry)) for entry in contents]
+    with whole(file_of(folder, split)) as partial:
+        partial.write_text("".join(f"{line}\n" for line in lines), "ascii")
+
+
+def read(folder: Path, split: str, clips: int) -> list[Content | None]:
+    """Return what :func:`write` wrote of so many clips; nothing is known of any where the file says no such thing."""
+    path = file_of(folder, split)
+    if not path.is_file() or path.stat().st_size > clips * _LONGEST:
+        return [None] * clips
+    lines = path.read_text("ascii", "replace").splitlines()
+    return [_entry(line) for line in lines] if len(lines) == clips else [None] * clips
+
+
+def stale(folder: Path, split: str, places: Sequence[Place], *, verify: bool = False) -> list[int]:
+    """Return the numbers of the clips whose videos are not those of which the features were computed."""
+    return changed(places, read(folder, split, len(places)), verify=verify)
+
+
+def complaint(folder: Path, split: str, numbers: Sequence[int], names: Sequence[str]) -> str:
+    """Return a sentence about clips whose features are those of other videos."""
+    return f"{folder}: {told(numbers, names, f'videos of the {split} split', 'the cache was built from')}"
+
+
+def _entry(line: str) -> Content | None:
+    match = _LINE.fullmatch(line)
+    return Content(int(match[1]), int(match[2]), match[3], match[4]) if match else None
