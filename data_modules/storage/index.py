@@ -17,7 +17,7 @@ from data_modules.storage.manifest import NAME, Entry, Stamp, Status, append, ke
 from data_modules.storage.prober import Answer, answers, probe
 from data_modules.video.decode import VideoInfo
 
-_LISTED = 20  # bad files told one by one
+_LISTED = 20  # bad files told one by one, and as many odd ones
 
 
 def index(
@@ -100,6 +100,11 @@ def _report(entries: Sequence[Entry], output: Path) -> int:
         console.print(f"{entry.status:8}{escape(entry.path)}: {escape(entry.reason)}", highlight=False)
     if len(bad) > _LISTED:
         console.print(f"... and {len(bad) - _LISTED} more")
+    odd = [(entry.path, entry.info.note) for entry in entries if entry.info and entry.info.note]
+    for path, note in odd[:_LISTED]:
+        console.print(f"{'odd':8}{escape(path)}: {escape(note)}", highlight=False)
+    if len(odd) > _LISTED:
+        console.print(f"... and {len(odd) - _LISTED} more that are odd")
     verdict = f"{len(bad)} of {len(entries)} files cannot be used" if bad else "every file is good"
     console.print(f"{verdict}; see {escape(str(output))}", highlight=False)
     return int(bool(bad))

@@ -34,11 +34,13 @@ class Quality(NamedTuple):
         num_frames: the same in both.
         seconds: num_frames / fps.
         psnr: of luma, over all frames, against the original at the size of the copy, decibels.
+        note: what is odd about the original, see :class:`~data_modules.video.decode.VideoInfo`.
     """
 
     num_frames: int
     seconds: float
     psnr: float
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,7 @@ def copy_clip(task: Task) -> Entry:
     except ValueError as error:
         reason = str(error).removeprefix(f"{task.original}: ")
         return keep(task, "kept" if isinstance(error, Unfaithful) else "damaged", reason)
-    return _entry(task, copy, "encoded", "", quality)
+    return _entry(task, copy, "encoded", quality.note, quality)
 
 
 def keep(task: Task, status: Status, reason: str) -> Entry:
@@ -167,12 +169,15 @@ def _size(path: Path) -> int:
 def transcode(original: Path, copy: Path, profile: Profile) -> Quality:
     """Write ``copy``, an MP4 file, upright, of square pixels, without sound, with every frame at its time.
 
+    Frame i is picture i that comes out of a decoder of the whole original, whatever its times say. That is also what
+    the copy is compared with, as it will be read.
+
     Raises:
         Unfaithful: other frames or times, or worse than the profile asks; there is no file then.
         ValueError: the original does not decode, see :func:`data_modules.video.decode.open_video`.
         OSError: the copy cannot be written, which says nothing about the original.
     """
-    with open_video(original) as video:
+    with open_video(original, sequential=True) as video:
         _write(video, copy, profile)
         try:
             with open_video(copy) as written:
@@ -200,7 +205,7 @@ def _compared(video: Video, written: Video, profile: Profile) -> Quality:
     psnr = _psnr(video, written, profile)
     if psnr < profile.psnr_floor:
         raise Unfaithful(f"luma within {psnr:.1f} dB, under the floor of {profile.psnr_floor:g}; a lower crf may help")
-    return Quality(video.num_frames, video.num_frames / video.fps, psnr)
+    return Quality(video.num_frames, video.num_frames / video.fps, psnr, video.info().note)
 
 
 def _ticks(instants: list[float]) -> tuple[list[int], Fraction]:

@@ -42,6 +42,7 @@ class VideoInfo(NamedTuple):
         width: of the upright frame with square pixels, pixels.
         codec: such as "h264", or "images".
         keyframes: number of frames at which decoding can start.
+        note: what is odd about a file that can be read, one sentence without a point; empty where nothing is.
     """
 
     num_frames: int
@@ -51,6 +52,7 @@ class VideoInfo(NamedTuple):
     width: int
     codec: str
     keyframes: int
+    note: str = ""
 
 
 class Frames(NamedTuple):
@@ -85,7 +87,7 @@ def open_video(
 
     Args:
         path: a video file, a part of a file, or a folder of frame images.
-        sequential: decode every frame up to the last one that is wanted, skipping none.
+        sequential: decode every frame up to the last one that is wanted, skipping none, and count them as they come.
         image_fps: rate of a folder of images, frames a second; 12 is that of Something-Something.
 
     Raises:
@@ -141,12 +143,9 @@ class Video:
     def info(self) -> VideoInfo:
         """Counts, rate and size; decodes the first frame."""
         count, fps = self.num_frames, self.fps
-        return VideoInfo(count, fps, count / fps, self.height, self.width, self._track.codec, self._track.keyframes)
-
-    @property
-    def note(self) -> str:
-        """What is odd about a file that can be read, one sentence without a point; empty where nothing is found."""
-        return self._track.note
+        track = self._track
+        size = self.height, self.width
+        return VideoInfo(count, fps, count / fps, *size, track.codec, track.keyframes, track.note)
 
     def check(self) -> None:
         """Decode every frame once, in order.

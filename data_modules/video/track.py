@@ -3,6 +3,7 @@
 With ``decode.py`` and ``encode.py`` the only file that imports av.
 """
 
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import cached_property
@@ -36,6 +37,7 @@ _IMAGE_CODECS = frozenset({"mjpeg", "png", "bmp", "gif", "tiff", "webp", "jpeg20
 _BY_DEFAULT = 5_000_000  # pixels that the flag "default" outweighs, as in the ffmpeg program
 _KEPT_PIXELS = 64 << 20  # of pictures that had to be decoded to be counted; a pixel takes a byte and a half
 _AT_A_TIME = 4096  # packets
+_NOWHERE = sys.maxsize  # no decoding goes on
 _KEPT_BYTES = 128 << 20  # of packets; those of a longer video are read again from the key frames on
 _Key: TypeAlias = tuple[int | None, int | None, int | None]  # names a packet: pts, dts, position
 
@@ -105,7 +107,8 @@ class FileTrack:
     Args:
         container: open.
         source: what it was opened from.
-        sequential: decode every picture up to the last one that is wanted.
+        sequential: decode every picture up to the last one that is wanted, and take them in the order in which they
+            come out of the decoder.
 
     Attributes:
         note: what is odd about a file that can be read, one sentence without a point; empty where nothing is.
@@ -133,6 +136,9 @@ class FileTrack:
         self.codec = self._context.codec.canonical_name
         self.pixel_ratio = float(self._stream.sample_aspect_ratio or 1)
         self._kept: list[VideoFrame] | None = None
+        self._ahead: Iterator[VideoFrame] = iter(())  # of a decoding in order, with the rank of the next picture
+        self._next_rank = _NOWHERE
+        self._order: Int64[np.ndarray, " t"] | None = None  # the packet of each frame by rank, where it can be planned
         self._times: Int64[np.ndarray, " t"] | None = None  # of the frames by rank, where packets tell them
         self.note = ""
         self._read()
@@ -153,14 +159,15 @@ class FileTrack:
         if not self._count:
             raise ValueError(f"{self._source}: holds no frame that decodes")
         self._stamps, self._table = found.stamps, found.table()
-        self._order, wrong = found.order(self._table, stores_times=self._stores_times)
-        if self._order is not None:
-            rank = np.full(self._count, -1)
-            rank[self._order] = np.arange(len(self._order))
-            self._rank: list[int] = rank.tolist()
-            self._times = self._stamps[self._order]
+        order, wrong = found.order(self._table, stores_times=self._stores_times)
         if wrong:
             self._distrust()
+        elif order is not None:
+            self._times = self._stamps[order]
+            self._order = None if self._sequential else order
+            rank = np.full(self._count, -1)
+            rank[order] = np.arange(len(order))
+            self._rank: list[int] = rank.tolist()
 
     def _distrust(self) -> None:
         """Take pictures as they come out of the decoder, the first one at the first time."""
@@ -221,13 +228,32 @@ class FileTrack:
             ValueError: damaged data on the way to a wanted picture.
         """
         if self._order is None:
-            every = self._every() if self._times is None else self._decoded(range(self._count))
-            return ((rank, frame) for rank, frame in enumerate(every) if rank in ranks)
+            return self._in_order(ranks)
         packet_of = {rank: int(self._order[rank]) for rank in ranks if rank < len(self._order)}
         return self._planned(packet_of)
 
+    def _in_order(self, ranks: frozenset[int]) -> Iterator[tuple[int, VideoFrame]]:
+        """As the decoder gives them; decoding goes on where an earlier call stopped, if that was not later."""
+        if self._kept is not None:
+            yield from ((rank, frame) for rank, frame in enumerate(self._kept) if rank in ranks)
+            return
+        if min(ranks) < self._next_rank:
+            self._ahead, self._next_rank = self._decoded(range(self._count)), 0
+        last = max(ranks)
+        rank = self._next_rank
+        while rank <= last:
+            self._next_rank = _NOWHERE  # where the next picture is damaged
+            frame = next(self._ahead, None)
+            if frame is None:
+                return
+            self._next_rank = rank + 1
+            if rank in ranks:
+                yield rank, frame
+            rank += 1
+
     def _every(self) -> Iterator[VideoFrame]:
         """All pictures where packets do not tell their order: to count is to decode, so small ones are kept."""
+        self._next_rank = _NOWHERE
         if self._count * self._context.width * self._context.height > _KEPT_PIXELS:
             return self._decoded(range(self._count))
         if self._kept is None:
@@ -249,6 +275,7 @@ class FileTrack:
         self._check_count()
 
     def _check_count(self) -> None:
+        self._next_rank = _NOWHERE
         count = sum(1 for _ in self._decoded(range(self._count)))
         if self._times is not None and count != len(self._times):
             raise ValueError(f"{self._source}: {len(self._times)} frames are stored, {count} decode")
@@ -287,7 +314,7 @@ class FileTrack:
                 yield frame.pts, frame
 
     def _needed(self, packet_of: dict[int, int]) -> Iterator[VideoFrame]:
-        if self._sequential or not packet_of:
+        if not packet_of:
             return
         wanted = frozenset(packet_of.values())
         fed = segments(self._table, wanted)

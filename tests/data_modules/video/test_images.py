@@ -37,7 +37,7 @@ def test_images_are_frames_in_their_natural_order(tmp_path: Path, names: list[st
     write(tmp_path / "clip", names)
     (tmp_path / "clip" / "notes.txt").write_text("not a frame")
     info = probe(tmp_path / "clip")
-    assert info == (12, 12.0, 1.0, 32, 48, "images", 12)
+    assert info == (12, 12.0, 1.0, 32, 48, "images", 12, "")
     with open_video(tmp_path / "clip") as video:
         frames = video.frames([0, 11, 3, 3])
         levels = to_rgb(video.planes([0, 11, 3, 3])).float().mean((1, 2, 3))

@@ -1,13 +1,20 @@
 """Frames come in the order of the pictures, whatever their container says of times."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from av.video.frame import VideoFrame
 
-from data_modules.video.decode import decode, open_video
+from data_modules.storage.manifest import Entry, read, write
+from data_modules.storage.transcode import Profile, Task, Unfaithful, copy_clip, transcode
+from data_modules.video.decode import decode, open_video, probe
+from data_modules.video.picture_order import PictureOrder
+from data_modules.video.track import FileTrack
 from tests.data_modules.ffmpeg import encoded, ffmpeg, plain_frames, ramp
 
+NOTE = "its presentation times contradict the order of its pictures, which are taken as they decode"
 SIZE = (64, 96)  # below, libx265 corrupts memory
 X264 = ("-c:v", "libx264", "-pix_fmt", "yuv420p", "-crf", 18, "-g", 12)
 X265 = ("-c:v", "libx265", "-pix_fmt", "yuv420p", "-x265-params", "log-level=none:pools=none:frame-threads=1:keyint=12")
@@ -76,3 +83,65 @@ def test_a_stream_that_was_copied_without_times(sources: Path, tmp_path: Path, s
     path = tmp_path / f"copied.{suffix}"
     ffmpeg("-r", 25, "-i", sources / source, "-c", "copy", path)
     comes_in_order(path)
+
+
+def test_a_copy_has_the_order_of_the_pictures(sources: Path, tmp_path: Path):
+    """Compared with a plain decode, not with what the planner makes of the times."""
+    path = tmp_path / "wrong.mp4"
+    ffmpeg("-i", sources / "flat.mp4", "-c", "copy", "-bsf:v", "setts=pts=DTS", "-use_editlist", 0, path)
+    entry = copy_clip(Task("wrong.mp4", path, tmp_path / "copies", Profile()))
+    assert (entry.status, entry.num_frames) == ("encoded", 36)
+    assert entry.reason == NOTE
+    copy = tmp_path / "copies" / "wrong.mp4"
+    assert np.abs(plain_frames(copy, *SIZE).mean((1, 2)) - plain_frames(path, *SIZE).mean((1, 2))).max() < 2
+    comes_in_order(copy)
+
+
+def test_a_planner_that_shuffles_frames_is_found_by_a_copy(
+    sources: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    planned = FileTrack.pictures
+
+    def shuffled(track: FileTrack, ranks: frozenset[int]) -> Iterator[tuple[int, VideoFrame]]:
+        planned_ones = track._order is not None  # else a decode in order, which is what it is
+        return ((35 - rank, frame) if planned_ones else (rank, frame) for rank, frame in planned(track, ranks))
+
+    monkeypatch.setattr(FileTrack, "pictures", shuffled)
+    with pytest.raises(Unfaithful, match=r"luma within [\d.]+ dB"):
+        transcode(sources / "flat.mp4", tmp_path / "copy.mp4", Profile())
+
+
+def test_the_index_says_so(sources: Path, tmp_path: Path):
+    ffmpeg("-i", sources / "flat.mp4", "-c", "copy", "-bsf:v", "setts=pts=DTS", "-use_editlist", 0, tmp_path / "a.mp4")
+    assert probe(tmp_path / "a.mp4").note == NOTE
+    assert probe(sources / "flat.mp4").note == ""
+    write(tmp_path / "manifest.csv", [Entry("a.mp4", "ok", info=probe(tmp_path / "a.mp4"))])
+    (entry,) = read(tmp_path / "manifest.csv").values()
+    assert entry.info == probe(tmp_path / "a.mp4")
+
+
+def test_pictures_that_come_in_another_order_are_taken_as_they_come(sources: Path, monkeypatch: pytest.MonkeyPatch):
+    """As where a sequence begins anew in its middle, which the first bytes of slices do not tell."""
+    monkeypatch.setattr(PictureOrder, "order", lambda numbers: np.arange(36))
+    monkeypatch.setattr("data_modules.video.packets.presentation", lambda table: np.arange(36))
+    expected = plain_frames(sources / "flat.mp4", *SIZE).mean((1, 2))
+    with open_video(sources / "flat.mp4") as video:
+        assert video.info().note == ""
+        for ranks in (range(36), [5, 9], [30]):
+            means = video.frames(ranks).pixels.float().mean((1, 2, 3)).numpy()
+            assert np.abs(means - expected[ranks]).max() < 2
+        assert video.info().note == NOTE
+    with open_video(sources / "flat.mp4") as video:
+        video.check()
+        assert video.info().note == NOTE
+
+
+def test_a_decode_in_order_goes_on_where_it_stopped(sources: Path, monkeypatch: pytest.MonkeyPatch):
+    fed, plain = list[int](), FileTrack._decode
+    monkeypatch.setattr(FileTrack, "_decode", lambda track, packet, n: fed.append(n) or plain(track, packet, n))
+    with open_video(sources / "flat.mp4", sequential=True) as video:
+        for start in range(0, 36, 4):
+            video.frames(range(start, start + 4))
+        assert len(fed) <= 37
+        video.frames([3])
+        assert len(fed) > 37
