@@ -259,8 +259,8 @@ def test_the_cache_of_something_else_is_refused(caches: Caches, capsys: pytest.C
 
 def replace_videos(root: Path, *names: str) -> None:
     """Give some videos other content, of the same name."""
-    for name in names:
-        write_video(root / name, np.full((8, 48, 48, 3), 7, np.uint8), 8, codec="mpeg4")
+    for number, name in enumerate(names):
+        write_video(root / name, np.full((8, 48, 48, 3), 50 + 90 * number, np.uint8), 8, codec="mpeg4")
 
 
 def test_the_cache_of_other_videos_of_the_same_names(caches: Caches, capsys: pytest.CaptureFixture[str]) -> None:
@@ -281,7 +281,7 @@ def test_the_cache_of_other_videos_of_the_same_names(caches: Caches, capsys: pyt
     assert "1 of 6 videos of the val split are not those that the cache was built from: right/2.mp4; 1 shards" in told
     assert f"{4 + 2}/{4 + 2}" in told
     changed = {name for name, content in caches.shards().items() if content != before[name]}
-    assert changed == {"train-00000.safetensors", "val-00001.safetensors", "contents-train.csv", "contents-val.csv"}
+    assert changed == {"train-00000.safetensors", "val-00001.safetensors", "contents-train.txt", "contents-val.txt"}
     assert caches.fit(*HEAD) == 0
     fresh = caches.folder / "fresh"
     assert caches.build(*HEAD, output=fresh) == 0
@@ -291,7 +291,7 @@ def test_the_cache_of_other_videos_of_the_same_names(caches: Caches, capsys: pyt
 def test_a_cache_that_does_not_say_what_it_is_of(caches: Caches, capsys: pytest.CaptureFixture[str]) -> None:
     assert caches.build(*HEAD) == 0
     right = caches.shards()
-    (caches.output / "contents-train.csv").unlink()
+    (caches.output / "contents-train.txt").unlink()
     assert caches.fit(*HEAD) == 2
     assert "10 of 10 videos of the train split are not those" in said(capsys)
     assert caches.build(*HEAD) == 0

@@ -42,6 +42,7 @@ class Storage:
         dtype: bf16, fp16, fp32, or int8 with one scale for each token; 8-bit pixels stay as they are.
         shard_size: clips of a file; as many as make about 256 MiB where not given.
         splits: what is kept of the data set; ``test`` in the views of the configuration, ``val`` in one.
+        verify: compare all bytes of every video with those that kept features were computed of, not a sample.
     """
 
     output: Path
@@ -49,6 +50,7 @@ class Storage:
     dtype: Kept = "bf16"
     shard_size: int | None = None
     splits: tuple[Split, ...] = ("train", "val")
+    verify: bool = False
 
     def __post_init__(self) -> None:
         for name, value in (("augmentations", self.augmentations), ("shard_size", self.shard_size or 1)):
@@ -130,7 +132,8 @@ class _Split:
     def forget_changed(self, console: Console) -> None:
         """Delete the shards that hold features of other videos than those of now, which is told."""
         clips, folder = self._data.located(self.name), self._storage.output
-        self.stale = contents.stale(folder, self.name, [clip.path for clip in clips])
+        places = [clip.path for clip in clips]
+        self.stale = contents.stale(folder, self.name, places, verify=self._storage.verify)
         made = [path for path, rows in self.shards.items() if path.exists() and self._is_of_others(path, rows)]
         if made:
             told = contents.complaint(folder, self.name, self.stale, [clip.clip_id for clip in clips])

@@ -5,7 +5,7 @@ import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, cast, get_args
 
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -13,10 +13,14 @@ from torch.utils.data import Dataset
 from data_modules.atomic import whole
 from data_modules.dataset import Clip, OnFault, Sample
 from data_modules.features import contents
-from data_modules.features.shards import Kept, Shard, unpack
+from data_modules.features.shards import Kept, Shard, damaged, unpack
 from data_modules.sampler import PADDING
+from data_modules.untrusted import inside, read_json
 
 INDEX = "index.json"
+_MOST_INDEX = 1 << 22  # bytes
+_MOST_ROWS = 10**9
+_DTYPES = ("float64", "float32", "float16", "bfloat16", "uint8")
 
 
 class SplitLayout(NamedTuple):
@@ -66,20 +70,37 @@ def write_index(folder: Path, index: Index) -> None:
 
 
 def read_index(folder: Path) -> Index:
-    """What the folder's index says.
+    """Return what the folder's index says.
 
     Raises:
         FileNotFoundError: the folder holds no cache.
         ValueError: its index is damaged.
     """
-    path = folder / INDEX
+    path = inside(folder, INDEX)
     if not path.is_file():
         raise FileNotFoundError(f"{folder}: holds no feature cache; `lightning-petl cache build` makes one")
-    try:
-        index = Index(**json.loads(path.read_text("utf-8")))
-        return index._replace(layout={split: SplitLayout(*values) for split, values in index.layout.items()})
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{path}: is no index of a feature cache; empty the folder and build again") from error
+    index = read_json(path, most=_MOST_INDEX)
+    if not _is_index(index):
+        raise ValueError(f"{path}: is no index of a feature cache; empty the folder and build again")
+    layout = {split: SplitLayout(*values) for split, values in index["layout"].items()}
+    return Index(**index)._replace(layout=layout)
+
+
+def _is_index(value: Any) -> bool:
+    """Tell whether all fields are there, of the right types, and with counts that a cache can have."""
+    if not isinstance(value, dict) or cast(dict[str, Any], value).keys() != set(Index._fields):
+        return False
+    key, parts, kept, layout = (cast(dict[str, Any], value)[name] for name in Index._fields)
+    if not (isinstance(key, dict) and isinstance(parts, dict) and isinstance(layout, dict)):
+        return False
+    dtypes = all(dtype in _DTYPES for dtype in cast(dict[str, Any], parts).values())
+    return dtypes and kept in get_args(Kept) and all(map(_is_layout, cast(dict[str, Any], layout).values()))
+
+
+def _is_layout(value: Any) -> bool:
+    counts = cast(list[Any], value) if isinstance(value, list) else []
+    right = all(type(count) is int and 1 <= count <= _MOST_ROWS for count in counts)
+    return right and len(counts) == len(SplitLayout._fields)
 
 
 class FeatureCache:
@@ -112,9 +133,10 @@ class FeatureCache:
             if split not in self._index.layout:
                 held = ",".join([*self._index.layout, split])
                 raise ValueError(f"{self._folder}: holds no {split} split; build it with --splits=[{held}]")
-            for name, _ in self._index.layout[split].shards(split):
-                Shard(self._folder / name)
         self._require(wanted)
+        for split in wanted:
+            for name, rows in self._index.layout[split].shards(split):
+                Shard(inside(self._folder, name)).require_rows(len(rows))
 
     def require_videos(self, split: str, clips: Sequence[Clip]) -> None:
         """Compare the videos of a split with those of which the features were computed, by size, time and a sample.
@@ -207,6 +229,8 @@ class FeatureDataset(Dataset[Sample]):
         draw = epoch % self._layout.draws
         number, place = divmod(draw * self._layout.clips + index, self._layout.shard_size)
         row = self._shard(number).row(place, self._names)
+        if not 0 <= row.clip < len(self._clips):
+            raise ValueError(damaged(self._paths[number]))
         clip = self._clips[row.clip]
         return Sample(row.parts, row.labels, clip.clip_id, epoch, row.fault, clip.captions)
 

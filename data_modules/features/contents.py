@@ -1,6 +1,5 @@
 """Which videos the features of a cache were computed of: a line for each clip of a split, in their order."""
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,20 +7,18 @@ from data_modules.atomic import whole
 from data_modules.storage.content import Content, Place, changed, told
 from data_modules.untrusted import inside
 
-_LINE = re.compile(r"(\d{1,19}),(-?\d{1,19}),([0-9a-f]{64}),([0-9a-f]{64})")
 _LONGEST = 200  # bytes of a line
 
 
 def file_of(folder: Path, split: str) -> Path:
     """Return the file that holds the contents of a split."""
-    return inside(folder, f"contents-{split}.csv")
+    return inside(folder, f"contents-{split}.txt")
 
 
 def write(folder: Path, split: str, contents: Sequence[Content | None]) -> None:
     """Write the contents of a split, whole or not at all; an empty line stands for what could not be read."""
-    lines = ["" if entry is None else ",".join(map(str, entry)) for entry in contents]
     with whole(file_of(folder, split)) as partial:
-        partial.write_text("".join(f"{line}\n" for line in lines), "ascii")
+        partial.write_text("".join(f"{entry or ''}\n" for entry in contents), "ascii")
 
 
 def read(folder: Path, split: str, clips: int) -> list[Content | None]:
@@ -44,5 +41,7 @@ def complaint(folder: Path, split: str, numbers: Sequence[int], names: Sequence[
 
 
 def _entry(line: str) -> Content | None:
-    match = _LINE.fullmatch(line)
-    return Content(int(match[1]), int(match[2]), match[3], match[4]) if match else None
+    try:
+        return Content.parse(line)
+    except ValueError:
+        return None

@@ -13,11 +13,14 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from data_modules.atomic import whole
+from data_modules.untrusted import check_header
 
 Kept = Literal["fp32", "bf16", "fp16", "int8"]
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _SCALE, _CHECKSUM, _LABELS, _CLIP = ".scale", ".checksum", "labels", "clip"
 _LARGEST = 127
+# what a file raises that was not written by this module, wherever it is not what it should be
+_UNREADABLE = (SafetensorError, KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError)
 
 
 class Row(NamedTuple):
@@ -107,12 +110,13 @@ class Shard:
             raise FileNotFoundError(f"{path}: is missing; run the same `lightning-petl cache build` to make it")
         self._path = path
         try:
+            check_header(path)
             self._file = safe_open(path, framework="pt")
-            self._faults = cast(dict[str, str], json.loads((self._file.metadata() or {})["faults"]))
+            self._faults = _faults((self._file.metadata() or {})["faults"])
             self._keys = set(self._file.keys())
             self.num_rows = int(self._file.get_slice(_CLIP).get_shape()[0])
-        except (SafetensorError, KeyError, ValueError) as error:
-            raise ValueError(_damaged(path)) from error
+        except _UNREADABLE as error:
+            raise ValueError(damaged(path)) from error
 
     @property
     def num_faults(self) -> int:
@@ -129,10 +133,10 @@ class Shard:
             labels = tuple(cast(list[int], self._read(_LABELS, number).tolist()))
             row = Row(parts, labels, int(self._read(_CLIP, number)), self._faults.get(str(number), ""))
             right = [int(self._read(name + _CHECKSUM, number)) == _checksum(row, name) for name in chosen]
-        except SafetensorError as error:
-            raise ValueError(_damaged(self._path)) from error
+        except _UNREADABLE as error:
+            raise ValueError(damaged(self._path)) from error
         if not all(right):
-            raise ValueError(_damaged(self._path))
+            raise ValueError(damaged(self._path))
         return row
 
     def check(self, num_rows: int) -> None:
@@ -141,10 +145,14 @@ class Shard:
         Raises:
             ValueError: one is damaged, or there is another number of them.
         """
-        if self.num_rows != num_rows:
-            raise ValueError(_damaged(self._path))
+        self.require_rows(num_rows)
         for number in range(num_rows):
             self.row(number)
+
+    def require_rows(self, num_rows: int) -> None:
+        """Raise ``ValueError`` where there is another number of rows."""
+        if self.num_rows != num_rows:
+            raise ValueError(damaged(self._path))
 
     def _read(self, key: str, number: int) -> Tensor:
         return cast(Tensor, self._file.get_slice(key)[number])
@@ -155,14 +163,23 @@ def _names(parts: Mapping[str, Tensor]) -> list[str]:
 
 
 def _checksum(row: Row, name: str) -> int:
-    """Of a part, its scales, and what the row says of its video."""
+    """Of a part, its scales, their names, types and shapes, and what the row says of its video."""
     total = zlib.crc32(json.dumps([*row.labels, row.clip, row.fault]).encode())
     for key in (name, name + _SCALE):
         if key in row.parts:
-            data = row.parts[key].contiguous().flatten().view(torch.uint8)
-            total = zlib.crc32(data.numpy().data, total)
+            part = row.parts[key]
+            total = zlib.crc32(f"{key} {part.dtype} {tuple(part.shape)}".encode(), total)
+            total = zlib.crc32(part.contiguous().flatten().view(torch.uint8).numpy().data, total)
     return total
 
 
-def _damaged(path: Path) -> str:
+def _faults(text: str) -> dict[str, str]:
+    found = json.loads(text)
+    if not all(isinstance(fault, str) for fault in found.values()):
+        raise ValueError("faults are no texts")
+    return found
+
+
+def damaged(path: Path) -> str:
+    """Return what is told of a shard that cannot be used."""
     return f"{path}: this shard is damaged; run the same `lightning-petl cache build` again, which makes it anew"

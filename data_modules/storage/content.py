@@ -5,9 +5,12 @@ same. One of another time, as after a copy, is the same if its size and a sample
 start of a training costs one look at each file's entry, and reads little.
 """
 
+import errno
 import hashlib
 import os
 import random
+import re
+import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -26,6 +29,7 @@ _BLOCK, _BLOCKS = 1 << 14, 4  # bytes; parts of a file that are in its sample
 _PICTURES = 16  # of a folder, whose bytes are in its sample
 _THREADS = 16  # a look at a file of a network disk is waiting
 _SECOND = 10**9
+_TEXT = re.compile(r"(\d{1,19}) (-?\d{1,19}) ([0-9a-f]{64}) ([0-9a-f]{64})", re.ASCII)
 
 
 class Content(NamedTuple):
@@ -42,6 +46,22 @@ class Content(NamedTuple):
     modified: int
     sample: str
     sha256: str
+
+    def __str__(self) -> str:
+        """Four words, which :meth:`parse` reads."""
+        return " ".join(map(str, tuple(self)))
+
+    @classmethod
+    def parse(cls, text: str) -> "Content":
+        """Return what :meth:`__str__` wrote.
+
+        Raises:
+            ValueError: it is something else.
+        """
+        match = _TEXT.fullmatch(text)
+        if match is None:
+            raise ValueError(f"expected size, time and two checksums, got {text[:80]!r}")
+        return cls(int(match[1]), int(match[2]), match[3], match[4])
 
 
 class _Hash(Protocol):
@@ -62,6 +82,11 @@ def contents_of(places: Sequence[Place]) -> Iterator[Content | None]:
     """:func:`content_of` of each, in order; None where it cannot be read."""
     with ThreadPoolExecutor(_THREADS) as pool:
         yield from pool.map(_or_none(content_of), places)
+
+
+def present(places: Sequence[Place]) -> list[bool]:
+    """Tell which videos are there."""
+    return [found is not None for found in _stats(places)]
 
 
 def changed(places: Sequence[Place], held: Sequence[Content | None], *, verify: bool = False) -> list[int]:
@@ -176,17 +201,19 @@ def _stats_of(paths: Sequence[Path]) -> list[tuple[int, int] | None]:
     return [_or_none(_stat)(path) for path in paths]
 
 
-def _of_part(source: Source, stat: tuple[int, int] | None) -> tuple[int, int] | None:
-    if stat is None or source.size is None:
-        return stat
-    return (source.size, stat[1]) if source.start + source.size <= stat[0] else None
+def _of_part(source: Source, whole: tuple[int, int] | None) -> tuple[int, int] | None:
+    if whole is None or source.size is None:
+        return whole
+    return (source.size, whole[1]) if source.start + source.size <= whole[0] else None
 
 
 def _stat(place: Place) -> tuple[int, int]:
     source = _source(place)
     status = source.path.stat()
-    if source.path.is_dir():
+    if stat.S_ISDIR(status.st_mode):
         return len(_images(source.path)), status.st_mtime_ns
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, "is no file", str(source.path))  # reading a pipe would never end
     return status.st_size if source.size is None else source.size, status.st_mtime_ns
 
 
@@ -200,6 +227,7 @@ def _source(place: Place) -> Source:
 
 
 def _add_sample(digest: _Hash, source: Source) -> None:
+    _stat(source)  # raises where there is no file
     with source.path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size - source.start if source.size is None else source.size
         digest.update(f"{size}/".encode())

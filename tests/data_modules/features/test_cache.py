@@ -1,7 +1,11 @@
 """Where rows lie, which draw an epoch has, and what makes a cache that of something else."""
 
+import json
 import pickle
+import traceback
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +54,7 @@ def test_rows_are_cut_into_shards() -> None:
 def test_an_epoch_has_its_draw(folder: Path, epoch: int, draw: int) -> None:
     cache = FeatureCache(folder)
     cache.require_trunk({"name": "vit"}, ["feature"])
-    dataset = cache.dataset("train", CLIPS)
+    dataset = cache.dataset("train", CLIPS, on_fault="count_wrong")
     assert len(dataset) == 5
     for index in range(5):
         sample = dataset[epoch, index]
@@ -61,7 +65,7 @@ def test_an_epoch_has_its_draw(folder: Path, epoch: int, draw: int) -> None:
 
 
 def test_workers_open_their_own_files(folder: Path) -> None:
-    dataset = FeatureCache(folder).dataset("train", CLIPS)
+    dataset = FeatureCache(folder).dataset("train", CLIPS, on_fault="count_wrong")
     dataset[0, 0]
     again = pickle.loads(pickle.dumps(dataset))
     assert again[0, 4].clip_id == "4.mp4"
@@ -114,3 +118,74 @@ def test_the_key_sees_clips_labels_and_their_order() -> None:
     prints = {fingerprint(clips, ["a", "b"]) for clips in (CLIPS, *changed)} | {fingerprint(CLIPS, ["b", "a"])}
     assert len(prints) == 5
     assert fingerprint([clip._replace(path=Path("/elsewhere")) for clip in CLIPS], ["a", "b"]) in prints
+
+
+SPOILED: dict[str, Callable[[Path], object]] = {
+    "no JSON": lambda folder: (folder / "index.json").write_text("{"),
+    "a key twice": lambda folder: (folder / "index.json").write_text('{"key": {}, "key": {}}'),
+    "deep": lambda folder: (folder / "index.json").write_text("[" * 10**5),
+    "not finite": lambda folder: (folder / "index.json").write_text('{"key": NaN}'),
+    "large": lambda folder: (folder / "index.json").write_text(" " * 10**7),
+    "a type of torch": lambda folder: changed(folder, parts={"feature": "load"}),
+    "parts": lambda folder: changed(folder, parts=["feature"]),
+    "kept": lambda folder: changed(folder, kept="float"),
+    "a field": lambda folder: changed(folder, more=1),
+    **{
+        f"layout {value}": partial(lambda folder, value: changed(folder, layout={"train": value}), value=value)
+        for value in ([5, 2], [5, 2, 0], [5, 2, -3], [10**18, 1, 1], [5, 2, 2.5], [5, True, 3], "523", None, [5, 2, 4])
+    },
+    "a link": lambda folder: linked(folder, "index.json"),
+    "a shard that is a link": lambda folder: linked(folder, "train-00001.safetensors"),
+    "a long header": lambda folder: headed(folder, (1 << 60).to_bytes(8, "little")),
+    "a header of another type": lambda folder: replaced(folder, b'"BF16"', b'"F16" '),
+    "a header of another shape": lambda folder: replaced(folder, b'"shape":[3,1,2]', b'"shape":[3,2,1]'),
+    "a header of other names": lambda folder: replaced(folder, b'"clip"', b'"flip"'),
+    "faults that are none": lambda folder: replaced(folder, b'"faults":"{}"', b'"faults":"[]"'),
+    "a video out of range": lambda folder: write(
+        folder / "train-00000.safetensors",
+        [Row(pack({"feature": torch.zeros(1, 2), "block.0": torch.zeros(1, 1)}, "bf16"), (0,), 5)] * 3,
+    ),
+}
+
+
+def changed(folder: Path, **fields: Any) -> None:
+    index = json.loads((folder / "index.json").read_text())
+    (folder / "index.json").write_text(json.dumps(index | fields))
+
+
+def linked(folder: Path, name: str) -> None:
+    """The same file, through a link to another folder."""
+    outside = folder.parent / f"{folder.name}-outside"
+    (folder / name).rename(outside)
+    (folder / name).symlink_to(outside)
+
+
+def headed(folder: Path, start: bytes) -> None:
+    path = folder / "train-00000.safetensors"
+    path.write_bytes(start + path.read_bytes()[8:])
+
+
+def replaced(folder: Path, before: bytes, after: bytes) -> None:
+    path = folder / "train-00000.safetensors"
+    content = path.read_bytes()
+    assert before in content
+    assert len(before) == len(after)
+    path.write_bytes(content.replace(before, after))
+
+
+def read_all(folder: Path) -> None:
+    cache = FeatureCache(folder)
+    cache.require_data({"train": KEY["train"]})
+    dataset = cache.dataset("train", CLIPS, on_fault="count_wrong")
+    for number in range(5):
+        cache.restored(dataset[0, number].video)  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize("name", SPOILED)
+def test_a_cache_of_a_stranger_is_told_in_one_sentence(folder: Path, name: str) -> None:
+    SPOILED[name](folder)
+    with pytest.raises((ValueError, OSError)) as caught:
+        read_all(folder)
+    assert str(folder) in str(caught.value)
+    frame = traceback.extract_tb(caught.value.__traceback__)[-1]
+    assert (frame.line or "").startswith("raise ")
