@@ -109,16 +109,16 @@ def test_every_matrix_that_a_file_may_name(
     if (number, pixel_format) == (0, "yuv444p"):
         pytest.skip("the three planes are green, blue and red themselves")
     with open_video(encoded(tmp_path, number, full_range, pixel_format)) as video:
-        for read in (lambda: video.frames([1]).pixels, lambda: to_rgb(video.planes([1])), video.check)[
-            : 2 + (not matrix)
-        ]:
-            if matrix is None:
-                told = rf"clip\.mp4: its color matrix is .* \(number {number} of ITU-T H.273\), .* zscale=matrix=709"
+        reads = [lambda: video.frames([1]).pixels, lambda: to_rgb(video.planes([1]))]
+        if matrix is None:
+            told = rf"clip\.mp4: its color matrix is .* \(number {number} of ITU-T H.273\), .* zscale=matrix=709"
+            for read in (*reads, video.check):
                 with pytest.raises(ValueError, match=told):
                     read()
-            else:
-                expected = solved(matrix, full_range, 120, 90, 170)
-                assert read()[0, :, 9, 9].tolist() == pytest.approx(expected, abs=3)
+            return
+        for read in reads:
+            expected = solved(matrix, full_range, 120, 90, 170)
+            assert read()[0, :, 9, 9].tolist() == pytest.approx(expected, abs=3)
 
 
 @pytest.mark.parametrize("matrix", LUMA)
