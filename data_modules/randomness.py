@@ -5,6 +5,8 @@ from hashlib import blake2b
 
 import numpy as np
 
+from data_modules.names import ENCODING, ERRORS
+
 _EVERYTHING = "PL_GLOBAL_SEED"  # where Lightning's seed_everything leaves its seed for all processes of a run
 
 
@@ -20,5 +22,5 @@ def keyed_generator(seed: int, epoch: int, name: str) -> np.random.Generator:
     the key is a hash of the arguments. So neither the order of the clips, nor the number of workers and ranks, nor
     a resume changes what is drawn for a clip in an epoch.
     """
-    digest = blake2b(f"{seed}/{epoch}/{name}".encode(), digest_size=16).digest()
+    digest = blake2b(f"{seed}/{epoch}/{name}".encode(ENCODING, ERRORS), digest_size=16).digest()
     return np.random.Generator(np.random.Philox(key=int.from_bytes(digest, "little")))

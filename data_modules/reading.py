@@ -13,6 +13,8 @@ from contextlib import contextmanager
 import torch
 from torch.utils.data import get_worker_info
 
+from data_modules.names import ENCODING, ERRORS
+
 _LONGEST = 4200  # bytes: the longest path that Linux takes, and two numbers
 _DEAD_WORKERS = re.compile(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\)")
 
@@ -57,8 +59,8 @@ class Reading:
         return [(line[2], now - float(line[1]) >= self._deadline) for line in lines if line[0] in pids]
 
     def _write(self, worker: int, line: str) -> None:
-        data = line.encode()[: _LONGEST - 1] + b"\0"
+        data = line.encode(ENCODING, ERRORS)[: _LONGEST - 1] + b"\0"
         self._lines[worker, : len(data)] = torch.frombuffer(bytearray(data), dtype=torch.uint8)
 
     def _read(self, worker: int) -> str:
-        return bytes(self._lines[worker].tolist()).split(b"\0", 1)[0].decode(errors="replace")
+        return bytes(self._lines[worker].tolist()).split(b"\0", 1)[0].decode(ENCODING, ERRORS)

@@ -1,5 +1,6 @@
 """``lightning-petl``: the list of commands without importing torch, everything else in ``cli``."""
 
+import io
 import os
 import signal
 import sys
@@ -40,6 +41,8 @@ def main(argv: list[str] | None = None) -> int:
     own = argv is None
     if own and os.environ.get("LOCAL_RANK", "0") != "0":
         die_with_parent()  # rank zero, which started this one; srun and torchrun do so by themselves
+    if own and isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr: a name that is no text does not end a command
     argv = sys.argv[1:] if own else argv
     if not argv or argv[0] in ("-h", "--help"):
         print(_help())

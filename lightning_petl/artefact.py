@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, cast
 import torch
 from safetensors.torch import save as serialise
 
+from data_modules.names import to_json
 from lightning_petl.adapters import Adapter
 from lightning_petl.artefact_files import CONFIG, LABELS, SCHEMA, SHA256, WEIGHTS, Contents, checksums, read
 from lightning_petl.backbones.open_clip import PREFIX, published_tags
@@ -84,9 +85,9 @@ def write(folder: Path, trained: Trained, protocol: Mapping[str, Any]) -> None:
         return
     weights = {key: value.detach().cpu().contiguous() for key, value in whole.items()}
     write_whole(folder / WEIGHTS, serialise(weights, {"format": "pt"}))
-    write_whole(folder / LABELS, _text(list(trained.labels)))
+    write_whole(folder / LABELS, to_json(list(trained.labels), indent=1))
     config = json.loads(json.dumps(config))  # tuples become lists, as when it is read
-    write_whole(folder / CONFIG, _text(config | {SHA256: checksums(folder, config)}))
+    write_whole(folder / CONFIG, to_json(config | {SHA256: checksums(folder, config)}, indent=1))
 
 
 def load(
@@ -261,8 +262,3 @@ def _published(name: str, weights: str) -> str:
 
 def _describe_pixels(vit: VideoViT) -> dict[str, list[float]]:
     return {"mean": vit.pixel_mean.flatten().tolist(), "std": vit.pixel_std.flatten().tolist()}
-
-
-def _text(content: Any) -> bytes:
-    """JSON in UTF-8. Bytes of a file name that are no UTF-8 are half characters, which JSON writes by their number."""
-    return json.dumps(content, indent=1, ensure_ascii=False).encode("utf-8", "backslashreplace")

@@ -13,7 +13,6 @@ from einops import rearrange
 from jaxtyping import UInt8
 from rich.console import Console
 from rich.filesize import decimal
-from rich.markup import escape
 from rich.table import Table
 from torch import Tensor
 
@@ -23,6 +22,7 @@ from data_modules.features import contents
 from data_modules.features.cache import INDEX, Index, SplitLayout, differences, read_index, write_index
 from data_modules.features.shards import Kept, Row, Shard, num_bytes, pack, write
 from data_modules.loader import sample_loader
+from data_modules.names import cell
 from data_modules.progress import progress
 from data_modules.storage.content import Content, contents_of
 
@@ -90,7 +90,7 @@ def build(data: VideoDataModule, encode: Encode, *, trunk: Mapping[str, Any], st
     try:
         _fill(splits, console)
     except KeyboardInterrupt:
-        console.print(f"stopped; the same command goes on in {output}")
+        console.print(cell(f"stopped; the same command goes on in {output}"), soft_wrap=True)
         return 130
     console.print(_table(splits))
     return 0
@@ -163,7 +163,7 @@ class _Split:
             except FileNotFoundError:
                 self.missing[path] = rows
             except ValueError:
-                console.print(escape(f"{path}: this shard is damaged; it is made anew"), soft_wrap=True)
+                console.print(cell(f"{path}: this shard is damaged; it is made anew"), soft_wrap=True)
                 self.missing[path] = rows
 
     def fill(self) -> Iterator[int]:
@@ -236,7 +236,8 @@ def _foresee(splits: Sequence[_Split], output: Path, console: Console) -> None:
     needed = sum(split.num_missing * split.size for split in splits)
     free = shutil.disk_usage(next(path for path in (output, *output.absolute().parents) if path.exists())).free
     counts = ", ".join(f"{split.num_missing} of {split.name} with {decimal(split.size)} each" for split in splits)
-    console.print(f"clips to keep: {counts}: {decimal(needed)} in all; {decimal(free)} are free in {output}")
+    foreseen = f"clips to keep: {counts}: {decimal(needed)} in all; {decimal(free)} are free in {output}"
+    console.print(cell(foreseen), soft_wrap=True)
     milliseconds, rate = 1000 * splits[0].seconds, splits[0].size / splits[0].seconds / 1e6
     console.print(
         f"the trunk takes {milliseconds:.1f} ms a clip: where features are read at less than {rate:.1f} MB/s, live "

@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 from rich.console import Console
 from rich.filesize import decimal
-from rich.markup import escape
 from rich.table import Table
 
+from data_modules.names import cell
 from data_modules.sampling import Length, SegmentSampling
 from data_modules.storage.shards import Entry, Storage, read_index
 from data_modules.video.decode import open_video
@@ -34,16 +34,17 @@ def report(folder: Path, originals: Mapping[str, Path], console: Console) -> int
     console.print(_table(folder, entries, _cost(folder, entries, originals)))
     odd = [entry for entry in entries if entry.reason]
     for entry in odd[:_LISTED]:
-        console.print(escape(f"{entry.status}: {entry.path}: {entry.reason}"), soft_wrap=True)
+        console.print(cell(f"{entry.status}: {entry.path}: {entry.reason}"), soft_wrap=True)
     if len(odd) > _LISTED:
-        console.print(f"and {len(odd) - _LISTED} more, with a reason in {folder}/index.csv", soft_wrap=True)
+        console.print(cell(f"and {len(odd) - _LISTED} more, with a reason in {folder}/index.csv"), soft_wrap=True)
     return int(any(entry.status == "damaged" for entry in entries))
 
 
 def _table(folder: Path, entries: Sequence[Entry], cost: Cost | None) -> Table:
     counts = Counter(entry.status for entry in entries)
     before, after = sum(entry.source_size for entry in entries), sum(entry.size for entry in entries)
-    table = Table("ingested", str(folder))
+    table = Table("ingested")
+    table.add_column(cell(str(folder)))
     table.add_row("clips", ", ".join(f"{count} {status}" for status, count in counts.items()))
     table.add_row("length", f"{sum(entry.seconds for entry in entries) / 3600:.2f} h")
     table.add_row("size", f"{decimal(before)} before, {decimal(after)} after: {after / max(before, 1):.2f}x")

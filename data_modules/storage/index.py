@@ -7,11 +7,11 @@ from statistics import median
 from typing import get_args
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import TextColumn
 from rich.table import Table
 
 from data_modules.base import Split, VideoDataModule
+from data_modules.names import cell, visible
 from data_modules.progress import cpus, progress
 from data_modules.storage.manifest import NAME, Entry, Stamp, Status, append, key, read, stamp, write
 from data_modules.storage.prober import Answer, answers, probe
@@ -50,7 +50,7 @@ def index(
     try:
         _complete(output, data.root, paths, workers=cpus() if workers is None else workers, timeout=timeout)
     except KeyboardInterrupt:
-        print(f"stopped; the same command goes on from {output}")
+        print(visible(f"stopped; the same command goes on from {output}"))
         return 130
     known = read(output)
     write(output, known.values())
@@ -94,10 +94,10 @@ def _entry(answer: Answer[Path, VideoInfo], root: Path, now: Stamp | None) -> En
 
 
 def _report(entries: Sequence[Entry], output: Path) -> int:
-    console, bad = Console(soft_wrap=True), [entry for entry in entries if entry.status != "ok"]
+    console, bad = Console(soft_wrap=True, highlight=False), [entry for entry in entries if entry.status != "ok"]
     console.print(_summary(entries))
     for entry in bad[:_LISTED]:
-        console.print(f"{entry.status:8}{escape(entry.path)}: {escape(entry.reason)}", highlight=False)
+        console.print(cell(f"{entry.status:8}{entry.path}: {entry.reason}"))
     if len(bad) > _LISTED:
         console.print(f"... and {len(bad) - _LISTED} more")
     odd = [(entry.path, entry.info.note) for entry in entries if entry.info and entry.info.note]
@@ -106,7 +106,7 @@ def _report(entries: Sequence[Entry], output: Path) -> int:
     if len(odd) > _LISTED:
         console.print(f"... and {len(odd) - _LISTED} more that are odd")
     verdict = f"{len(bad)} of {len(entries)} files cannot be used" if bad else "every file is good"
-    console.print(f"{verdict}; see {escape(str(output))}", highlight=False)
+    console.print(cell(f"{verdict}; see {output}"))
     return int(bool(bad))
 
 

@@ -10,10 +10,10 @@ from typing import Any, get_args
 
 from rich.console import Console
 from rich.filesize import decimal
-from rich.markup import escape
 from rich.progress import track
 
 from data_modules.base import Split, VideoDataModule
+from data_modules.names import ENCODING, ERRORS, cell, to_json, visible
 from data_modules.progress import cpus, progress
 from data_modules.storage.gain import report
 from data_modules.storage.ingest_copy import Copy
@@ -74,7 +74,7 @@ def ingest(
             copy.finish()
         return report(output, originals, console)
     except KeyboardInterrupt:
-        console.print(f"stopped; the same command goes on in {output}")
+        console.print(cell(f"stopped; the same command goes on in {output}"), soft_wrap=True)
         return 130
 
 
@@ -85,7 +85,7 @@ def _originals(data: VideoDataModule) -> dict[str, Path]:
     for split in splits:
         located = replace(data.files, ingested=None).located(data.clips(split), split, data.root)
         if located.absent:
-            print(located.absent)
+            print(visible(located.absent))
         originals |= {key: Path(path) for path, key in located.keys.items()}
     if not originals:
         raise ValueError(f"{type(data).__name__}: lists no clips")
@@ -94,15 +94,15 @@ def _originals(data: VideoDataModule) -> dict[str, Path]:
 
 def _claim(output: Path, originals: Mapping[str, Path], settings: dict[str, Any]) -> None:
     """Note what the folder is a copy of and how it is made, or compare with what it notes."""
-    names = hashlib.sha256("\n".join(sorted(originals)).encode("utf-8", "surrogateescape")).hexdigest()
+    names = hashlib.sha256("\n".join(sorted(originals)).encode(ENCODING, ERRORS)).hexdigest()
     record = {"clips": len(originals), "names": names} | settings
     output.mkdir(parents=True, exist_ok=True)
     path = output / _RECORD
     if not any(output.iterdir()):
-        path.write_text(json.dumps(record, indent=1))
+        path.write_bytes(to_json(record, indent=1))
     if not path.is_file():
         raise ValueError(f"{output}: is neither empty nor an ingested copy; name another folder")
-    found = json.loads(path.read_text())
+    found = json.loads(path.read_bytes())
     differs = [f"{name} {found.get(name)}, now {value}" for name, value in record.items() if found.get(name) != value]
     if differs:
         raise ValueError(
@@ -119,7 +119,7 @@ def _damaged(output: Path, console: Console) -> bool:
         except (FileNotFoundError, ValueError) as error:
             damaged.setdefault(output / entry.file, str(error))
     for path, reason in damaged.items():
-        console.print(escape(f"{reason}: it is made again"), soft_wrap=True)
+        console.print(cell(f"{reason}: it is made again"), soft_wrap=True)
         path.unlink(missing_ok=True)
     if damaged:
         (output / INDEX).unlink()
@@ -153,7 +153,8 @@ def _check_room(copy: Copy, output: Path, left: int, console: Console) -> None:
         return
     needed = left * sum(entry.size for entry in copy.done) // len(copy.done)
     free = shutil.disk_usage(output).free
-    console.print(f"{left} more clips will take about {decimal(needed)}; {decimal(free)} are free in {output}")
+    foreseen = f"{left} more clips will take about {decimal(needed)}; {decimal(free)} are free in {output}"
+    console.print(cell(foreseen), soft_wrap=True)
     if free < 1.1 * needed + min(copy.spare, needed):
         raise ValueError(
             f"{output}: {left} more clips need about {decimal(needed)} and some to spare, {decimal(free)} are free; "

@@ -6,14 +6,13 @@ import tarfile
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from data_modules.atomic import whole
+from data_modules.names import ENCODING, ERRORS, to_csv
 from data_modules.storage.shards import Entry, packed_size, parse, shard_places, write_index, write_shard
 from data_modules.storage.transcode import Profile, Task
 
 SHARD = 1 << 30  # bytes, about: 1 GiB
-_TEXT: dict[str, Any] = {"encoding": "utf-8", "errors": "surrogateescape"}
 
 
 class Copy:
@@ -58,8 +57,8 @@ class Copy:
 
     def add(self, entry: Entry) -> None:
         """Note that a clip is done."""
-        with self._journal.open("a", newline="", **_TEXT) as file:
-            csv.writer(file, lineterminator="\n").writerow(entry)
+        with self._journal.open("ab") as file:
+            file.write(to_csv([entry]))
         self._done[entry.path] = entry
         self._pack()
 
@@ -82,8 +81,8 @@ class Copy:
 
     def _write_journal(self) -> None:
         """Without the line that a stop may have cut."""
-        with whole(self._journal) as partial, partial.open("w", newline="", **_TEXT) as file:
-            csv.writer(file, lineterminator="\n").writerows(self._done.values())
+        with whole(self._journal) as partial:
+            partial.write_bytes(to_csv(self._done.values()))
 
     def _file(self, entry: Entry) -> Path:
         task = self._tasks[entry.path]
@@ -117,7 +116,7 @@ def _read(journal: Path) -> Iterator[Entry]:
     """The lines that are whole."""
     if not journal.exists():
         return
-    with journal.open(newline="", **_TEXT) as file:
+    with journal.open(newline="", encoding=ENCODING, errors=ERRORS) as file:
         for row in csv.reader(file):
             with suppress(ValueError):
                 yield parse(row)

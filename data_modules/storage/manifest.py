@@ -8,16 +8,18 @@ not there.
 import csv
 import io
 import os
-from collections.abc import Generator, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args, get_type_hints
 
+from data_modules.names import ENCODING, ERRORS, to_csv
 from data_modules.video.decode import VideoInfo
 
 NAME = "manifest.csv"
 Status = Literal["ok", "bad", "missing", "hung"]
 _STATUSES: tuple[Status, ...] = get_args(Status)
+_LONGEST_NAME = 16  # lines
 
 
 class Stamp(NamedTuple):
@@ -73,8 +75,8 @@ def read(path: Path) -> dict[str, Entry]:
     """
     if not path.exists():
         return {}
-    header, *lines = path.read_text("utf-8", "surrogateescape").split("\n")
-    if header.split(",") != _COLUMNS:
+    header, *lines = path.read_bytes().decode(ENCODING, ERRORS).split("\n")
+    if header.rstrip("\r").split(",") != _COLUMNS:
         raise ValueError(f"{path}: is no manifest with the columns {','.join(_COLUMNS)}; remove it and index again")
     return {entry.path: entry for entry in _entries(lines)}
 
@@ -86,8 +88,8 @@ def append(path: Path, entry: Entry) -> None:
         OSError: the file cannot be written; names it and the way out.
     """
     with _writing(path), path.open("ab") as file:
-        before = b"\n" if _cut(path) else b"" if file.tell() else _text([_COLUMNS])
-        file.write(before + _text([_row(entry)]))
+        before = b"\n" if _cut(path) else b"" if file.tell() else to_csv([_COLUMNS])
+        file.write(before + to_csv([_row(entry)]))
 
 
 def write(path: Path, entries: Iterable[Entry]) -> None:
@@ -95,7 +97,7 @@ def write(path: Path, entries: Iterable[Entry]) -> None:
     partial = path.with_name(f".partial-{os.getpid()}-{path.name}")
     try:
         with _writing(path):
-            partial.write_bytes(_text([_COLUMNS, *map(_row, sorted(entries))]))
+            partial.write_bytes(to_csv([_COLUMNS, *map(_row, sorted(entries))]))
             partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
@@ -122,12 +124,6 @@ def _row(entry: Entry) -> list[str]:
     return [str(values.get(name, "")) for name in _COLUMNS]
 
 
-def _text(rows: Iterable[list[str]]) -> bytes:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue().encode("utf-8", "surrogateescape")
-
-
 def _cut(path: Path) -> bool:
     """Whether the last line has no end."""
     with path.open("rb") as file:
@@ -135,10 +131,23 @@ def _cut(path: Path) -> bool:
         return file.read() not in (b"", b"\n")
 
 
-def _entries(lines: Iterable[str]) -> Iterator[Entry]:
-    for line in filter(None, lines):
-        with suppress(ValueError):
-            yield _entry(*next(csv.reader([line])))
+def _entries(lines: Sequence[str]) -> Iterator[Entry]:
+    """A name with line breaks takes several lines; where none of these reads as an entry, the first is passed over."""
+    start = 0
+    while start < len(lines):
+        ends = range(start + 1, min(start + _LONGEST_NAME, len(lines)) + 1)
+        found = ((end, entry) for end in ends if (entry := _read_entry("\n".join(lines[start:end]))))
+        start, entry = next(found, (start + 1, None))
+        if entry:
+            yield entry
+
+
+def _read_entry(text: str) -> Entry | None:
+    try:
+        rows = list(csv.reader(io.StringIO(text, newline=""), strict=True))
+        return _entry(*rows[0]) if len(rows) == 1 else None
+    except (csv.Error, TypeError, ValueError):
+        return None
 
 
 def _entry(*row: str) -> Entry:

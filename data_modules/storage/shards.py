@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_type_hints
 
 from data_modules.atomic import whole
+from data_modules.names import ENCODING, ERRORS, to_csv
 from data_modules.video.source import Source
 
 INDEX = "index.csv"
@@ -117,7 +118,7 @@ def read_index(folder: Path) -> Iterator[Entry]:
     path = folder / INDEX
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; run `lightning-petl data ingest` (again, if it was stopped)")
-    with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
+    with path.open(newline="", encoding=ENCODING, errors=ERRORS) as file:
         rows = csv.reader(file)
         if tuple(next(rows, ())) != Entry._fields:
             raise ValueError(f"{path}: expected the columns {','.join(Entry._fields)}; ingest again to a new folder")
@@ -130,11 +131,8 @@ def read_index(folder: Path) -> Iterator[Entry]:
 
 def write_index(folder: Path, entries: Iterable[Entry]) -> None:
     """Write the index, whole or not at all."""
-    with (
-        whole(folder / INDEX) as partial,
-        partial.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
-    ):
-        csv.writer(file, lineterminator="\n").writerows([Entry._fields, *entries])
+    with whole(folder / INDEX) as partial:
+        partial.write_bytes(to_csv([Entry._fields, *entries]))
 
 
 def parse(row: list[str]) -> Entry:

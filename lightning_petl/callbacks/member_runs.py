@@ -1,7 +1,5 @@
 """What each member of a bank leaves behind, as if it had been a run of its own, and which of them was best."""
 
-import csv
-import io
 import math
 import shutil
 from pathlib import Path
@@ -14,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from typing_extensions import override
 
+from data_modules.names import cell, to_csv
 from lightning_petl import artefact
 from lightning_petl.callbacks.ema import averaged
 from lightning_petl.callbacks.predictions import run_folder
@@ -125,7 +124,7 @@ class MemberRuns(Callback):
             return
         rows = ranking(bank, found, monitor)
         Console().print(_table(rows))
-        write_whole(run_folder(trainer) / RANKING, _csv(rows).encode())
+        write_whole(run_folder(trainer) / RANKING, to_csv([rows[0], *(row.values() for row in rows)]))
 
 
 def ranking(bank: Bank, found: dict[str, dict[str, float]], monitor: str) -> list[dict[str, Any]]:
@@ -165,16 +164,9 @@ def _copy(source: Path, target: Path) -> None:
         shutil.copytree(source, target, dirs_exist_ok=True)
 
 
-def _csv(rows: list[dict[str, Any]]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
-
-
 def _table(rows: list[dict[str, Any]]) -> Table:
     table = Table(*(key.removeprefix("optim.") for key in rows[0]))
     for row in rows:
-        table.add_row(*("" if v is None else f"{v:.4g}" if isinstance(v, float) else str(v) for v in row.values()))
+        values = ("" if v is None else f"{v:.4g}" if isinstance(v, float) else str(v) for v in row.values())
+        table.add_row(*map(cell, values))
     return table

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from typing_extensions import override
 
+from data_modules.names import cell
 from lightning_petl.tasks.task import Task
 
 
@@ -53,7 +54,7 @@ def _table(rows: list[Share], total: int) -> Table:
     title = f"{trained:,} of {total:,} parameters train ({trained / total:.1%})"
     table = Table(*Share._fields, title=title)
     for row in rows:
-        table.add_row(row.owner, *(f"{value:,}" for value in row[1:]))
+        table.add_row(cell(row.owner), *(f"{value:,}" for value in row[1:]))
     return table
 
 

@@ -1,8 +1,5 @@
 """Writes what test and predict found, each clip once under any number of ranks."""
 
-import csv
-import io
-import json
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from typing_extensions import override
 
+from data_modules.names import cell, to_csv, to_json
 from lightning_petl.checkpoint import write_whole
 from lightning_petl.parallel import of_all_ranks
 from lightning_petl.tasks.classification import Scores, TopClasses, VideoClassifier
@@ -54,8 +52,8 @@ class TestScores(Callback):
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         rows = _gather(self._rows)
         if rows and trainer.is_global_zero:
-            lines = "".join(f"{json.dumps(row, ensure_ascii=False, allow_nan=False)}\n" for row in rows)
-            write_whole(run_folder(trainer) / "test_scores.jsonl", lines.encode())
+            lines = b"".join(to_json(row, allow_nan=False) + b"\n" for row in rows)
+            write_whole(run_folder(trainer) / "test_scores.jsonl", lines)
 
 
 class TopClassTable(Callback):
@@ -101,8 +99,9 @@ class TopClassTable(Callback):
         self.faults = {row["clip_id"]: row["fault"] for row in rows if row["fault"]}
         if trainer.is_global_zero:
             path = run_folder(trainer) / "predictions.csv"
-            write_whole(path, _csv(rows).encode())
-            Console().print(_table(rows), f"written to {path}")
+            write_whole(path, _csv(rows))
+            Console().print(_table(rows))
+            Console().print(cell(f"written to {path}"), soft_wrap=True)
 
 
 def run_folder(trainer: Trainer) -> Path:
@@ -119,20 +118,17 @@ def _gather(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [row for rank in of_all_ranks(rows) for row in rank]
 
 
-def _csv(rows: list[dict[str, Any]]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=["clip_id", "rank", "label", "probability", "fault"], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+def _csv(rows: list[dict[str, Any]]) -> bytes:
+    columns = ["clip_id", "rank", "label", "probability", "fault"]
+    return to_csv([columns, *([row.get(column, "") for column in columns] for row in rows)])
 
 
 def _table(rows: list[dict[str, Any]]) -> Table:
     table = Table("video", "class", "probability")
     for row in rows:
         if row["fault"]:
-            table.add_row(row["clip_id"], "cannot be read", "")
+            table.add_row(cell(row["clip_id"]), "cannot be read", "")
             continue
         first = row["rank"] == 1
-        table.add_row(row["clip_id"] if first else "", row["label"], f"{row['probability']:.1%}")
+        table.add_row(cell(row["clip_id"] if first else ""), cell(row["label"]), f"{row['probability']:.1%}")
     return table

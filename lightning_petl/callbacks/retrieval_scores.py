@@ -1,6 +1,5 @@
 """What each caption of a test found."""
 
-import json
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -8,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from typing_extensions import override
 
+from data_modules.names import cell, to_json
 from lightning_petl.callbacks.predictions import run_folder
 from lightning_petl.checkpoint import write_whole
 from lightning_petl.tasks.gallery import Answer
@@ -28,16 +28,17 @@ class RetrievalScores(Callback):
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if isinstance(pl_module, VideoTextRetrieval) and trainer.is_global_zero:
             path = run_folder(trainer) / "retrieval.jsonl"
-            write_whole(path, "".join(f"{_line(answer)}\n" for answer in pl_module.answers).encode())
-            Console().print(_table(trainer.callback_metrics), f"written to {path}")
+            write_whole(path, b"".join(_line(answer) + b"\n" for answer in pl_module.answers))
+            Console().print(_table(trainer.callback_metrics))
+            Console().print(cell(f"written to {path}"), soft_wrap=True)
 
 
-def _line(answer: Answer) -> str:
+def _line(answer: Answer) -> bytes:
     best = [{"video": video, "similarity": round(value, 6)} for video, value in answer.best]
     row = answer._asdict() | {"best": best}
     if not answer.fault:
         del row["fault"]
-    return json.dumps(row, ensure_ascii=False, allow_nan=False)
+    return to_json(row, allow_nan=False)
 
 
 def _table(metrics: dict[str, Any]) -> Table:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 from typing import Literal, NamedTuple
 
 from rich.table import Table
+from rich.text import Text
 
 State = Literal["good", "slow", "bad"]
 _COLOURS = {"good": "green", "slow": "yellow", "bad": "red"}
@@ -44,5 +45,5 @@ def report(findings: Iterable[Finding]) -> Table:
     table = Table("check", "", "found", "advice", show_lines=True)
     for finding in findings:
         colour = _COLOURS[finding.state]
-        table.add_row(finding.check, f"[{colour}]{finding.state}[/]", finding.found, finding.advice)
+        table.add_row(finding.check, f"[{colour}]{finding.state}[/]", Text(finding.found), Text(finding.advice))
     return table

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
 from tensorboard.compat.proto.event_pb2 import Event  # pyright: ignore[reportAttributeAccessIssue]
 
@@ -54,7 +55,8 @@ def status(argv: list[str]) -> int:
     table = Table(*["job", "name", "state", "reason", "time", "restarts", "step", "folder"], box=None, pad_edge=False)
     for job in _jobs(Path(given.runs), given.name or "*"):
         folder = str(job.folder.relative_to(Path(given.runs).absolute().parent))
-        table.add_row(job.number, job.name, job.state, job.reason, job.time, job.restarts, job.step, folder)
+        values = (job.number, job.name, job.state, job.reason, job.time, job.restarts, job.step, folder)
+        table.add_row(*map(Text, values))  # not markup
     Console(width=None if sys.stdout.isatty() else 200).print(table)
     return 0
 
