@@ -137,7 +137,7 @@ class _Split:
         made = [path for path, rows in self.shards.items() if path.exists() and self._is_of_others(path, rows)]
         if made:
             told = contents.complaint(folder, self.name, self.stale, [clip.clip_id for clip in clips])
-            console.print(escape(f"{told}; {len(made)} shards are made anew"), soft_wrap=True)
+            console.print(cell(f"{told}; {len(made)} shards are made anew"), soft_wrap=True)
         for path in made:
             path.unlink()
 
