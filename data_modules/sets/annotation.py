@@ -5,7 +5,7 @@ Whether the listed videos exist is not asked here: :class:`~data_modules.base.Vi
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -62,6 +62,16 @@ def records(path: Path, found: object, *keys: str) -> list[dict[str, Any]]:
         if not isinstance(record, dict) or not set(keys) <= cast(dict[str, Any], record).keys():
             raise ValueError(f"{path}: entry {number} is {short(record)}; expected at least {' and '.join(keys)}")
     return cast(list[dict[str, Any]], found)
+
+
+def text(path: Path, record: Mapping[str, Any], key: str) -> str:
+    """A name or a whole number in a record of a JSON file as text; ValueError for anything else, and for no text."""
+    value = record[key]
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError(f"{path}: expected a name or a whole number as {key}, got {short(record)}")
+    return value
 
 
 def read_numbered(path: Path) -> list[str]:

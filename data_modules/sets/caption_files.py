@@ -6,6 +6,7 @@ from pathlib import Path
 
 from data_modules.sets.caption_text import Script, Written, fault
 from data_modules.sets.list_rows import table
+from data_modules.video.suffixes import is_video
 
 
 def captioned(
@@ -23,6 +24,8 @@ def captioned(
     if count > 1:
         raise ValueError(f"{listing}: video {name} is listed {count} times")
     unknown = [name for name in names if not captions.get(name)]
+    if unknown and is_video(unknown[0]) and Path(unknown[0]).stem in captions:
+        raise ValueError(f"{listing}: names files, the first {unknown[0]}; remove the suffixes, as {source} has none")
     if unknown:
         raise ValueError(
             f"{source}: has no caption of {len(unknown)} of the {len(names)} videos that {listing.name} lists, the "

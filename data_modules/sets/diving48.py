@@ -58,7 +58,7 @@ class Diving48(ListedVideos):
         """
         path = annotation.find(self.root, f"Diving48_V2_{_FILES[split]}.json")
         dives = annotation.read_records(path, "vid_name", "label")
-        names = [(str(dive["vid_name"]), str(dive["label"])) for dive in dives]
+        names = [(annotation.text(path, dive, "vid_name"), annotation.text(path, dive, "label")) for dive in dives]
         paths = self.found(split, [Wanted(self.videos / f"{name}.mp4") for name, _ in names])
         entries = [Entry(name, file, label) for (name, label), file in zip(names, paths, strict=True)]
         return annotation.clips(path, entries, self.labels)

@@ -50,7 +50,8 @@ class HMDB51(ListedVideos):
         if split_number not in (1, 2, 3):
             raise ValueError(f"split_number: expected 1, 2 or 3, got {split_number}")
         self.ending = f"_test_split{split_number}.txt"
-        labels = sorted(path.name.removesuffix(self.ending) for path in self.splits.glob(f"*{self.ending}"))
+        files = self.splits.glob(f"[!.]*{self.ending}")  # ._ begins what macOS leaves behind
+        labels = sorted(path.name.removesuffix(self.ending) for path in files)
         if not labels:
             raise FileNotFoundError(f"{self.splits}: holds no annotation file <class>{self.ending}")
         super().__init__(labels, **kwargs)

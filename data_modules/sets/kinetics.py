@@ -9,13 +9,12 @@ from data_modules.base import Split
 from data_modules.dataset import Clip
 from data_modules.sets import annotation
 from data_modules.sets.annotation import Entry
+from data_modules.sets.kinetics_list import Trimmed, read_trimmed
 from data_modules.sets.listed import ListedVideos
 from data_modules.storage.finder import Wanted, plain_times
 
 _VIDEOS = "{split}"
 _PUBLISHED = (400, 600, 700)  # classes
-_COLUMNS = ("label", "youtube_id", "time_start", "time_end")
-_OTHERS = ("split", "is_cc")  # the latter of the first lists of Kinetics-400: a Creative Commons license
 _FILES: dict[Split, str] = {"train": "train", "val": "val", "test": "val"}
 
 
@@ -26,9 +25,9 @@ class Kinetics(ListedVideos):
     "playing piano" and "playing_piano" are one. So the videos may lie as cvdfoundation extracts them, as its
     ``arrange_by_classes.py`` or ActivityNet's crawler sort them, or as other code renames them.
 
-    Annotation files are ``train.csv`` and ``val.csv``, each also with ``kinetics_`` before it, in ``root`` or in
-    ``annotations``. Classes are numbered in the order of their sorted names in the list of training. Test is the
-    validation list, as in papers. Lists ``path label`` of published code are read by
+    Annotation files are ``train.csv`` and ``val.csv``, each also with ``kinetics_`` before it and as ``.json``, in
+    ``root`` or in ``annotations``. Classes are numbered in the order of their sorted names in the list of training.
+    Test is the validation list, as in papers. Lists ``path label`` of published code are read by
     :class:`~data_modules.sets.video_list.VideoList`.
 
     Args:
@@ -41,7 +40,7 @@ class Kinetics(ListedVideos):
 
     Raises:
         FileNotFoundError: no list of training.
-        ValueError: a list without the official columns, or other than ``num_classes`` classes in it.
+        ValueError: a list in none of the official forms, or other than ``num_classes`` classes in it.
     """
 
     depth = 2
@@ -50,7 +49,7 @@ class Kinetics(ListedVideos):
         self.root = Path(root)
         self.videos = videos
         path = self._find("train")
-        labels = sorted({row["label"] for row in annotation.read_table(path, *_COLUMNS, others=_OTHERS)})
+        labels = sorted({clip.label for clip in read_trimmed(path)})
         if num_classes not in (None, len(labels)):
             raise ValueError(f"{path}: holds {len(labels)} classes, not num_classes={num_classes}")
         super().__init__(labels, **kwargs)
@@ -71,30 +70,26 @@ class Kinetics(ListedVideos):
 
         Raises:
             FileNotFoundError: no list.
-            ValueError: a list of another split, without the official columns, or with a class that training lacks.
+            ValueError: a list of another split, in none of the official forms, or with a class that training lacks.
         """
         name = _FILES[split]
         path = self._find(name)
         if split == "train" and len(self.labels) not in _PUBLISHED:
             self.note(split, f"{len(self.labels)} classes are listed in {path}; Kinetics has 400, 600 or 700")
-        rows = annotation.read_table(path, *_COLUMNS, others=_OTHERS)
-        others = sorted({row["split"] for row in rows if not row.get("split", name).startswith(name)})
+        trimmed = read_trimmed(path)
+        others = sorted({clip.split for clip in trimmed if clip.split and not clip.split.startswith(name)})
         if others:
             raise ValueError(f"{path}: lists clips of the split {others[0]!r}, expected {name}")
         folder = self.root / self.videos.replace("{split}", name)
-        listed = [(_clip_id(path, row), row["label"]) for row in rows]
+        listed = [(_clip_id(clip), clip.label) for clip in trimmed]
         paths = self.found(split, [Wanted(folder / f"{clip_id}.mp4", label) for clip_id, label in listed])
         entries = [Entry(clip_id, file, label) for (clip_id, label), file in zip(listed, paths, strict=True)]
         return annotation.clips(path, entries, self.labels)
 
     def _find(self, name: str) -> Path:
-        names = [f"{name}.csv", f"kinetics_{name}.csv"]
+        names = [f"{prefix}{name}.{form}" for form in ("csv", "json") for prefix in ("", "kinetics_")]
         return annotation.find(self.root, *names, *(f"annotations/{file}" for file in names))
 
 
-def _clip_id(path: Path, row: dict[str, str]) -> str:
-    try:
-        start, end = (int(float(row[column])) for column in ("time_start", "time_end"))
-    except ValueError as error:
-        raise ValueError(f"{path}: times of clip {row['youtube_id']} are no numbers: {error}") from error
-    return f"{row['label'].replace(' ', '_')}/{row['youtube_id']}_{start:06d}_{end:06d}"
+def _clip_id(clip: Trimmed) -> str:
+    return f"{clip.label.replace(' ', '_')}/{clip.youtube_id}_{clip.start:06d}_{clip.end:06d}"

@@ -16,7 +16,7 @@ from data_modules.video.suffixes import is_video
 
 _COMPARED = 5  # videos whose frames are counted
 _TRIED = 100  # videos that are looked for to find these
-_COUNT = re.compile("[1-9][0-9]*")
+COUNT = re.compile("[1-9][0-9]*")  # of frames
 
 
 class Listed(NamedTuple):
@@ -177,7 +177,7 @@ class ListReader:
         if "num_frames" not in reading.roles:
             return
         for row, count in zip(reading.table.rows, reading.column("num_frames"), strict=True):
-            if not _COUNT.fullmatch(count):
+            if not COUNT.fullmatch(count):
                 raise self._wrong(reading.table, f"{rule}{count!r} is no number of frames", row=row)
 
     def _require_filled(self, reading: Reading) -> None:

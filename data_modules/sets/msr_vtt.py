@@ -4,13 +4,14 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from data_modules.base import Split
 from data_modules.sets import annotation
 from data_modules.sets.caption_files import read_csv
 from data_modules.sets.caption_text import Written
 from data_modules.sets.captions import CaptionedVideos
+from data_modules.sets.msr_vtt_files import Sentences, read_sentences
 
 _TEST = "MSRVTT_JSFUSION_test.csv"
 _TRAIN = {"1k-A": "MSRVTT_train.9k.csv", "7k": "MSRVTT_train.7k.csv"}
@@ -20,6 +21,9 @@ _PARTS: dict[Split, str] = {"train": "train", "val": "validate", "test": "test"}
 
 class MSRVTT(CaptionedVideos):
     """``MSRVTT_data.json``, and for all but the full split the lists ``MSRVTT_train.{9k,7k}.csv`` and the test list.
+
+    In place of ``MSRVTT_data.json`` there may be ``videodatainfo_2017.json``, ``MSR_VTT.json`` (which does not tell the
+    full split), or the two files of 2016, ``train_val_videodatainfo.json`` and ``test_videodatainfo.json``.
 
     1k-A trains on 9,000 videos and 7k on 7,010; both are tested on the 1,000 pairs of ``MSRVTT_JSFUSION_test.csv``,
     which have one caption each, and validated on them too. full is the official split, the field ``split`` of each
@@ -38,8 +42,8 @@ class MSRVTT(CaptionedVideos):
     def listed(self, split: Split) -> tuple[Path, Sequence[str]]:
         """As the class says."""
         if self.split_name == "full":
-            path, parts = self._official
-            names = parts.get(_PARTS[split])
+            path = self._sentences.path
+            names = [video for video, part in self._sentences.splits if part == _PARTS[split]]
             if not names:
                 raise ValueError(f"{path}: lists no video of the {_PARTS[split]} split; is it the file of all splits?")
             return path, names
@@ -52,24 +56,12 @@ class MSRVTT(CaptionedVideos):
             path = annotation.find(self.root, _TEST)
             rows = read_csv(path, "video_id", "sentence", others=_COLUMNS)
             return path, {name.strip(): [Written(sentence, line)] for line, (name, sentence) in rows}
-        path, sentences = self._records("sentences", "video_id", "caption")
         found = defaultdict[str, list[Written]](list)
-        for sentence in sentences:
-            found[str(sentence["video_id"])].append(Written(sentence["caption"]))
-        return path, found
+        for video, caption in self._sentences.captions:
+            found[video].append(Written(caption))
+        return self._sentences.path, found
 
     @cached_property
-    def _official(self) -> tuple[Path, dict[str, list[str]]]:
-        """The videos of each part of the official split."""
-        path, videos = self._records("videos", "video_id", "split")
-        parts = defaultdict[str, list[str]](list)
-        for video in videos:
-            parts[video["split"]].append(str(video["video_id"]))
-        return path, parts
-
-    def _records(self, name: str, *keys: str) -> tuple[Path, list[dict[str, Any]]]:
-        path = annotation.find(self.root, "MSRVTT_data.json")
-        content = annotation.read_json(path)
-        if not isinstance(content, dict) or name not in content:
-            raise ValueError(f"{path}: expected an object with the lists videos and sentences")
-        return path, annotation.records(path, cast(dict[str, Any], content)[name], *keys)
+    def _sentences(self) -> Sentences:
+        """Read once for all splits."""
+        return read_sentences(self.root)

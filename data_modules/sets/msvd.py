@@ -11,6 +11,7 @@ from data_modules.base import Split
 from data_modules.sets import annotation
 from data_modules.sets.caption_text import Written
 from data_modules.sets.captions import CaptionedVideos
+from data_modules.sets.list_text import text_lines
 
 # a damaged pickle may raise almost anything
 _DAMAGED = (pickle.UnpicklingError, EOFError, ValueError, TypeError, LookupError, AttributeError, OverflowError)
@@ -19,8 +20,9 @@ _DAMAGED = (pickle.UnpicklingError, EOFError, ValueError, TypeError, LookupError
 class MSVD(CaptionedVideos):
     """``{train,val,test}_list.txt`` with a video a line, 1,200, 100 and 670, and ``raw-captions.pkl``.
 
-    The latter is ``{video: [caption, ...]}``, a caption a list of words. Videos are ``<id>.avi``. Every caption of a
-    test video is a query.
+    The latter is ``{video: [caption, ...]}``, a caption a list of words. In its place there may be the
+    ``AllVideoDescriptions.txt`` of the authors: a video and a caption a line, comments begin with #. Videos are
+    ``<id>.avi``. Every caption of a test video is a query.
 
     Args:
         root: the folder of the annotation files.
@@ -39,12 +41,25 @@ class MSVD(CaptionedVideos):
 
     def captions(self, split: Split) -> tuple[Path, Mapping[str, Sequence[Written]]]:
         """One file for all splits; words are joined by spaces."""
-        path = annotation.find(self.root, "raw-captions.pkl")
-        content = read_pickle(path)
-        if not isinstance(content, dict) or not all(isinstance(said, list) for said in content.values()):
-            raise ValueError(f"{path}: expected {{video: [caption, ...]}}")
-        videos = cast(dict[str, list[object]], content)
-        return path, {str(name): [Written(_sentence(words)) for words in said] for name, said in videos.items()}
+        path = annotation.find(self.root, "raw-captions.pkl", "AllVideoDescriptions.txt")
+        return path, _of_pickle(path) if path.suffix == ".pkl" else _of_text(path)
+
+
+def _of_pickle(path: Path) -> dict[str, list[Written]]:
+    content = read_pickle(path)
+    if not isinstance(content, dict) or not all(isinstance(said, list) for said in content.values()):
+        raise ValueError(f"{path}: expected {{video: [caption, ...]}}")
+    videos = cast(dict[str, list[object]], content)
+    return {str(name): [Written(_sentence(words)) for words in said] for name, said in videos.items()}
+
+
+def _of_text(path: Path) -> dict[str, list[Written]]:
+    captions = dict[str, list[Written]]()
+    for number, line in text_lines(path):
+        video, _, caption = line.partition(" ")
+        if not line.startswith("#"):
+            captions.setdefault(video, []).append(Written(caption.strip(), number))
+    return captions
 
 
 def read_pickle(path: Path) -> Any:

@@ -1,5 +1,6 @@
 """Something-Something V2 (Goyal et al., arXiv 1706.04261; 174 classes)."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -7,10 +8,13 @@ from data_modules.base import Split
 from data_modules.dataset import Clip
 from data_modules.sets import annotation
 from data_modules.sets.annotation import Entry
+from data_modules.sets.list_columns import COUNT
+from data_modules.sets.list_evidence import Seen, sample
 from data_modules.sets.listed import ListedVideos
 from data_modules.storage.finder import Wanted
 
 _LIST = "id num_frames label"  # of many repositories, some with folders before the id; frames are counted anew
+_FEW = 3  # lists count frames at the rate at which they were extracted, and hardly at a third of that of the videos
 
 
 class SomethingSomething(ListedVideos):
@@ -56,10 +60,24 @@ class SomethingSomething(ListedVideos):
         """
         official, short = ("train", "train") if split == "train" else ("validation", "val")
         path = self._find(official, f"{short}_videofolder.txt", f"{short}.txt")
-        listed = self._official(path) if path.suffix == self.form else _listed(path)
+        rows = [] if path.suffix == self.form else _counted(path)
+        listed = [(name, label) for name, _, label in rows] if rows else self._official(path)
         paths = self.found(split, [Wanted(self.videos / f"{i}{self.unseen}") for i, _ in listed])
+        self._require_frames(path, rows, paths)
         entries = [Entry(i, file, label) for (i, label), file in zip(listed, paths, strict=True)]
         return annotation.clips(path, entries, self.labels)
+
+    def _require_frames(self, path: Path, rows: Sequence[tuple[str, int, str]], places: Sequence[Path]) -> None:
+        """ValueError where the second column is far below the number of frames of all of a few videos."""
+        seen = Seen(Path(), self.files, self.root)
+        found = [(row, seen.num_frames(str(place))) for row, place in sample(list(zip(rows, places, strict=False)), 5)]
+        compared = [(row, frames) for row, frames in found if frames]
+        if compared and all(_FEW * count < frames for (_, count, _), frames in compared):
+            (name, count, _), frames = compared[0]
+            raise ValueError(
+                f"{path}: expected {_LIST!r} in each line, and {name} has {frames} frames, not {count}; several labels "
+                "of a video are not read"
+            )
 
     def _find(self, name: str, *others: str) -> Path:
         names = (f"{prefix}{name}{self.form}" for prefix in (f"something-something-v{self.version}-", ""))
@@ -70,7 +88,7 @@ class SomethingSomething(ListedVideos):
 
     def _official(self, path: Path) -> list[tuple[str, str]]:
         entries = annotation.read_records(path, "id", "template")
-        return [(str(entry["id"]), plain(entry["template"])) for entry in entries]
+        return [(annotation.text(path, x, "id"), plain(annotation.text(path, x, "template"))) for x in entries]
 
 
 def plain(template: str) -> str:
@@ -78,5 +96,9 @@ def plain(template: str) -> str:
     return template.replace("[", "").replace("]", "")
 
 
-def _listed(path: Path) -> list[tuple[str, str]]:
-    return [(name.rpartition("/")[2], label) for name, _, label in annotation.read_rows(path, _LIST)]
+def _counted(path: Path) -> list[tuple[str, int, str]]:
+    rows = annotation.read_rows(path, _LIST)
+    for row in rows:
+        if not COUNT.fullmatch(row[1]):
+            raise ValueError(f"{path}: expected {_LIST!r} in each line, and {row[1]!r} of {row} is no number of frames")
+    return [(name.rpartition("/")[2], int(count), label) for name, count, label in rows]

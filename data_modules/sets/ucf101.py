@@ -9,6 +9,7 @@ from data_modules.sets import annotation
 from data_modules.sets.annotation import Entry
 from data_modules.sets.listed import ListedVideos
 from data_modules.storage.finder import Wanted
+from data_modules.video.suffixes import is_video
 
 _VIDEOS = "UCF-101"
 
@@ -69,6 +70,11 @@ class UCF101(ListedVideos):
         name = "trainlist" if split == "train" else "testlist"
         path = annotation.find(self.splits, f"{name}{self.split_number:02d}.txt")
         rows = annotation.read_rows(path, "video", "video number", separator=" ")
+        wrong = [row[0] for row in rows if not is_video(row[0])]
+        if wrong:
+            raise ValueError(
+                f"{path}: expected <class>/<video>.avi in each line, and a number or none, got {wrong[0]!r}"
+            )
         listed = [Entry(row[0], self.videos / row[0], row[0].partition("/")[0]) for row in rows]
         paths = self.found(split, [Wanted(entry.path, entry.label) for entry in listed])
         entries = [entry._replace(path=file) for entry, file in zip(listed, paths, strict=True)]

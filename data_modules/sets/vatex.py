@@ -66,7 +66,7 @@ def _entries(path: Path) -> Iterator[tuple[str, object]]:
         yield from cast(dict[str, object], content).items()
     elif isinstance(content, list) and content:
         for record in annotation.records(path, content, "videoID", "enCap"):
-            yield str(record["videoID"]), record
+            yield annotation.text(path, record, "videoID"), record
     else:
         raise ValueError(f"{path}: expected {_FORMS}, got {annotation.short(content)}")
 
