@@ -135,8 +135,8 @@ class VideoDataModule(LightningDataModule, ABC):
         """Read the annotation of what the stage needs, and check it."""
         for split in _STAGES.get(stage, ()):
             self._locate(split)
-        if stage == "fit":
-            self._tell_shared("val")
+        if stage in ("fit", "test"):
+            self._tell_shared("val" if stage == "fit" else "test")
         if self.cache is not None and stage in _STAGES:
             self.features = FeatureCache(Path(self.cache))
             self.features.require_data({split: self.seen(split) for split in _STAGES[stage]})
@@ -179,8 +179,12 @@ class VideoDataModule(LightningDataModule, ABC):
             notes.append(sentence)
 
     def _tell_shared(self, split: Split) -> None:
-        told = shared_videos(self._located["train"].clips, self._located[split].clips, split)
-        if told:
+        """Warn of clips of ``split`` that are clips of training, where the list of training is there."""
+        try:
+            train = self._located["train"].clips if "train" in self._located else self.clips("train")
+        except (FileNotFoundError, ValueError):  # told where training needs it
+            return
+        if told := shared_videos(train, self._located[split].clips, split):
             rank_zero_warn(told)
 
     def _require_files(self, clips: Sequence[Clip], split: Split) -> Located:

@@ -4,10 +4,8 @@ from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
-from data_modules.storage.folders import Folders, by_suffix, counted, listed
+from data_modules.storage.folders import Content, Folders, by_suffix, counted, listed, walk
 from data_modules.video.suffixes import is_image, is_video
-
-_DEEPEST = 4  # folders below a class folder that are searched for videos, to tell of them
 
 
 class ClassFolders(NamedTuple):
@@ -87,7 +85,7 @@ def read_class_folders(folders: Folders, folder: Path) -> ClassFolders:
     """Return what lies in ``folder`` and in the folders in it."""
     content = folders.content(folder)
     found = ClassFolders(folder, {}, [], {}, [name for name in content.files if is_video(name)], Counter())
-    found.passed_over.update(by_suffix(name for name in content.files if not is_video(name)))
+    found.passed_over.update(_no_videos(content))
     for name in content.folders:
         videos = _videos(folders, folder / name, found)
         if videos:
@@ -100,28 +98,32 @@ def read_class_folders(folders: Folders, folder: Path) -> ClassFolders:
 def _videos(folders: Folders, folder: Path, found: ClassFolders) -> list[Path]:
     """Return the videos in a class folder, and count in ``found`` what else is there."""
     content = folders.content(folder)
-    names = [name for name in content.files if is_video(name)]
-    found.passed_over.update(by_suffix(name for name in content.files if not is_video(name)))
+    names = [name for name in content.files + content.dead if is_video(name)]
+    found.passed_over.update(_no_videos(content))
     for name in content.folders:
         if folders.holds_frames(folder / name):
             names.append(name)
-        elif count := _count_videos(folders, folder / name, _DEEPEST):
+        elif count := _count_videos(folders, folder / name):
             found.nested[f"{folder.name}/{name}"] = count
         else:
             found.passed_over.update(by_suffix(folders.content(folder / name).files))
     return [folder / name for name in sorted(names)]
 
 
-def _count_videos(folders: Folders, folder: Path, depth: int) -> int:
-    """Return the number of videos in a folder and in the folders in it, folders of frames among them."""
-    content = folders.content(folder)
-    count = sum(map(is_video, content.files))
-    for name in content.folders if depth else ():
-        if folders.holds_frames(folder / name):
-            count += 1
-        else:
-            count += _count_videos(folders, folder / name, depth - 1)
+def _count_videos(folders: Folders, top: Path) -> int:
+    """Return the number of videos in a folder and in all folders in it, folders of frames among them."""
+    count = 0
+    for folder, content in walk(top):
+        videos = sum(map(is_video, content.files))
+        count += videos or folders.holds_frames(folder)
     return count
+
+
+def _no_videos(content: Content) -> Counter[str]:
+    """Count what is neither a video nor a folder: other files by suffix, and links that lead nowhere."""
+    counts = by_suffix(name for name in content.files if not is_video(name))
+    dead = sum(not is_video(name) for name in content.dead)
+    return counts + Counter({"links that lead nowhere": dead})
 
 
 _ALIASES = {

@@ -2,10 +2,10 @@
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path, PurePath, PurePosixPath
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from data_modules.storage import manifest
 from data_modules.video.suffixes import is_series, is_video
@@ -18,17 +18,19 @@ _NO_DATA = frozenset(
 
 
 class Content(NamedTuple):
-    """The names in one folder, without links that lead nowhere.
+    """The names in one folder.
 
     Attributes:
         files: sorted, without those that are no data.
         folders: sorted, without those that are no data.
         no_data: files and folders that :func:`is_data` turns down.
+        dead: links of files that are not there, sorted, without those that are no data.
     """
 
     files: tuple[str, ...] = ()
     folders: tuple[str, ...] = ()
     no_data: frozenset[str] = frozenset()
+    dead: tuple[str, ...] = ()
 
 
 def is_data(name: str) -> bool:
@@ -40,13 +42,34 @@ def read(folder: Path) -> Content | None:
     """Return what lies in ``folder``; None where there is no such folder."""
     try:
         with os.scandir(folder) as found:
-            entries = [(entry.name, entry.is_dir()) for entry in found if entry.is_dir() or entry.is_file()]
+            kinds = {entry.name: _kind(entry) for entry in found}
     except (FileNotFoundError, NotADirectoryError):
         return None
-    data = sorted(entry for entry in entries if is_data(entry[0]))
-    files = tuple(name for name, is_folder in data if not is_folder)
-    folders = tuple(name for name, is_folder in data if is_folder)
-    return Content(files, folders, frozenset(name for name, _ in entries) - {*files, *folders})
+    data = sorted(filter(is_data, kinds))
+    of_kind = {kind: tuple(name for name in data if kinds[name] == kind) for kind in ("file", "folder", "dead")}
+    no_data = frozenset(name for name, kind in kinds.items() if kind != "dead") - set(data)
+    return Content(of_kind["file"], of_kind["folder"], no_data, of_kind["dead"])
+
+
+def _kind(entry: os.DirEntry[str]) -> Literal["file", "folder", "dead"]:
+    """Return what an entry is; the disk is asked again for links alone."""
+    if entry.is_dir():
+        return "folder"
+    return "dead" if entry.is_symlink() and not entry.is_file() else "file"
+
+
+def walk(top: Path) -> Iterator[tuple[Path, Content]]:
+    """Return every folder below ``top`` with what it holds; one to which several links lead is visited once."""
+    waiting, seen = [top], set[str]()
+    while waiting:
+        folder = waiting.pop()
+        real = os.path.realpath(folder)
+        content = read(folder)
+        if real in seen or content is None:
+            continue
+        seen.add(real)
+        yield folder, content
+        waiting += [folder / name for name in content.folders]
 
 
 class Folders:
@@ -70,7 +93,7 @@ class Folders:
         return self._find(folder) or Content()
 
     def names(self, folder: Path) -> frozenset[str]:
-        """Return all that is in the folder, data or not."""
+        """Return all that is in the folder, data or not; links that lead nowhere are not."""
         content = self.content(folder)
         return content.no_data | set(content.files) | set(content.folders)
 

@@ -1,11 +1,9 @@
 """The videos in a folder without annotation."""
 
-import os
-from collections.abc import Iterator
 from pathlib import Path
 
 from data_modules.dataset import Clip
-from data_modules.storage.folders import Content, by_suffix, counted, listed, read
+from data_modules.storage.folders import by_suffix, counted, listed, walk
 from data_modules.video.suffixes import VIDEO_SUFFIXES, is_image, is_series, is_video
 
 
@@ -30,7 +28,7 @@ def videos_below(path: Path) -> tuple[list[Clip], str]:
             raise ValueError(f"predict_path: {path} is an image; give a video, or a folder with the frames of one")
         return [Clip(path.name, path, -1)], ""
     found, others = list[Path](), list[str]()
-    for folder, content in _walk(path):
+    for folder, content in walk(path):
         videos = [folder / name for name in content.files if is_video(name)]
         if is_series(content.files) and not videos:
             videos = [folder]
@@ -44,17 +42,3 @@ def videos_below(path: Path) -> tuple[list[Clip], str]:
         raise ValueError(f"predict_path: no video ({listed(VIDEO_SUFFIXES)}) under {path}; {holds}")
     clips = [Clip(file.relative_to(path).as_posix() if file != path else path.name, file, -1) for file in sorted(found)]
     return clips, f"predict_path: passed over {passed_over}" if others else ""
-
-
-def _walk(top: Path) -> Iterator[tuple[Path, Content]]:
-    """Return every folder below ``top`` with what it holds; one to which several links lead is visited once."""
-    waiting, seen = [top], set[str]()
-    while waiting:
-        folder = waiting.pop()
-        real = os.path.realpath(folder)
-        content = read(folder)
-        if real in seen or content is None:
-            continue
-        seen.add(real)
-        yield folder, content
-        waiting += [folder / name for name in content.folders]

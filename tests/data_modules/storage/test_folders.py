@@ -34,7 +34,8 @@ def test_a_folder_is_read_without_what_is_no_data_and_without_dead_links(tmp_pat
     (tmp_path / "dead.mp4").symlink_to(tmp_path / "gone.mp4")
     (tmp_path / "linked").symlink_to(tmp_path / "z")
     found = read(tmp_path)
-    assert found == (("a.txt", "b.mp4", "link.mp4"), ("linked", "y", "z"), {".hidden", "@eaDir"})
+    assert found == (("a.txt", "b.mp4", "link.mp4"), ("linked", "y", "z"), {".hidden", "@eaDir"}, ("dead.mp4",))
+    assert "dead.mp4" not in Folders(tmp_path).names(tmp_path)
     assert read(tmp_path / "nothing") is None
     assert read(tmp_path / "b.mp4") is None
 

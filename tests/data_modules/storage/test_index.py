@@ -171,7 +171,7 @@ def test_a_long_list_is_cut(command: list[str], root: Path, capsys: pytest.Captu
         (["--workers=0"], "workers=0"),
         (["--workers=many"], "workers: Expected a <class 'int'>"),
         (["--timeout=0"], "timeout=0"),
-        (["--data.init_args.root=/nowhere"], "/nowhere/train: no such folder"),
+        (["--data.init_args.root=/nowhere"], "/nowhere: no such folder"),
         (["--data.class_path=VideoFolde"], "VideoFolde"),
         (["--output=/proc/nowhere/m.csv"], "/proc/nowhere/m.csv: the manifest cannot be written: No such"),
         (["--nosuch=1"], "unrecognized arguments: --nosuch=1"),
