@@ -1,8 +1,11 @@
 """Composition root: YAML and flags become data, model and Trainer. The only file that knows both packages."""
 
 import inspect
+import logging
 import sys
 import warnings
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar, cast
@@ -13,7 +16,7 @@ from data_modules import compat as compat  # before what imports torchvision
 import torch
 from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
 from jsonargparse._util import import_object
-from lightning.pytorch import Callback, LightningModule
+from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import LearningRateMonitor
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser
 from rich.console import Console
@@ -29,9 +32,11 @@ from lightning_petl.artefact_cli import HELP, built_of_shown, hidden, require_we
 from lightning_petl.backbones import VideoViT, prefix
 from lightning_petl.callbacks.artefact_writer import ArtefactWriter
 from lightning_petl.callbacks.bad_files import BadFiles
+from lightning_petl.callbacks.epoch_lines import EpochLines
 from lightning_petl.callbacks.frozen_guard import FrozenGuard
 from lightning_petl.callbacks.global_batch import GlobalBatch
 from lightning_petl.callbacks.gradient_guard import GradientGuard
+from lightning_petl.callbacks.log_interval import LogInterval
 from lightning_petl.callbacks.loss_guard import LossGuard
 from lightning_petl.callbacks.member_runs import MemberRuns
 from lightning_petl.callbacks.memory_check import MemoryCheck
@@ -103,6 +108,13 @@ class PetlCLI(RunCLI):
         """Give constructors their text as it was; Lightning's own hands over hyper-parameters, which nobody asks."""
         for kind in (LightningModule, VideoDataModule, Adapter, HeadRecipe):
             self.parser.add_instantiator(built_of_shown, kind)
+
+    @override
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        trainer = super().instantiate_trainer(**kwargs)
+        if self._get(self.config_init, "trainer")["log_every_n_steps"] is None:
+            cast(list[Callback], vars(trainer)["callbacks"]).insert(0, LogInterval())
+        return trainer
 
     @override
     def instantiate_classes(self) -> None:
@@ -293,7 +305,7 @@ def run(argv: list[str]) -> int:
         config_files.check(argv)
         if argv[0] == "data":
             return data_cli.run(argv[1:])
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _without_advertisements():
             for message, category in _SILENCED:
                 warnings.filterwarnings("ignore", message=message, category=category)
             if argv[0] == "cache":
@@ -343,8 +355,23 @@ def _cache(argv: list[str]) -> int:
 
 def _callbacks() -> list[Callback]:
     guards = [Ownership(), GradientGuard(), FrozenGuard(), RandomStates(), GlobalBatch(), Ranks()]
-    costs = [LearningRateMonitor(), Throughput(), MemoryCheck()]
+    costs = [LearningRateMonitor(), Throughput(), MemoryCheck(), EpochLines()]
     return [*guards, *costs, TestScores(), TopClassTable(), RetrievalScores(), ArtefactWriter(), MemberRuns()]
+
+
+@contextmanager
+def _without_advertisements() -> Generator[None]:
+    """Leave out what Lightning says about other products of its makers, at each start of a Trainer."""
+    speaks = logging.getLogger("lightning.pytorch.utilities.rank_zero")
+    speaks.addFilter(_no_advertisement)
+    try:
+        yield
+    finally:
+        speaks.removeFilter(_no_advertisement)
+
+
+def _no_advertisement(record: logging.LogRecord) -> bool:
+    return "💡 Tip: For seamless" not in record.getMessage()
 
 
 _SILENCED = [

@@ -1,6 +1,7 @@
 """Lightning's commands, each in a folder of its own; ``fit`` in one that it can go on in."""
 
 import os
+import sys
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,10 +15,10 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveCon
 from lightning.pytorch.loggers import Logger
 from typing_extensions import override
 
-from lightning_petl import strategies
+from lightning_petl import closing, strategies
 from lightning_petl.callbacks.best_checkpoint import BestCheckpoint
 from lightning_petl.callbacks.predictions import run_folder
-from lightning_petl.callbacks.preemption import Preemption
+from lightning_petl.callbacks.preemption import Preempted, Preemption
 from lightning_petl.checkpoint import AtomicCheckpointIO, write_whole
 from lightning_petl.errors import comes_again
 from lightning_petl.run_folder import CHECKPOINTS, CONFIG, ResumePoint, RunFolder, changes, content, leads, new_version
@@ -62,6 +63,8 @@ class RunCLI(LightningCLI):
             interrupted = isinstance(error, SystemExit) and isinstance(error.__context__, KeyboardInterrupt)
             if self.run_folder is not None and (interrupted or comes_again(error)):
                 self.run_folder.withdraw()
+            if self.run_folder is not None and leads() and (interrupted or isinstance(error, Preempted)):
+                print(closing.interrupted(self.run_folder.path), flush=True)
             if interrupted:
                 raise KeyboardInterrupt from None  # Lightning makes it an exit code of 1, that of a bug
             raise
@@ -101,6 +104,8 @@ class RunCLI(LightningCLI):
             "plugins": given["plugins"] or [AtomicCheckpointIO(), *slurm],
             "strategy": strategies.chosen(given["strategy"]),
         }
+        if given["enable_progress_bar"] is None:
+            defaults["enable_progress_bar"] = sys.stdout.isatty()  # elsewhere it would be one endless line
         return super().instantiate_trainer(**defaults, **kwargs)
 
     def _logger(self, root: Path) -> RunLogger:
@@ -153,6 +158,8 @@ class RunCLI(LightningCLI):
         """Called by Lightning."""
         if self.run_folder is not None:
             self.run_folder.finished()
+            if leads() and not cast(Any, self.trainer).fast_dev_run:
+                print(closing.finished(self.run_folder.path, self.trainer), flush=True)
 
 
 def _beside(logger: RunLogger, given: Any) -> Any:

@@ -1,0 +1,66 @@
+"""What is said at the end of a training: where everything lies, and the commands that go on from there."""
+
+from pathlib import Path
+from shlex import quote
+
+from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+
+from lightning_petl.run_folder import CHECKPOINTS, CONFIG, LAST
+
+_ARTEFACT = "adapter_config.json"
+_MEMBERS = "members"
+
+
+def finished(folder: Path, trainer: Trainer) -> str:
+    """Return the paragraph for a training that came to its end."""
+    best = _best(folder, trainer)
+    last = folder / CHECKPOINTS / LAST
+    lines = [f"finished after update {trainer.global_step}; everything is in {folder}"]
+    if best is not None:
+        lines.append(f"  best:       {best[1]}")
+    if last.is_file():
+        lines.append(f"  last:       {last}")
+    artefacts = sorted(path.parent for path in folder.glob(f"*/{_ARTEFACT}"))
+    lines += [f"  artefact:   {path}" for path in artefacts]
+    if (folder / _MEMBERS).is_dir():
+        lines.append(f"  members:    {folder / _MEMBERS}, each with its artefacts")
+    return "\n".join([*lines, *_next(folder, best[0] if best else last, artefacts)])
+
+
+def _next(folder: Path, checkpoint: Path, artefacts: list[Path]) -> list[str]:
+    """The commands that use what was trained."""
+    lines = ["next:"]
+    if checkpoint.is_file():
+        lines.append(f"  lightning-petl test -c {_said(folder / CONFIG)} --ckpt_path {_said(checkpoint)}")
+    if artefacts:
+        best = next((path for path in artefacts if "best" in path.name), artefacts[0])
+        lines.append(f"  lightning-petl predict --artefact {_said(best)} --data.predict_path VIDEO")
+    lines.append(f"  tensorboard --logdir {_said(folder)}")
+    lines.append(f"  {_go_on(folder)} --trainer.max_epochs MORE")
+    return lines
+
+
+def interrupted(folder: Path) -> str:
+    """Return how to go on with a training that was stopped on the way."""
+    if not (folder / CHECKPOINTS / LAST).is_file():
+        return f"stopped before a checkpoint was written in {folder}: the same command begins again"
+    return f"{folder / CHECKPOINTS / LAST} holds what was reached; go on with:\n  {_go_on(folder)}"
+
+
+def _best(folder: Path, trainer: Trainer) -> tuple[Path, str] | None:
+    """The best checkpoint, if there is one, and its score in words."""
+    for callback in trainer.checkpoint_callbacks:
+        if isinstance(callback, ModelCheckpoint) and callback.best_model_path:
+            path = folder / CHECKPOINTS / Path(callback.best_model_path).name
+            score = callback.best_model_score
+            return path, f"{path}" if score is None else f"{path} ({callback.monitor} {float(score):.4g})"
+    return None
+
+
+def _go_on(folder: Path) -> str:
+    return f"lightning-petl fit -c {_said(folder / CONFIG)} --run_folder {_said(folder)}"
+
+
+def _said(path: Path) -> str:
+    return quote(str(path))
