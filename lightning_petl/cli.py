@@ -26,7 +26,7 @@ from data_modules import cli as data_cli
 from data_modules import config_files
 from data_modules.base import VideoDataModule
 from data_modules.features.build import Storage, build
-from lightning_petl import artefact, names, precision, strategies
+from lightning_petl import artefact, evaluation, names, precision, strategies
 from lightning_petl.adapters import Adapter
 from lightning_petl.artefact_cli import HELP, built_of_shown, hidden, require_weights, with_artefact
 from lightning_petl.backbones import VideoViT, prefix
@@ -84,6 +84,7 @@ class PetlCLI(RunCLI):
     @override
     def before_instantiate_classes(self) -> None:
         """Complete and check what model, data and Trainer say together, before anything is built."""
+        super().before_instantiate_classes()
         config = self.config[cast(str, self.subcommand)]
         self._check(config.trainer)
         task = cast(type[Task], import_object(config.model.class_path))
@@ -123,8 +124,11 @@ class PetlCLI(RunCLI):
         if folder is not None:
             require_weights(self.config[cast(str, self.subcommand)], Path(folder))
         super().instantiate_classes()
+        given = self.config_init[cast(str, self.subcommand)]
         if folder is not None:
             artefact.restore(Path(folder), cast(VideoClassifier, self.model))
+        elif self.subcommand in evaluation.COMMANDS and not (given.ckpt_path or given.untrained):
+            evaluation.require_trained(self.subcommand, cast(Task, self.model).owners.values())
         self.model.save_hyperparameters(self.config_dump["model"])
 
     def after_predict(self) -> None:
@@ -316,7 +320,7 @@ def run(argv: list[str]) -> int:
             if argv[0] == "summary":
                 _run(SummaryCLI, with_artefact(["fit", *argv[1:]]))
                 return 0
-            _run(PetlCLI, with_artefact(argv))
+            _run(PetlCLI, with_artefact(evaluation.with_run(argv)))
     except SystemExit as stop:
         return int(stop.code or 0)
     except RankLost as lost:

@@ -15,7 +15,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveCon
 from lightning.pytorch.loggers import Logger
 from typing_extensions import override
 
-from lightning_petl import closing, strategies
+from lightning_petl import closing, evaluation, strategies
 from lightning_petl.callbacks.best_checkpoint import BestCheckpoint
 from lightning_petl.callbacks.predictions import run_folder
 from lightning_petl.callbacks.preemption import Preempted, Preemption
@@ -56,6 +56,7 @@ class RunCLI(LightningCLI):
     _resumed: ResumePoint | None = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._flags = {word.partition("=")[0] for word in kwargs["args"]}
         files = {"save_config_callback": ConfigFile, "save_config_kwargs": {"save_to_log_dir": False}}
         try:
             super().__init__(*args, **files, **kwargs)
@@ -79,7 +80,14 @@ class RunCLI(LightningCLI):
             "--run_folder",
             type=str | None,
             default=None,
-            help="Where fit alone writes instead, and goes on from the last whole checkpoint there, if any.",
+            help="Where fit writes instead, and goes on from the last whole checkpoint there, if any. "
+            "validate, test and predict take the best checkpoint there.",
+        )
+        parser.add_argument(
+            "--untrained",
+            type=bool,
+            default=False,
+            help="validate, test and predict with the values that training begins with.",
         )
         parser.add_lightning_class_args(BestCheckpoint, "checkpoint")
         parser.add_lightning_class_args(Preemption, "preemption")
@@ -89,6 +97,18 @@ class RunCLI(LightningCLI):
     @override
     def _parse_ckpt_path(self) -> None:
         """Keep what the command line says: a checkpoint's hyper-parameters would silently win."""
+
+    @override
+    def before_instantiate_classes(self) -> None:
+        """Find the weights that an evaluation looks at, before anything is built."""
+        config = self.config[cast(str, self.subcommand)]
+        run = evaluation.run_of(config, self._flags) if self.subcommand in evaluation.COMMANDS else None
+        if run is None:
+            return
+        chosen = evaluation.best_checkpoint(run)
+        config.ckpt_path, config.artefact = str(chosen.path), None
+        if leads():
+            print(f"checkpoint {chosen.path}, {chosen.why}")
 
     @override
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:

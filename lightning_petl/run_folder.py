@@ -25,7 +25,8 @@ LAST = "last.ckpt"
 CHECKPOINTS = "checkpoints"
 CONFIG = "config.yaml"
 ATTEMPTS = 3
-_LOCK, _RECORD = ".run.lock", "run.json"
+RECORD = "run.json"
+_LOCK = ".run.lock"
 _UNREADABLE = (OSError, RuntimeError, EOFError, KeyError, ValueError, pickle.UnpicklingError)
 
 
@@ -87,7 +88,7 @@ class RunFolder:
         if leads() and self._starts[-ATTEMPTS:] == [step] * ATTEMPTS:
             raise ValueError(
                 f"{self.path} was started {ATTEMPTS} times at update {step} and came no further; once the reason is "
-                f"gone, delete {self.path / _RECORD}'s list of starts to try again"
+                f"gone, delete {self.path / RECORD}'s list of starts to try again"
             )
         self._note([*self._starts, step])
         return point
@@ -104,8 +105,8 @@ class RunFolder:
         """Let others have the folder; where nothing was written, there is none."""
         if self._lock is None:
             return
-        if {file.name for file in self.path.iterdir()} <= {_LOCK, _RECORD}:
-            for name in (_LOCK, _RECORD):
+        if {file.name for file in self.path.iterdir()} <= {_LOCK, RECORD}:
+            for name in (_LOCK, RECORD):
                 (self.path / name).unlink(missing_ok=True)
             self.path.rmdir()
         os.close(self._lock)
@@ -136,7 +137,7 @@ class RunFolder:
     def _note(self, starts: list[int]) -> None:
         if self._lock is not None:
             self._starts = starts
-            write_whole(self.path / _RECORD, json.dumps({"id": self.id, "starts": starts}).encode())
+            write_whole(self.path / RECORD, json.dumps({"id": self.id, "starts": starts}).encode())
 
 
 def leads() -> bool:
@@ -200,6 +201,6 @@ def _lock(path: Path, folder: Path) -> int:
 
 def _record(folder: Path) -> dict[str, Any]:
     try:
-        return json.loads((folder / _RECORD).read_text())
+        return json.loads((folder / RECORD).read_text())
     except FileNotFoundError:
         return {}

@@ -253,7 +253,7 @@ def test_the_cache_of_something_else_is_refused(caches: Caches, capsys: pytest.C
     (caches.command.videos / "train" / "left" / "0.mp4").unlink()
     assert caches.fit(*HEAD) == 2
     assert re.search(r"train\.clips is 10 in the cache, here 9; train\.names", said(capsys))
-    assert main(caches.command("test", [*HEAD, f"--data.cache={caches.output}"])) == 2
+    assert main(caches.command("test", [*HEAD, "--untrained=true", f"--data.cache={caches.output}"])) == 2
     assert "holds no test split; build it with --splits=[train,val,test]" in said(capsys)
 
 

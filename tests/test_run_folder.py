@@ -256,6 +256,6 @@ def test_without_a_run_folder_nothing_is_resumed(command: Command, monkeypatch: 
 
 def test_a_run_folder_is_for_training(command: Command, tmp_path: Path) -> None:
     """A run's own configuration names its folder; a test of it goes elsewhere."""
-    assert main(command("test", [f"--run_folder={tmp_path / 'run'}"])) == 0
+    assert main(command("test", ["--untrained=true", f"--run_folder={tmp_path / 'run'}"])) == 0
     assert not (tmp_path / "run").exists()
     assert (command.runs / "version_0" / "test_scores.jsonl").is_file()

@@ -91,9 +91,9 @@ def test_a_bank_is_validated_tested_and_not_predicted_with(
 ) -> None:
     bank(command)
     for stage in ("validate", "test"):
-        assert main(command(stage)) == 0
+        assert main(command(stage, ["--untrained=true"])) == 0
         assert "side-lr=0.1" in capsys.readouterr().out
-    assert main([*command("predict"), f"--data.predict_path={command.videos / 'val'}"]) == 2
+    assert main([*command("predict"), "--untrained=true", f"--data.predict_path={command.videos / 'val'}"]) == 2
     assert "predict with a member" in capsys.readouterr().err
 
 

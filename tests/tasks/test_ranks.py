@@ -32,8 +32,8 @@ def scores(path: Path) -> dict[str, list[list[float]]]:
 def test_uneven_ranks_equal_one_process(command: Command) -> None:
     write_videos(command.videos, val=4)
     (command.videos / "val" / "left" / "0.mp4").unlink()  # 7 clips: batches of 3 + 1 and of 3
-    assert main(command("test")) == 0
-    on_ranks(2, command("test"))
+    assert main(command("test", ["--untrained=true"])) == 0
+    on_ranks(2, command("test", ["--untrained=true"]))
     one, two = (scores(command.runs / f"version_{n}" / "test_scores.jsonl") for n in (0, 1))
     assert one.keys() == two.keys()
     assert len(one) == 7
@@ -45,10 +45,10 @@ def test_uneven_ranks_equal_one_process(command: Command) -> None:
 def test_101_videos_give_the_metrics_of_one_process_bit_for_bit(command: Command) -> None:
     write_videos(command.videos, val=51)
     (command.videos / "val" / "left" / "7.mp4").unlink()
-    assert main(command("test")) == 0
+    assert main(command("test", ["--untrained=true"])) == 0
     found = [metrics(command.runs / "version_0")]
     for ranks in (2, 3):
-        on_ranks(ranks, command("test"))
+        on_ranks(ranks, command("test", ["--untrained=true"]))
         found.append(metrics(command.runs / f"version_{ranks - 1}"))
         assert len(scores(command.runs / f"version_{ranks - 1}" / "test_scores.jsonl")) == 101
     assert found[0].keys() == {"test/top1", "test/top5", "test/mean_class"}

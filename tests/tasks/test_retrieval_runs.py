@@ -73,7 +73,7 @@ def test_a_resumed_training_ends_where_an_unbroken_one_does(command: RetrievalCo
 @pytest.mark.parametrize(("ranks", "similarity"), [(2, "MeanPooling"), pytest.param(3, "WTI", marks=pytest.mark.slow)])
 def test_ranks_find_what_one_process_finds(ranks: int, similarity: str, command: RetrievalCommand) -> None:
     (command.videos / "val" / "left" / "0.mp4").write_bytes(b"no video")
-    flags = ["--data.files.broken=count_wrong", f"--model.joint.similarity={similarity}"]
+    flags = ["--data.files.broken=count_wrong", f"--model.joint.similarity={similarity}", "--untrained=true"]
     with pytest.warns(UserWarning, match=r"1 video\(s\) could not be read and count as wrong"):
         assert main(command("test", flags)) == 0
     on_ranks(ranks, command("test", flags))
