@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
-from lightning.pytorch.utilities import rank_zero_info
 from torch import nn
 from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
@@ -71,7 +70,25 @@ class ScheduledRates(LambdaLR):
     A checkpoint holds the rates that its own schedule ended at: zero behind a finished cosine. The next update of a
     longer training would be made with these. So a resume takes from the checkpoint only how many updates (or epochs)
     are done, and computes the rates again. They are equal to the last bit where nothing was changed.
+
+    Args:
+        optimizer: whose rates.
+        factor: of all groups, or one of each.
+        told: is given a sentence where a resume goes on at other rates than its checkpoint holds.
     """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        factor: Callable[[int], float] | list[Callable[[int], float]],
+        told: Callable[[str], object] = print,
+    ) -> None:
+        self._told = told
+        super().__init__(optimizer, factor)
+
+    def state_dict(self) -> dict[str, Any]:
+        """As of its base."""
+        return {key: value for key, value in super().state_dict().items() if key != "_told"}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on behind the updates of ``state_dict``, and tell where the rates are others than it holds."""
@@ -83,7 +100,7 @@ class ScheduledRates(LambdaLR):
             group["lr"] = rate
         self._last_lr = rates
         if rates != state_dict["_last_lr"]:
-            rank_zero_info(
+            self._told(
                 f"the learning rate goes on at {max(rates):g}, as this training's schedule has it; the checkpoint "
                 f"ended at {max(state_dict['_last_lr']):g}"
             )

@@ -265,7 +265,7 @@ class Bank(Task):
                 group["name"] = f"{name}/{group['name']}"
                 factors.append(lambda i, factor=factor, every=every: factor(i // every))
         optimizer = Together(optimizers, self.stopped)
-        scheduler = ScheduledRates(optimizer, factors)
+        scheduler = ScheduledRates(optimizer, factors, self.print)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def configure_gradient_clipping(

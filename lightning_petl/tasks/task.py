@@ -123,7 +123,7 @@ class Task(LightningModule):
         updates = Updates.of(self.trainer)
         optimizer = self.optim.optimizer(dict(self.named_parameters()), self.owners, updates.rate(self.optim))
         factor = self.optim.schedule.factor(updates.steps, updates.epochs)
-        scheduler = ScheduledRates(optimizer, factor)
+        scheduler = ScheduledRates(optimizer, factor, self.print)
         self.print(updates.told(self.optim))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": self.optim.schedule.per}}
 

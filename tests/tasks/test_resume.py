@@ -1,6 +1,5 @@
 """A stop in the middle of an epoch changes no bit, with dropout and augmentation on."""
 
-import logging
 import math
 from pathlib import Path
 from typing import Any
@@ -52,13 +51,14 @@ def test_the_random_state_matters(command: Command, uninterrupted: Path) -> None
     assert not same(final(command.runs / "version_1")["state_dict"], final(uninterrupted)["state_dict"])
 
 
-def test_a_finished_training_that_goes_on_wastes_no_update(command: Command, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_finished_training_that_goes_on_wastes_no_update(
+    command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Its first update was made at the rate that the shorter cosine ended with, zero."""
     run, flags = command.runs / "mine", ["--trainer.log_every_n_steps=1", f"--run_folder={command.runs / 'mine'}"]
     assert main(command("fit", flags)) == 0
-    with caplog.at_level(logging.INFO):
-        assert main(command("fit", [*flags, "--trainer.max_epochs=2"])) == 0
-    assert "the learning rate goes on at 0.005, as this training's schedule has it" in caplog.text
+    assert main(command("fit", [*flags, "--trainer.max_epochs=2"])) == 0
+    assert "the learning rate goes on at 0.005, as this training's schedule has it" in capsys.readouterr().out
     events = EventAccumulator(str(run)).Reload()
     tags = [tag for tag in events.Tags()["scalars"] if tag.startswith("lr-")]
     assert tags
