@@ -20,10 +20,12 @@ class Packets:
     Args:
         codec: FFmpeg's name.
         extradata: of the stream, as its container stores it.
+        may_be_joined: whether files of this container may be written one behind the other.
     """
 
-    def __init__(self, codec: str, extradata: bytes) -> None:
-        self._codec = codec
+    def __init__(self, codec: str, extradata: bytes, *, may_be_joined: bool = False) -> None:
+        self._codec, self._may_be_joined = codec, may_be_joined
+        self._lacking, self._decoding_times = list[bool](), list[int | None]()
         self._times, self._keyframe, self._shown = list[int | None](), list[bool](), list[int | None]()
         self._numbers = PictureOrder(codec, extradata) if codec in BY_TIME else None
 
@@ -40,6 +42,27 @@ class Packets:
         else:
             self._shown += [not packet.is_discard for packet in packets]
             self._numbers.extend(packets)
+
+        if self._may_be_joined:
+            self._lacking += [packet.is_corrupt for packet in packets]
+            self._decoding_times += [packet.dts for packet in packets]
+
+    def cut_at_joints(self) -> frozenset[int]:
+        """The packets that count as incomplete only because another file begins behind them.
+
+        A transport stream numbers its parts. Where two files are joined the numbers do not go on, as if a part were
+        lost, and FFmpeg marks the last packet of the first file, or the one before it. Whether anything is lost, the
+        decoder tells. A new file shows by its first picture: it is a key frame, or its time does not go on.
+        """
+        lacking = [number for number, is_lacking in enumerate(self._lacking) if is_lacking]
+        return frozenset(number for number in lacking if any(map(self._begins, (number + 1, number + 2))))
+
+    def _begins(self, number: int) -> bool:
+        """Whether this packet may be the first of a file."""
+        if number >= len(self):
+            return False
+        before, now = self._decoding_times[number - 1], self._decoding_times[number]
+        return self._keyframe[number] or before is None or now is None or now <= before
 
     @property
     def stamps(self) -> Int64[np.ndarray, " p"]:

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Int64
 
 UNKNOWN = np.iinfo(np.int64).min
+_MANY = 8  # usual steps, which one stream seldom leaves out
 
 
 class PacketTable(NamedTuple):
@@ -40,6 +41,30 @@ def presentation(table: PacketTable) -> Int64[np.ndarray, " t"] | None:
     packets = packets[table.time[packets].argsort()]
     time = table.time[packets]
     return None if time[0] < table.time[0] or (time[1:] == time[:-1]).any() else packets
+
+
+def continued(times: Int64[np.ndarray, " t"], longest: int) -> Int64[np.ndarray, " t"]:
+    """The times as one clock goes on over places where streams were joined, which go back or leave out much.
+
+    Such a step becomes the usual one. Where times go back, pictures of both streams may be mixed: then a step of many
+    usual ones is of that kind too. Where more than a tenth of the steps are such, nothing was joined.
+
+    Args:
+        times: of frames in the order in which they are shown.
+        longest: step that may stand between two frames of one stream.
+
+    Example: 100, 140, 180, 20, 60 become 100, 140, 180, 220, 260.
+    """
+    steps = np.diff(times)
+    forward = steps[steps > 0]
+    if not len(forward):
+        return times
+    usual = int(np.median(forward))
+    back = len(forward) < len(steps)
+    joined = (steps <= 0) | (steps > (min(longest, _MANY * usual) if back else longest))
+    if 10 * joined.sum() > len(steps):
+        return times
+    return times[0] + np.concatenate([[0], np.cumsum(np.where(joined, usual, steps))])
 
 
 def segments(table: PacketTable, targets: Iterable[int]) -> list[Int64[np.ndarray, " n"]]:

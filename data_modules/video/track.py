@@ -25,7 +25,7 @@ from data_modules.video import orientation
 from data_modules.video.header import may_be_turned
 from data_modules.video.packets import Packets
 from data_modules.video.parameter_set import parameter_set
-from data_modules.video.plan import UNKNOWN, segments
+from data_modules.video.plan import UNKNOWN, continued, segments
 from data_modules.video.source import Source
 
 _TIMED = frozenset({"mp4", "matroska", "mpegts", "mpeg", "flv", "asf"})
@@ -35,6 +35,8 @@ _HEADER_ALONE = {"codec_whitelist": "none", "probesize": "32", "analyzeduration"
 _PICTURE = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
 _IMAGE_CODECS = frozenset({"mjpeg", "png", "bmp", "gif", "tiff", "webp", "jpeg2000", "jpegls"})
 _BY_DEFAULT = 5_000_000  # pixels that the flag "default" outweighs, as in the ffmpeg program
+_JOINED = frozenset({"mpegts", "mpeg"})  # streams that are joined by writing one file behind the other
+_LONGEST_STEP = 10  # seconds between frames of one stream, as in the ffmpeg program
 _KEPT_PIXELS = 64 << 20  # of pictures that had to be decoded to be counted; a pixel takes a byte and a half
 _AT_A_TIME = 4096  # packets
 _NOWHERE = sys.maxsize  # no decoding goes on
@@ -123,7 +125,7 @@ class FileTrack:
             beside = ", only a cover picture or thumbnails" if container.streams.video else ""
             raise ValueError(f"{source}: holds no video track{beside}")
         self._container, self._source, self._sequential = container, source, sequential
-        self._stream = track
+        self._stream, self._names = track, frozenset(container.format.name.split(","))
         for stream in container.streams:
             stream.discard = Discard.default if stream is self._stream else Discard.all
         self._context = self._stream.codec_context
@@ -146,7 +148,8 @@ class FileTrack:
     def _read(self) -> None:
         """The one pass over the file."""
         self._packets, self._keys, self._first = list[Packet](), list[_Key](), b""
-        found = Packets(self.codec, bytes(self._context.extradata or b""))
+        extradata = bytes(self._context.extradata or b"")
+        found = Packets(self.codec, extradata, may_be_joined=bool(self._names & _JOINED))
         kept, packets = self._container.size <= _KEPT_BYTES, self._demux()
         while some := list(islice(packets, _AT_A_TIME)):
             self._first = self._first or bytes(some[0])
@@ -158,7 +161,7 @@ class FileTrack:
         self._count = len(found)
         if not self._count:
             raise ValueError(f"{self._source}: holds no frame that decodes")
-        self._stamps, self._table = found.stamps, found.table()
+        self._stamps, self._table, self._cut = found.stamps, found.table(), found.cut_at_joints()
         order, wrong = found.order(self._table, stores_times=self._stores_times)
         if wrong:
             self._distrust()
@@ -177,8 +180,7 @@ class FileTrack:
     @property
     def _stores_times(self) -> bool:
         """Other containers make presentation times up from the order of their packets."""
-        names = set(self._container.format.name.split(","))
-        return bool(names & _TIMED) or not self._context.has_b_frames
+        return bool(self._names & _TIMED) or not self._context.has_b_frames
 
     def _demux(self) -> Iterator[Packet]:
         return filter(attrgetter("size"), self._container.demux(self._stream))
@@ -199,23 +201,30 @@ class FileTrack:
     @cached_property
     def seconds(self) -> Float64[np.ndarray, " t"]:
         """Presentation time of each picture, from the first; by rank and rate where the file's times do not grow."""
+        count, clock = self._clock
+        return np.arange(count) / self.fps if clock is None else clock
+
+    @cached_property
+    def _clock(self) -> tuple[int, Float64[np.ndarray, " t"] | None]:
+        """How many frames there are, and their times from the first, seconds, where they grow."""
         known = self._times
         if known is None:
             stamps = [frame.pts for frame in self._every()]
             known = np.array([UNKNOWN if stamp is None else stamp for stamp in stamps], np.int64)
-        if UNKNOWN in known or (np.diff(known) <= 0).any():
-            return np.arange(len(known)) / self.fps
-        return (known - known[:1]) * float(self._stream.time_base or 1)
+        if UNKNOWN in known:
+            return len(known), None
+        tick = float(self._stream.time_base or 1)
+        if self._names & _JOINED:
+            known = continued(known, round(_LONGEST_STEP / tick))
+        return len(known), None if (np.diff(known) <= 0).any() else (known - known[:1]) * tick
 
     @cached_property
     def fps(self) -> float:
-        """Mean frames a second: by the header, unless times that order packets put it more than two frames wrong."""
+        """Mean frames a second: by the header, unless times put it more than two frames wrong."""
         stated = float(self._stream.average_rate or self._stream.guessed_rate or 0)
-        stamps = self._stamps[self._table.shown]
-        lasted = float(np.ptp(stamps)) * float(self._stream.time_base or 0) if len(stamps) else 0.0
-        ordered = self._times is not None and self._stores_times
-        if lasted and ordered and UNKNOWN not in stamps and abs(lasted * stated - len(stamps) + 1) > 2:
-            return (len(stamps) - 1) / lasted
+        count, clock = self._clock
+        if clock is not None and count > 1 and abs(clock[-1] * stated - count + 1) > 2:
+            return (count - 1) / float(clock[-1])
         if not stated:
             raise ValueError(f"{self._source}: states no frame rate")
         return stated
@@ -354,7 +363,8 @@ class FileTrack:
             frames = self._context.decode(packet)
         except FFmpegError as error:
             raise self._damaged(number, error.strerror) from error
-        if (packet and packet.is_corrupt) or any(frame.is_corrupt for frame in frames):
+        lacking = packet is not None and packet.is_corrupt and number not in self._cut
+        if lacking or any(frame.is_corrupt for frame in frames):
             raise self._damaged(number, "a part of it is missing")
         return frames
 
