@@ -22,7 +22,7 @@ from av.video.stream import VideoStream
 from jaxtyping import Float64, Int64
 
 from data_modules.video import orientation
-from data_modules.video.header import may_be_turned
+from data_modules.video.header import may_be_turned, stated_duration
 from data_modules.video.packets import Packets
 from data_modules.video.parameter_set import parameter_set
 from data_modules.video.plan import UNKNOWN, continued, segments
@@ -292,11 +292,19 @@ class FileTrack:
     @property
     def _promised(self) -> float:
         """When the last picture ends by the header, seconds; 0 where it does not say so of the video track."""
+        if "matroska" in self._names:  # counts from 0 or from the first picture: the earlier end holds
+            return stated_duration(self._stream.metadata) or self._length_of_all
         if self._stream.duration:
             first = min((stamp for stamp in self._stamps.tolist() if stamp != UNKNOWN), default=0)
             return float(first + self._stream.duration) * float(self._stream.time_base or 0)
+        start = (self._container.start_time or 0) / 1e6
+        return start + self._length_of_all if self._length_of_all else 0.0
+
+    @property
+    def _length_of_all(self) -> float:
+        """What the header says of all tracks, seconds; 0 where there are others."""
         alone = len(self._container.streams) == 1
-        return ((self._container.start_time or 0) + (self._container.duration or 0)) / 1e6 if alone else 0.0
+        return (self._container.duration or 0) / 1e6 if alone else 0.0
 
     @property
     def _end(self) -> float:

@@ -86,6 +86,7 @@ COPIED: dict[str, tuple[str, tuple[object, ...], tuple[object, ...]]] = {  # sou
     "begins_between_keys.mp4": ("rolling_intra.mp4", (), ("-bsf:v", "noise=drop=lt(n\\,5)")),
     "turned.mp4": ("h264.mp4", ("-display_rotation", 90), ()),
     "sound_first.mp4": ("h264.mp4", ("-f", "lavfi", "-i", "sine=d=2"), ("-map", 0, "-map", 1)),
+    "sound_first.mkv": ("h264.mp4", ("-f", "lavfi", "-i", "sine=d=2"), ("-map", 0, "-map", 1)),
     "sound_first.ts": ("h264.mp4", ("-f", "lavfi", "-i", "sine=d=2"), ("-map", 0, "-map", 1, "-c:a", "mp2")),
 }
 
@@ -182,3 +183,10 @@ def test_a_lost_part_of_a_transport_stream_is_still_damage(make: Callable[[str],
     (tmp_path / "lost.ts").write_bytes(b"".join(parts))
     with pytest.raises(ValueError, match=r"lost\.ts: damaged at packet"), open_video(tmp_path / "lost.ts") as opened:
         opened.frames(range(24))
+
+
+def test_a_cut_file_with_longer_sound(make: Callable[[str], Path], tmp_path: Path):
+    data = make("sound_first.mkv").read_bytes()
+    (tmp_path / "cut.mkv").write_bytes(data[: len(data) * 6 // 10])
+    with pytest.raises(ValueError, match=r"cut\.mkv: (cut short|damaged)"), open_video(tmp_path / "cut.mkv") as video:
+        video.check()

@@ -4,7 +4,7 @@ from pathlib import Path
 import av
 import pytest
 
-from data_modules.video.header import may_be_turned
+from data_modules.video.header import may_be_turned, stated_duration
 from tests.data_modules.videos import WriteVideo
 
 MOVIE, MATROSKA = "mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"
@@ -46,3 +46,16 @@ def test_what_cannot_be_read_may_be_turned(tmp_path: Path):
         assert may_be_turned(MOVIE, path)
         assert may_be_turned(MATROSKA, path)
         assert not may_be_turned("avi", path)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "seconds"),
+    [
+        ({"DURATION": "00:01:02.500000000"}, 62.5),
+        ({"title": "00:00:09", "DURATION-eng": "01:00:00"}, 3600),
+        ({"DURATION": "a minute"}, 0),
+        ({}, 0),
+    ],
+)
+def test_the_length_of_a_track(metadata: dict[str, str], seconds: float):
+    assert stated_duration(metadata) == seconds
