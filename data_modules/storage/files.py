@@ -61,7 +61,7 @@ class Files:
 
         Raises:
             FileNotFoundError: something is missing and may not be left out, or everything is.
-            ValueError: the ingested copy has none of the clips.
+            ValueError: the ingested copy has none of the clips, or is of other originals than those at hand.
         """
         keys = [manifest.key(Path(str(clip.path)), root) for clip in clips]
         storage = self._storage
@@ -75,6 +75,7 @@ class Files:
             raise FileNotFoundError(f"{sentence}; `lightning-petl data index` lists them all{way_out}")
         found = [(clip, key) for clip, key, is_there in zip(clips, keys, there, strict=True) if is_there]
         if storage:
+            storage.require_originals({key: _file(clip) for clip, key in found})
             found = [(clip._replace(path=storage.source(key)), key) for clip, key in found]
         keyed = {str(clip.path): key for clip, key in found}
         return Located([clip for clip, _ in found], keyed, sentence and f"{sentence}; they are left out")

@@ -1,12 +1,11 @@
 """A data set copied once into files, or tar shards, from which any frame is cheap to reach."""
 
 import hashlib
-import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 from rich.console import Console
 from rich.filesize import decimal
@@ -18,8 +17,9 @@ from data_modules.progress import cpus, progress
 from data_modules.storage.gain import report
 from data_modules.storage.ingest_copy import Copy
 from data_modules.storage.prober import answers
-from data_modules.storage.shards import INDEX, check, read_index
+from data_modules.storage.shards import INDEX, check, of_others, read_index
 from data_modules.storage.transcode import Profile, copy_clip, keep
+from data_modules.untrusted import inside, read_json
 
 _RECORD = "ingest.json"
 _SAMPLE = 32  # clips from which the size of the copy is foreseen
@@ -35,6 +35,7 @@ def ingest(
     crf: int = 24,
     workers: int | None = None,
     timeout: int | float = 1800,
+    verify: bool = False,
 ) -> int:
     """Copy every clip of all splits to files or tar shards that decode fast.
 
@@ -52,6 +53,7 @@ def ingest(
         crf: constant rate factor of x264: lower is better and larger.
         workers: processes that encode, with one thread each; one for each CPU where not given.
         timeout: seconds after which a clip counts as hung and its process is killed.
+        verify: compare all bytes of the originals with those that were copied, not size, time and a sample.
 
     Returns:
         0, or 1 where a clip is damaged. Re-encoding decodes every frame; bytes that are copied as they are need only
@@ -68,7 +70,7 @@ def ingest(
     _claim(output, originals, {"tar": tar, "profile": asdict(profile) if profile else None})
     console = Console()
     try:
-        if not (output / INDEX).exists() or _damaged(output, console):
+        if not (output / INDEX).exists() or _damaged(output, originals, console, verify=verify):
             copy = Copy(output, originals, profile, tar=tar)
             _run(copy, output, workers=cpus() if workers is None else workers, timeout=timeout, console=console)
             copy.finish()
@@ -102,20 +104,25 @@ def _claim(output: Path, originals: Mapping[str, Path], settings: dict[str, Any]
         path.write_bytes(to_json(record, indent=1))
     if not path.is_file():
         raise ValueError(f"{output}: is neither empty nor an ingested copy; name another folder")
-    found = json.loads(path.read_bytes())
-    differs = [f"{name} {found.get(name)}, now {value}" for name, value in record.items() if found.get(name) != value]
+    found = read_json(path, most=1 << 16)
+    if not isinstance(found, dict):
+        raise ValueError(f"{path}: is no record of an ingested copy; name another folder")
+    before = cast(dict[str, Any], found)
+    differs = [f"{name} {before.get(name)}, now {value}" for name, value in record.items() if before.get(name) != value]
     if differs:
         raise ValueError(
             f"{output}: is a copy of other clips or made otherwise: {'; '.join(differs)}; name another folder"
         )
 
 
-def _damaged(output: Path, console: Console) -> bool:
-    """Compare every clip with its checksum and delete the files of those that differ, so that they are made again."""
-    damaged = dict[Path, str]()
-    for entry in track(list(read_index(output)), "Checking clips", console=console):
+def _damaged(output: Path, originals: Mapping[str, Path], console: Console, *, verify: bool) -> bool:
+    """Delete the files of clips that differ from their checksum or whose original changed; they are made again."""
+    damaged, entries = dict[Path, str](), list(read_index(output))
+    for entry in of_others(entries, originals, verify=verify):
+        damaged[output / entry.file] = f"{originals[entry.path]}: is not the video that was copied"
+    for entry in track(entries, "Checking clips", console=console):
         try:
-            check(output / entry.file, entry)
+            check(inside(output, entry.file), entry)
         except (FileNotFoundError, ValueError) as error:
             damaged.setdefault(output / entry.file, str(error))
     for path, reason in damaged.items():

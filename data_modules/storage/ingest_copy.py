@@ -9,7 +9,7 @@ from pathlib import Path
 
 from data_modules.atomic import whole
 from data_modules.names import ENCODING, ERRORS, to_csv
-from data_modules.storage.shards import Entry, packed_size, parse, shard_places, write_index, write_shard
+from data_modules.storage.shards import Entry, of_others, packed_size, parse, shard_places, write_index, write_shard
 from data_modules.storage.transcode import Profile, Task
 
 SHARD = 1 << 30  # bytes, about: 1 GiB
@@ -70,13 +70,16 @@ class Copy:
         write_index(self._folder, self._placed if self._tar else [self._done[name] for name in self._tasks])
 
     def _still_there(self) -> Iterator[Entry]:
-        """The journal's clips whose copy is in a shard, or a file of the right size."""
+        """The journal's clips whose copy is in a shard, or a file of the right size, and of the original of now."""
         packed = set[str]()
         for path in self._folder.glob("shard-*.tar"):
             with tarfile.open(path) as shard:
                 packed.update(shard.getnames())
-        for entry in _read(self._journal):
-            if entry.path in self._tasks and (entry.file in packed or _has_size(self._file(entry), entry.size)):
+        noted = [entry for entry in _read(self._journal) if entry.path in self._tasks]
+        others = {entry.path for entry in of_others(noted, {name: task.original for name, task in self._tasks.items()})}
+        for entry in noted:
+            there = entry.file in packed or _has_size(self._file(entry), entry.size)
+            if there and entry.path not in others:
                 yield entry
 
     def _write_journal(self) -> None:
@@ -117,9 +120,11 @@ def _read(journal: Path) -> Iterator[Entry]:
     if not journal.exists():
         return
     with journal.open(newline="", encoding=ENCODING, errors=ERRORS) as file:
-        for row in csv.reader(file):
-            with suppress(ValueError):
-                yield parse(row)
+        rows = csv.reader(file)
+        with suppress(csv.Error):  # a line without end: nothing is known of those behind it
+            for row in rows:
+                with suppress(ValueError):
+                    yield parse(row)
 
 
 def _has_size(path: Path, size: int) -> bool:

@@ -8,13 +8,16 @@ gives the files back. Nothing is ever written to again.
 
 import csv
 import hashlib
+import os
 import tarfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_type_hints
+from typing import Any, Literal, NamedTuple, cast, get_args, get_type_hints
 
 from data_modules.atomic import whole
 from data_modules.names import ENCODING, ERRORS, to_csv
+from data_modules.storage.content import Content, changed, present, told
+from data_modules.untrusted import inside
 from data_modules.video.source import Source
 
 INDEX = "index.csv"
@@ -39,6 +42,7 @@ class Entry(NamedTuple):
         psnr: of the copy's luma against the original at the copy's size, decibels; infinite for equal bytes.
         source_size: of the original, bytes.
         seconds: how long the clip lasts.
+        original: what was in the original; None in an index of an earlier version.
     """
 
     path: str
@@ -52,6 +56,14 @@ class Entry(NamedTuple):
     psnr: float
     source_size: int
     seconds: float
+    original: Content | None = None
+
+
+def of_others(entries: Sequence[Entry], originals: Mapping[str, Path], *, verify: bool = False) -> list[Entry]:
+    """Return the entries whose original is not the one that was copied, or is gone; an old entry does not know."""
+    knowing = [entry for entry in entries if entry.original]
+    places = [originals[entry.path] for entry in knowing]
+    return [knowing[number] for number in changed(places, [entry.original for entry in knowing], verify=verify)]
 
 
 class Storage:
@@ -65,13 +77,15 @@ class Storage:
 
     Raises:
         FileNotFoundError: no index in it, or a shard is missing.
-        ValueError: the index cannot be read, or a shard is shorter than the index says.
+        ValueError: the index cannot be read, names a file outside the folder, or a shard is shorter than it says.
     """
 
     def __init__(self, folder: str | Path) -> None:
         self._folder = Path(folder)
         entries = list(read_index(self._folder))
         self._places = {entry.path: (entry.file, entry.start, entry.size) for entry in entries}
+        self._originals = {entry.path: entry.original for entry in entries if entry.original}
+        _refuse_links_outside(self._folder, {entry.file for entry in entries})
         self.damaged = {entry.path: entry.reason for entry in entries if entry.status == "damaged"}
         ends: dict[str, int] = {}
         for file, start, size in self._places.values():
@@ -91,6 +105,24 @@ class Storage:
     def __contains__(self, relative: str) -> bool:
         """Whether the copy holds the clip whose original is at ``relative`` from the root."""
         return relative in self._places
+
+    def require_originals(self, originals: Mapping[str, Path]) -> None:
+        """Compare the originals that are at hand with those that were copied, by size, time and a sample.
+
+        Args:
+            originals: their places by name; what is not there any more is not compared.
+
+        Raises:
+            ValueError: some are others.
+        """
+        names = [name for name in originals if name in self._originals]
+        names = [name for name, there in zip(names, present([originals[name] for name in names]), strict=True) if there]
+        others = changed([originals[name] for name in names], [self._originals[name] for name in names])
+        if others:
+            raise ValueError(
+                f"{self._folder}: {told(others, names, 'originals', 'were copied')}; run the same `lightning-petl data "
+                "ingest` again, which copies them anew, or move them away if the copy is right"
+            )
 
     def source(self, relative: str) -> Source:
         """Where the copy of the clip at ``relative``, from the root of the data set, is read.
@@ -120,13 +152,13 @@ def read_index(folder: Path) -> Iterator[Entry]:
         raise FileNotFoundError(f"{path}: no such file; run `lightning-petl data ingest` (again, if it was stopped)")
     with path.open(newline="", encoding=ENCODING, errors=ERRORS) as file:
         rows = csv.reader(file)
-        if tuple(next(rows, ())) != Entry._fields:
-            raise ValueError(f"{path}: expected the columns {','.join(Entry._fields)}; ingest again to a new folder")
-        for number, row in enumerate(rows, start=2):
-            try:
+        try:
+            if tuple(next(rows, ())) not in (Entry._fields, Entry._fields[:-1]):
+                raise ValueError(f"expected the columns {','.join(Entry._fields)}")
+            for row in rows:
                 yield parse(row)
-            except ValueError as error:
-                raise ValueError(f"{path}, line {number}: {error}; ingest again to a new folder") from error
+        except (ValueError, csv.Error) as error:
+            raise ValueError(f"{path}, line {rows.line_num}: {error}; ingest again to a new folder") from error
 
 
 def write_index(folder: Path, entries: Iterable[Entry]) -> None:
@@ -139,14 +171,35 @@ def parse(row: list[str]) -> Entry:
     """An entry from its texts.
 
     Raises:
-        ValueError: too few or too many, or no number where one is due.
+        ValueError: too few or too many, no number where one is due, or a file outside the folder.
     """
-    if len(row) != len(Entry._fields):
+    if len(row) not in (len(Entry._fields), len(Entry._fields) - 1):
         raise ValueError(f"expected {len(Entry._fields)} values, got {len(row)}")
-    return Entry(*(of_text(text) for of_text, text in zip(_OF_TEXT, row, strict=True)))
+    entry = Entry(*(of_text(text) for of_text, text in zip(_OF_TEXT, row, strict=False)))
+    if min(entry.start, entry.size, entry.num_frames, entry.source_size) < 0:
+        raise ValueError(f"expected counts of 0 or more, got {row[2:5]}")
+    if not entry.file or entry.file.startswith("/") or ".." in entry.file.split("/") or "\0" in entry.file:
+        raise ValueError(f"the file {entry.file[:200]!r} does not lie in the folder of the copy")
+    return entry
 
 
-_KINDS: dict[Any, Callable[[str], Any]] = {int: int, float: float, str: str, Status: str}
+def _content(text: str) -> Content | None:
+    return Content.parse(text) if text else None
+
+
+def _status(text: str) -> Status:
+    if text not in get_args(Status):
+        raise ValueError(f"expected one of {', '.join(get_args(Status))}, got {text[:80]!r}")
+    return cast(Status, text)
+
+
+_KINDS: dict[Any, Callable[[str], Any]] = {
+    int: int,
+    float: float,
+    str: str,
+    Status: _status,
+    Content | None: _content,
+}
 _OF_TEXT = [_KINDS[kind] for kind in get_type_hints(Entry).values()]
 
 
@@ -205,11 +258,24 @@ def check(path: Path, entry: Entry) -> None:
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: is missing; it holds {entry.path}")
+    if entry.start + entry.size > path.stat().st_size:
+        raise ValueError(f"{path}: is shorter than {entry.path} in it, which ends at {entry.start + entry.size}")
     with path.open("rb") as file:
         file.seek(entry.start)
         found = hashlib.sha256(file.read(entry.size)).hexdigest()
     if found != entry.sha256:
         raise ValueError(f"{path}: the bytes of {entry.path}, {entry.size} from {entry.start}, are not those written")
+
+
+def _refuse_links_outside(folder: Path, files: set[str]) -> None:
+    """Look into each folder once: to follow every path of a hundred thousand takes minutes on a network disk."""
+    for parent in {file.rpartition("/")[0] for file in files}:
+        place = inside(folder, parent) if parent else folder
+        if place.is_dir():
+            with os.scandir(place) as entries:
+                links = [entry.name for entry in entries if entry.is_symlink()]
+            for name in links:
+                inside(folder, f"{parent}/{name}" if parent else name)
 
 
 def _check_shard(path: Path, end: int) -> None:

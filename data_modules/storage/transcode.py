@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import UInt8
 
+from data_modules.storage.content import content_of
 from data_modules.storage.shards import Entry, Status
 from data_modules.transforms.crops import Box
 from data_modules.video.decode import Video, open_video
@@ -159,6 +160,7 @@ def _entry(task: Task, copy: Path, status: Status, reason: str, quality: Quality
         psnr=round(quality.psnr, 2),
         source_size=_size(task.original),
         seconds=round(quality.seconds, 3),
+        original=content_of(task.original),
     )
 
 

@@ -252,6 +252,34 @@ def test_damage_is_named_and_made_good(data: DataSet, options: list[str], capsys
     assert "Copying" not in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("options", [[], ["--tar=true", "--reencode=false"]], ids=["files", "tar"])
+def test_a_replaced_original_is_told_and_copied_anew(
+    tmp_path: Path, options: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "videos"
+    for number, name in enumerate(("train/left/0.mp4", "train/right/0.mp4", "val/left/0.mp4", "val/right/0.mp4")):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        write_video(root / name, np.full((4, 32, 32, 3), 60 * number, np.uint8), 8)
+    data = data_set(tmp_path, root)
+    assert data.ingest(*options) == 0
+    before = contents(data.output)
+    copied = VideoFolder(str(root), files=Files(ingested=str(data.output)), sampling=SegmentSampling(2))
+    copied.setup("fit")
+    write_video(root / "train/right/0.mp4", np.full((5, 32, 32, 3), 200, np.uint8), 8)
+    again = VideoFolder(str(root), files=Files(ingested=str(data.output)), sampling=SegmentSampling(2))
+    with pytest.raises(
+        ValueError, match=r"1 of 2 originals are not those that were copied: train/right/0\.mp4; run the"
+    ):
+        again.setup("fit")
+    capsys.readouterr()
+    assert data.ingest(*options) == 0
+    assert "train/right/0.mp4: is not the video that was copied: it is made again" in capsys.readouterr().out
+    assert contents(data.output) != before
+    entry = next(entry for entry in read_index(data.output) if entry.path == "train/right/0.mp4")
+    assert entry.num_frames == 5
+    VideoFolder(str(root), files=Files(ingested=str(data.output)), sampling=SegmentSampling(2)).setup("fit")
+
+
 @pytest.mark.usefixtures("small_shards")
 def test_a_lost_shard_is_made_again(data: DataSet) -> None:
     data.ingest("--tar=true", "--reencode=false")

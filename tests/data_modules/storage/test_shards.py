@@ -2,12 +2,26 @@
 
 import hashlib
 import math
+import os
+import re
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from data_modules.storage.shards import Entry, Storage, check, parse, read_index, shard_places, write_index, write_shard
+from data_modules.storage.content import content_of
+from data_modules.storage.shards import (
+    Entry,
+    Storage,
+    check,
+    of_others,
+    parse,
+    read_index,
+    shard_places,
+    write_index,
+    write_shard,
+)
 from data_modules.video.source import Source
 
 CONTENTS = {"a/1.mp4": b"one" * 500, "a/2.webm": b"", "b/3, 4\u00e9.mp4": bytes(range(256)) * 2}
@@ -109,7 +123,8 @@ def test_a_short_shard_is_told(shards: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "message"), [("a,b\n", r"index\.csv: expected the columns path,file,"), ("", "expected the columns")]
+    ("text", "message"),
+    [("a,b\n", r"index\.csv, line 1: expected the columns path,file,"), ("", "expected the columns")],
 )
 def test_a_file_that_is_no_index_is_told(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "index.csv").write_text(text)
@@ -152,5 +167,82 @@ def test_a_shard_of_other_clips_is_told(shards: Path) -> None:
 
 
 def test_too_few_values_are_no_entry() -> None:
-    with pytest.raises(ValueError, match="expected 11 values, got 2"):
+    with pytest.raises(ValueError, match="expected 12 values, got 2"):
         parse(["a", "b"])
+
+
+OUTSIDE: dict[str, Any] = {
+    "up": {"file": "../secret.mp4"},
+    "up from below": {"file": "a/../../secret.mp4"},
+    "absolute": {"file": "/etc/passwd"},
+    "none": {"file": ""},
+    "a link": {"file": "link.mp4"},
+    "below a link": {"file": "linked/secret.mp4"},
+    "a shard that is a link": {"file": "link.mp4", "start": 512},
+    "a negative start": {"start": -1},
+    "a negative size": {"size": -5},
+    "an end beyond the shard": {"file": "shard.tar", "start": 10**15},
+    "a size beyond the shard": {"file": "shard.tar", "start": 512, "size": 10**18},
+    "a status": {"status": "trusted"},
+    "a long text": {"reason": "x" * 200_000},
+}
+
+
+@pytest.mark.parametrize("name", OUTSIDE)
+def test_an_index_of_a_stranger_leads_nowhere(tmp_path: Path, name: str) -> None:
+    copy = tmp_path / "copy"
+    (copy / "a").mkdir(parents=True)
+    (tmp_path / "secret.mp4").write_bytes(b"secret")
+    (copy / "shard.tar").write_bytes(bytes(2048))
+    (copy / "link.mp4").symlink_to(tmp_path / "secret.mp4")
+    (copy / "linked").symlink_to(tmp_path)
+    good = entry("a/1.mp4", b"one")
+    write_index(copy, [good._replace(**OUTSIDE[name])])
+    with pytest.raises(ValueError, match=re.escape(str(copy))):
+        Storage(copy).source("a/1.mp4")
+
+
+def test_links_that_stay_inside_are_followed(tmp_path: Path) -> None:
+    entries, _ = written(tmp_path, CONTENTS)
+    (tmp_path / "a/1.mp4").rename(tmp_path / "elsewhere.mp4")
+    (tmp_path / "a/1.mp4").symlink_to("../elsewhere.mp4")
+    write_index(tmp_path, entries)
+    assert Storage(tmp_path).source("a/1.mp4") == Source(tmp_path / "a/1.mp4")
+
+
+def test_a_number_beyond_the_file_is_not_allocated(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"one")
+    with pytest.raises(ValueError, match="is shorter than a in it"):
+        check(tmp_path / "a", entry("a", b"one", size=10**15))
+
+
+def test_originals_at_hand_are_compared(tmp_path: Path) -> None:
+    """Of three originals one was replaced, one is gone, and one is as it was, but of another time."""
+    entries, files = written(tmp_path / "originals", CONTENTS)
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    noted = [each._replace(original=content_of(file)) for each, file in zip(entries, files, strict=True)]
+    write_index(copy, noted)
+    originals = dict(zip(CONTENTS, files, strict=True))
+    storage = Storage(copy)
+    files[1].unlink()
+    os.utime(files[0], (1, 1))
+    storage.require_originals(originals)
+    files[2].write_bytes(bytes(512))
+    with pytest.raises(
+        ValueError, match=rf"{copy}: 1 of 2 originals are not those that were copied: b/3, 4.\.mp4; run"
+    ):
+        storage.require_originals(originals)
+    storage.require_originals({name: tmp_path / "nowhere" / name for name in CONTENTS})
+    assert [each.path for each in of_others(noted, originals)] == ["a/2.webm", "b/3, 4\u00e9.mp4"]
+
+
+def test_an_index_of_an_earlier_version_knows_no_originals(tmp_path: Path) -> None:
+    entries, files = written(tmp_path, CONTENTS)
+    write_index(tmp_path, entries)
+    lines = (tmp_path / "index.csv").read_text().splitlines()
+    assert lines[0].endswith(",original")
+    old = [line.removesuffix("original").removesuffix(",") for line in lines]
+    (tmp_path / "index.csv").write_text("\n".join(old) + "\n")
+    assert list(read_index(tmp_path)) == entries
+    Storage(tmp_path).require_originals(dict(zip(CONTENTS, files, strict=True)))
