@@ -102,7 +102,7 @@ def _report(entries: Sequence[Entry], output: Path) -> int:
         console.print(f"... and {len(bad) - _LISTED} more")
     odd = [(entry.path, entry.info.note) for entry in entries if entry.info and entry.info.note]
     for path, note in odd[:_LISTED]:
-        console.print(f"{'odd':8}{escape(path)}: {escape(note)}", highlight=False)
+        console.print(cell(f"{'odd':8}{path}: {note}"), highlight=False)
     if len(odd) > _LISTED:
         console.print(f"... and {len(odd) - _LISTED} more that are odd")
     verdict = f"{len(bad)} of {len(entries)} files cannot be used" if bad else "every file is good"
