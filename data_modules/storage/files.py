@@ -97,7 +97,7 @@ class Files:
         return found | {
             str(clip.path): f"{entry.status}: {entry.reason}"
             for clip in located.clips
-            if (entry := bad.get(located.keys[str(clip.path)])) and entry.stamp == manifest.stamp(_file(clip))
+            if (entry := bad.get(located.keys[str(clip.path)])) and manifest.describes(entry, _file(clip))
         }
 
     def note_hung(self, path: str, located: Located, root: Path) -> Path:

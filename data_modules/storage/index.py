@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from statistics import median
 from typing import get_args
@@ -13,10 +14,23 @@ from rich.table import Table
 from data_modules.base import Split, VideoDataModule
 from data_modules.names import cell, visible
 from data_modules.progress import cpus, progress
-from data_modules.storage.manifest import NAME, Entry, Stamp, Status, append, key, read, stamp, write
+from data_modules.storage.manifest import (
+    NAME,
+    Entry,
+    Stamp,
+    Status,
+    append,
+    describes,
+    key,
+    read,
+    sampled,
+    stamp,
+    write,
+)
 from data_modules.storage.prober import Answer, answers, probe
 from data_modules.video.decode import VideoInfo
 
+_THREADS = 16  # a look at a file of a network disk is waiting
 _LISTED = 20  # bad files told one by one, and as many odd ones
 
 
@@ -26,11 +40,12 @@ def index(
     workers: int | None = None,
     timeout: int | float = 60,
     output: Path | None = None,
+    verify: bool = False,
 ) -> int:
     """Decode every file of all splits once and write what was found to a manifest.
 
-    A file that the manifest knows as good, with the same size and time, is not probed again, so a stopped run goes on
-    where it was. A process that hangs or crashes on a file is replaced, and the file is reported.
+    A file that the manifest knows as good, with the same size, time and sample of its bytes, is not probed again, so a
+    stopped run goes on where it was. A process that hangs or crashes on a file is replaced, and the file is reported.
 
     Args:
         data: the data set.
@@ -38,6 +53,7 @@ def index(
         timeout: seconds after which a file counts as hung and its process is killed.
         output: the manifest; that of the data set's ``files.manifest`` where not given, which is ``manifest.csv``
             beside the annotation.
+        verify: believe no line, and probe every file again.
 
     Returns:
         0 where every file is good, else 1.
@@ -48,7 +64,9 @@ def index(
     output = output or (Path(data.files.manifest) if data.files.manifest else data.root / NAME)
     paths = _paths(data)
     try:
-        _complete(output, data.root, paths, workers=cpus() if workers is None else workers, timeout=timeout)
+        left = paths if verify else _unknown(output, data.root, paths)
+        done = len(paths) - len(left)
+        _complete(output, data.root, left, done, workers=cpus() if workers is None else workers, timeout=timeout)
     except KeyboardInterrupt:
         print(visible(f"stopped; the same command goes on from {output}"))
         return 130
@@ -65,13 +83,23 @@ def _paths(data: VideoDataModule) -> list[Path]:
     return paths
 
 
-def _complete(output: Path, root: Path, paths: Sequence[Path], *, workers: int, timeout: int | float) -> None:
-    """Add a line for each file that the manifest does not know as it is now."""
-    stamps = {path: stamp(path) for path in paths}
-    good = {(entry.path, entry.stamp) for entry in read(output).values() if entry.status == "ok"}
-    todo = [path for path in paths if (key(path, root), stamps[path]) not in good]
+def _unknown(output: Path, root: Path, paths: Sequence[Path]) -> list[Path]:
+    """Return the files that the manifest does not know as good, as they are now."""
+    good = {entry.path: entry for entry in read(output).values() if entry.status == "ok"}
+
+    def known(path: Path) -> bool:
+        entry = good.get(key(path, root))
+        return entry is not None and describes(entry, path)
+
+    with ThreadPoolExecutor(_THREADS) as pool:
+        return [path for path, is_known in zip(paths, pool.map(known, paths), strict=True) if not is_known]
+
+
+def _complete(output: Path, root: Path, todo: Sequence[Path], done: int, *, workers: int, timeout: int | float) -> None:
+    """Add a line for each file; ``done`` others were known."""
+    stamps = {path: stamp(path) for path in todo}
     with progress("files", TextColumn("{task.fields[bad]} bad")) as shown:
-        bar = shown.add_task("Probing", total=len(paths), completed=len(paths) - len(todo), bad=0)
+        bar = shown.add_task("Probing", total=done + len(todo), completed=done, bad=0)
         for entry in _probed(todo, root, stamps, workers=workers, timeout=timeout):
             append(output, entry)
             shown.update(bar, advance=1, bad=shown.tasks[bar].fields["bad"] + (entry.status != "ok"))
@@ -90,7 +118,9 @@ def _probed(
 
 def _entry(answer: Answer[Path, VideoInfo], root: Path, now: Stamp | None) -> Entry:
     status: Status = "ok" if answer.failure is None else "hung" if answer.failure == "hung" else "bad"
-    return Entry(key(answer.item, root), status, answer.reason.removeprefix(f"{answer.item}: "), now, answer.result)
+    reason = answer.reason.removeprefix(f"{answer.item}: ")
+    now = now if status == "hung" else sampled(now, answer.item)
+    return Entry(key(answer.item, root), status, reason, now, answer.result)
 
 
 def _report(entries: Sequence[Entry], output: Path) -> int:

@@ -7,6 +7,7 @@ not there.
 
 import csv
 import io
+import math
 import os
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple, get_args, get_type_hints
 
 from data_modules.names import ENCODING, ERRORS, to_csv
+from data_modules.storage.content import sample_of
 from data_modules.video.decode import VideoInfo
 
 NAME = "manifest.csv"
@@ -28,10 +30,12 @@ class Stamp(NamedTuple):
     Attributes:
         size: bytes; of a folder of images, their sum.
         modified: seconds since 1970, whole, as archives keep them.
+        sample: see :class:`data_modules.storage.content.Content`; empty where nothing was read.
     """
 
     size: int
     modified: int
+    sample: str = ""
 
 
 class Entry(NamedTuple):
@@ -65,6 +69,23 @@ def stamp(path: Path) -> Stamp | None:
     except OSError:
         return None
     return Stamp(size, int(status.st_mtime))
+
+
+def sampled(before: Stamp | None, path: Path) -> Stamp | None:
+    """Return a stamp with the sample of the file, if that can be read."""
+    try:
+        return before and before._replace(sample=sample_of(path))
+    except OSError:
+        return before
+
+
+def describes(entry: Entry, path: Path) -> bool:
+    """Tell whether an entry is of the file that is at ``path`` now: of its size, its time and, if known, its sample.
+
+    A file that hung is not read, for that may hang again.
+    """
+    now = stamp(path)
+    return entry.stamp is not None and entry.stamp == (sampled(now, path) if entry.stamp.sample else now)
 
 
 def read(path: Path) -> dict[str, Entry]:
@@ -151,8 +172,10 @@ def _read_entry(text: str) -> Entry | None:
 
 
 def _entry(*row: str) -> Entry:
-    path, status, *measured, size, modified, reason = row
+    path, status, *measured, size, modified, sample, reason = row
     status = _STATUSES[_STATUSES.index(status)]  # pyright: ignore[reportArgumentType]
     numbers = [of_text(text) for of_text, text in zip(_INFO.values(), measured, strict=True) if status == "ok"]
-    stamp = Stamp(int(size), int(modified)) if size else None
+    if any(isinstance(value, int | float) and not 0 <= value < math.inf for value in numbers):
+        raise ValueError(f"{path}: has a number below zero or none")
+    stamp = Stamp(int(size), int(modified), sample) if size else None
     return Entry(path, status, reason, stamp, VideoInfo(*numbers) if numbers else None)

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from data_modules.sampling import SegmentSampling
+from data_modules.sets.folder import VideoFolder
 from data_modules.storage import prober
 from data_modules.storage.manifest import Entry, append, read
 from data_modules.video.encode import write_video
@@ -100,6 +102,22 @@ def test_only_what_changed_is_probed_again(command: list[str], root: Path, monke
     assert info.num_frames == 20
     write_video(bad, grey_frames(6, 16, 16), 10)
     assert main(command) == 0
+
+
+def test_a_file_of_the_same_size_and_time_is_told_by_its_content(command: list[str], root: Path) -> None:
+    """A cut file is filled up to its size: the manifest's line is not believed, by index or by training."""
+    file, manifest = root / "train/class_0/000.mp4", root / "manifest.csv"
+    assert main(command) == 0
+    status, content = file.stat(), file.read_bytes()
+    file.write_bytes(content[:300] + bytes(len(content) - 300))
+    os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert main(command) == 1
+    assert read(manifest)["train/class_0/000.mp4"].status == "bad"
+    file.write_bytes(content)
+    os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
+    data = VideoFolder(str(root), sampling=SegmentSampling(2))
+    assert data.files.known_bad(data.files.located(data.clips("train"), "train", root), root) == {}
+    assert main([*command, "--verify=true"]) == 0
 
 
 def test_a_file_that_training_met_as_hung_is_judged_anew(command: list[str], root: Path) -> None:

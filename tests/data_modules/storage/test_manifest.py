@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from data_modules.storage.manifest import Entry, Stamp, append, key, read, stamp, write
+from data_modules.storage.manifest import Entry, Stamp, append, describes, key, read, sampled, stamp, write
 from data_modules.video.decode import VideoInfo
 
 INFO = VideoInfo(300, 29.97002997002997, 10.01001001001001, 240, 427, "vp9", 3)
@@ -109,3 +109,37 @@ def test_a_stamp_notices_size_and_time(tmp_path: Path) -> None:
     os.utime(frames, (1e9, 1e9))
     assert stamp(frames) == Stamp(5, 10**9)
     assert stamp(tmp_path / "none") is None
+
+
+def test_an_entry_is_of_the_file_of_its_sample(tmp_path: Path) -> None:
+    """A file that was replaced by another one of the same size within the second."""
+    file = tmp_path / "a.mp4"
+    file.write_bytes(b"12345")
+    os.utime(file, (1e9, 1e9))
+    entry = Entry("a.mp4", "bad", "cut short", sampled(stamp(file), file))
+    append(tmp_path / "m.csv", entry)
+    assert describes(read(tmp_path / "m.csv")["a.mp4"], file)
+    file.write_bytes(b"12346")
+    os.utime(file, (1e9, 1e9))
+    assert not describes(entry, file)
+    assert describes(entry._replace(status="hung", stamp=stamp(file)), file)  # of which no sample is taken
+    file.unlink()
+    assert not describes(entry, file)
+    assert not describes(Entry("a.mp4", "missing"), file)
+
+
+def test_a_pipe_is_not_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.mp4")
+    now = stamp(tmp_path / "a.mp4")
+    assert sampled(now, tmp_path / "a.mp4") == now
+
+
+@pytest.mark.parametrize("field", ["x" * 200_000, "nan", "inf", "-1", "9" * 5000, "", "1e400", "\0"])
+def test_a_line_of_a_stranger_counts_as_not_there(tmp_path: Path, field: str) -> None:
+    write(tmp_path / "m.csv", [GOOD])
+    assert GOOD.info is not None
+    line = (tmp_path / "m.csv").read_text().splitlines()[1].split(",")
+    line[2] = field  # the number of frames
+    with (tmp_path / "m.csv").open("a") as file:
+        file.write(",".join(["other", *line[1:]]) + "\n")
+    assert read(tmp_path / "m.csv") == {GOOD.path: GOOD}
