@@ -11,13 +11,15 @@ from data_modules.sets.list_text import read_text, split_lines
 
 NUMBER = re.compile("0|[1-9][0-9]*")  # 007 is a name
 _NEARLY_NUMBER = re.compile(r"[+-]?\d+(\.\d*)?")
+_SEVERAL = re.compile(r"[\[(]?\d+(\s*[,;|\s]\s*\d+)+[\])]?")  # "1 3", "[1, 3]"
+_HEADERS = frozenset({"label", "labels", "class", "classes", "class_name", "label_name", "name", "names"})
 
 
 def read_names(path: Path) -> list[str]:
     """A class a line, in the order of their numbers.
 
     Raises:
-        ValueError: no name, a blank line between names, a name twice, or lines that begin with their numbers.
+        ValueError: no name, a blank line between names, a name twice, a header, or lines that begin with their numbers.
     """
     names = [line.strip(" \t") for line in split_lines(read_text(path).rstrip("\r\n \t"))]
     if not any(names):
@@ -30,10 +32,12 @@ def read_names(path: Path) -> list[str]:
     name, count = Counter(names).most_common(1)[0]
     if count > 1:
         raise ValueError(f"{path}: names the class {name!r} {count} times")
-    if len(names) > 1 and _are_numbered(names):
+    if names[0].lower() in _HEADERS:
+        raise ValueError(f"{path}, line 1 {names[0]!r}: looks like a header, and would be the class 0; remove it")
+    if len(names) > 2 and (_are_numbered(names) or _are_numbered(names[1:])):
         raise ValueError(
-            f"{path}, line 1 {names[0]!r}: expected a name alone in each line, in the order of their numbers from 0; "
-            "remove the numbers before the names"
+            f"{path}, line 2 {names[1]!r}: expected a name alone in each line, in the order of their numbers from 0, "
+            "without numbers and without a header"
         )
     return names
 
@@ -52,10 +56,13 @@ def classes_of(path: Path, labels: Sequence[str]) -> list[str]:
     names, numbered in sorted order. Numbers without a video are warned of.
 
     Raises:
-        ValueError: numbers of which fewer than a tenth have a video, which may be names such as years; or labels that
-            are numbers but not of a class, such as -1 and 1.0.
+        ValueError: several labels of a video; numbers of which fewer than a tenth have a video, which may be names such
+            as years; or labels that are numbers but not of a class, such as -1 and 1.0.
     """
     found = set(labels)
+    several = next(filter(_SEVERAL.fullmatch, labels), None)
+    if several:
+        raise ValueError(f"{path}: {several!r} looks like several labels; one label of each video is read")
     numbers = {int(label) for label in found if NUMBER.fullmatch(label)}
     if len(numbers) < len(found):
         wrong = sorted(label for label in found if not NUMBER.fullmatch(label))[0]

@@ -56,6 +56,8 @@ class ListReader:
         headed = [table for table in found if self._form.is_header(table.rows[0])]
         reading = self._headed(headed) if headed else self._unheaded(found, wrong)
         self._require_filled(reading)
+        self._require_one_header(reading)
+        self._require_no_separator(reading)
         self._require_slashes(reading)
         self._require_no_comment(reading)
         return reading
@@ -100,12 +102,13 @@ class ListReader:
 
     def _sure(self, readings: Sequence[Reading]) -> Reading | None:
         """The only reading whose paths are videos, None if there is none."""
-        sure = [reading for reading in readings if self._is_sure(reading)]
+        plain = [reading for reading in readings if reading.table.separator != LAST_BLANK]
+        last_blank = [reading for reading in readings if reading.table.separator == LAST_BLANK]
+        sure = _other_paths([reading for reading in plain if self._is_sure(reading)])
+        sure = sure or [reading for reading in last_blank if self._is_sure(reading)]
         if len(sure) > 1:
             sure = [reading for reading in sure if self._seen.are_there(reading.column("path"))] or sure
-        if not sure:
-            plain = [reading for reading in readings if reading.table.separator != LAST_BLANK]
-            sure = [reading for reading in plain if self._seen.any_is_there(reading.body("path"))]
+        sure = sure or [reading for reading in plain if self._seen.any_is_there(reading.body("path"))]
         if len(sure) > 1:
             raise self._doubtful([reading.table for reading in sure])
         return sure[0] if sure else None
@@ -187,6 +190,19 @@ class ListReader:
                     name = self._form.path if role == "path" else role
                     raise self._wrong(reading.table, f"the {name} is empty", row=row)
 
+    def _require_one_header(self, reading: Reading) -> None:
+        for row, name in zip(reading.table.rows, reading.column("path"), strict=True):
+            if self._form.role(name) and self._form.is_header(row):
+                raise self._wrong(reading.table, "is a header among the lines: were two lists joined?", row=row)
+
+    def _require_no_separator(self, reading: Reading) -> None:
+        """ValueError for "a.mp4 run," in each line, where the comma would become a part of each class."""
+        last = {cells[-1][-1] for _, cells in reading.table.rows}
+        if last <= {","} or last <= {";"}:
+            raise self._wrong(
+                reading.table, f"each line ends with {last.pop()!r}, which is no part of the {self._form.value}"
+            )
+
     def _require_slashes(self, reading: Reading) -> None:
         for row, name in zip(reading.table.rows, reading.column("path"), strict=True):
             if "\\" in name and not self._seen.is_there(name):
@@ -224,7 +240,14 @@ class ListReader:
             table.require_width(self._path, width)
         except ValueError as error:
             return error
-        return self._wrong(table, f"has {width} columns and no header that names them")
+        way_out = "; a cell that holds a blank is put in double quotes" if table.separator == " " else ""
+        return self._wrong(table, f"has {width} columns and no header that names them{way_out}")
+
+
+def _other_paths(found: Sequence[Reading]) -> list[Reading]:
+    """Without those that name the same paths as an earlier one, as blanks do in "a.mp4 ,run"."""
+    paths = [reading.column("path") for reading in found]
+    return [reading for number, reading in enumerate(found) if paths[number] not in paths[:number]]
 
 
 def _different(found: Sequence[Table]) -> list[Table]:

@@ -14,6 +14,8 @@ _NAMES = {
     "num_frames": "num_frames n_frames frames frame_count total_frames",
 }
 
+_LONGEST = max(len(name) for names in _NAMES.values() for name in names.split())
+
 
 class Form(NamedTuple):
     """The columns of a list.
@@ -43,6 +45,8 @@ class Form(NamedTuple):
 
     def role(self, cell: str) -> str:
         """``path``, ``num_frames`` or the value for a cell that names this column; empty for any other."""
+        if len(cell) > _LONGEST:
+            return ""
         name = re.sub("[ -]+", "_", cell.lower())
         return next((role for role in self.orders[-1] if name in _NAMES[role].split()), "")
 

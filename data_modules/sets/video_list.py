@@ -55,6 +55,7 @@ class VideoList(VideoDataModule):
     ) -> None:
         self.root, self.files = Path(root), files
         self.videos = self.root / videos
+        self._read = dict[Path, list[Listed]]()
         self.lists: dict[Split, tuple[str, ...]] = {"train": (train,), "val": (val,), "test": (test, val)}
         if names is None:
             path = annotation.find(self.root, train)
@@ -76,4 +77,6 @@ class VideoList(VideoDataModule):
         return annotation.clips(path, entries, self.labels)
 
     def _listed(self, path: Path) -> list[Listed]:
-        return read_list(path, _FORM, Seen(self.videos, self.files, self.root))
+        if path not in self._read:
+            self._read[path] = read_list(path, _FORM, Seen(self.videos, self.files, self.root))
+        return self._read[path]

@@ -1,5 +1,6 @@
 """Which names are those of videos and of frames."""
 
+import os
 import re
 from collections.abc import Iterable
 from pathlib import PurePath
@@ -18,7 +19,9 @@ _RANKS = {suffix: rank for rank, suffix in enumerate(VIDEO_SUFFIXES)}
 
 def is_video(name: str) -> bool:
     """Whether a file of this name is taken for a video."""
-    return PurePath(name).suffix.lower() in _RANKS
+    return (
+        os.path.splitext(name)[1].lower() in _RANKS
+    )  # of hundreds of thousands of names: a path takes ten times as long
 
 
 def is_image(name: str) -> bool:

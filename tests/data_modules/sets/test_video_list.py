@@ -1,12 +1,16 @@
 """Lists as users write them, each beside its only reading or the sentence that refuses it."""
 
 import codecs
+import csv
+import io
 import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from data_modules.data_sets import VideoList
@@ -53,6 +57,8 @@ AB = [("a.mp4", "run"), ("b.mp4", "walk")]
         "a.mp4 run\nb.mp4 walk\n",
         "a.mp4   run  \n b.mp4 \t walk\n",
         "a.mp4, run\nb.mp4 ,walk \n",
+        "a.mp4 ,run\nb.mp4 ,walk\n",
+        "a.mp4 ; run\nb.mp4 ; walk\n",
         '"a.mp4","run"\n"b.mp4","walk"\n',
         '"a.mp4" run\n"b.mp4" "walk"\n',
         "\n\na.mp4,run\n\n  \nb.mp4,walk\n\n",
@@ -190,6 +196,17 @@ LINE = "valid are path,label in each line, or a first line that names the column
         # more than one reading and nothing that tells
         ("w 1,x 1\nw 2,y 1\n", "line 1: can be read as w 1 | x 1"),
         ("w 1;x,z\nw 2;y,z\n", "line 1: can be read as w 1 | x,z or w 1;x | z or w | 1;x,z, and no video tells which"),
+        # two lists in one file, separators at the end, several labels
+        ("path,label\na.mp4,run\npath,label\nb.mp4,walk\n", "line 3 'path,label': is a header among the lines"),
+        ("a.mp4,run\nb.mp4,walk\nfile,class\n", "line 3 'file,class': is a header among the lines"),
+        ("a.mp4 run,\nb.mp4 walk,\n", "line 1 'a.mp4 run,': each line ends with ',', which is no part of the label"),
+        ("a.mp4\trun;\nb.mp4\twalk;\n", "each line ends with ';'"),
+        ("a.mp4 1,3\nb.mp4 2\n", "'1,3' looks like several labels; one label of each video is read"),
+        ('a.mp4,"1 3"\nb.mp4,2\n', "'1 3' looks like several labels"),
+        ('a.mp4,"[0, 3]"\nb.mp4,[2]\n', "'[0, 3]' looks like several labels"),
+        ("a.mp4|run\nb.mp4|walk\n", "line 1 'a.mp4|run': has one column"),
+        ("day 1/a.mp4 4 run\nday 1/b.mp4 4 run\n", "line 1 'day 1/a.mp4 4 run': has 4 columns and no header that names "
+         "them; a cell that holds a blank is put in double quotes"),
         # nothing
         ("", "the list is empty"),
         (" \n\n", "the list is empty"),
@@ -239,8 +256,10 @@ def test_numbers_with_holes(text: str, labels: int, absent: str, videos: Path, t
     [
         ("run\n\nwalk\n", "names.txt, line 2: is blank, which leaves the numbers of the classes below it in doubt"),
         ("run\nwalk\nrun\n", "names.txt: names the class 'run' 2 times"),
-        ("0 run\n1 walk\n", "names.txt, line 1 '0 run': expected a name alone in each line"),
-        ("1,run\n2,walk\n", "names.txt, line 1 '1,run': expected a name alone in each line"),
+        ("0 run\n1 walk\n2 sit\n", "names.txt, line 2 '1 walk': expected a name alone in each line"),
+        ("1,run\n2,walk\n3,sit\n", "names.txt, line 2 '2,walk': expected a name alone in each line"),
+        ("id,kind\n0,run\n1,walk\n", "names.txt, line 2 '0,run': expected a name alone in each line"),
+        ("label\nrun\nwalk\n", "names.txt, line 1 'label': looks like a header, and would be the class 0; remove it"),
         ("\n", "names.txt: the list is empty"),
         ("walk\n", "train.csv, line 1: clip a.mp4 has label 'run', not among the 1 of the data set"),
     ],
@@ -255,6 +274,29 @@ def test_wrong_names(names: str, message: str, videos: Path, tmp_path: Path):
 def test_names_of_any_sign(videos: Path, tmp_path: Path):
     (tmp_path / "names.txt").write_bytes(codecs.BOM_UTF8 + b"100 m\r\nwalk\r\n\r\n")
     assert read(videos, tmp_path, "a.mp4,1\nb.mp4,0\n", names="names.txt") == [("a.mp4", "walk"), ("b.mp4", "100 m")]
+
+
+SIGNS = st.characters(exclude_categories=["Cc", "Cs", "Zs"], exclude_characters="\ufeff")
+LABELS = st.lists(st.text(SIGNS, min_size=1), min_size=2, max_size=7)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    labels=LABELS.filter(lambda labels: not any(map(str.isdecimal, labels))),
+    dialect=st.sampled_from([(mark, end) for mark in ",;\t" for end in ("\n", "\r\n", "\r")]),
+    encoding=st.sampled_from(["utf-8", "utf-8-sig", "utf-16"]),
+    header=st.sampled_from([(), ("path", "label"), ("label", "path")]),
+)  # fmt: skip
+def test_what_a_csv_writer_writes_is_read(
+    labels: list[str], dialect: tuple[str, str], encoding: str, header: tuple[str, ...], videos: Path, tmp_path: Path
+):
+    """A law: any label, in any dialect, comes back."""
+    pairs = [{"path": path, "label": label} for path, label in zip(VIDEOS, labels, strict=False)]
+    text = io.StringIO()
+    writer = csv.writer(text, delimiter=dialect[0], lineterminator=dialect[1])
+    writer.writerows([header] * bool(header) + [[pair[name] for name in header or ("path", "label")] for pair in pairs])
+    listed = read(videos, tmp_path, text.getvalue().encode(encoding))
+    assert listed == [(pair["path"], pair["label"]) for pair in pairs]
 
 
 def test_the_ingested_copy_tells_what_is_there(videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
