@@ -55,8 +55,12 @@ class Recipe(NamedTuple):
 
 def save(folder: Path, model: VideoClassifier, protocol: Mapping[str, Any]) -> None:
     """:func:`write` what was trained in ``model``."""
-    state = trainable_state(model)
-    write(folder, Trained(model.backbone, model.adapters, model.head_recipe, model.labels, state), protocol)
+    write(folder, trained(model, trainable_state(model)), protocol)
+
+
+def trained(model: VideoClassifier, state: State) -> Trained:
+    """The stack of ``model`` with the weights of ``state``, which may come from a checkpoint."""
+    return Trained(model.backbone, model.adapters, model.head_recipe, model.labels, state)
 
 
 def write(folder: Path, trained: Trained, protocol: Mapping[str, Any]) -> None:

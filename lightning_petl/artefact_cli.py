@@ -13,11 +13,14 @@ from data_modules import compat as compat  # before what imports torchvision
 from jsonargparse import Namespace
 
 from data_modules import paper_sampling as paper_sampling  # makes its classes known
+from data_modules.base import VideoDataModule
 from data_modules.sampling import Sampling
+from data_modules.sets.video_files import VideoFiles
 from data_modules.transforms.crops import EvalCrop
 from data_modules.views import Views
 from lightning_petl import artefact
 from lightning_petl.recipes import Packages, build, known_classes, path_of
+from lightning_petl.run_folder import changes, leads
 
 HELP = (
     "Folder of a trained adapter artefact. Classes that it names must be known; --allow PACKAGE, which may be "
@@ -48,7 +51,7 @@ def with_artefact(argv: list[str]) -> list[str]:
     command, *others = rest
     config = configuration(Path(found.artefact), allow=found.allow)
     if command != "predict":
-        del config["data"]
+        del config["data"]["init_args"]["labels"]
     text = json.dumps(hidden(config), ensure_ascii=False)  # YAML knows no pairs of halves
     return [command, "--config", text, f"--artefact={found.artefact}", *others]
 
@@ -74,6 +77,46 @@ def require_weights(config: Namespace, folder: Path) -> None:
     """
     backbone = config.get("model.init_args.backbone.init_args") or Namespace()
     artefact.require_weights(str(backbone.get("weights")), folder)
+
+
+def require_data(command: str, data: str, folder: Path) -> None:
+    """Refuse a command on labelled clips that is given none: the artifact's protocol is for those of ``predict``.
+
+    Args:
+        command: the user's.
+        data: path of the class of the data module.
+        folder: of the artifact.
+
+    Raises:
+        ValueError: so it is.
+    """
+    if command != "predict" and data.rpartition(".")[2] == VideoFiles.__name__:
+        raise ValueError(
+            f"{command}: not given: data (-c configs/data/NAME.yaml, or --data CLASS); {folder} says how "
+            "clips are looked at, not which"
+        )
+
+
+def tell_protocol(command: str, folder: Path, data: VideoDataModule) -> None:
+    """Print each difference between the artifact's protocol and that of ``data``, by the name of its flag.
+
+    Validation looks once at each clip, whatever the number of views is.
+    """
+    before, now = (_by_flag(protocol) for protocol in (artefact.read_config(folder)["protocol"], data.protocol()))
+    found = changes(before, json.loads(json.dumps(now)), "data")
+    lines = [f"{key}: {old} -> {new}" for key, old, new in found if (command, key) != ("validate", "data.views")]
+    if lines and leads():
+        print(f"not as in the artefact {folder}:", *lines, sep="\n  ")
+
+
+def _by_flag(protocol: Mapping[str, Any]) -> dict[str, Any]:
+    sampling = dict(protocol["sampling"])
+    return {
+        "sampling": {"class_path": sampling.pop("name")} | sampling,
+        "image_size": protocol["image_size"],
+        "views": protocol["views"],
+        "eval_crop": dict(protocol["crop"]),
+    }
 
 
 def hidden(value: Any) -> Any:

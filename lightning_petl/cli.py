@@ -28,7 +28,15 @@ from data_modules.base import VideoDataModule
 from data_modules.features.build import Storage, build
 from lightning_petl import artefact, evaluation, names, precision, strategies
 from lightning_petl.adapters import Adapter
-from lightning_petl.artefact_cli import HELP, built_of_shown, hidden, require_weights, with_artefact
+from lightning_petl.artefact_cli import (
+    HELP,
+    built_of_shown,
+    hidden,
+    require_data,
+    require_weights,
+    tell_protocol,
+    with_artefact,
+)
 from lightning_petl.backbones import VideoViT, prefix
 from lightning_petl.callbacks.artefact_writer import ArtefactWriter
 from lightning_petl.callbacks.bad_files import BadFiles
@@ -52,6 +60,7 @@ from lightning_petl.optim import accumulation
 from lightning_petl.run_cli import RunCLI
 from lightning_petl.run_logger import RunLogger
 from lightning_petl.signals import PREEMPTED
+from lightning_petl.silenced import SILENCED
 from lightning_petl.summary import Plan, summarise, tables
 from lightning_petl.tasks.classification import VideoClassifier
 from lightning_petl.tasks.task import Task
@@ -121,33 +130,18 @@ class PetlCLI(RunCLI):
     def instantiate_classes(self) -> None:
         self._dump_config()
         folder = self._get(self.config, "artefact")
+        command = cast(str, self.subcommand)
         if folder is not None:
-            require_weights(self.config[cast(str, self.subcommand)], Path(folder))
+            require_weights(self.config[command], Path(folder))
+            require_data(command, self.config[command].data.class_path, Path(folder))
         super().instantiate_classes()
-        given = self.config_init[cast(str, self.subcommand)]
+        given = self.config_init[command]
         if folder is not None:
             artefact.restore(Path(folder), cast(VideoClassifier, self.model))
-        elif self.subcommand in evaluation.COMMANDS and not (given.ckpt_path or given.untrained):
-            evaluation.require_trained(self.subcommand, cast(Task, self.model).owners.values())
+            tell_protocol(command, Path(folder), cast(VideoDataModule, self.datamodule))
+        elif command in evaluation.COMMANDS and not (given.ckpt_path or given.untrained):
+            evaluation.require_trained(command, cast(Task, self.model).owners.values())
         self.model.save_hyperparameters(self.config_dump["model"])
-
-    def after_predict(self) -> None:
-        """Called by Lightning: name the videos that have no class, and end with exit code 1 where there are any.
-
-        Raises:
-            SystemExit: with 1 on rank zero, which leads; with 0 on the others, which would else seem to have failed.
-        """
-        faults = {name: fault for table in self._tables() for name, fault in table.faults.items()}
-        if not faults:
-            return
-        told = f"{len(faults)} video(s) could not be read and have no class: {'; '.join(faults.values())}"
-        if self.trainer.is_global_zero:
-            print(f"lightning-petl: {' '.join(told.split())}", file=sys.stderr)
-        raise SystemExit(int(self.trainer.is_global_zero))
-
-    def _tables(self) -> list[TopClassTable]:
-        callbacks = cast(list[Callback], vars(self.trainer)["callbacks"])
-        return [callback for callback in callbacks if isinstance(callback, TopClassTable)]
 
 
 class CacheCLI(PetlCLI):
@@ -310,7 +304,7 @@ def run(argv: list[str]) -> int:
         if argv[0] == "data":
             return data_cli.run(argv[1:])
         with warnings.catch_warnings(), _without_advertisements():
-            for message, category in _SILENCED:
+            for message, category in SILENCED:
                 warnings.filterwarnings("ignore", message=message, category=category)
             if argv[0] == "cache":
                 return _cache(argv[1:])
@@ -376,19 +370,3 @@ def _without_advertisements() -> Generator[None]:
 
 def _no_advertisement(record: logging.LogRecord) -> bool:
     return "💡 Tip: For seamless" not in record.getMessage()
-
-
-_SILENCED = [
-    # the frozen trunk is in eval, and is meant to be
-    (r"Found \d+ module\(s\) in eval mode at the start of training", UserWarning),
-    # each command writes to a folder of its own, so a checkpoint always comes from another one
-    (r"The dirpath has changed from", UserWarning),
-    # a login node, or one process in an allocation
-    (r"The `srun` command is available on your system but is not used", UserWarning),
-    # what a reader's tap returns may be a view; nobody changes it in place
-    (r"FSDP2-wrapped module .* returned a view tensor", UserWarning),
-    # a run that goes on finds its own checkpoints
-    (r"Checkpoint directory .* exists and is not empty", UserWarning),
-    # lightning 2.6 walks batches through a tree API that torch 2.13 has renamed
-    (r"`isinstance\(treespec, LeafSpec\)` is deprecated", FutureWarning),
-]

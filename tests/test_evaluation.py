@@ -160,3 +160,35 @@ def test_a_model_in_which_nothing_trains_needs_no_training(command: Command, tmp
     assert main(command("test", [*zero_shot, "--data.image_size=64"])) == 0
     tuned = ["--model.head.tuned=true", "--data.image_size=64"]
     assert main(command("test", [*zero_shot, *tuned])) == 2
+
+
+def test_an_artefact_brings_its_protocol_and_differences_are_told(
+    command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its views and crop are the default of every command; what a file or a flag says wins, and is printed."""
+    made = ["--data.views=2x1", "--data.eval_crop.crop_ratio=0.8", "--data.sampling.num_frames=2"]
+    assert main(command("fit", made)) == 0
+    kept = [f"--artefact={command.runs / 'version_0' / 'artefact'}"]
+    capsys.readouterr()
+    assert main(command("test", kept)) == 0
+    told = f"not as in the artefact {command.runs / 'version_0' / 'artefact'}:\n"
+    assert told + "  data.sampling.num_frames: 2 -> 4\n" in capsys.readouterr().out  # the file says 4
+    assert {len(views) for views in logits(newest(command.runs)).values()} == {2}
+    same = [*kept, "--data.sampling.num_frames=2"]
+    assert main(command("test", same)) == 0
+    assert "not as in" not in capsys.readouterr().out
+    changed = ["--data.views=1x3", "--data.image_size=48", "--data.sampling=DenseSampling", "--data.sampling.stride=1"]
+    assert main(command("test", [*same, *changed])) == 0
+    lines = capsys.readouterr().out.split(told)[1].splitlines()
+    assert {line.strip() for line in lines if " -> " in line} == {
+        "data.sampling.class_path: SegmentSampling -> DenseSampling",
+        "data.sampling.stride: None -> 1",
+        "data.sampling.padding: None -> repeat_last",
+        "data.sampling.spacing: None -> ends",
+        "data.image_size: 32 -> 48",
+        "data.views: 2x1 -> 1x3",
+    }
+    assert main(command("validate", [*same, "--data.views=1x1"])) == 0
+    assert "not as in" not in capsys.readouterr().out
+    assert main(["test", *kept, *command.trainer]) == 2
+    assert "test: not given: data (-c configs/data/NAME.yaml" in capsys.readouterr().err

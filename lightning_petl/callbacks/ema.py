@@ -121,6 +121,12 @@ class EMA(Callback):
         self._in_use = wanted
 
 
+def evaluated_state(checkpoint: Mapping[str, Any]) -> State:
+    """What a checkpoint has for evaluation: the averages where it holds any, else the weights."""
+    average = checkpoint.get("callbacks", {}).get(EMA.__qualname__, {}).get("average")
+    return dict(average or checkpoint["state_dict"])
+
+
 @contextmanager
 def averaged(trainer: Trainer, module: LightningModule) -> Generator[None]:
     """Within it, ``module`` holds the weights to evaluate and to share: averages, where ``trainer`` keeps any."""

@@ -14,22 +14,23 @@ from typing_extensions import override
 
 from data_modules.names import cell, to_csv
 from lightning_petl import artefact
+from lightning_petl.callbacks.artefact_writer import BEST, LAST, protocol_of
 from lightning_petl.callbacks.ema import averaged
 from lightning_petl.callbacks.predictions import run_folder
 from lightning_petl.checkpoint import write_whole
 from lightning_petl.tasks.bank import Bank, Losses
 from lightning_petl.tasks.member import settings
 
-FOLDER, BEST, LAST, RANKING = "members", "best", "artefact", "ranking.csv"
+FOLDER, RANKING = "members", "ranking.csv"
 MONITOR = "val/top1"
 
 
 class MemberRuns(Callback):
-    """``<run folder>/members/<name>``: TensorBoard events, ``artefact`` of the last step, ``best`` by val/top1.
+    """``<run folder>/members/<name>``: TensorBoard events, ``artefact``, the best by val/top1, and ``artefact_last``.
 
-    Both folders are artefacts of plain classifiers, for ``predict --artefact``. When training ends it prints the
-    members, best first, with the hyper-parameters in which they differ, and writes them to ``ranking.csv``. With any
-    other model it does nothing.
+    Both folders are artefacts of plain classifiers, for ``predict --artefact``; where nothing was validated both hold
+    the last step. When training ends it prints the members, best first, with the hyper-parameters in which they differ,
+    and writes them to ``ranking.csv``. With any other model it does nothing.
     """
 
     def __init__(self) -> None:
@@ -90,7 +91,8 @@ class MemberRuns(Callback):
         if not isinstance(pl_module, Bank):
             return
         for name, member in pl_module.members.items():
-            self._write(trainer, pl_module, name, LAST)
+            for place in [LAST] if name in self._best else [LAST, BEST]:
+                self._write(trainer, pl_module, name, place)
             if name in self._runs:
                 score = self._best.get(name, {}).get(MONITOR, math.nan)
                 self._runs[name].log_hyperparams(settings(member), {"best/top1": score})
@@ -115,9 +117,8 @@ class MemberRuns(Callback):
         self._runs = {}
 
     def _write(self, trainer: Trainer, bank: Bank, name: str, place: str) -> None:
-        protocol = trainer.datamodule.protocol()  # pyright: ignore[reportAttributeAccessIssue]  # set by name
         with averaged(trainer, bank):
-            artefact.write(Path(self._folder, name, place), bank.trained(name), protocol)
+            artefact.write(Path(self._folder, name, place), bank.trained(name), protocol_of(trainer))
 
     def _rank(self, trainer: Trainer, bank: Bank, found: dict[str, dict[str, float]], monitor: str) -> None:
         if not trainer.is_global_zero:

@@ -219,7 +219,7 @@ class Bank(Task):
         return scores
 
     def predict_step(self, batch: VideoBatch, batch_idx: int) -> None:
-        raise ValueError("a bank has many answers: predict with a member, --artefact <run>/members/<name>/best")
+        raise ValueError("a bank has many answers: predict with a member, --artefact <run>/members/<name>/artefact")
 
     def _evaluated(self, batch: VideoBatch, metrics: nn.ModuleList) -> Iterator[tuple[int, Answers]]:
         """Count what each member that goes on makes of a batch."""

@@ -49,10 +49,10 @@ def test_each_member_leaves_what_a_run_of_its_own_leaves(command: Command, capsy
 
 def predicted_as_trained(run: Path, command: Command) -> None:
     weights = final(run)["state_dict"]
-    model = artefact.load(run / "members" / NAMES[1] / "artefact", weights="random", allow_other_trunk=True)
+    model = artefact.load(run / "members" / NAMES[1] / "artefact_last", weights="random", allow_other_trunk=True)
     assert torch.equal(model.head.classifier.weight, weights["heads.1.classifier.weight"])
     videos = f"--data.predict_path={command.videos / 'val'}"
-    for place in ("artefact", "best"):
+    for place in ("artefact", "artefact_last"):
         folder = str(run / "members" / NAMES[3] / place)
         assert main(["predict", "--artefact", folder, *command.trainer, "--data.num_workers=0", videos]) == 0
     assert list(command.runs.glob("version_*/predictions.csv"))
@@ -75,7 +75,7 @@ def test_a_resume_is_bit_exact(command: Command) -> None:
         first, second = (command.runs / f"version_{n}" / "members" for n in (0, version))
         assert (first.parent / "ranking.csv").read_text() == (second.parent / "ranking.csv").read_text()
         for name in NAMES:  # also of members that were best before the stop
-            best = [(root / name / "best" / artefact.WEIGHTS).read_bytes() for root in (first, second)]
+            best = [(root / name / "artefact" / artefact.WEIGHTS).read_bytes() for root in (first, second)]
             assert best[0] == best[1]
 
 
