@@ -11,6 +11,7 @@ from difflib import get_close_matches
 from importlib.metadata import version
 
 from lightning_petl.signals import STOPPABLE, die_with_parent, stop_request
+from lightning_petl.user_code import current_folder_importable
 
 INTERRUPTED = 130  # the exit code of a command that Ctrl-C ends
 
@@ -62,7 +63,8 @@ def main(argv: list[str] | None = None) -> int:
                     from lightning_petl.doctor.commands import run
                 else:
                     from lightning_petl.cli import run  # importing torch takes seconds
-            return run(argv)
+            with current_folder_importable():
+                return run(argv)
     except KeyboardInterrupt:
         return INTERRUPTED
 

@@ -1,5 +1,6 @@
 """TensorBoard events of one run over all its restarts."""
 
+import re
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +15,17 @@ from tensorboard.compat.proto.event_pb2 import (  # made when tensorboard is bui
 )
 from typing_extensions import override
 
+_BEHIND = re.compile(r"(cost|data|epoch|lr)([/-]|$)")
+
+
+def shown_as(tag: str) -> str:
+    """Return the name of a tag in TensorBoard; ``shown_as("cost/clips_per_s")`` is ``"z_cost/clips_per_s"``.
+
+    TensorBoard sorts groups by name and opens the first two: they must be those of loss and accuracy, ``train`` and
+    ``val``, not what is looked at once in a while.
+    """
+    return f"z_{tag}" if _BEHIND.match(tag) else tag
+
 
 class Row(NamedTuple):
     """What is written at one step, so far."""
@@ -23,7 +35,7 @@ class Row(NamedTuple):
 
 
 class RunLogger(TensorBoardLogger):
-    """Writes to the run's folder; each tag once a step, whatever was killed when.
+    """Writes to the run's folder; each tag once a step, whatever was killed when, under the name of :func:`shown_as`.
 
     Events are lost when a process is killed before they are flushed, and those behind a checkpoint come again after a
     resume. So a checkpoint is preceded by :meth:`flush` and holds :attr:`row`; the first thing that is logged after a
@@ -51,7 +63,7 @@ class RunLogger(TensorBoardLogger):
             self.row = Row(step, {})
         new = {tag: float(value) for tag, value in metrics.items() if tag not in self.row.values}
         self.row.values.update(new)
-        super().log_metrics(new, step)
+        self._show(new, step)
 
     @rank_zero_only
     def flush(self) -> None:
@@ -62,4 +74,7 @@ class RunLogger(TensorBoardLogger):
         self._resumes = False
         start = Event(step=self.row.step, session_log=SessionLog(status=SessionLog.START))
         self.experiment.file_writer.add_event(start)
-        super().log_metrics(self.row.values, self.row.step)
+        self._show(self.row.values, self.row.step)
+
+    def _show(self, values: dict[str, float], step: int) -> None:
+        super().log_metrics({shown_as(tag): value for tag, value in values.items()}, step)

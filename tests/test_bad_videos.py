@@ -31,7 +31,7 @@ def test_training_names_counts_and_goes_on_where_few_are_bad(command: Command) -
     assert any("train/left/2.mp4: cannot be read as a video" in line and "stands in" in line for line in told)
     events = EventAccumulator(str(command.runs / "version_0"))
     events.Reload()
-    assert [event.value for event in events.Scalars("data/bad_files")] == [1.0]
+    assert [event.value for event in events.Scalars("z_data/bad_files")] == [1.0]
 
 
 def test_training_stops_with_the_list_above_the_budget(command: Command, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,9 +1,12 @@
 """Every command and every program in the documents does what it says, on small data and a small trunk."""
 
+import json
+import os
 import re
 import shlex
 import shutil
 import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,6 +25,7 @@ from lightning_petl.doctor import commands as doctor
 from tests import caption_layouts, layouts
 from tests.layouts import TINY
 from tests.pairs import announce
+from tests.runs import write_videos
 from tests.tiny import tiny_vit
 
 ROOT = Path(__file__).parents[1]
@@ -61,8 +65,17 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             shutil.copy(video, tmp_path / "my_videos" / split / f"class_{number % 2}")
     shutil.copy(videos[0], tmp_path / "clip.mp4")
     shutil.copytree(ROOT / "configs", tmp_path / "configs")
+    write_own_method(tmp_path)
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+def write_own_method(folder: Path) -> None:
+    """Write the README's own method and its configuration, word for word."""
+    (program,) = fences("python", [ROOT / "README.md"])
+    (configuration,) = fences("yaml", [ROOT / "README.md"])
+    (folder / "my_package.py").write_text(program)
+    (folder / "gate.yaml").write_text(configuration)
 
 
 def small(argv: list[str]) -> list[str]:
@@ -151,6 +164,26 @@ def test_the_example_method_is_a_method() -> None:
     before = vit.dim
     attach(vit, [names["GateAdapter"]()])
     assert sum(p.numel() for p in vit.parameters() if p.requires_grad) == before * vit.depth
+
+
+@pytest.mark.slow  # programs of their own
+@pytest.mark.parametrize("devices", [1, 2])
+def test_the_example_method_trains_from_a_folder_of_its_own(devices: int, tmp_path: Path) -> None:
+    """Through the installed program, which has not the current folder among those it imports from."""
+    write_own_method(tmp_path)
+    (tmp_path / "timm.py").write_text("raise RuntimeError('this file came before the installed module')")
+    write_videos(tmp_path / "my_videos")
+    (argv,) = [argv for argv in commands("lightning-petl", [ROOT / "README.md"]) if "gate.yaml" in argv]
+    ranks = [f"--trainer.devices={devices}", f"--trainer.strategy={'ddp' if devices > 1 else 'auto'}"]
+    flags = [*small(argv), *ranks, f"--data.init_args.batch_size={2 // devices}"]
+    program = Path(sys.executable).parent / "lightning-petl"
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run([program, *argv, *flags], cwd=tmp_path, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert "GateAdapter" in done.stdout
+    artefact = tmp_path / "runs" / "gate" / "version_0" / "artefact" / "adapter_config.json"
+    (adapter,) = json.loads(artefact.read_text())["adapters"]
+    assert adapter == {"class_path": "my_package.GateAdapter", "init_args": {"blocks": "last 2"}}
 
 
 def test_local_links_lead_somewhere() -> None:

@@ -160,8 +160,8 @@ SIDE_OF_64 = ["--model.adapters=[Side4Video]", "--model.adapters.width=64"]
 )  # fmt: skip
 def test_a_run_on_a_cpu_is_within_two_percent(extra: list[str], command: Command) -> None:
     assert main(command("fit", ["--trainer.max_epochs=3", *extra])) == 0
-    assert abs(scalar(command.runs / "version_0", "cost/memory_error")) < 0.02
-    assert scalar(command.runs / "version_0", "cost/memory_estimate_mib") > 1
+    assert abs(scalar(command.runs / "version_0", "z_cost/memory_error")) < 0.02
+    assert scalar(command.runs / "version_0", "z_cost/memory_estimate_mib") > 1
 
 
 def test_a_run_that_goes_on_checks_itself_again_in_the_row_of_its_last_step(command: Command) -> None:
@@ -171,8 +171,8 @@ def test_a_run_that_goes_on_checks_itself_again_in_the_row_of_its_last_step(comm
         assert main(command("fit", flags)) == 0
         events = EventAccumulator(str(command.runs / "one"))
         events.Reload()
-        (event,) = events.Scalars("cost/memory_error")
-        assert event.step == last == events.Scalars("epoch")[-1].step
+        (event,) = events.Scalars("z_cost/memory_error")
+        assert event.step == last == events.Scalars("z_epoch")[-1].step
         assert abs(event.value) < 0.02
 
 
@@ -192,7 +192,7 @@ def test_each_of_two_ranks_is_within_two_percent(command: Command) -> None:
         ]
     )
     for name in recipes:
-        assert abs(scalar(command.runs / name / "version_0", "cost/memory_error")) < 0.02, name
+        assert abs(scalar(command.runs / name / "version_0", "z_cost/memory_error")) < 0.02, name
 
 
 @pytest.mark.gpu

@@ -151,7 +151,7 @@ def report(demo: Demo) -> None:
     table = Table("", "top-1", "trainable parameters", "peak memory", "training clips/s", title=f"seed {demo.seed}")
     for run, name in RUNS.items():
         values = scalars(demo.folder / run)
-        cost = f"{values['cost/peak_memory_mib']:,.0f} MiB", f"{values['cost/clips_per_s']:.1f}"
+        cost = f"{values['z_cost/peak_memory_mib']:,.0f} MiB", f"{values['z_cost/clips_per_s']:.1f}"
         table.add_row(name, f"{values['test/top1']:.3f}", f"{trainable_parameters(demo.folder / run):,}", *cost)
     artefact = next((demo.folder / "multi_tunev").glob("version_*/artefact"))
     video = sorted((demo.data / "videos").iterdir())[0]

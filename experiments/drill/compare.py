@@ -55,7 +55,7 @@ def events(expected: Path, actual: Path) -> Iterator[str]:
 def _scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
     found = EventAccumulator(str(folder), size_guidance={"scalars": 0})
     found.Reload()
-    tags = [tag for tag in found.Tags()["scalars"] if not tag.startswith("cost/")]
+    tags = [tag for tag in found.Tags()["scalars"] if not tag.startswith("z_cost/")]
     return {tag: [(event.step, event.value) for event in found.Scalars(tag)] for tag in tags}
 
 

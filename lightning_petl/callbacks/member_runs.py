@@ -18,6 +18,7 @@ from lightning_petl.callbacks.artefact_writer import BEST, LAST, protocol_of
 from lightning_petl.callbacks.ema import averaged
 from lightning_petl.callbacks.predictions import run_folder
 from lightning_petl.checkpoint import write_whole
+from lightning_petl.run_logger import shown_as
 from lightning_petl.tasks.bank import Bank, Losses
 from lightning_petl.tasks.member import settings
 
@@ -62,7 +63,7 @@ class MemberRuns(Callback):
         groups = trainer.optimizers[0].param_groups
         for name, loss in zip(bank.members, cast(Losses, outputs)["losses"].tolist(), strict=True):
             if name not in bank.stopped:
-                rates = {f"lr/{g['owner']}": g["lr"] for g in groups if g["name"].startswith(f"{name}/")}
+                rates = {shown_as(f"lr/{g['owner']}"): g["lr"] for g in groups if g["name"].startswith(f"{name}/")}
                 self._runs[name].log_metrics({"train/loss": loss, **rates}, step)
 
     @override

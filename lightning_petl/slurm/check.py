@@ -14,6 +14,7 @@ import yaml
 
 from lightning_petl import cli
 from lightning_petl.optim import accumulation
+from lightning_petl.user_code import current_folder_importable
 
 
 def main() -> int:
@@ -44,4 +45,5 @@ def _batches(config: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with current_folder_importable():
+        sys.exit(main())

@@ -56,7 +56,7 @@ def last(run: Path) -> dict[str, Any]:
 def scalars(run: Path, *, costs: bool = False) -> dict[str, list[tuple[int, float]]]:
     events = EventAccumulator(str(run))
     events.Reload()
-    tags = [tag for tag in events.Tags()["scalars"] if costs or not tag.startswith("cost/")]
+    tags = [tag for tag in events.Tags()["scalars"] if costs or not tag.startswith("z_cost/")]
     return {tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in tags}
 
 
@@ -111,7 +111,7 @@ def test_what_trains_no_further_changes_no_event(undisturbed: Command, capsys: p
     run = undisturbed.runs / "run"
     before = scalars(run, costs=True)
     config = (run / "config.yaml").read_text()
-    assert any(tag.startswith("cost/") for tag in before)
+    assert any(tag.startswith("z_cost/") for tag in before)
     assert main(undisturbed("fit", [*FLAGS, f"--run_folder={run}"])) == 0
     assert scalars(run, costs=True) == before
     assert main(undisturbed("fit", [*FLAGS, f"--run_folder={run}", "--data.batch_size=3"])) == 2

@@ -42,7 +42,7 @@ def test_each_member_leaves_what_a_run_of_its_own_leaves(command: Command, capsy
     for name in NAMES:
         events = EventAccumulator(str(run / "members" / name))
         events.Reload()
-        assert {"train/loss", "val/top1", "val/loss", "lr/head"} <= set(events.Tags()["scalars"])
+        assert {"train/loss", "val/top1", "val/loss", "z_lr/head"} <= set(events.Tags()["scalars"])
         assert len(events.Scalars("train/loss")) == 3
     predicted_as_trained(run, command)
 

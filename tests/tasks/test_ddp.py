@@ -98,7 +98,7 @@ def equal_training(left: dict[str, Any], right: dict[str, Any]) -> None:
 
 
 def sent(runs: Runs, name: str) -> set[float]:
-    return set(scalars(runs(name), "cost/gradient_bytes_per_step"))
+    return set(scalars(runs(name), "z_cost/gradient_bytes_per_step"))
 
 
 def test_two_ranks_equal_one_process(runs: Runs) -> None:

@@ -254,9 +254,9 @@ def test_what_travels_is_what_the_summary_says(runs: Runs) -> None:
     task = VideoClassifier(vit, [LoRA(rank=2)], ["left", "right"])
     plan = Plan(clips=1, num_frames=4, image_size=32, ranks=2, strategy="fsdp")
     gradients = 4 * sum(p.numel() for p in task.parameters() if p.requires_grad)  # of an even number of rows
-    assert runs.scalars("two", "cost/gradient_bytes_per_step") == [gradients] * 2
+    assert runs.scalars("two", "z_cost/gradient_bytes_per_step") == [gradients] * 2
     gathered = summarise(task, plan).sent - gradients
-    assert runs.scalars("two", "cost/gathered_bytes_per_step") == pytest.approx([gathered * 5 / 3] * 2)
+    assert runs.scalars("two", "z_cost/gathered_bytes_per_step") == pytest.approx([gathered * 5 / 3] * 2)
 
 
 def scores(path: Path) -> dict[str, list[float]]:

@@ -60,7 +60,7 @@ def test_a_finished_training_that_goes_on_wastes_no_update(
     assert main(command("fit", [*flags, "--trainer.max_epochs=2"])) == 0
     assert "the learning rate goes on at 0.005, as this training's schedule has it" in capsys.readouterr().out
     events = EventAccumulator(str(run)).Reload()
-    tags = [tag for tag in events.Tags()["scalars"] if tag.startswith("lr-")]
+    tags = [tag for tag in events.Tags()["scalars"] if tag.startswith("z_lr-")]
     assert tags
     longer = [0.01 * (1 + math.cos(math.pi * done / 6)) / 2 for done in (3, 4, 5)]
     for tag in tags:
