@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 from data_modules.batch import VideoBatch
 from data_modules.collate import Collate, PlaneBatch
 from data_modules.dataset import Clip, OnFault, Policy, Sample, VideoDataset
+from data_modules.faults import refuse_together
 from data_modules.features.cache import FeatureCache, described, fingerprint
 from data_modules.loader import TrainLoader, eval_loader
 from data_modules.randomness import chosen_seed
@@ -280,8 +281,12 @@ class VideoDataModule(LightningDataModule, ABC):
     def _on_fault(self, split: str) -> OnFault:
         if split == "train":
             return "replace"
-        # nobody knows the class of a video of predict: the others go on, and the command names it at its end
-        return "count_wrong" if split == "predict" else self.files.broken
+        # one rank alone must not stop; and in predict the others go on, and the command names it at its end
+        return "count_wrong" if split == "predict" or self._ranks_stop_together else self.files.broken
+
+    @property
+    def _ranks_stop_together(self) -> bool:
+        return self.files.broken == "stop" and self._rank_of_world()[1] > 1
 
     def _on_device(self) -> bool:
         if self.transforms_on != "auto":
@@ -295,7 +300,10 @@ class VideoDataModule(LightningDataModule, ABC):
         """Make clips of planes, where that was left to the device, and numbers of what a cache keeps of them."""
         if isinstance(batch, PlaneBatch):
             collate = self._collate() if self.trainer and self.trainer.training else Collate()
-            return collate.render(batch)
+            batch = collate.render(batch)
+        evaluates = self.trainer is not None and not (self.trainer.training or self.trainer.predicting)
+        if self.trainer is not None and evaluates and self._ranks_stop_together:
+            refuse_together(batch.fault, self.trainer)
         if self.features and isinstance(batch.video, Mapping):
             return batch._replace(video=self.features.restored(batch.video))
         return batch

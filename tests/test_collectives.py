@@ -1,6 +1,6 @@
 """No collective under a condition that ranks may answer differently: the others would wait for ever.
 
-The law reads the text of ``lightning_petl``. A call that waits for all ranks may stand below an ``if``, in a loop or
+The law reads the text of both packages. A call that waits for all ranks may stand below an ``if``, in a loop or
 behind an early ``return`` only where the condition is listed here, with the reason why all ranks agree on it.
 """
 
@@ -10,14 +10,15 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1] / "lightning_petl"
-FILES = sorted(ROOT.rglob("*.py"))
+ROOT = Path(__file__).parents[1]
+FILES = sorted(path for package in ("lightning_petl", "data_modules") for path in (ROOT / package).rglob("*.py"))
 # what waits for all ranks: of torch, of Lightning, and our own functions that call these
 WAITS = {
     "all_reduce", "all_gather", "all_gather_object", "gather_object", "broadcast", "broadcast_object_list", "barrier",
     "reduce_scatter", "scatter", "full_tensor", "reduce_boolean_decision", "save_checkpoint", "log", "log_dict",
     "united", "of_all_ranks", "anywhere", "gathered", "whole", "materialise", "require_numbers", "is_silent",
-    "_summed", "_largest", "_of_all", "_of_all_ranks", "_on_first_rank", "_agreed", "_log", "compute",
+    "refuse_together", "_summed", "_largest", "_of_all", "_of_all_ranks", "_on_first_rank", "_agreed", "_log",
+    "compute",
 }  # fmt: skip
 _SEVERAL = "whether there are other ranks"
 _SAME_PROGRAM = "all ranks have the same configuration"
@@ -44,7 +45,10 @@ AGREED = {
     "self._updates == UPDATES or not any((group['lr'] > 0 for group in optimizer.param_groups))": _SAME_STEPS,
     "trainer.fit_loop._should_accumulate()": _SAME_STEPS,
     "_trains(trainer) and (not trainer.is_last_batch)": _SAME_STEPS,
+    "(('train', False), ('val', True))": "data_modules.atomic.whole writes a file and waits for nobody",
     "self._clips": _SAME_STEPS,
+    "self.trainer is not None and evaluates and self._ranks_stop_together": "the command and the configuration",
+    "trainer.strategy.reduce_boolean_decision(any(faults), all=False)": "a collective answered it",
     "sent(trainer).items() if steps else ()": _SAME_STEPS,
     "dataloader_idx == 0 and batch_idx < self._batches": "the fewest batches of all ranks, from a collective",
 }

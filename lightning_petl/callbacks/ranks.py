@@ -1,6 +1,7 @@
 """Ends the ranks of one machine together, and says which one went first."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from typing_extensions import override
 
 PATIENCE = 30.0  # seconds for the other ranks to end by themselves
 _LIGHTNING = "child-process-observer"
+_CUT_OFF = re.compile(r"connection (closed|reset) by peer|broken pipe", re.IGNORECASE)  # of gloo
 
 
 class RankLost(RuntimeError):
@@ -60,7 +62,10 @@ class Ranks(Callback):
         if isinstance(exception, SystemExit):
             self._wait()
         elif isinstance(exception, RuntimeError) and not isinstance(exception, torch.OutOfMemoryError):
-            lost = self._lost(wait=2.0)
+            is_cut_off = _CUT_OFF.search(str(exception)) is not None
+            lost = self._lost(wait=PATIENCE if is_cut_off else 2.0)  # a rank that ends first tidies up
+            if lost is None and is_cut_off:
+                lost = RankLost(f"another rank ended, and its own message says why: {exception}", 1)
             if lost is not None:
                 raise lost from exception
 
@@ -82,7 +87,7 @@ class Ranks(Callback):
                 if code:
                     how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
                     return RankLost(f"rank {rank} (process {process.pid}) {how}; the others stop", max(code, 1))
-            if time.monotonic() >= end:
+            if time.monotonic() >= end or not self._processes:
                 return None
             time.sleep(0.05)
 
