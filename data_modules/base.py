@@ -347,8 +347,9 @@ class VideoDataModule(LightningDataModule, ABC):
     def _eval_loader(self, split: str) -> DataLoader[Sample]:
         dataset = self._dataset(split)
         rank, world_size = self._rank_of_world()
-        sampler = PaddedSampler(len(self._located[split].clips), rank=rank, world_size=world_size)
-        return eval_loader(dataset, sampler, batch_size=self.batch_size, num_workers=self.num_workers)
+        clips, size = len(self._located[split].clips), self.batch_size
+        sampler = PaddedSampler(clips, size, rank=rank, world_size=world_size)
+        return eval_loader(dataset, sampler, batch_size=size, num_workers=self.num_workers)
 
     def _rank_of_world(self) -> tuple[int, int]:
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)

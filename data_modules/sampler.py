@@ -90,21 +90,23 @@ PADDING = -1
 
 
 class PaddedSampler(SequentialSampler):
-    """The indices of an :class:`EvalSampler`, then ``PADDING`` where other ranks have one clip more.
+    """The indices of an :class:`EvalSampler`, then one ``PADDING`` where other ranks have a batch more.
 
-    All ranks then make the same number of steps, also with fewer clips than ranks: with one clip on two ranks, rank 0
-    sees index 0 and rank 1 sees ``PADDING``. Collectives in an evaluation never wait for a rank that has nothing to do.
+    All ranks then make the same number of steps, also with fewer clips than ranks, and no collective of an evaluation
+    waits for a rank that has nothing to do. With 5 clips on two ranks in batches of 2, rank 0 sees 0, 2, 4 in two
+    batches, and rank 1 sees 1, 3, ``PADDING``.
     """
 
-    def __init__(self, num_clips: int, *, rank: int = 0, world_size: int = 1) -> None:
-        self._own = EvalSampler(num_clips, rank=rank, world_size=world_size)
-        self._longest = -(-num_clips // world_size)
+    def __init__(self, num_clips: int, batch_size: int, *, rank: int = 0, world_size: int = 1) -> None:
+        own = EvalSampler(num_clips, rank=rank, world_size=world_size)
+        most = len(EvalSampler(num_clips, rank=0, world_size=world_size))
+        has_fewer_batches = -(-len(own) // batch_size) < -(-most // batch_size)
+        self._indices = [*own, PADDING] if has_fewer_batches else list(own)
 
     def __iter__(self) -> Iterator[int]:
         """The indices of this rank, and at most one ``PADDING`` behind them."""
-        yield from self._own
-        yield from [PADDING] * (self._longest - len(self._own))
+        return iter(self._indices)
 
     def __len__(self) -> int:
-        """Samples of each rank."""
-        return self._longest
+        """Samples of this rank."""
+        return len(self._indices)

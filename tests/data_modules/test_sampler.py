@@ -2,7 +2,7 @@ from itertools import chain
 
 import pytest
 
-from data_modules.sampler import EpochBatchSampler, EvalSampler, Order
+from data_modules.sampler import PADDING, EpochBatchSampler, EvalSampler, Order, PaddedSampler
 
 
 def batches(order: Order, epoch: int, done: int = 0, rank: int = 0, world_size: int = 1) -> list[list[tuple[int, int]]]:
@@ -53,3 +53,19 @@ def test_evaluation_sees_each_clip_once(count: int, world_size: int):
     samplers = [EvalSampler(count, rank=rank, world_size=world_size) for rank in range(world_size)]
     assert sorted(chain.from_iterable(samplers)) == list(range(count))
     assert [len(sampler) for sampler in samplers] == [len(list(sampler)) for sampler in samplers]
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 8])
+@pytest.mark.parametrize("world_size", [1, 2, 3, 7])
+@pytest.mark.parametrize("count", [1, 2, 5, 100, 101])
+def test_all_ranks_evaluate_in_as_many_batches(count: int, world_size: int, batch_size: int):
+    ranks = [list(PaddedSampler(count, batch_size, rank=rank, world_size=world_size)) for rank in range(world_size)]
+    clips = [index for rank in ranks for index in rank if index != PADDING]
+    assert sorted(clips) == list(range(count))
+    assert len({len(list(batched(rank, batch_size))) for rank in ranks}) == 1
+    for rank in ranks:
+        assert PADDING not in rank[:-1]
+
+
+def batched(indices: list[int], size: int) -> list[list[int]]:
+    return [indices[first : first + size] for first in range(0, len(indices), size)]
