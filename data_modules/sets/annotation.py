@@ -101,6 +101,7 @@ def read_rows(path: Path, *forms: str, separator: str = "") -> list[list[str]]:
         ValueError: an empty file, or lines that are not all of one of the forms.
     """
     widths = {len(form.split()) for form in forms}
+    read_text(path)  # raises for what is no UTF-8
     found = [table(path, separator)] if separator else [t for t in tables(path)[0] if t.separator in SEPARATORS]
     fitting = [t for t in found if len(t.rows[0].cells) in widths and t.has_width(len(t.rows[0].cells))]
     if not fitting:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from data_modules.names import visible
 from data_modules.sets.list_evidence import Seen, sample
 from data_modules.sets.list_form import Form, Reading
 from data_modules.sets.list_rows import LAST_BLANK, Row, Table, tables
@@ -16,6 +17,7 @@ from data_modules.video.suffixes import is_video
 
 _COMPARED = 5  # videos whose frames are counted
 _TRIED = 100  # videos that are looked for to find these
+_NO_UTF_8 = re.compile("[\ud800-\udfff]")
 COUNT = re.compile("[1-9][0-9]*")  # of frames
 
 
@@ -55,6 +57,7 @@ class ListReader:
         found, wrong = tables(self._path, blanks=self._form.blanks)
         headed = [table for table in found if self._form.is_header(table.rows[0])]
         reading = self._headed(headed) if headed else self._unheaded(found, wrong)
+        self._require_text(reading)
         self._require_filled(reading)
         self._require_one_header(reading)
         self._require_no_separator(reading)
@@ -182,6 +185,14 @@ class ListReader:
         for row, count in zip(reading.table.rows, reading.column("num_frames"), strict=True):
             if not COUNT.fullmatch(count):
                 raise self._wrong(reading.table, f"{rule}{count!r} is no number of frames", row=row)
+
+    def _require_text(self, reading: Reading) -> None:
+        """Bytes that are no UTF-8 can only be those of the name of a file."""
+        for row in reading.table.rows:
+            for role, cell in zip(reading.roles, row.cells, strict=True):
+                if _NO_UTF_8.search(cell) and not (role == "path" and self._seen.is_there(cell)):
+                    place = f"{self._path}, line {row.line}"
+                    raise ValueError(f"{place}: is not UTF-8 text: '{visible(cell)[:60]}'; save the file as UTF-8")
 
     def _require_filled(self, reading: Reading) -> None:
         for row in reading.table.rows:

@@ -111,9 +111,10 @@ def tables(path: Path, *, blanks: bool = True) -> tuple[list[Table], str]:
         The tables, and why a separator has none: empty, or a quote that is not closed.
 
     Raises:
-        ValueError: no line, no separator, a quote that is not closed by any of them, or a file that is no text.
+        ValueError: no line, no separator, a quote that is not closed by any of them, or a file that is no text; bytes
+            that are no UTF-8 are kept as :func:`read_text` does.
     """
-    text = read_text(path)
+    text = read_text(path, any_bytes=True)
     number, first = next(((n, line) for n, line in enumerate(split_lines(text), 1) if line.strip()), (0, ""))
     if not first:
         raise ValueError(f"{path}: the list is empty")

@@ -4,6 +4,8 @@ import codecs
 import re
 from pathlib import Path
 
+from data_modules import names
+
 _MARKS = (
     (codecs.BOM_UTF8, "UTF-8", "utf-8-sig"),
     (codecs.BOM_UTF16_LE, "UTF-16", "utf-16"),
@@ -12,8 +14,12 @@ _MARKS = (
 _LINE_END = re.compile("\r\n|\r|\n")  # str.splitlines also parts at signs that a name may hold, such as U+2028
 
 
-def read_text(path: Path) -> str:
+def read_text(path: Path, *, any_bytes: bool = False) -> str:
     """The content of a text file in UTF-8, or in UTF-16 with a byte order mark.
+
+    Args:
+        path: the file.
+        any_bytes: keep bytes that are no UTF-8 as lone surrogates (PEP 383), because names of files may hold them.
 
     Raises:
         ValueError: another encoding, or a zero byte or a second byte order mark within; says in which line.
@@ -21,7 +27,7 @@ def read_text(path: Path) -> str:
     data = path.read_bytes()
     name, encoding = next(((name, codec) for mark, name, codec in _MARKS if data.startswith(mark)), ("UTF-8", "utf-8"))
     try:
-        text = data.decode(encoding)
+        text = data.decode(encoding, names.ERRORS if any_bytes and name == "UTF-8" else "strict")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise ValueError(f"{path}, line {line}: is not {name} text: {error}; save the file as UTF-8") from error

@@ -3,6 +3,7 @@
 import codecs
 import csv
 import io
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -269,6 +270,16 @@ def test_wrong_names(names: str, message: str, videos: Path, tmp_path: Path):
     with pytest.raises(ValueError, match=r"\.txt|\.csv") as caught:
         read(videos, tmp_path, "a.mp4,run\nb.mp4,walk\n", names="names.txt")
     assert message in str(caught.value)
+
+
+def test_a_path_of_bytes_that_are_no_text(videos: Path, tmp_path: Path):
+    """The name of a file is any bytes; a label is text."""
+    name = os.fsdecode(b"caf\xe9.mp4")
+    shutil.copy(videos / "a.mp4", videos / name)
+    assert read(videos, tmp_path, b"caf\xe9.mp4,run\nb.mp4,caf\xc3\xa9\n") == [(name, "run"), ("b.mp4", "café")]
+    for text in (b"a.mp4,run\nth\xe9.mp4,run\n", b"path,label\na.mp4,caf\xe9\n"):
+        with pytest.raises(ValueError, match=r"train\.csv, line 2: is not UTF-8 text: '.*xe9"):
+            read(videos, tmp_path, text)
 
 
 def test_names_of_any_sign(videos: Path, tmp_path: Path):
