@@ -200,7 +200,7 @@ class VideoDataModule(LightningDataModule, ABC):
             raise FileNotFoundError(self._with_places(str(error), split)) from error
         lost = lost_classes(clips, located.clips, self.labels)
         if lost:
-            raise FileNotFoundError(self._with_places(f"{located.absent}, {lost}", split))
+            raise FileNotFoundError(self._with_places(f"{located.absent}, and {lost}", split))
         return located
 
     def _with_places(self, sentence: str, split: Split) -> str:

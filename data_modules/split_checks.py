@@ -24,7 +24,7 @@ def lost_classes(clips: Sequence[Clip], there: Sequence[Clip], labels: Sequence[
     if not lost:
         return ""
     return (
-        f"with them every clip of {len(lost)} classes: {listed(labels[label] for label in lost)}. A class cannot "
+        f"with them every clip of {len(lost)} class(es): {listed(labels[label] for label in lost)}. A class cannot "
         "be left out: bring back its videos, or take it out of the lists"
     )
 

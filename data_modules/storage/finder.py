@@ -35,7 +35,7 @@ class Found(NamedTuple):
     doubled: str
 
 
-_Index = Mapping[str, Sequence[Path]]
+_Index = Mapping[str, Sequence[tuple[Path, str]]]  # folders and names, by what is compared of the names
 
 
 class Finder:
@@ -65,13 +65,12 @@ class Finder:
     def find(self, wanted: Sequence[Wanted]) -> Found:
         """Return where the videos are, in order."""
         found = dict[int, list[Path]]()
-        missing = list(range(len(wanted)))
+        missing = [(number, self._same(stem(video.path.name))) for number, video in enumerate(wanted)]
         for index in self._indices():
-            for number in missing:
-                key = self._same(stem(wanted[number].path.name))
-                if candidates := self._own(index.get(key, ()), wanted[number].label):
+            for number, key in missing:
+                if key in index and (candidates := self._own(index[key], wanted[number].label)):
                     found[number] = candidates
-            missing = [number for number in missing if number not in found]
+            missing = [(number, key) for number, key in missing if number not in found]
             if not missing:
                 break
         paths = [found[number][0] if number in found else video.path for number, video in enumerate(wanted)]
@@ -100,29 +99,30 @@ class Finder:
 
     def _index(self, level: Sequence[Path]) -> _Index:
         """Return the videos and folders in all folders of one level by what is compared of their names."""
-        index = defaultdict[str, list[Path]](list)
+        index = defaultdict[str, list[tuple[Path, str]]](list)
         for folder in level:
             content = self._folders.content(folder)
             for name in content.files:
                 if is_video(name):
-                    index[self._same(stem(name))].append(folder / name)
+                    index[self._same(stem(name))].append((folder, name))
             for name in content.folders:
-                index[self._same(name)].append(folder / name)
+                index[self._same(name)].append((folder, name))
         return index
 
-    def _own(self, candidates: Sequence[Path], label: str) -> list[Path]:
+    def _own(self, candidates: Sequence[tuple[Path, str]], label: str) -> list[Path]:
         """Return those in the folder of the class, else those in no class's folder, the best first."""
-        if not candidates:
-            return []
-        inside = [path for path in candidates if label and _letters(path.parent.name) == _letters(label)]
-        outside = [path for path in candidates if _letters(path.parent.name) not in self._labels]
+        wanted = _letters(label)
+        inside = [(folder, name) for folder, name in candidates if wanted and _letters(folder.name) == wanted]
+        outside = [(folder, name) for folder, name in candidates if _letters(folder.name) not in self._labels]
         videos = inside or outside
-        files = [path for path in videos if is_video(path.name)]
-        return sorted(files or videos, key=_order)  # to read 100,000 folders of frames would take minutes
+        # whether a folder holds frames is not asked: to read 100,000 of them would take minutes
+        files = [(folder, name) for folder, name in videos if is_video(name)] or videos
+        return [folder / name for folder, name in sorted(files, key=_order)]
 
 
-def _order(path: Path) -> tuple[tuple[int, str], str]:
-    return preference(path.name), str(path)
+def _order(place: tuple[Path, str]) -> tuple[tuple[int, str], Path]:
+    folder, name = place
+    return preference(name), folder
 
 
 def plain_times(name: str) -> str:

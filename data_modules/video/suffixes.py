@@ -3,7 +3,6 @@
 import os
 import re
 from collections.abc import Iterable
-from pathlib import PurePath
 
 from data_modules.video.images import IMAGE_SUFFIXES
 
@@ -19,27 +18,29 @@ _RANKS = {suffix: rank for rank, suffix in enumerate(VIDEO_SUFFIXES)}
 
 def is_video(name: str) -> bool:
     """Whether a file of this name is taken for a video."""
-    return (
-        os.path.splitext(name)[1].lower() in _RANKS
-    )  # of hundreds of thousands of names: a path takes ten times as long
+    return _suffix(name) in _RANKS
 
 
 def is_image(name: str) -> bool:
     """Whether a file of this name is taken for a frame."""
-    return PurePath(name).suffix.lower() in IMAGE_SUFFIXES
+    return _suffix(name) in IMAGE_SUFFIXES
 
 
 def stem(name: str) -> str:
     """Return the name without the suffixes of videos: "a.v1.mp4.mkv" is "a.v1", a folder "b.1" stays."""
-    path = PurePath(name)
-    while path.stem and path.suffix.lower() in _RANKS:
-        path = path.with_suffix("")
-    return path.name
+    while (suffix := _suffix(name)) in _RANKS:
+        name = name[: -len(suffix)]
+    return name
 
 
 def preference(name: str) -> tuple[int, str]:
     """Return the sort key of names of one stem: common containers first, folders of frames last."""
-    return _RANKS.get(PurePath(name).suffix.lower(), len(_RANKS)), name
+    return _RANKS.get(_suffix(name), len(_RANKS)), name
+
+
+def _suffix(name: str) -> str:
+    """Return the suffix in small letters; pathlib takes ten times as long, which is felt with 250,000 names."""
+    return os.path.splitext(name)[1].lower()
 
 
 def is_series(names: Iterable[str]) -> bool:

@@ -80,14 +80,14 @@ def test_lost_classes() -> None:
     clips = [Clip(str(n), Path(str(n)), n % 3) for n in range(9)]
     labels = ["run", "walk", "sit"]
     assert lost_classes(clips, clips[:3], labels) == ""
-    assert lost_classes(clips, clips[:1], labels).startswith("with them every clip of 2 classes: walk, sit. A class")
+    assert lost_classes(clips, clips[:1], labels).startswith("with them every clip of 2 class(es): walk, sit. A class")
     assert lost_classes(clips, clips[:1], []) == ""  # labels of captioned videos are numbers of videos
 
 
 def test_a_class_cannot_be_left_out(tmp_path: Path) -> None:
     data = listed(tmp_path, ["run", "walk"], files=Files(missing="leave_out"), **OPTIONS)
     (tmp_path / "train_1.mp4").unlink()
-    with pytest.raises(FileNotFoundError, match=r"1 of the 2 videos .* every clip of 1 classes: walk\. A class cannot"):
+    with pytest.raises(FileNotFoundError, match=r"1 of the 2 .* every clip of 1 class\(es\): walk\. A class cannot"):
         data.setup("fit")
 
 
