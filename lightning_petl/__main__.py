@@ -20,6 +20,7 @@ COMMANDS = {
     "validate": "one pass over the validation clips",
     "test": "accuracy over the test clips; writes the logits of each view",
     "predict": "the five most probable classes of a video or of each video in a folder",
+    "export": "write the adapter artefact of a checkpoint (--run_folder or --ckpt_path, --output)",
     "data index": "probe every file of a data set once, and write what was found to a manifest",
     "data ingest": "copy a data set once into files or tar shards that decode fast, every copy verified",
     "summary": "parameters, operations, memory and traffic of a training before it is queued",

@@ -26,7 +26,7 @@ from data_modules import cli as data_cli
 from data_modules import config_files
 from data_modules.base import VideoDataModule
 from data_modules.features.build import Storage, build
-from lightning_petl import artefact, evaluation, names, precision, strategies
+from lightning_petl import artefact, evaluation, export, names, precision, strategies
 from lightning_petl.adapters import Adapter
 from lightning_petl.artefact_cli import (
     HELP,
@@ -191,6 +191,32 @@ class CacheCLI(PetlCLI):
         return parts
 
 
+class ExportCLI(PetlCLI):
+    """``export``: what ``validate`` is given, and the folder of the artifact."""
+
+    @override
+    def _logger(self, root: Path) -> RunLogger:
+        return RunLogger(root)  # nothing is logged
+
+    @override
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        super().add_arguments_to_parser(parser)
+        parser.add_argument("--output", type=str, required=True, help="Folder of the artefact; it is made.")
+
+    @override
+    def before_instantiate_classes(self) -> None:
+        super().before_instantiate_classes()
+        export.prepare(self.config[cast(str, self.subcommand)])
+
+    @override
+    def _run_subcommand(self, subcommand: str) -> None:
+        """Write in the place of validating."""
+        given = self.config_init[subcommand]
+        protocol = cast(VideoDataModule, self.datamodule).protocol()
+        for folder in export.write(cast(Task, self.model), Path(given.ckpt_path), Path(given.output), protocol):
+            print(f"artefact {folder} of {given.ckpt_path}")
+
+
 class CheckCLI(PetlCLI):
     """``check``: reads the whole configuration of ``fit`` and prints it; a wrong one is told. Builds nothing."""
 
@@ -308,11 +334,11 @@ def run(argv: list[str]) -> int:
                 warnings.filterwarnings("ignore", message=message, category=category)
             if argv[0] == "cache":
                 return _cache(argv[1:])
-            if argv[0] == "check":
-                _run(CheckCLI, with_artefact(["fit", *argv[1:]]))
+            if argv[0] == "export":
+                _run(ExportCLI, export.command_line(argv[1:]))
                 return 0
-            if argv[0] == "summary":
-                _run(SummaryCLI, with_artefact(["fit", *argv[1:]]))
+            if argv[0] in ("check", "summary"):
+                _run(CheckCLI if argv[0] == "check" else SummaryCLI, with_artefact(["fit", *argv[1:]]))
                 return 0
             _run(PetlCLI, with_artefact(evaluation.with_run(argv)))
     except SystemExit as stop:

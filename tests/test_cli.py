@@ -22,7 +22,7 @@ def test_help_lists_the_commands_without_torch() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     listed = re.findall(r"^  (\w+(?: \w+)?)  +(\w.*)$", done.stdout, re.MULTILINE)
     assert [name for name, _ in listed] == [
-        "fit", "validate", "test", "predict", "data index", "data ingest",
+        "fit", "validate", "test", "predict", "export", "data index", "data ingest",
         "summary", "doctor", "submit", "status", "cancel", "logs", "cache build",
     ]  # fmt: skip
     assert len({line.index(what) for _, what in listed for line in done.stdout.splitlines() if what in line}) == 1
