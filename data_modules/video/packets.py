@@ -1,6 +1,7 @@
 """What the packets of a video track say, collected in one pass over the file."""
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -21,13 +22,16 @@ class Packets:
         codec: FFmpeg's name.
         extradata: of the stream, as its container stores it.
         may_be_joined: whether files of this container may be written one behind the other.
+        times_are_right: they are known to be in the order of the pictures, so that slices need not be read.
     """
 
-    def __init__(self, codec: str, extradata: bytes, *, may_be_joined: bool = False) -> None:
+    def __init__(
+        self, codec: str, extradata: bytes, *, may_be_joined: bool = False, times_are_right: bool = False
+    ) -> None:
         self._codec, self._may_be_joined = codec, may_be_joined
         self._lacking, self._decoding_times = list[bool](), list[int | None]()
         self._times, self._keyframe, self._shown = list[int | None](), list[bool](), list[int | None]()
-        self._numbers = PictureOrder(codec, extradata) if codec in BY_TIME else None
+        self._numbers = PictureOrder(codec, extradata) if codec in BY_TIME and not times_are_right else None
 
     def __len__(self) -> int:
         """How many there are."""
@@ -37,12 +41,12 @@ class Packets:
         """Take the next packets, as PyAV reads them."""
         self._times += [packet.pts for packet in packets]
         self._keyframe += [packet.is_keyframe for packet in packets]
-        if self._numbers is None:
-            self._shown += [not packet.is_discard and frames_shown(self._codec, bytes(packet)) for packet in packets]
-        else:
+        if self._codec in BY_TIME:
             self._shown += [not packet.is_discard for packet in packets]
+        else:
+            self._shown += [not packet.is_discard and frames_shown(self._codec, bytes(packet)) for packet in packets]
+        if self._numbers is not None:
             self._numbers.extend(packets)
-
         if self._may_be_joined:
             self._lacking += [packet.is_corrupt for packet in packets]
             self._decoding_times += [packet.dts for packet in packets]
@@ -64,7 +68,7 @@ class Packets:
         before, now = self._decoding_times[number - 1], self._decoding_times[number]
         return self._keyframe[number] or before is None or now is None or now <= before
 
-    @property
+    @cached_property
     def stamps(self) -> Int64[np.ndarray, " p"]:
         """Presentation times; ``UNKNOWN`` where there is none."""
         return np.array([UNKNOWN if time is None else time for time in self._times], np.int64)
@@ -85,9 +89,12 @@ class Packets:
         """
         if self._codec in BY_PACKET:
             return None if None in self._shown else presentation(table), False
-        if self._numbers is None or not stores_times:
+        if self._codec not in BY_TIME or not stores_times:
             return None, False
-        by_time, by_number = presentation(table), self._numbers.order()
+        by_time = presentation(table)
+        if self._numbers is None:
+            return by_time, False
+        by_number = self._numbers.order()
         if by_time is None or by_number is None:
             return None, by_time is not None and not self._numbers.begin_pictures()
         wrong = not np.array_equal(by_time, by_number[table.shown[by_number]])

@@ -131,7 +131,7 @@ class _Heads:
         zeros = 32 - np.frexp((self._bits >> np.uint64(32)).astype(np.float64))[1]
         self._pass(((2 * zeros + 1) * of).astype(np.uint64))
 
-    def _pass(self, counts: UInt64[np.ndarray, "..."]) -> None:
+    def _pass(self, counts: UInt64[np.ndarray, " p"] | np.uint64) -> None:
         self._bits = self._bits << counts
         self._place = self._place + counts
 

@@ -26,6 +26,11 @@ class Source(NamedTuple):
         end = 0 if self.size is None else self.start + self.size  # 0: to the end
         return f"subfile,,start,{self.start},end,{end},,:{path}"
 
+    def identity(self) -> int:
+        """Tells these bytes from others, and from what the file held before it was written again."""
+        found = self.path.stat()
+        return hash((found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, self.start, self.size))
+
     def __str__(self) -> str:
         """As errors name it."""
         if not self.start and self.size is None:

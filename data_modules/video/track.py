@@ -41,6 +41,8 @@ _KEPT_PIXELS = 64 << 20  # of pictures that had to be decoded to be counted; a p
 _AT_A_TIME = 4096  # packets
 _NOWHERE = sys.maxsize  # no decoding goes on
 _KEPT_BYTES = 128 << 20  # of packets; those of a longer video are read again from the key frames on
+_REMEMBERED = 1 << 18  # videos of a data set; a number takes about 100 bytes
+_IN_ORDER = set[int]()  # videos whose times were found right by this process: each is read in every epoch
 _Key: TypeAlias = tuple[int | None, int | None, int | None]  # names a packet: pts, dts, position
 
 
@@ -149,7 +151,13 @@ class FileTrack:
         """The one pass over the file."""
         self._packets, self._keys, self._first = list[Packet](), list[_Key](), b""
         extradata = bytes(self._context.extradata or b"")
-        found = Packets(self.codec, extradata, may_be_joined=bool(self._names & _JOINED))
+        right, identity = not self._stores_times, self._source.identity()
+        found = Packets(
+            self.codec,
+            extradata,
+            may_be_joined=bool(self._names & _JOINED),
+            times_are_right=right or identity in _IN_ORDER,
+        )
         kept, packets = self._container.size <= _KEPT_BYTES, self._demux()
         while some := list(islice(packets, _AT_A_TIME)):
             self._first = self._first or bytes(some[0])
@@ -166,6 +174,9 @@ class FileTrack:
         if wrong:
             self._distrust()
         elif order is not None:
+            if len(_IN_ORDER) >= _REMEMBERED:
+                _IN_ORDER.clear()
+            _IN_ORDER.add(identity)
             self._times = self._stamps[order]
             self._order = None if self._sequential else order
             rank = np.full(self._count, -1)
@@ -174,6 +185,7 @@ class FileTrack:
 
     def _distrust(self) -> None:
         """Take pictures as they come out of the decoder, the first one at the first time."""
+        _IN_ORDER.discard(self._source.identity())
         self._order, self._times = None, np.sort(self._stamps[self._table.shown])
         self.note = "its presentation times contradict the order of its pictures, which are taken as they decode"
 
@@ -185,7 +197,7 @@ class FileTrack:
     def _demux(self) -> Iterator[Packet]:
         return filter(attrgetter("size"), self._container.demux(self._stream))
 
-    @property
+    @cached_property
     def size(self) -> tuple[int, int] | None:
         """Height and width of the pictures, pixels; None where the first one must tell them or how it is turned."""
         height, width = self._context.height, self._context.width

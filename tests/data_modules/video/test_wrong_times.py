@@ -1,5 +1,6 @@
 """Frames come in the order of the pictures, whatever their container says of times."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -146,3 +147,17 @@ def test_a_decode_in_order_goes_on_where_it_stopped(sources: Path, monkeypatch: 
         assert len(fed) <= 37
         video.frames([3])
         assert len(fed) > 37
+
+
+def test_slices_are_read_once_for_each_version_of_a_file(
+    sources: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    read, plain, path = list[int](), PictureOrder.order, tmp_path / "a.mp4"
+    monkeypatch.setattr(PictureOrder, "order", lambda numbers: read.append(1) or plain(numbers))
+    shutil.copy(sources / "flat.mp4", path)
+    for _ in range(3):
+        assert probe(path).num_frames == 36
+    assert len(read) == 1
+    ffmpeg("-i", sources / "flat.mp4", "-c", "copy", "-bsf:v", "setts=pts=DTS", "-use_editlist", 0, path)
+    comes_in_order(path)
+    assert len(read) > 2  # what is wrong is not remembered as right
