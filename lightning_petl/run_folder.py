@@ -3,11 +3,9 @@
 import fcntl
 import json
 import os
-import pickle
 import socket
 import uuid
 from collections.abc import Iterator
-from errno import EINVAL
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -15,9 +13,9 @@ from typing import Any, NamedTuple, cast
 from data_modules import compat as compat  # before what imports torchvision
 
 # isort: split
-import torch
 from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 
+from lightning_petl import checkpoint_files
 from lightning_petl.checkpoint import write_whole
 from lightning_petl.run_logger import Row
 
@@ -27,7 +25,6 @@ CONFIG = "config.yaml"
 ATTEMPTS = 3
 RECORD = "run.json"
 _LOCK = ".run.lock"
-_UNREADABLE = (OSError, RuntimeError, EOFError, KeyError, ValueError, pickle.UnpicklingError)
 
 
 class ResumePoint(NamedTuple):
@@ -148,11 +145,9 @@ def leads() -> bool:
 def content(file: Path) -> dict[str, Any] | str:
     """Of a checkpoint, its tensors not yet read; or why it cannot be read."""
     try:
-        state = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
-    except _UNREADABLE as error:
-        told = isinstance(error, OSError) and error.errno != EINVAL  # which an empty file gives
-        return str(error) if told else "cut short, damaged, or no checkpoint"
-    return state if isinstance(state, dict) and "global_step" in state else "not a training state"
+        return checkpoint_files.read(file, mapped=True)
+    except (OSError, ValueError) as error:
+        return str(error)
 
 
 def new_version(root: Path) -> Path:
