@@ -7,14 +7,13 @@ from typing import Any
 from data_modules import compat as compat  # before what imports torchvision
 
 # isort: split
-import torch
 from jsonargparse import Namespace
 
 from data_modules.sets.video_files import VideoFiles
 from lightning_petl import artefact, evaluation
 from lightning_petl.artefact_cli import hidden
 from lightning_petl.callbacks.ema import evaluated_state
-from lightning_petl.checkpoint import load_trainable
+from lightning_petl.checkpoint import AtomicCheckpointIO, load_trainable
 from lightning_petl.recipes import path_of
 from lightning_petl.run_folder import CONFIG, content
 from lightning_petl.tasks.bank import Bank
@@ -76,7 +75,7 @@ def write(model: Task, checkpoint: Path, output: Path, protocol: dict[str, Any])
             f"export: an artefact holds a classifier, and {type(model).__name__} is none: share its checkpoint and its "
             "configuration"
         )
-    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    state = AtomicCheckpointIO().load_checkpoint(checkpoint)
     model.on_load_checkpoint(state)
     load_trainable(model, evaluated_state(state))
     if isinstance(model, VideoClassifier):
