@@ -58,6 +58,8 @@ class Entry(NamedTuple):
 
 def key(path: Path, root: Path) -> str:
     """The name of a file in the manifest of ``root``: from there where it lies inside, else in full; with slashes."""
+    if ".." in path.parts:  # a name never leads out of a folder that is copied under it
+        path, root = Path(os.path.normpath(path)), Path(os.path.normpath(root))
     return (path.relative_to(root) if path.is_relative_to(root) else path.absolute()).as_posix()
 
 

@@ -95,6 +95,8 @@ def test_a_key_is_relative_inside_the_root_and_whole_outside() -> None:
     assert key(Path("/data/set/train/a b.mp4"), Path("/data/set")) == "train/a b.mp4"
     assert key(Path("/data/other/a.mp4"), Path("/data/set")) == "/data/other/a.mp4"
     assert key(Path("set/train/a.mp4"), Path("set")) == "train/a.mp4"
+    assert key(Path("/data/set/../other/a.mp4"), Path("/data/set")) == "/data/other/a.mp4"
+    assert key(Path("/data/set/lists/../train/a.mp4"), Path("/data/set")) == "train/a.mp4"
 
 
 def test_a_stamp_notices_size_and_time(tmp_path: Path) -> None:
