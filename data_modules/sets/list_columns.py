@@ -246,7 +246,10 @@ class ListReader:
         )
 
     def _misfit(self, table: Table) -> ValueError:
-        width = len(table.rows[0].cells)
+        width, roles = len(table.rows[0].cells), self._form.roles(table.rows[0])
+        if any(roles):
+            absent = [name for name in (self._form.path, self._form.value) if self._form.role(name) not in roles]
+            return self._wrong(table, f"is a header without the column {absent[0]}")
         try:
             table.require_width(self._path, width)
         except ValueError as error:

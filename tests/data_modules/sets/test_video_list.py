@@ -159,6 +159,8 @@ LINE = "valid are path,label in each line, or a first line that names the column
         ("path,label,label_id\na.mp4,run,0\n", "names the label 2 times, label and label_id; keep one"),
         ("path,num_frames,label\na.mp4,x,run\n", "line 2 'a.mp4,x,run': 'x' is no number of frames"),
         ("path,label\n", "the list is empty below its header, 'path,label'"),
+        ("label,youtube_id,start,end\nrun,a,0,1\n", "'label,youtube_id,start,end': is a header without the column path;"),
+        ("video_id frame_id path labels\n1 0 a.mp4 3\n", "path labels': is a header without the column label; valid are"),
         # headers in other words
         ("clip name,kind\na.mp4,run\nb.mp4,walk\n", "line 1 'clip name,kind': looks like a header, because 'clip"),
         ("clip name,kind\na.mp4,run\nb.mp4,run\n", "line 1 'clip name,kind': looks like a header"),
@@ -189,6 +191,7 @@ LINE = "valid are path,label in each line, or a first line that names the column
         ("a.mp4 1\nb.mp4 (2).mp4 2\nb.mp4 3", "line 2 'b.mp4 (2).mp4 2': expected 2 columns"),
         ("path,label\nx,y.mp4,run\n", "line 2 'x,y.mp4,run': expected 2 columns as in line 1"),
         ('a.mp4,"run\nb.mp4,walk\n', "is no text parted by commas: unexpected end of data"),
+        ('w1,"my run\n', "is no text parted by commas: unexpected end of data"),
         ("a.mp4 riding bikes\nb.mp4 running\n", "line 2 'b.mp4 running': expected 3 columns as in line 1"),
         ("a.mp4 b.mp4 1\nb.mp4 c.mp4 0\n", "line 1 'a.mp4 b.mp4 1': three columns without a header"),
         ("my clips/a.mp4,run,train\nmy clips/b.mp4,walk,train\n", "three columns without a header"),
