@@ -17,7 +17,7 @@ from typing_extensions import override
 
 from lightning_petl import closing, evaluation, strategies
 from lightning_petl.callbacks.best_checkpoint import BestCheckpoint
-from lightning_petl.callbacks.predictions import run_folder
+from lightning_petl.callbacks.predictions import TopClassTable, run_folder
 from lightning_petl.callbacks.preemption import Preempted, Preemption
 from lightning_petl.checkpoint import AtomicCheckpointIO, write_whole
 from lightning_petl.errors import comes_again
@@ -173,6 +173,23 @@ class RunCLI(LightningCLI):
         lines = [f"{key}: {old} -> {new}" for key, old, new in found if key not in _PLACES]
         if lines:
             print(f"not as in {before}:", *lines, sep="\n  ")
+
+    def after_predict(self) -> None:
+        """Called by Lightning: name the videos that have no class, and end with exit code 1 where there are any.
+
+        Raises:
+            SystemExit: with 1 on rank zero, which leads; with 0 on the others, which would else seem to have failed.
+        """
+        tables = [callback for callback in vars(self.trainer)["callbacks"] if isinstance(callback, TopClassTable)]
+        faults = [fault for table in tables for fault in table.faults.values()]
+        if not faults:
+            return
+        if self.trainer.is_global_zero:
+            told = " ".join("; ".join(faults).split())
+            print(
+                f"lightning-petl: {len(faults)} video(s) could not be read and have no class: {told}", file=sys.stderr
+            )
+        raise SystemExit(int(self.trainer.is_global_zero))
 
     def after_fit(self) -> None:
         """Called by Lightning."""
