@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from data_modules.video.decode import open_video
+from tests.data_modules import field_pictures
 from tests.data_modules.ffmpeg import encoded, ffmpeg, plain_frames, ramp
 
 SIZE = (64, 96)  # below, libx265 corrupts memory
@@ -171,6 +172,17 @@ def test_streams_that_were_joined(make: Callable[[str], Path], tmp_path: Path, n
     assert len(seconds) == 36 * len(JOINED[name])
     assert fps == pytest.approx(25)
     assert seconds == pytest.approx(np.arange(len(seconds)) / 25, abs=2e-3)
+
+
+@pytest.mark.parametrize("suffix", ["h264", "mp4", "mkv", "ts", "avi"])
+@pytest.mark.parametrize("in_fields", [lambda i: True, lambda i: i % 4 != 2], ids=["fields", "fields and frames"])
+def test_pictures_in_fields(tmp_path: Path, in_fields: Callable[[int], bool], suffix: str):
+    raw, path = tmp_path / "raw.h264", tmp_path / f"fields.{suffix}"
+    raw.write_bytes(field_pictures.stream(25, in_fields))
+    if suffix != "h264":
+        ffmpeg("-r", 25, "-i", raw, "-c", "copy", *(SETTS if suffix in ("mkv", "ts") else ()), path)
+    seconds, _ = compare(raw if suffix == "h264" else path, field_pictures.SIZE)
+    assert (np.diff(seconds) > 0).all()
 
 
 def test_a_lost_part_of_a_transport_stream_is_still_damage(make: Callable[[str], Path], tmp_path: Path):
