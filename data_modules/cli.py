@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from jsonargparse import ArgumentParser, set_parsing_settings
+from jsonargparse import ArgumentParser
 
+from data_modules import config_text
 from data_modules.base import VideoDataModule
 from data_modules.storage.index import index
 from data_modules.storage.ingest import ingest
@@ -32,9 +33,9 @@ def run(argv: list[str]) -> int:
         return 0
     if argv[0] not in COMMANDS:
         raise ValueError(f"data: no command {argv[0]!r}; there are: {', '.join(COMMANDS)}")
-    set_parsing_settings(omegaconf_absolute_to_relative_paths=True)
+    config_text.prepare()
     parser = _parser(argv[0], argv[1:])
-    config = parser.parse_args(argv[1:])
+    config = config_text.parse(parser, argv[1:])
     for key in vars(config).keys() - inspect.signature(COMMANDS[argv[0]]).parameters.keys():
         del config[key]
     arguments = vars(parser.instantiate(config))

@@ -13,6 +13,8 @@ from typing import Any
 
 import yaml
 
+from data_modules import config_text
+
 _SUFFIXES = (".yaml", ".yml")
 _STANDARD = "tag:yaml.org,2002:"
 _KINDS = {"str", "int", "float", "bool", "null", "map", "seq", "timestamp", "merge", "value", "binary"}
@@ -70,7 +72,7 @@ def _mapping(path: Path) -> yaml.MappingNode:
     """The file as nodes, which know their lines."""
     text = _text(path)
     try:
-        node = yaml.compose(text, Loader=_Loader)
+        node = yaml.compose(config_text.readable(text), Loader=_Loader)
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         raise ValueError(f"{path}, line {line}: the character {error.character!r} may not stand in YAML") from error

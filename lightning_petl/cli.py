@@ -14,7 +14,7 @@ from data_modules import compat as compat  # before what imports torchvision
 
 # isort: split
 import torch
-from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
+from jsonargparse import ArgumentParser, Namespace
 from jsonargparse._util import import_object
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import LearningRateMonitor
@@ -23,7 +23,7 @@ from rich.console import Console
 from typing_extensions import override
 
 from data_modules import cli as data_cli
-from data_modules import config_files
+from data_modules import config_files, config_text
 from data_modules.base import VideoDataModule
 from data_modules.features.build import Storage, build
 from lightning_petl import artefact, evaluation, export, names, precision, strategies
@@ -88,7 +88,7 @@ class PetlCLI(RunCLI):
     @override
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         # Lightning warns where args are given while sys.argv holds something; main(argv) may be called anywhere
-        self.config = parser.parse_args(cast(list[str], args))
+        self.config = config_text.parse(parser, cast(list[str], args))
 
     @override
     def before_instantiate_classes(self) -> None:
@@ -225,7 +225,7 @@ class CheckCLI(PetlCLI):
     @override
     def instantiate_classes(self) -> None:
         """Only print: required values that are missing are told by the parser, unlike with ``--print_config``."""
-        print(self._parser(self.subcommand).dump(self.config[cast(str, self.subcommand)], skip_none=False))
+        print(config_text.dumped(self._parser(self.subcommand), self.config[cast(str, self.subcommand)]))
 
     @override
     def _run_subcommand(self, subcommand: str) -> None:
@@ -356,7 +356,7 @@ def run(argv: list[str]) -> int:
 
 
 def _run(cli: type[_CLI], argv: list[str]) -> _CLI:
-    set_parsing_settings(omegaconf_absolute_to_relative_paths=True)
+    config_text.prepare()
     return cli(
         LightningModule,
         VideoDataModule,

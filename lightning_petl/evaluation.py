@@ -5,8 +5,7 @@ from collections.abc import Container, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
-
+from data_modules import config_text
 from lightning_petl.run_folder import CHECKPOINTS, CONFIG, LAST, RECORD, content
 
 COMMANDS = ("validate", "test", "predict")
@@ -75,7 +74,7 @@ def run_of(config: Mapping[str, Any], flags: Container[str]) -> Path | None:
     """
     files = [Path(str(file)) for file in config["config"] or [] if file is not None]
     file = next((file for file in reversed(files) if is_run(file.parent)), None)
-    own = {} if file is None else yaml.safe_load(file.read_text("utf-8"))
+    own = {} if file is None else config_text.read(file.read_text("utf-8"))
     given = [key for key in (*_WEIGHTS, "run_folder") if config.get(key)]
     asked = [key for key in given if f"--{key}" in flags or config[key] != own.get(key)]
     weights = [key for key in asked if key in _WEIGHTS]

@@ -8,13 +8,13 @@ from typing import Any, cast
 from data_modules import compat as compat  # before what imports torchvision
 
 # isort: split
-import yaml
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import Logger
 from typing_extensions import override
 
+from data_modules import config_text
 from lightning_petl import closing, evaluation, strategies
 from lightning_petl.callbacks.best_checkpoint import BestCheckpoint
 from lightning_petl.callbacks.predictions import TopClassTable, run_folder
@@ -42,7 +42,7 @@ class ConfigFile(SaveConfigCallback):
 
     @override
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        write_whole(run_folder(trainer) / CONFIG, self.parser.dump(self.config, skip_none=False).encode())
+        write_whole(run_folder(trainer) / CONFIG, config_text.dumped(self.parser, self.config).encode())
 
 
 class RunCLI(LightningCLI):
@@ -94,6 +94,12 @@ class RunCLI(LightningCLI):
         # Preemption writes last.ckpt; after a resume a checkpoint takes the place of the one it is the same as
         parser.set_defaults({"checkpoint.save_last": False, "checkpoint.enable_version_counter": False})
 
+    def _dump_config(self) -> None:
+        """Lightning's own, with names as they are."""
+        if not hasattr(self, "config_dump"):
+            config = config_text.plain(self.parser, self.config, skip_link_targets=False)
+            self.config_dump = config[cast(str, self.subcommand)]
+
     @override
     def _parse_ckpt_path(self) -> None:
         """Keep what the command line says: a checkpoint's hyper-parameters would silently win."""
@@ -130,6 +136,7 @@ class RunCLI(LightningCLI):
 
     def _logger(self, root: Path) -> RunLogger:
         """That of a folder of its own."""
+        _require_text(Path(self._get(self.config_init, "run_folder") or root))
         if self.subcommand != "fit":  # a run's own configuration names its folder, which is not for the others
             return RunLogger(new_version(root) if leads() else root / "version_of_rank_zero")
         folder = self._get(self.config_init, "run_folder")
@@ -168,8 +175,8 @@ class RunCLI(LightningCLI):
     def _tell_changes(self, before: Path) -> None:
         if not before.is_file():
             return
-        text = self._parser(self.subcommand).dump(self.config[cast(str, self.subcommand)], skip_none=False)
-        found = changes(yaml.safe_load(before.read_text()), yaml.safe_load(text))
+        text = config_text.dumped(self._parser(self.subcommand), self.config[cast(str, self.subcommand)])
+        found = changes(config_text.read(before.read_text("utf-8")), config_text.read(text))
         lines = [f"{key}: {old} -> {new}" for key, old, new in found if key not in _PLACES]
         if lines:
             print(f"not as in {before}:", *lines, sep="\n  ")
@@ -205,6 +212,12 @@ def _beside(logger: RunLogger, given: Any) -> Any:
         return False
     others = [] if given in (None, True) else [given] if isinstance(given, Logger) else list(given)
     return [logger, *others]
+
+
+def _require_text(folder: Path) -> None:
+    """TensorBoard encodes the names of its files strictly."""
+    if any("\udc80" <= character <= "\udcff" for character in str(folder)):
+        raise ValueError(f"{folder}: a run cannot be written to a folder whose name is no UTF-8 text; give another")
 
 
 def _check_checkpoint(path: str) -> None:

@@ -1,0 +1,152 @@
+r"""Configurations as text that the parser reads back as they are, whatever their names hold.
+
+The parser is jsonargparse in the mode ``omegaconf+``: it reads YAML, then replaces ``${...}`` in every text, more than
+once. ``\${`` stands for the characters ``${``, as in OmegaConf. While the parser is at work a mark stands between the
+two, so that it replaces nothing there, and before each byte of a file name that is no UTF-8, which YAML cannot hold.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, cast
+
+import yaml
+from jsonargparse import ArgumentParser, Namespace, get_loader, set_dumper, set_loader, set_parsing_settings
+from jsonargparse._common import get_parsing_setting
+from jsonargparse._optionals import omegaconf_absolute_to_relative_paths
+
+MODE: Final = "omegaconf+"
+_MARK = "\U0010fffd"  # for private use, and used by nobody
+_BYTES = 0xE000 - 0xDC00  # from a byte that is no UTF-8, as Python has it, to a character that YAML may hold
+_OPENING = re.compile(r"(\\*)\$\{")
+_BYTE = re.compile("[\udc80-\udcff]")
+_WRITTEN_BYTE = re.compile(r"(?<!\\)((?:\\\\)*)\\u[dD][cC]([89a-fA-F][0-9a-fA-F])")  # in double quotes
+_CHANGED = re.compile("^[-+.0-9]|[\\\\\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff]")
+_CONFIG = ("-c", "--config")
+
+
+def prepare() -> None:
+    """Make the parsers of this program read what :func:`as_yaml` writes."""
+    set_parsing_settings(omegaconf_absolute_to_relative_paths=True)
+    set_loader(MODE, _load, (yaml.YAMLError,))
+    set_dumper("yaml", _dump)
+
+
+def parse(parser: ArgumentParser, argv: Sequence[str]) -> Namespace:
+    r"""What the arguments say, with ``\${`` as ``${``."""
+    files = [name in _CONFIG for name in ("", *argv)]
+    arguments = [arg if file else _argument(arg) for arg, file in zip(argv, files, strict=False)]
+    return _each(parser.parse_args(arguments), _shown)
+
+
+def plain(parser: ArgumentParser, config: Namespace, **options: Any) -> dict[str, Any]:
+    """The configuration as the parser would dump it, in JSON types.
+
+    Args:
+        parser: of ``config``.
+        config: from :func:`parse`.
+        options: of the parser's ``dump``.
+    """
+    text = parser.dump(_each(config, _hidden), format="yaml", skip_none=False, **options)
+    return _each(yaml.safe_load(text), _shown)
+
+
+def dumped(parser: ArgumentParser, config: Namespace) -> str:
+    """:func:`plain` as text that reads back as ``config``."""
+    return as_yaml(plain(parser, config))
+
+
+def as_yaml(value: Any) -> str:
+    """``value``, of JSON types, in YAML that the parser reads as the same value."""
+    return _dump(_each(value, _escaped))
+
+
+def _dump(value: Any) -> str:
+    return yaml.dump(value, Dumper=_Dumper, default_flow_style=False, sort_keys=False, allow_unicode=True)
+
+
+def readable(text: str) -> str:
+    r"""YAML with a mark in the place of each ``\uDCE9`` and the like, which libyaml refuses."""
+    text = _WRITTEN_BYTE.sub(lambda match: match[1] + _MARK + chr(0xE000 + int(match[2], 16)), text)
+    return _hidden_bytes(text)
+
+
+def read(text: str) -> Any:
+    """What :func:`as_yaml` was given."""
+    return _each(_each(yaml.safe_load(readable(text)), _unescaped), _shown)
+
+
+def _load(text: str) -> Any:
+    value = _each(get_loader("yaml")(readable(text)), _unescaped)
+    if value is None and text.startswith("#") and "\n" not in text:
+        return readable(text)  # the name of a file, which YAML takes for a comment
+    if isinstance(value, dict) and get_parsing_setting("omegaconf_absolute_to_relative_paths"):
+        return omegaconf_absolute_to_relative_paths(cast(dict[str, Any], value))
+    return value
+
+
+def _argument(argument: str) -> str:
+    is_file = argument.startswith(tuple(f"{name}=" for name in _CONFIG))
+    return argument if is_file else _unescaped(_hidden_bytes(argument))
+
+
+def _escaped(text: str) -> str:
+    r"""``${`` as ``\${``; backslashes before it are doubled."""
+    return _OPENING.sub(lambda match: match[1] * 2 + "\\${", text)
+
+
+def _unescaped(text: str) -> str:
+    r"""The mark in what ``\${`` stands for; ``${`` stays, for the parser to replace."""
+
+    def one(match: re.Match[str]) -> str:
+        pairs, odd = divmod(len(match[1]), 2)
+        return "\\" * pairs + f"${_MARK}{{" if odd else match[0]
+
+    return _OPENING.sub(one, text)
+
+
+def _hidden(text: str) -> str:
+    """The marks in every ``${`` and before every byte."""
+    return _hidden_bytes(text.replace("${", f"${_MARK}{{"))
+
+
+def _hidden_bytes(text: str) -> str:
+    return _BYTE.sub(lambda match: _MARK + chr(ord(match[0]) + _BYTES), text)
+
+
+def _shown(text: str) -> str:
+    """The text without marks."""
+    if _MARK not in text:
+        return text
+    text = re.sub(_MARK + "([\ue080-\ue0ff])", lambda match: chr(ord(match[1]) - _BYTES), text)
+    return text.replace(f"${_MARK}{{", "${")
+
+
+def _each(value: Any, change: Callable[[str], str]) -> Any:
+    """``value`` with every text in it changed, keys too."""
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, Namespace):
+        changed = Namespace()
+        vars(changed).update({key: _each(item, change) for key, item in vars(value).items()})
+        return changed
+    if isinstance(value, Mapping):
+        items = cast(Mapping[Any, Any], value).items()
+        return {_each(key, change): _each(item, change) for key, item in items}
+    if isinstance(value, list):
+        return [_each(item, change) for item in cast(list[Any], value)]
+    return value
+
+
+class _Dumper(yaml.SafeDumper):
+    """Puts in double quotes what other styles or readers change.
+
+    That is what begins like a number, of which jsonargparse knows more than YAML 1.1, and ends of lines of any kind.
+    """
+
+
+def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    style = '"' if _CHANGED.search(text) else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _text)
