@@ -14,7 +14,7 @@ import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple, Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from data_modules.video.source import Source
 
@@ -64,6 +64,7 @@ class Content(NamedTuple):
         return cls(int(match[1]), int(match[2]), match[3], match[4])
 
 
+@runtime_checkable
 class _Hash(Protocol):
     def update(self, data: bytes, /) -> None: ...
 
