@@ -18,24 +18,21 @@ def finished(folder: Path, trainer: Trainer) -> str:
     last = folder / CHECKPOINTS / LAST
     lines = [f"finished after update {trainer.global_step}; everything is in {folder}"]
     if best is not None:
-        lines.append(f"  best:       {best[1]}")
+        lines.append(f"  best:       {best}")
     if last.is_file():
         lines.append(f"  last:       {last}")
     artefacts = sorted(path.parent for path in folder.glob(f"*/{_ARTEFACT}"))
     lines += [f"  artefact:   {path}" for path in artefacts]
     if (folder / _MEMBERS).is_dir():
         lines.append(f"  members:    {folder / _MEMBERS}, each with its artefacts")
-    return "\n".join([*lines, *_next(folder, best[0] if best else last, artefacts)])
+    return "\n".join([*lines, *_next(folder, artefacts)])
 
 
-def _next(folder: Path, checkpoint: Path, artefacts: list[Path]) -> list[str]:
-    """The commands that use what was trained."""
-    lines = ["next:"]
-    if checkpoint.is_file():
-        lines.append(f"  lightning-petl test -c {_said(folder / CONFIG)} --ckpt_path {_said(checkpoint)}")
+def _next(folder: Path, artefacts: list[Path]) -> list[str]:
+    """The commands that use what was trained; ``artefact``, the best one, is the first by name."""
+    lines = ["next:", f"  lightning-petl test --run_folder {_said(folder)}"]
     if artefacts:
-        best = next((path for path in artefacts if "best" in path.name), artefacts[0])
-        lines.append(f"  lightning-petl predict --artefact {_said(best)} --data.predict_path VIDEO")
+        lines.append(f"  lightning-petl predict --artefact {_said(artefacts[0])} --data.predict_path VIDEO")
     lines.append(f"  tensorboard --logdir {_said(folder)}")
     lines.append(f"  {_go_on(folder)} --trainer.max_epochs MORE")
     return lines
@@ -48,13 +45,13 @@ def interrupted(folder: Path) -> str:
     return f"{folder / CHECKPOINTS / LAST} holds what was reached; go on with:\n  {_go_on(folder)}"
 
 
-def _best(folder: Path, trainer: Trainer) -> tuple[Path, str] | None:
-    """The best checkpoint, if there is one, and its score in words."""
+def _best(folder: Path, trainer: Trainer) -> str | None:
+    """The best checkpoint, if there is one, with its score."""
     for callback in trainer.checkpoint_callbacks:
         if isinstance(callback, ModelCheckpoint) and callback.best_model_path:
             path = folder / CHECKPOINTS / Path(callback.best_model_path).name
             score = callback.best_model_score
-            return path, f"{path}" if score is None else f"{path} ({callback.monitor} {float(score):.4g})"
+            return f"{path}" if score is None else f"{path} ({callback.monitor} {float(score):.4g})"
     return None
 
 
