@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
@@ -63,11 +64,16 @@ class EpochLines(Callback):
 
     @override
     def state_dict(self) -> dict[str, Any]:
-        return {"losses": self._losses.tolist()}
+        """Return the losses of all ranks. All ranks must call it, as they do in ``Trainer.save_checkpoint``."""
+        losses = self._losses.clone()
+        if dist.is_available() and dist.is_initialized():
+            dist.all_reduce(losses)
+        return {"losses": losses.tolist()}
 
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self._losses = torch.tensor(state_dict["losses"])
+        ranks = dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+        self._losses = torch.tensor(state_dict["losses"]) / ranks  # they add them up again
 
     def _tell_line(self, trainer: Trainer) -> None:
         """Tell where training is. All ranks must call it, for they add up their losses."""
