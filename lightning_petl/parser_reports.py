@@ -147,7 +147,7 @@ def _reasons(report: str, keys: list[str], known: Known) -> Iterable[str]:
             continue
         yield _rewritten(reason, keys, known)
     if expected:
-        as_list = f", which is written [{got}]" if expected == ["a list"] and got else ""
+        as_list = f", which is written [{got}]" if expected == ["a list"] and re.fullmatch(r"[\w.]+", got or "") else ""
         yield f"expected {' or '.join(dict.fromkeys(expected))}" + (f", got {got}" if got else "") + as_list
 
 
