@@ -155,7 +155,7 @@ def _require_some_model(argv: list[str]) -> None:
     if argv[0] == "predict" and not any(word.startswith(given) for word in argv):
         raise ValueError(
             "predict: not given: what predicts (--artefact FOLDER, which a training writes, as "
-            "runs/default/version_0/artefact)"
+            "runs/default/version_0/artefact; or --run_folder RUN)"
         )
 
 
