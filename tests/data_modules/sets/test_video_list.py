@@ -159,8 +159,8 @@ LINE = "valid are path,label in each line, or a first line that names the column
         ("path,label,label_id\na.mp4,run,0\n", "names the label 2 times, label and label_id; keep one"),
         ("path,num_frames,label\na.mp4,x,run\n", "line 2 'a.mp4,x,run': 'x' is no number of frames"),
         ("path,label\n", "the list is empty below its header, 'path,label'"),
-        ("label,youtube_id,start,end\nrun,a,0,1\n", "'label,youtube_id,start,end': is a header without the column path;"),
-        ("video_id frame_id path labels\n1 0 a.mp4 3\n", "path labels': is a header without the column label; valid are"),
+        ("label,youtube_id,start,end\nrun,a,0,1\n", "youtube_id,start,end': is a header without the column path"),
+        ("video_id frame_id path labels\n1 0 a.mp4 3\n", "path labels': is a header without the column label;"),
         # headers in other words
         ("clip name,kind\na.mp4,run\nb.mp4,walk\n", "line 1 'clip name,kind': looks like a header, because 'clip"),
         ("clip name,kind\na.mp4,run\nb.mp4,run\n", "line 1 'clip name,kind': looks like a header"),
