@@ -26,6 +26,8 @@ HELP = (
     "Folder of a trained adapter artefact. Classes that it names must be known; --allow PACKAGE, which may be "
     "repeated, lets them be imported from a package of yours."
 )
+VIDEO_FILES = path_of(VideoFiles)
+"""The data module that knows no annotation."""
 T = TypeVar("T")
 _MOST_VIEWS = 100
 _MARK = "lightning-petl-text:"
@@ -51,6 +53,7 @@ def with_artefact(argv: list[str]) -> list[str]:
     command, *others = rest
     config = configuration(Path(found.artefact), allow=found.allow)
     if command != "predict":
+        _require_data(command, others, found.artefact)
         del config["data"]["init_args"]["labels"]
     text = json.dumps(hidden(config), ensure_ascii=False)  # YAML knows no pairs of halves
     return [command, "--config", text, f"--artefact={found.artefact}", *others]
@@ -66,7 +69,7 @@ def configuration(folder: Path, *, allow: Packages = ()) -> dict[str, Any]:
         data = {"labels": parts["labels"]} | _looks(parts["protocol"])
     except ValueError as error:
         raise ValueError(f"{folder / artefact.CONFIG}: protocol: {error}") from error
-    return {"model": parts["model"], "data": {"class_path": "VideoFiles", "init_args": data}}
+    return {"model": parts["model"], "data": {"class_path": VIDEO_FILES, "init_args": data}}
 
 
 def require_weights(config: Namespace, folder: Path) -> None:
@@ -77,24 +80,6 @@ def require_weights(config: Namespace, folder: Path) -> None:
     """
     backbone = config.get("model.init_args.backbone.init_args") or Namespace()
     artefact.require_weights(str(backbone.get("weights")), folder)
-
-
-def require_data(command: str, data: str, folder: Path) -> None:
-    """Refuse a command on labelled clips that is given none: the artifact's protocol is for those of ``predict``.
-
-    Args:
-        command: the user's.
-        data: path of the class of the data module.
-        folder: of the artifact.
-
-    Raises:
-        ValueError: so it is.
-    """
-    if command != "predict" and data.rpartition(".")[2] == VideoFiles.__name__:
-        raise ValueError(
-            f"{command}: not given: data (-c configs/data/NAME.yaml, or --data CLASS); {folder} says how "
-            "clips are looked at, not which"
-        )
 
 
 def tell_protocol(command: str, folder: Path, data: VideoDataModule) -> None:
@@ -148,6 +133,22 @@ def shown(value: Any) -> Any:
 def built_of_shown(kind: Callable[..., T], *args: Any, **kwargs: Any) -> T:
     """Return ``kind(*args, **kwargs)`` of arguments with the text that :func:`hidden` took out of them."""
     return kind(*shown(args), **shown(kwargs))
+
+
+def _require_data(command: str, argv: list[str], folder: str) -> None:
+    """Refuse a command on labelled clips that is given none: the artifact's own data module is for ``predict``."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--config", "-c", nargs="?", action="append", default=[])
+    parser.add_argument("--data", "--data.class_path", nargs="?", dest="data")
+    given = parser.parse_known_args(argv)[0]
+    files = [Path(name) for name in given.config if name is not None]
+    named = any(not file.is_file() or "data:" in file.read_text("utf-8", "replace") for file in files)
+    shown = {"-h", "--help"} & {*argv}
+    if not (given.data or named or shown):
+        raise ValueError(
+            f"{command}: not given: data (-c configs/data/NAME.yaml, or --data CLASS); the artefact {folder} says how "
+            "clips are looked at, not which"
+        )
 
 
 def _require_some_model(argv: list[str]) -> None:

@@ -32,7 +32,6 @@ from lightning_petl.artefact_cli import (
     HELP,
     built_of_shown,
     hidden,
-    require_data,
     require_weights,
     tell_protocol,
     with_artefact,
@@ -133,7 +132,6 @@ class PetlCLI(RunCLI):
         command = cast(str, self.subcommand)
         if folder is not None:
             require_weights(self.config[command], Path(folder))
-            require_data(command, self.config[command].data.class_path, Path(folder))
         super().instantiate_classes()
         given = self.config_init[command]
         if folder is not None:

@@ -9,12 +9,10 @@ from data_modules import compat as compat  # before what imports torchvision
 # isort: split
 from jsonargparse import Namespace
 
-from data_modules.sets.video_files import VideoFiles
 from lightning_petl import artefact, evaluation
-from lightning_petl.artefact_cli import hidden
+from lightning_petl.artefact_cli import VIDEO_FILES, hidden
 from lightning_petl.callbacks.ema import evaluated_state
 from lightning_petl.checkpoint import AtomicCheckpointIO, load_trainable
-from lightning_petl.recipes import path_of
 from lightning_petl.run_folder import CONFIG, content
 from lightning_petl.tasks.bank import Bank
 from lightning_petl.tasks.classification import VideoClassifier
@@ -57,9 +55,7 @@ def prepare(config: Namespace) -> None:
         why = state if isinstance(state, str) else "not a training state of this program"
         raise ValueError(f"ckpt_path: {config.ckpt_path} cannot be read: {why}")
     looks = {name: config.data.init_args[name] for name in _LOOKS}
-    config.data = Namespace(
-        class_path=path_of(VideoFiles), init_args=Namespace(labels=hidden(list(state["labels"])), **looks)
-    )
+    config.data = Namespace(class_path=VIDEO_FILES, init_args=Namespace(labels=hidden(list(state["labels"])), **looks))
     for name, value in _HERE.items():
         config.trainer[name] = value
 
