@@ -13,6 +13,15 @@ from data_modules.video.plan import UNKNOWN, PacketTable, presentation
 
 BY_TIME = frozenset({"h264", "hevc"})  # pictures are shown in the order of their time stamps
 BY_PACKET = frozenset({"vp8", "vp9", "av1", "mjpeg", "mpeg4"})  # and here in the order of their packets
+IN_ORDER = set[int]()  # videos whose times this process found right: each is read in every epoch
+_REMEMBERED = 1 << 18  # videos; a number takes about 100 bytes
+
+
+def remember(identity: int) -> None:
+    """Note that the times of a video are right."""
+    if len(IN_ORDER) >= _REMEMBERED:
+        IN_ORDER.clear()
+    IN_ORDER.add(identity)
 
 
 class Packets:

@@ -23,7 +23,7 @@ from jaxtyping import Float64, Int64
 
 from data_modules.video import orientation
 from data_modules.video.header import may_be_turned, stated_duration
-from data_modules.video.packets import Packets
+from data_modules.video.packets import IN_ORDER, Packets, remember
 from data_modules.video.parameter_set import parameter_set
 from data_modules.video.plan import UNKNOWN, continued, segments
 from data_modules.video.source import Source
@@ -41,8 +41,6 @@ _KEPT_PIXELS = 64 << 20  # of pictures that had to be decoded to be counted; a p
 _AT_A_TIME = 4096  # packets
 _NOWHERE = sys.maxsize  # no decoding goes on
 _KEPT_BYTES = 128 << 20  # of packets; those of a longer video are read again from the key frames on
-_REMEMBERED = 1 << 18  # videos of a data set; a number takes about 100 bytes
-_IN_ORDER = set[int]()  # videos whose times were found right by this process: each is read in every epoch
 _Key: TypeAlias = tuple[int | None, int | None, int | None]  # names a packet: pts, dts, position
 
 
@@ -151,13 +149,9 @@ class FileTrack:
         """The one pass over the file."""
         self._packets, self._keys, self._first = list[Packet](), list[_Key](), b""
         extradata = bytes(self._context.extradata or b"")
-        right, identity = not self._stores_times, self._source.identity()
-        found = Packets(
-            self.codec,
-            extradata,
-            may_be_joined=bool(self._names & _JOINED),
-            times_are_right=right or identity in _IN_ORDER,
-        )
+        identity, joined = self._source.identity(), bool(self._names & _JOINED)
+        right = not self._stores_times or identity in IN_ORDER
+        found = Packets(self.codec, extradata, may_be_joined=joined, times_are_right=right)
         kept, packets = self._container.size <= _KEPT_BYTES, self._demux()
         while some := list(islice(packets, _AT_A_TIME)):
             self._first = self._first or bytes(some[0])
@@ -174,9 +168,7 @@ class FileTrack:
         if wrong:
             self._distrust()
         elif order is not None:
-            if len(_IN_ORDER) >= _REMEMBERED:
-                _IN_ORDER.clear()
-            _IN_ORDER.add(identity)
+            remember(identity)
             self._times = self._stamps[order]
             self._order = None if self._sequential else order
             rank = np.full(self._count, -1)
@@ -185,7 +177,7 @@ class FileTrack:
 
     def _distrust(self) -> None:
         """Take pictures as they come out of the decoder, the first one at the first time."""
-        _IN_ORDER.discard(self._source.identity())
+        IN_ORDER.discard(self._source.identity())
         self._order, self._times = None, np.sort(self._stamps[self._table.shown])
         self.note = "its presentation times contradict the order of its pictures, which are taken as they decode"
 
