@@ -148,10 +148,9 @@ class FileTrack:
     def _read(self) -> None:
         """The one pass over the file."""
         self._packets, self._keys, self._first = list[Packet](), list[_Key](), b""
-        extradata = bytes(self._context.extradata or b"")
         identity, joined = self._source.identity(), bool(self._names & _JOINED)
         right = not self._stores_times or identity in IN_ORDER
-        found = Packets(self.codec, extradata, may_be_joined=joined, times_are_right=right)
+        found = Packets(self.codec, bytes(self._context.extradata or b""), may_be_joined=joined, times_are_right=right)
         kept, packets = self._container.size <= _KEPT_BYTES, self._demux()
         while some := list(islice(packets, _AT_A_TIME)):
             self._first = self._first or bytes(some[0])
