@@ -5,6 +5,8 @@ from collections.abc import Container, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from jsonargparse import Namespace
+
 from data_modules import config_text
 from lightning_petl.run_folder import CHECKPOINTS, CONFIG, LAST, RECORD, content
 
@@ -59,7 +61,7 @@ def _monitored(callbacks: Mapping[str, Any]) -> Mapping[str, Any] | None:
     return next((state for state in states if state["monitor"] and state["best_model_path"]), None)
 
 
-def run_of(config: Mapping[str, Any], flags: Container[str]) -> Path | None:
+def run_of(config: Mapping[str, Any] | Namespace, flags: Container[str]) -> Path | None:
     """The run whose best checkpoint a command wants; None where it names other weights or no run.
 
     A run is named by ``--run_folder``, or by its own configuration file. That file also holds what the run began with
