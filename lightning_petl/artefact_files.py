@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import torch
+from lightning.pytorch.utilities import rank_zero_warn
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -57,10 +58,10 @@ class Contents(NamedTuple):
         }
 
     def weights(self) -> dict[str, Tensor]:
-        """Read the weights, after all files were compared with their checksums.
+        """Read the weights, after all files were compared with their checksums; warn where the labels have changed.
 
         Raises:
-            ValueError: a file is not as it was written, or a weight is no number.
+            ValueError: weights or configuration are not as they were written, or a weight is no number.
         """
         self._check_sums()
         weights = load_file(inside(self.folder, WEIGHTS))
@@ -74,7 +75,11 @@ class Contents(NamedTuple):
         if held is None:
             return
         for name, found in checksums(self.folder, self.config).items():
-            if not isinstance(held, Mapping) or cast(Mapping[str, Any], held).get(name) != found:
+            if isinstance(held, Mapping) and cast(Mapping[str, Any], held).get(name) == found:
+                continue
+            if name == LABELS:  # a text that users edit to rename their classes; damage shows in the names themselves
+                rank_zero_warn(f"{self.folder / name}: is not as it was written; the class names in it now are used")
+            else:
                 raise ValueError(
                     f"{self.folder / name}: is not as it was written, its checksum is another one: copy the artefact "
                     f"again; if you changed it yourself, take {SHA256} out of {CONFIG}"

@@ -93,6 +93,8 @@ def told_of(folder: Path, model: VideoClassifier) -> str:
     try:
         with little_memory(MORE):
             opened(folder, model)
+    except UserWarning as warning:
+        return str(warning)
     except Exception as error:
         return told_to_the_user(error) or f"not told: {error!r}"
     return "not noticed"
@@ -118,6 +120,15 @@ def test_every_mutation_is_told_in_one_sentence(
 def _unclear(text: str, folder: Path) -> bool:
     """Whether a sentence does not say what is wrong with which file."""
     return (str(folder) not in text and "trained on the trunk" not in text) or len(text) > 1000 or "memory" in text
+
+
+def test_classes_that_the_user_renamed_are_used_and_told(good: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "artefact"
+    shutil.copytree(good, folder)
+    (folder / artefact.LABELS).write_text(json.dumps(["west", "east", "up"]))
+    with pytest.warns(UserWarning, match=r"labels.json: is not as it was written; the class names in it now are used"):
+        loaded = artefact.load(folder, allow_other_trunk=True)
+    assert loaded.labels == ("west", "east", "up")
 
 
 def test_a_class_of_the_users_own_comes_from_an_allowed_package(
