@@ -19,6 +19,8 @@ from av.video.plane import VideoPlane
 from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 from jaxtyping import UInt8
 
+from data_modules.video.png import without_profile
+
 # How a file of each begins; its suffix may be wrong.
 _IMAGE_CODECS = {b"\xff\xd8\xff": "mjpeg", b"\x89PNG": "png", b"RIFF": "webp", b"BM": "bmp"}
 
@@ -177,6 +179,7 @@ def read_image(path: Path) -> VideoFrame:
         raise ValueError(
             f"{path}: cannot be read as an image: it begins as no {', '.join(_IMAGE_CODECS.values())} does"
         )
+    content = without_profile(content) if codec == "png" else content
     context = CodecContext.create(codec, "r")
     assert isinstance(context, VideoCodecContext)
     context.thread_count, context.options = 1, {"err_detect": "explode"}

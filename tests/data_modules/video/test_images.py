@@ -232,6 +232,16 @@ def test_kinds_of_images(tmp_path: Path, suffix: str, mode: str):
         assert (pixels - expected).abs().mean() < 4  # a palette has edges, and chroma half their sharpness
 
 
+def test_a_png_with_a_color_profile(tmp_path: Path):
+    """PyAV frees the profile's name twice, which ends the process at one of the first few pictures."""
+    for number in range(40):
+        save(tmp_path / f"{number}.png", smooth(), icc_profile=bytes(300))
+    expected = torch.tensor(np.asarray(smooth())).permute(2, 0, 1)
+    with open_video(tmp_path) as video:
+        pixels = video.frames(range(40)).pixels
+    assert (pixels == expected).all()
+
+
 def test_a_png_of_16_bits(tmp_path: Path):
     level = np.arange(48 * 64, dtype=np.uint16).reshape(48, 64) * 20
     save(tmp_path / "1.png", Image.fromarray(level))
