@@ -42,6 +42,17 @@ def read_names(path: Path) -> list[str]:
     return names
 
 
+def require_names(path: Path, labels: Sequence[str], classes: Sequence[str]) -> None:
+    """ValueError where labels are numbers and the classes are names in an order that no file gives."""
+    numbers = [label for label in labels if NUMBER.fullmatch(label) and label not in classes]
+    if numbers:
+        raise ValueError(
+            f"{path}: the label {numbers[0]!r} is a number, and the labels of training are names, such as "
+            f"{classes[0]!r}, in no order that is known; write names here, too, or give the name of each class in a "
+            "file with a name a line: names=FILE"
+        )
+
+
 def _are_numbered(names: Sequence[str]) -> bool:
     """Whether each line is a number and a name, with the numbers 0, 1, 2 or 1, 2, 3."""
     first = [re.split("[ \t,;:]+", name, maxsplit=1) for name in names]

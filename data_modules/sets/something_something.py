@@ -84,7 +84,7 @@ class SomethingSomething(ListedVideos):
         return annotation.find(self.root, *names, *others)
 
     def _labels(self) -> list[str]:
-        return annotation.read_numbered(self._find("labels"))
+        return [plain(label) for label in annotation.read_numbered(self._find("labels"))]
 
     def _official(self, path: Path) -> list[tuple[str, str]]:
         entries = annotation.read_records(path, "id", "template")

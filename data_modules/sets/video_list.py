@@ -7,7 +7,7 @@ from data_modules.base import Split, VideoDataModule
 from data_modules.dataset import Clip
 from data_modules.sets import annotation
 from data_modules.sets.annotation import Entry
-from data_modules.sets.class_names import classes_of, read_names
+from data_modules.sets.class_names import classes_of, read_names, require_names
 from data_modules.sets.list_columns import Form, Listed, read_list
 from data_modules.sets.list_evidence import Seen
 from data_modules.storage.files import Files
@@ -55,7 +55,7 @@ class VideoList(VideoDataModule):
     ) -> None:
         self.root, self.files = Path(root), files
         self.videos = self.root / videos
-        self._read = dict[Path, list[Listed]]()
+        self._read, self._has_names = dict[Path, list[Listed]](), names is not None
         self.lists: dict[Split, tuple[str, ...]] = {"train": (train,), "val": (val,), "test": (test, val)}
         if names is None:
             path = annotation.find(self.root, train)
@@ -72,6 +72,8 @@ class VideoList(VideoDataModule):
             ValueError: an empty list, a line that is none, a video listed twice, or an unknown class.
         """
         path = annotation.find(self.root, *self.lists[split])
+        if not self._has_names:
+            require_names(path, [listed.value for listed in self._listed(path)], self.labels)
         entries = [Entry(name, self.videos / name, label, line) for line, name, label in self._listed(path)]
         annotation.require_unique(path, entries, [entry.path for entry in entries])  # ./a.mp4 is a.mp4
         return annotation.clips(path, entries, self.labels)

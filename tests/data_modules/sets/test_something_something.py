@@ -59,6 +59,13 @@ def test_missing_annotation(tmp_path: Path):
         data_of(tmp_path).setup("fit")
 
 
+def test_a_label_file_with_the_brackets_of_the_templates(tmp_path: Path):
+    labels = {"Pushing [something] from left to right": 0, "Holding [something]": "1"}
+    data = data_of(lay_out(tmp_path, labels=labels))
+    assert data.labels == ["Pushing something from left to right", "Holding something"]
+    assert [clip.label for clip in data.clips("train")] == [1, 0]
+
+
 @pytest.mark.parametrize("labels", [{}, {"a": "1", "b": "2"}, {"a": "0", "b": "2"}, {"0": "a"}, ["a", "b"]])
 def test_labels_must_number_the_classes(tmp_path: Path, labels: object):
     with pytest.raises(ValueError, match=r"labels\.json: expected {label: number} with the numbers 0, 1, 2"):

@@ -255,6 +255,17 @@ def test_numbers_with_holes(text: str, labels: int, absent: str, videos: Path, t
     assert read(videos, tmp_path, text, names="names.txt")[2][1] == f"class {text.split()[2].split(',')[1]}"
 
 
+def test_numbers_of_names_that_no_file_orders(videos: Path, tmp_path: Path):
+    (tmp_path / "val.csv").write_text("c.mp4,0\n")
+    (tmp_path / "train.csv").write_text("a.mp4,walk\nb.mp4,run\n")
+    (tmp_path / "names.txt").write_text("walk\nrun\n")
+    data = VideoList(str(tmp_path), videos=str(videos), **OPTIONS)
+    with pytest.raises(ValueError, match=r"val\.csv: the label '0' is a number, and the labels of training are names"):
+        data.clips("val")
+    named = VideoList(str(tmp_path), videos=str(videos), names="names.txt", **OPTIONS)
+    assert named.labels[named.clips("val")[0].label] == "walk"
+
+
 @pytest.mark.parametrize(
     ("names", "message"),
     [
