@@ -7,10 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from stat import S_ISREG
+from stat import S_ISDIR, S_ISREG
 
 from data_modules.dataset import Clip
 from data_modules.storage.folders import listed
+from data_modules.video.suffixes import is_image
 
 _MOST_MEASURED = 20_000  # files whose sizes are asked for; on a network disk that takes some seconds
 _MOST_READ = 2_000  # files of equal sizes that are read
@@ -41,7 +42,8 @@ def shared_videos(train: Sequence[Clip], other: Sequence[Clip], split: str) -> s
     """Return a sentence on clips of a split that are clips of training, too; empty where none is known to be.
 
     Two clips are one where they are the same file, under any name or link, or where their files have the same size and
-    equal bytes at the beginning, in the middle and at the end. Bytes are compared in data sets of up to 20,000 files;
+    equal bytes at the beginning, in the middle and at the end. Folders of frames are one where so are the first, the
+    middle and the last of as many images. Bytes are compared in data sets of up to 20,000 files;
     in larger ones, which are published with lists of their own, only the names of files are.
     """
     twins = _same_files(train, other) or {}
@@ -80,7 +82,7 @@ def _same_bytes(train: Sequence[Clip], other: Sequence[Clip]) -> dict[str, str]:
 
 
 def _sizes(clips: Iterable[Clip]) -> dict[str, int]:
-    """Return the bytes of each file that is there and not empty; folders of frames and parts of files are left out."""
+    """Return the bytes of each video that is there and not empty; those that are parts of files are left out."""
     paths = list({str(clip.path): clip.path for clip in clips if isinstance(clip.path, Path)}.values())
     with ThreadPoolExecutor(_AT_A_TIME) as pool:
         found = pool.map(_size, paths)
@@ -90,24 +92,42 @@ def _sizes(clips: Iterable[Clip]) -> dict[str, int]:
 def _size(path: Path) -> int:
     with suppress(OSError):
         status = path.stat()
+        if S_ISDIR(status.st_mode):
+            return sum(os.stat(image).st_size for image in _images(path)[1])
         return status.st_size if S_ISREG(status.st_mode) else 0
     return 0
+
+
+def _images(folder: Path) -> tuple[int, list[Path]]:
+    """Return how many images a folder holds, and the first, the middle and the last one."""
+    names = sorted(filter(is_image, os.listdir(folder)))
+    chosen = [names[0], names[len(names) // 2], names[-1]] if names else []
+    return len(names), [folder / name for name in chosen]
 
 
 def _fingerprints(clips: Iterable[Clip], sizes: Mapping[str, int]) -> dict[str, str]:
     """Return by path what is equal where two files hold the same bytes, as far as three parts of them tell."""
     paths = list({str(clip.path) for clip in clips})
     with ThreadPoolExecutor(_AT_A_TIME) as pool:
-        found = pool.map(lambda path: _fingerprint(path, sizes[path]), paths)
+        found = pool.map(lambda path: _fingerprint(Path(path), sizes[path]), paths)
         return {path: print_ for path, print_ in zip(paths, found, strict=True) if print_}
 
 
-def _fingerprint(path: str, size: int) -> str:
-    """Return a hash of the size and three parts of a file; empty where it cannot be read."""
-    digest = hashlib.blake2b(str(size).encode(), digest_size=16)
-    with suppress(OSError), open(path, "rb") as file:
+def _fingerprint(path: Path, size: int) -> str:
+    """Return a hash of the size and three parts of a file or folder of frames; empty where it cannot be read."""
+    with suppress(OSError):
+        count, files = _images(path) if path.is_dir() else (1, [path])
+        digest = hashlib.blake2b(f"{count} {size}".encode(), digest_size=16)
+        for file in files:
+            _add_parts(digest, file)
+        return digest.hexdigest()
+    return ""
+
+
+def _add_parts(digest: hashlib.blake2b, path: Path) -> None:
+    """Add the beginning, the middle and the end of a file."""
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
         for start in (0, max(0, size // 2 - _PART // 2), max(0, size - _PART)):
             file.seek(start, os.SEEK_SET)
             digest.update(file.read(_PART))
-        return digest.hexdigest()
-    return ""

@@ -11,6 +11,7 @@ VIDEO_SUFFIXES = (
     ".mp4", ".webm", ".avi", ".mkv", ".mov", ".m4v", ".mpg", ".mpeg", ".ts", ".m2ts", ".mts", ".wmv", ".flv", ".3gp",
     ".ogv", ".gif", ".3g2", ".asf", ".divx", ".f4v", ".mj2", ".mk3d", ".mpe", ".m1v", ".m2v", ".m2t", ".tp", ".trp",
     ".vob", ".mxf", ".nut", ".ogm", ".qt", ".rm", ".rmvb", ".dv", ".ivf", ".obu", ".y4m", ".apng", ".mjpeg", ".mjpg",
+    ".insv", ".m2p", ".mod", ".mp4v", ".tod", ".wtv", ".xvid",
     ".264", ".265", ".266", ".avc", ".h264", ".h265", ".h266", ".hevc", ".vvc", ".h261", ".h263", ".vc1",
 )  # fmt: skip
 _RANKS = {suffix: rank for rank, suffix in enumerate(VIDEO_SUFFIXES)}

@@ -55,6 +55,17 @@ def test_missing_and_empty_files_and_folders_of_frames_are_no_twins(tmp_path: Pa
     assert shared_videos(of["a"], of["b"], "val") == ""
 
 
+def test_a_folder_of_frames_under_another_name_is_told(tmp_path: Path) -> None:
+    frames = {"train/1": b"abcd", "train/2": b"abce", "val/x": b"abcd", "val/y": b"abxd", "val/z": b"abc"}
+    for name, images in frames.items():
+        for number, content in enumerate(images):
+            clip(tmp_path / f"{name}/{number}.jpg", bytes([content]))
+    train, val = [[clip(path) for path in sorted((tmp_path / split).iterdir())] for split in ("train", "val")]
+    assert "1 of the 3 clips of the val split are clips of training, too: val/x is train/1" in shared_videos(
+        train, val, "val"
+    )
+
+
 def test_no_byte_is_read_where_sizes_differ_and_no_size_asked_for_in_large_sets(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

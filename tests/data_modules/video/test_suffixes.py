@@ -13,6 +13,7 @@ from data_modules.video.suffixes import VIDEO_SUFFIXES, is_image, is_series, is_
 _LIKE = {
     ".divx": "avi", ".mj2": "mov", ".mk3d": "matroska", ".mpe": "mpeg", ".tp": "mpegts", ".trp": "mpegts",
     ".ogm": "ogg", ".qt": "mov", ".avc": "h264", ".rm": "rm", ".rmvb": "rm", ".ivf": "ivf",
+    ".insv": "mp4", ".m2p": "mpeg", ".mod": "mpeg", ".mp4v": "m4v", ".tod": "mpegts", ".xvid": "avi",
 }  # fmt: skip
 _CODEC = {".rm": "rv10", ".rmvb": "rv10", ".ogm": "libtheora", ".obu": "libaom-av1"}
 _NOT_WRITTEN = {".vc1"}
