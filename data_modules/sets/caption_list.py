@@ -1,7 +1,7 @@
 """Videos of your own with captions, in lists."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from data_modules.base import Split
@@ -50,11 +50,11 @@ class CaptionList(CaptionedVideos):
         return path, list(captions)
 
     def captions(self, split: Split) -> tuple[Path, Mapping[str, Sequence[Written]]]:
-        """In the order of the list."""
+        """In the order of the list; ./a.mp4 is a.mp4."""
         path = annotation.find(self.root, *self.lists[split])
         captions = dict[str, list[Written]]()
         for line, video, caption in read_list(path, _FORM, Seen(self.videos, self.files, self.root)):
-            captions.setdefault(video, []).append(Written(caption, line))
+            captions.setdefault(str(PurePath(video)), []).append(Written(caption, line))
         return path, captions
 
     def paths(self, split: Split, names: Sequence[str]) -> list[Path]:

@@ -8,6 +8,7 @@ over twenty times faster than floats; other devices have only floats, which are 
 """
 
 import re
+import string
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -277,7 +278,17 @@ def _mirror_image(label: str, exact: Mapping[str, int], spelled: Mapping[str, in
     name, other = _spelled(label), _other_side(label)
     if name == other:  # "turnleft" says a side only if there is a "turnright"
         other = re.sub("left|right", lambda part: _OPPOSITE[part[0]], name)
+    if name == other:
+        other = _other_letter(name, spelled)
     return spelled.get(other) if other != name else None
+
+
+def _other_letter(name: str, spelled: Mapping[str, int]) -> str:
+    """Return the name with l and r exchanged: "swipe r" of "swipe l", but none of the letters of an alphabet."""
+    letters = {re.sub(r"\b[lr]\b", letter, name) for letter in string.ascii_lowercase if letter not in "lr"}
+    if any(other in spelled for other in letters - {name}):
+        return name
+    return re.sub(r"\b[lr]\b", lambda letter: "r" if letter[0] == "l" else "l", name)
 
 
 def _other_side(label: str) -> str:

@@ -216,9 +216,10 @@ def test_a_list_that_is_not_needed_may_be_absent(spoil: Callable[[Path], Any], o
         "caption,video\none,clips/0.mp4\ntwo,clips/1.mp4\nthree,clips/0.mp4\n",
         "Path,Sentence\nclips/0.mp4,one\nclips/1.mp4,two\nclips/0.mp4,three\n",
         "clips/0.mp4\tone\nclips/1.mp4\ttwo\nclips/0.mp4\tthree\n",
+        "clips/0.mp4,one\nclips/1.mp4,two\n./clips//0.mp4,three\n",
         "clips/0.mp4;one\nclips/1.mp4;two\nclips/0.mp4;three\n",
     ],
-    ids=["plain", "header", "from a spreadsheet", "other order", "other words", "tabs", "semicolons"],
+    ids=["plain", "header", "from a spreadsheet", "other order", "other words", "tabs", "other spelling", "semicolons"],
 )
 def test_forms_of_a_list(text: str, own: Callable[[str], Path]):
     clips = CaptionList(str(rows(own("caption_list"), text)), **OPTIONS).clips("train")

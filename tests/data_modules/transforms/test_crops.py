@@ -303,11 +303,20 @@ def test_bad_numbers_are_named(make, message: str):
         ("spin clockwise", "spin anti-clockwise"),
         ("from left to right", "from right to left"),
         ("left1", "right1"),
+        ("L_swipe", "R_swipe"),
+        ("lane change (l)", "lane change (r)"),
+        ("L", "R"),
     ],
 )
 def test_names_that_are_mirror_images(one: str, other: str):
     assert mirrored_labels([one, "walk", other]) == {0: 2, 2: 0}
     assert unmirrored_labels([one, "walk", other]) == []
+
+
+@pytest.mark.parametrize("labels", [["L", "R", "S"], ["letter_l", "letter_m", "letter_r"], ["l", "walk"]])
+def test_letters_are_no_sides(labels: list[str]):
+    assert mirrored_labels(labels) == {}
+    assert unmirrored_labels(labels) == []
 
 
 @pytest.mark.parametrize("name", ["turn left", "Swiping Right", "TurnLeft", "from left to right", "spin ccw"])
