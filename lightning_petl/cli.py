@@ -1,11 +1,7 @@
 """Composition root: YAML and flags become data, model and Trainer. The only file that knows both packages."""
 
 import inspect
-import logging
 import sys
-import warnings
-from collections.abc import Generator
-from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar, cast
@@ -26,6 +22,7 @@ from data_modules import cli as data_cli
 from data_modules import config_files, config_text
 from data_modules.base import VideoDataModule
 from data_modules.features.build import Storage, build
+from data_modules.names import visible
 from lightning_petl import artefact, evaluation, export, names, precision, strategies
 from lightning_petl.adapters import Adapter
 from lightning_petl.artefact_cli import (
@@ -59,7 +56,7 @@ from lightning_petl.optim import accumulation
 from lightning_petl.run_cli import RunCLI
 from lightning_petl.run_logger import RunLogger
 from lightning_petl.signals import PREEMPTED
-from lightning_petl.silenced import SILENCED
+from lightning_petl.silenced import plainly_told
 from lightning_petl.summary import Plan, summarise, tables
 from lightning_petl.tasks.classification import VideoClassifier
 from lightning_petl.tasks.task import Task
@@ -325,11 +322,9 @@ def run(argv: list[str]) -> int:
     """
     try:
         config_files.check(argv)
-        if argv[0] == "data":
-            return data_cli.run(argv[1:])
-        with warnings.catch_warnings(), _without_advertisements():
-            for message, category in SILENCED:
-                warnings.filterwarnings("ignore", message=message, category=category)
+        with plainly_told():
+            if argv[0] == "data":
+                return data_cli.run(argv[1:])
             if argv[0] == "cache":
                 return _cache(argv[1:])
             if argv[0] == "export":
@@ -348,7 +343,7 @@ def run(argv: list[str]) -> int:
         message = told_to_the_user(error, names.known(argv))
         if message is None:
             raise
-        print(f"lightning-petl: {message}", file=sys.stderr)
+        print(f"lightning-petl: {visible(message)}", file=sys.stderr)
         return PREEMPTED if goes_on_next_time(error) else 2
     return 0
 
@@ -379,18 +374,3 @@ def _callbacks() -> list[Callback]:
     guards = [Ownership(), GradientGuard(), FrozenGuard(), RandomStates(), GlobalBatch(), Ranks()]
     costs = [LearningRateMonitor(), Throughput(), MemoryCheck(), EpochLines()]
     return [*guards, *costs, TestScores(), TopClassTable(), RetrievalScores(), ArtefactWriter(), MemberRuns()]
-
-
-@contextmanager
-def _without_advertisements() -> Generator[None]:
-    """Leave out what Lightning says about other products of its makers, at each start of a Trainer."""
-    speaks = logging.getLogger("lightning.pytorch.utilities.rank_zero")
-    speaks.addFilter(_no_advertisement)
-    try:
-        yield
-    finally:
-        speaks.removeFilter(_no_advertisement)
-
-
-def _no_advertisement(record: logging.LogRecord) -> bool:
-    return "💡 Tip: For seamless" not in record.getMessage()

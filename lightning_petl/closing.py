@@ -3,9 +3,11 @@
 from pathlib import Path
 from shlex import quote
 
-from lightning.pytorch import Trainer
+from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
+from lightning_petl.callbacks.artefact_writer import BEST, ArtefactWriter
+from lightning_petl.callbacks.artefact_writer import LAST as LAST_STEP
 from lightning_petl.run_folder import CHECKPOINTS, CONFIG, LAST
 
 _ARTEFACT = "adapter_config.json"
@@ -21,15 +23,15 @@ def finished(folder: Path, trainer: Trainer) -> str:
         lines.append(f"  best:       {best}")
     if last.is_file():
         lines.append(f"  last:       {last}")
-    artefacts = sorted(path.parent for path in folder.glob(f"*/{_ARTEFACT}"))
-    lines += [f"  artefact:   {path}" for path in artefacts]
+    artefacts = [folder / name for name in (BEST, LAST_STEP) if (folder / name / _ARTEFACT).is_file()]
+    lines += [f"  artefact:   {path} ({_step_of(path, trainer)})" for path in artefacts]
     if (folder / _MEMBERS).is_dir():
         lines.append(f"  members:    {folder / _MEMBERS}, each with its artefacts")
     return "\n".join([*lines, *_next(folder, artefacts)])
 
 
 def _next(folder: Path, artefacts: list[Path]) -> list[str]:
-    """The commands that use what was trained; ``artefact``, the best one, is the first by name."""
+    """The commands that use what was trained; the artefact of the best checkpoint is the first."""
     lines = ["next:", f"  lightning-petl test --run_folder {_said(folder)}"]
     if artefacts:
         lines.append(f"  lightning-petl predict --artefact {_said(artefacts[0])} --data.predict_path VIDEO")
@@ -55,9 +57,17 @@ def _best(folder: Path, trainer: Trainer) -> str | None:
     return None
 
 
+def _step_of(artefact: Path, trainer: Trainer) -> str:
+    """Of which step an artefact is, in words."""
+    callbacks: list[Callback] = trainer.callbacks  # pyright: ignore[reportAttributeAccessIssue]  # set by name
+    has_best = any(isinstance(callback, ArtefactWriter) and callback.has_best for callback in callbacks)
+    return "of the best checkpoint" if has_best and artefact.name == BEST else "of the last step"
+
+
 def _go_on(folder: Path) -> str:
     return f"lightning-petl fit -c {_said(folder / CONFIG)} --run_folder {_said(folder)}"
 
 
 def _said(path: Path) -> str:
-    return quote(str(path))
+    """The path for a shell; one that begins with a dash would be read as an option."""
+    return quote(f"./{path}" if str(path).startswith("-") else str(path))

@@ -112,7 +112,7 @@ def with_run(argv: list[str]) -> list[str]:
     own = Path(folder, CONFIG)
     if not own.is_file():
         raise ValueError(f"run_folder: {folder} holds no {CONFIG}: give the folder of a run that fit has trained in")
-    return [argv[0], "--config", str(own), *argv[1:]]
+    return [argv[0], f"--config={own}", *argv[1:]]  # a name may begin with a dash
 
 
 def require_trained(command: str, owners: Iterable[str]) -> None:

@@ -15,9 +15,10 @@ from lightning.pytorch.loggers import Logger
 from typing_extensions import override
 
 from data_modules import config_text
+from data_modules.names import visible
 from lightning_petl import closing, evaluation, strategies
 from lightning_petl.callbacks.best_checkpoint import BestCheckpoint
-from lightning_petl.callbacks.predictions import TopClassTable, run_folder
+from lightning_petl.callbacks.predictions import SCORES, TopClassTable, run_folder
 from lightning_petl.callbacks.preemption import Preempted, Preemption
 from lightning_petl.checkpoint import AtomicCheckpointIO, write_whole
 from lightning_petl.errors import comes_again
@@ -181,6 +182,12 @@ class RunCLI(LightningCLI):
         if lines:
             print(f"not as in {before}:", *lines, sep="\n  ")
 
+    def after_test(self) -> None:
+        """Called by Lightning, once it has printed the metrics: tell where the logits are."""
+        path = run_folder(self.trainer) / SCORES
+        if leads() and path.is_file():  # a bank and a retrieval write others
+            print(f"written to {visible(str(path))}", flush=True)
+
     def after_predict(self) -> None:
         """Called by Lightning: name the videos that have no class, and end with exit code 1 where there are any.
 
@@ -194,7 +201,8 @@ class RunCLI(LightningCLI):
         if self.trainer.is_global_zero:
             told = " ".join("; ".join(faults).split())
             print(
-                f"lightning-petl: {len(faults)} video(s) could not be read and have no class: {told}", file=sys.stderr
+                f"lightning-petl: {len(faults)} video(s) could not be read and have no class: {visible(told)}",
+                file=sys.stderr,
             )
         raise SystemExit(int(self.trainer.is_global_zero))
 

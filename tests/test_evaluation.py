@@ -55,7 +55,9 @@ def test_the_best_checkpoint_of_a_run_is_tested_and_told(
     (path,) = (run / "checkpoints").glob(f"*step={step}.ckpt")
     assert main(trained("test", [f"--ckpt_path={path}"])) == 0
     expected = logits(newest(trained.runs))
-    assert "checkpoint " not in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "checkpoint " not in printed
+    assert printed.endswith(f"\nwritten to {newest(trained.runs) / 'test_scores.jsonl'}\n")
     assert main(["test", "-c", str(run / "config.yaml"), *trained.trainer]) == 0
     told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("checkpoint ")]
     assert told == [f"checkpoint {path}, the best one of {run}: val/top1 0.75 after update {step}"]

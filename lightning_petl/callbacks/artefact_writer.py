@@ -25,7 +25,12 @@ class ArtefactWriter(Callback):
     """``<run folder>/artefact`` of the best checkpoint and ``artefact_last`` of the last step, for ``--artefact``.
 
     The best one is that of the metric that the run monitors. Where no validation chose one, both hold the last step.
+
+    Attributes:
+        has_best: whether one was chosen, as rank zero knows after a training.
     """
+
+    has_best = False
 
     @override
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -36,6 +41,7 @@ class ArtefactWriter(Callback):
             artefact.save(folder / LAST, pl_module, protocol)
         if trainer.is_global_zero:  # a checkpoint file holds whole tensors, so nothing is gathered
             state = _best_state(trainer)
+            self.has_best = state is not None
             if state is None:
                 _copy(folder / LAST, folder / BEST)
             else:

@@ -8,7 +8,6 @@ from typing import Any, cast
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.trainer.states import TrainerFn
-from rich.console import Console
 from rich.table import Table
 from typing_extensions import override
 
@@ -19,6 +18,7 @@ from lightning_petl.callbacks.ema import averaged
 from lightning_petl.callbacks.predictions import run_folder
 from lightning_petl.checkpoint import write_whole
 from lightning_petl.run_logger import shown_as
+from lightning_petl.screen import show
 from lightning_petl.tasks.bank import Bank, Losses
 from lightning_petl.tasks.member import settings
 
@@ -125,7 +125,7 @@ class MemberRuns(Callback):
         if not trainer.is_global_zero:
             return
         rows = ranking(bank, found, monitor)
-        Console().print(_table(rows))
+        show(_table(rows))
         write_whole(run_folder(trainer) / RANKING, to_csv([rows[0], *(row.values() for row in rows)]))
 
 

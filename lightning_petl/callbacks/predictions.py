@@ -4,14 +4,16 @@ from pathlib import Path
 from typing import Any, cast
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from rich.console import Console
 from rich.table import Table
 from typing_extensions import override
 
-from data_modules.names import cell, to_csv, to_json
+from data_modules.names import cell, to_csv, to_json, visible
 from lightning_petl.checkpoint import write_whole
 from lightning_petl.parallel import of_all_ranks
+from lightning_petl.screen import show
 from lightning_petl.tasks.classification import Scores, TopClasses, VideoClassifier
+
+SCORES = "test_scores.jsonl"
 
 
 class TestScores(Callback):
@@ -53,7 +55,7 @@ class TestScores(Callback):
         rows = _gather(self._rows)
         if rows and trainer.is_global_zero:
             lines = b"".join(to_json(row, allow_nan=False) + b"\n" for row in rows)
-            write_whole(run_folder(trainer) / "test_scores.jsonl", lines)
+            write_whole(run_folder(trainer) / SCORES, lines)
 
 
 class TopClassTable(Callback):
@@ -100,8 +102,8 @@ class TopClassTable(Callback):
         if trainer.is_global_zero:
             path = run_folder(trainer) / "predictions.csv"
             write_whole(path, _csv(rows))
-            Console().print(_table(rows))
-            Console().print(cell(f"written to {path}"), soft_wrap=True)
+            show(_table(rows))
+            print(f"written to {visible(str(path))}", flush=True)
 
 
 def run_folder(trainer: Trainer) -> Path:

@@ -3,13 +3,13 @@
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from rich.console import Console
 from rich.table import Table
 from typing_extensions import override
 
-from data_modules.names import cell, to_json
+from data_modules.names import to_json, visible
 from lightning_petl.callbacks.predictions import run_folder
 from lightning_petl.checkpoint import write_whole
+from lightning_petl.screen import show
 from lightning_petl.tasks.gallery import Answer
 from lightning_petl.tasks.retrieval import VideoTextRetrieval
 
@@ -29,8 +29,8 @@ class RetrievalScores(Callback):
         if isinstance(pl_module, VideoTextRetrieval) and trainer.is_global_zero:
             path = run_folder(trainer) / "retrieval.jsonl"
             write_whole(path, b"".join(_line(answer) + b"\n" for answer in pl_module.answers))
-            Console().print(_table(trainer.callback_metrics))
-            Console().print(cell(f"written to {path}"), soft_wrap=True)
+            show(_table(trainer.callback_metrics))
+            print(f"written to {visible(str(path))}", flush=True)
 
 
 def _line(answer: Answer) -> bytes:

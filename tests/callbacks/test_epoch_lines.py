@@ -131,20 +131,19 @@ def test_the_closing_paragraph_leads_to_files_and_commands_that_work(
     command: Command, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(command.runs.parent)
-    folder = "it's a run"
+    folder = "-it's a run"
     assert main(command("fit", [f"--run_folder={folder}", "--trainer.max_epochs=2"])) == 0
     printed = capsys.readouterr().out
     paragraph = printed[printed.index("finished after update") :]
     assert paragraph.startswith(f"finished after update 6; everything is in {folder}\n")
-    found = re.findall(r"^  (best|last|artefact): +(.*?)(?: \(val/top1 (.*)\))?$", paragraph, flags=re.MULTILINE)
+    found = re.findall(r"^  (best|last|artefact): +(.*?)(?: \((?:val/top1 )?(.*)\))?$", paragraph, flags=re.MULTILINE)
     assert {name for name, _, _ in found} == {"best", "last", "artefact"}
     assert all(Path(path).exists() for _, path, _ in found)
+    artefacts = [(Path(path).name, what) for name, path, what in found if name == "artefact"]
+    assert artefacts == [("artefact", "of the best checkpoint"), ("artefact_last", "of the last step")]
     (score,) = [score for name, _, score in found if name == "best"]
     assert score == f"{max(value for _, value in scalars(Path(folder), 'val/top1')):.4g}"
-    assert (
-        f"  tensorboard --logdir '{folder.replace(chr(39), chr(39) + chr(34) + chr(39) + chr(34) + chr(39))}'"
-        in paragraph
-    )
+    assert """  tensorboard --logdir './-it'"'"'s a run'""" in paragraph
     for argv in commands(paragraph):
         values = {"VIDEO": str(command.videos / "val" / "left" / "0.mp4"), "MORE": "3"}
         assert main([values.get(word, word) for word in argv]) == 0, argv
