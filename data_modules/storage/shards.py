@@ -84,6 +84,7 @@ class Storage:
         self._folder = Path(folder)
         entries = list(read_index(self._folder))
         self._places = {entry.path: (entry.file, entry.start, entry.size) for entry in entries}
+        self._encoded = {entry.path for entry in entries if entry.status == "encoded"}
         self._originals = {entry.path: entry.original for entry in entries if entry.original}
         _refuse_links_outside(self._folder, {entry.file for entry in entries})
         self.damaged = {entry.path: entry.reason for entry in entries if entry.status == "damaged"}
@@ -137,7 +138,8 @@ class Storage:
                 "set or of an earlier list; run `lightning-petl data ingest` on this one, to a new folder"
             )
         file, start, size = self._places[relative]
-        return Source(self._folder / file, start, size) if start else Source(self._folder / file)
+        verified = size if relative in self._encoded else None
+        return Source(self._folder / file, start, size if start else None, verified)
 
 
 def read_index(folder: Path) -> Iterator[Entry]:

@@ -9,7 +9,7 @@ _START = b"\0\0\1"
 def length_size(codec: str, extradata: bytes) -> int:
     """Bytes of the number in front of each unit (ISO 14496-15, sec. 5.3.3 and 8.3.3); 0 where a start code is there."""
     if codec == "h264":
-        return (extradata[4] & 3) + 1 if len(extradata) > 6 and extradata[0] == 1 else 0
+        return (extradata[4] & 3) + 1 if len(extradata) > 4 and extradata[0] == 1 else 0
     start_code = extradata[:2] == b"\0\0" and extradata[2:3] in (b"\0", b"\1")
     return 0 if len(extradata) < 23 or start_code else (extradata[21] & 3) + 1
 

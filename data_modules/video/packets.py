@@ -10,18 +10,12 @@ from jaxtyping import Int64
 from data_modules.video.bitstream import frames_shown
 from data_modules.video.picture_order import PictureOrder
 from data_modules.video.plan import UNKNOWN, PacketTable, presentation
+from data_modules.video.source import Source
 
 BY_TIME = frozenset({"h264", "hevc"})  # pictures are shown in the order of their time stamps
 BY_PACKET = frozenset({"vp8", "vp9", "av1", "mjpeg", "mpeg4"})  # and here in the order of their packets
 IN_ORDER = set[int]()  # videos whose times this process found right: each is read in every epoch
 _REMEMBERED = 1 << 18  # videos; a number takes about 100 bytes
-
-
-def remember(identity: int) -> None:
-    """Note that the times of a video are right."""
-    if len(IN_ORDER) >= _REMEMBERED:
-        IN_ORDER.clear()
-    IN_ORDER.add(identity)
 
 
 class Packets:
@@ -30,17 +24,20 @@ class Packets:
     Args:
         codec: FFmpeg's name.
         extradata: of the stream, as its container stores it.
+        source: of which nothing is known: slices tell whether its times are in the order of its pictures. None: they
+            need not be read.
         may_be_joined: whether files of this container may be written one behind the other.
-        times_are_right: they are known to be in the order of the pictures, so that slices need not be read.
     """
 
     def __init__(
-        self, codec: str, extradata: bytes, *, may_be_joined: bool = False, times_are_right: bool = False
+        self, codec: str, extradata: bytes, source: Source | None = None, *, may_be_joined: bool = False
     ) -> None:
         self._codec, self._may_be_joined = codec, may_be_joined
         self._lacking, self._decoding_times = list[bool](), list[int | None]()
         self._times, self._keyframe, self._shown = list[int | None](), list[bool](), list[int | None]()
-        self._numbers = PictureOrder(codec, extradata) if codec in BY_TIME and not times_are_right else None
+        self._identity = source.identity() if source and codec in BY_TIME else None
+        unknown = self._identity is not None and self._identity not in IN_ORDER
+        self._numbers = PictureOrder(codec, extradata) if unknown else None
 
     def __len__(self) -> int:
         """How many there are."""
@@ -106,5 +103,14 @@ class Packets:
         by_number = self._numbers.order()
         if by_time is None or by_number is None:
             return None, by_time is not None and not self._numbers.begin_pictures()
-        wrong = not np.array_equal(by_time, by_number[table.shown[by_number]])
-        return None if wrong else by_time, wrong
+        if not np.array_equal(by_time, by_number[table.shown[by_number]]):
+            return None, True
+        self._remember()
+        return by_time, False
+
+    def _remember(self) -> None:
+        """Note that the times of this video are right."""
+        if len(IN_ORDER) >= _REMEMBERED:
+            IN_ORDER.clear()
+        if self._identity is not None:
+            IN_ORDER.add(self._identity)

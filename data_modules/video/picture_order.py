@@ -5,12 +5,14 @@ wrong. A decoder goes by the numbers alone. They stand in the first bytes of eac
 and those of all pictures are read at once.
 """
 
+import struct
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import cache
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Int64, UInt64
+from jaxtyping import Bool, Int64, UInt8
 
 from data_modules.video.nal_units import STUFFED, counted_units, header_units, length_size, marked_units, plain
 from data_modules.video.parameter_set import Numbering, SliceStart, numbering
@@ -23,6 +25,7 @@ _H264_SETS = frozenset(bytes([byte]) for byte in range(256) if byte & 31 == 7)
 _HEVC_SETS = frozenset(bytes([byte]) for byte in range(256) if byte >> 1 & 63 in (33, 34))
 _HEVC_ENDS = (b"\x48\1", b"\x4a\1")  # of a sequence and of the stream: what follows is numbered anew
 _PERIOD = 1 << 40  # more than any two numbers of one sequence are apart
+_CODE = 16  # bits that tell how long an Exp-Golomb code is: no field that is passed over has a longer half
 
 
 class PictureOrder:
@@ -35,6 +38,7 @@ class PictureOrder:
 
     def __init__(self, codec: str, extradata: bytes) -> None:
         self._codec, self._length = codec, length_size(codec, extradata)
+        self._head = struct.Struct(f"{self._length}x{_HEAD}s")
         self._slices, self._sets = (_H264_SLICES, _H264_SETS) if codec == "h264" else (_HEVC_SLICES, _HEVC_SETS)
         self._heads, self._tails = list[bytes](), list[bytes]()
         self._told = set[Numbering | SliceStart | None]()  # None: a set that cannot be read
@@ -44,14 +48,22 @@ class PictureOrder:
 
     def extend(self, packets: Sequence[Any]) -> None:
         """Take the next packets, objects with bytes, in decoding order."""
-        start, stop, slices = self._length, self._length + _HEAD, self._slices
-        heads = [bytes(memoryview(packet)[start:stop]) for packet in packets]
-        for number, head in enumerate(heads):
-            if not start or head[:1] not in slices:
-                heads[number] = self._first_slice(bytes(packets[number]))
+        heads, slices = self._starts(packets), self._slices
+        for number in [number for number, head in enumerate(heads) if head[:1] not in slices]:
+            heads[number] = self._first_slice(bytes(packets[number]))
         self._heads += heads
         if self._codec == "hevc":
             self._tails += [bytes(memoryview(packet)[-2:]) for packet in packets]
+
+    def _starts(self, packets: Sequence[Any]) -> list[bytes]:
+        """The first bytes of the first unit of each; empty where start codes part units."""
+        if not self._length:
+            return [b""] * len(packets)
+        unpack = self._head.unpack_from
+        try:
+            return [head for packet in packets for head in unpack(packet)]
+        except struct.error:  # a packet is shorter
+            return [bytes(memoryview(packet)[self._length : self._length + _HEAD]) for packet in packets]
 
     def _first_slice(self, packet: bytes) -> bytes:
         """Empty where there is none."""
@@ -99,41 +111,47 @@ class _Heads:
     """
 
     def __init__(self, heads: list[bytes], skip: int) -> None:
-        joined = b"".join([head.ljust(_HEAD, b"\0") for head in heads])
-        if STUFFED in joined:
+        joined = b"".join(heads)
+        if STUFFED in joined or len(joined) < _HEAD * len(heads):
             joined = b"".join([(head[:skip] + plain(head[skip:])).ljust(_HEAD, b"\0") for head in heads])
         rows = np.frombuffer(joined, np.uint8).reshape(-1, _HEAD)
-        self.first, self.second = rows[:, 0].astype(np.int64), rows[:, 1].astype(np.int64)
+        self.first, self.second = rows[:, 0], rows[:, 1]
         both = rows[:, skip : skip + 16].copy().view(">u8").astype(np.uint64)
         self._bits, self._further = both[:, 0], both[:, 1]
-        self._place = np.zeros(len(heads), np.uint64)
+        self._place: UInt8[np.ndarray, " p"] | int = 0
 
     def refill(self) -> None:
         """Have 64 bits ahead again, where 1 to 63 were read."""
-        self._bits |= self._further >> (np.uint64(64) - self._place)
+        self._bits |= self._further >> (64 - self._place)
 
     def number(self, count: int) -> Int64[np.ndarray, " p"]:
         """Of ``count`` bits, 1 or more."""
-        found = self._bits >> np.uint64(64 - count)
+        found = self._bits >> (64 - count)
         self.skip(count)
-        return found.astype(np.int64)
+        return found.view(np.int64)
 
     def ahead(self) -> Bool[np.ndarray, " p"]:
         """Whether the next bit is set, without passing over it."""
-        return self._bits >> np.uint64(63) == 1
+        return self._bits >> 63 == 1
 
-    def skip(self, count: int, of: Bool[np.ndarray, " p"] | bool = True) -> None:
-        """Pass over ``count`` bits of some slices."""
-        self._pass(np.multiply(of, count, dtype=np.uint64))
+    def skip(self, count: UInt8[np.ndarray, " p"] | int) -> None:
+        """Pass over so many bits."""
+        self._bits = self._bits << count
+        self._place = self._place + count
 
     def code(self, of: Bool[np.ndarray, " p"] | bool = True) -> None:
-        """Pass over an Exp-Golomb code: some zeros, and as many bits behind a one."""
-        zeros = 32 - np.frexp((self._bits >> np.uint64(32)).astype(np.float64))[1]
-        self._pass(((2 * zeros + 1) * of).astype(np.uint64))
+        """Pass over an Exp-Golomb code of some slices."""
+        self.skip(_code_lengths()[self._bits >> (64 - _CODE)] * of)
 
-    def _pass(self, counts: UInt64[np.ndarray, " p"] | np.uint64) -> None:
-        self._bits = self._bits << counts
-        self._place = self._place + counts
+
+@cache
+def _code_lengths() -> UInt8[np.ndarray, " n"]:
+    """Bits of an Exp-Golomb code by the next 16: some zeros, a one and as many bits behind it.
+
+    Example: 00101... begins with a code of 5 bits.
+    """
+    zeros = _CODE - np.frexp(np.arange(1 << _CODE))[1]
+    return (2 * zeros + 1).astype(np.uint8)
 
 
 def _h264(heads: _Heads, told: Numbering) -> Int64[np.ndarray, " p"] | None:
@@ -163,7 +181,7 @@ def _hevc(heads: _Heads, told: Numbering, extra_bits: int) -> Int64[np.ndarray, 
     broken_link = key & (kind < _HEVC_INSTANT[0])
     if told.order_bits is None or not whole.all() or dropping[1:].any() or broken_link.any():
         return None
-    heads.skip(1, key)
+    heads.skip(key.astype(np.uint8))
     heads.code()
     heads.skip(extra_bits)
     heads.code()
@@ -177,21 +195,14 @@ def _sorted(
 ) -> Int64[np.ndarray, " p"] | None:
     """By the whole numbers, of which slices hold the low bits; they begin anew at each instant refresh.
 
-    A number is the one nearest to that of the last anchor before it. None where two are the same.
+    A number is the one nearest to that of the last anchor before it, the larger of two. None where two are the same.
     """
     anchor[0] = True
     places = anchor.nonzero()[0]
-    of_anchor = low[places]
-    of_anchor[1:] = of_anchor[0] + np.cumsum(_nearest(of_anchor[1:] - of_anchor[:-1], bits))
     last = np.cumsum(anchor) - 1 - anchor
     last[0] = 0
-    number = of_anchor[last] + _nearest(low - low[places[last]], bits) + _PERIOD * np.cumsum(instant)
+    back = (low[places][last] - low) << 64 - bits >> 64 - bits  # the low bits are all that is known of a difference
+    number = -np.cumsum(back[places])[last] - back + _PERIOD * np.cumsum(instant)
     order = np.argsort(number)
     number = number[order]
     return None if (number[1:] == number[:-1]).any() else order
-
-
-def _nearest(difference: Int64[np.ndarray, " n"], bits: int) -> Int64[np.ndarray, " n"]:
-    """Of all that have these low bits the one that is nearest to 0; of two the positive one."""
-    half = 1 << bits - 1
-    return (difference + (half - 1) & 2 * half - 1) - (half - 1)

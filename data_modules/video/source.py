@@ -11,11 +11,14 @@ class Source(NamedTuple):
         path: the file.
         start: the first byte, from 0.
         size: number of bytes; None up to the end of the file.
+        verified: bytes of a copy that ingesting compared with a plain decode: its pictures are upright and in the order
+            of their times. None where nothing is known, and what has another size now is not that copy.
     """
 
     path: Path
     start: int = 0
     size: int | None = None
+    verified: int | None = None
 
     @property
     def url(self) -> str:

@@ -23,7 +23,7 @@ from jaxtyping import Float64, Int64
 
 from data_modules.video import orientation
 from data_modules.video.header import may_be_turned, stated_duration
-from data_modules.video.packets import IN_ORDER, Packets, remember
+from data_modules.video.packets import IN_ORDER, Packets
 from data_modules.video.parameter_set import parameter_set
 from data_modules.video.plan import UNKNOWN, continued, segments
 from data_modules.video.source import Source
@@ -32,7 +32,7 @@ _TIMED = frozenset({"mp4", "matroska", "mpegts", "mpeg", "flv", "asf"})
 _WITH_HEADER = frozenset({"mp4", "matroska"})
 _TOLD_BY_CONTAINER = frozenset({"vp8", "vp9", "av1"})
 _HEADER_ALONE = {"codec_whitelist": "none", "probesize": "32", "analyzeduration": "1", "fflags": "noparse"}
-_PICTURE = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
+_PICTURE = int(Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image)
 _IMAGE_CODECS = frozenset({"mjpeg", "png", "bmp", "gif", "tiff", "webp", "jpeg2000", "jpegls"})
 _BY_DEFAULT = 5_000_000  # pixels that the flag "default" outweighs, as in the ffmpeg program
 _JOINED = frozenset({"mpegts", "mpeg"})  # streams that are joined by writing one file behind the other
@@ -63,9 +63,9 @@ def film(container: InputContainer) -> VideoStream | None:
     Covers, thumbnails and other pictures are never the film. Of the other tracks the choice is that of the ffmpeg
     program: the largest one, where a flag "default" outweighs five million pixels; the first one of equals.
     """
-    tracks = [track for track in container.streams.video if not track.disposition & _PICTURE]
+    tracks = [track for track in container.streams.video if not int(track.disposition) & _PICTURE]
     moving = [track for track in tracks if track.frames != 1 and _codec(track) not in _IMAGE_CODECS]
-    return max(moving or tracks, key=_weight, default=None)
+    return tracks[0] if len(tracks) == 1 else max(moving or tracks, key=_weight, default=None)
 
 
 def _codec(track: VideoStream) -> str:
@@ -83,13 +83,11 @@ def _weight(track: VideoStream) -> int:
 def _tells_all(container: InputContainer) -> bool:
     """Whether the header states rate, size, pixel ratio and order of pictures, or the codec leaves no choice."""
     stream = film(container)
-    if stream is None or not _WITH_HEADER & set(container.format.name.split(",")):
+    if stream is None or not stream.average_rate or not _WITH_HEADER & set(container.format.name.split(",")):
         return False
+    if _codec(stream) != "h264":
+        return _codec(stream) in _TOLD_BY_CONTAINER
     context = stream.codec_context
-    if context is None or not stream.average_rate:  # pyright: ignore[reportUnnecessaryComparison]
-        return False
-    if context.codec.canonical_name != "h264":
-        return context.codec.canonical_name in _TOLD_BY_CONTAINER
     stated = parameter_set(bytes(context.extradata or b""))
     if stated is None or stated.reorder is None or (stated.height, stated.width) != (context.height, context.width):
         return False
@@ -126,6 +124,7 @@ class FileTrack:
             raise ValueError(f"{source}: holds no video track{beside}")
         self._container, self._source, self._sequential = container, source, sequential
         self._stream, self._names = track, frozenset(container.format.name.split(","))
+        self._verified = source.verified == container.size
         for stream in container.streams:
             stream.discard = Discard.default if stream is self._stream else Discard.all
         self._context = self._stream.codec_context
@@ -136,6 +135,7 @@ class FileTrack:
         self._context.open(strict=False)  # before packets are skipped: dav1d keeps what it is told to skip at first
         self._skip: Literal["DEFAULT", "NONREF"] = "DEFAULT"
         self.codec = self._context.codec.canonical_name
+        self._extradata = bytes(self._context.extradata or b"")
         self.pixel_ratio = float(self._stream.sample_aspect_ratio or 1)
         self._kept: list[VideoFrame] | None = None
         self._ahead: Iterator[VideoFrame] = iter(())  # of a decoding in order, with the rank of the next picture
@@ -148,9 +148,8 @@ class FileTrack:
     def _read(self) -> None:
         """The one pass over the file."""
         self._packets, self._keys, self._first = list[Packet](), list[_Key](), b""
-        identity, joined = self._source.identity(), bool(self._names & _JOINED)
-        right = not self._stores_times or identity in IN_ORDER
-        found = Packets(self.codec, bytes(self._context.extradata or b""), may_be_joined=joined, times_are_right=right)
+        unknown = self._source if self._stores_times and not self._verified else None
+        found = Packets(self.codec, self._extradata, unknown, may_be_joined=bool(self._names & _JOINED))
         kept, packets = self._container.size <= _KEPT_BYTES, self._demux()
         while some := list(islice(packets, _AT_A_TIME)):
             self._first = self._first or bytes(some[0])
@@ -167,7 +166,6 @@ class FileTrack:
         if wrong:
             self._distrust()
         elif order is not None:
-            remember(identity)
             self._times = self._stamps[order]
             self._order = None if self._sequential else order
             rank = np.full(self._count, -1)
@@ -192,8 +190,10 @@ class FileTrack:
     def size(self) -> tuple[int, int] | None:
         """Height and width of the pictures, pixels; None where the first one must tell them or how it is turned."""
         height, width = self._context.height, self._context.width
-        turned = may_be_turned(self._container.format.name, self._source.path, self._source.start)
-        turned = turned or orientation.may_be_turned(self.codec, bytes(self._context.extradata or b""), self._first)
+        turned = not self._verified and (
+            may_be_turned(self._container.format.name, self._source.path, self._source.start)
+            or orientation.may_be_turned(self.codec, self._extradata, self._first)
+        )
         return None if turned or not height or not width else (height, width)
 
     @property

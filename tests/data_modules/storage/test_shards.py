@@ -6,13 +6,14 @@ import os
 import re
 import subprocess
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from data_modules.storage.content import content_of
 from data_modules.storage.shards import (
     Entry,
+    Status,
     Storage,
     check,
     of_others,
@@ -65,6 +66,14 @@ def test_a_clip_in_a_file_is_that_file(tmp_path: Path) -> None:
     entries, _ = written(tmp_path, CONTENTS)
     write_index(tmp_path, entries)
     assert Storage(tmp_path).source("a/1.mp4") == Source(tmp_path / "a/1.mp4")
+
+
+def test_only_what_was_encoded_counts_as_compared(tmp_path: Path) -> None:
+    entries, _ = written(tmp_path, CONTENTS)
+    for status in get_args(Status):
+        write_index(tmp_path, [entry._replace(status=status) for entry in entries])
+        expected = entries[0].size if status == "encoded" else None
+        assert Storage(tmp_path).source(entries[0].path).verified == expected
 
 
 def test_shards_are_plain_tar(shards: Path, tmp_path: Path) -> None:

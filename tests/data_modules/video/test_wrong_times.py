@@ -12,6 +12,7 @@ from data_modules.storage.manifest import Entry, read, write
 from data_modules.storage.transcode import Profile, Task, copy_clip, transcode
 from data_modules.video.decode import decode, open_video, probe
 from data_modules.video.picture_order import PictureOrder
+from data_modules.video.source import Source
 from data_modules.video.track import FileTrack
 from tests.data_modules.ffmpeg import encoded, ffmpeg, plain_frames, ramp
 
@@ -161,3 +162,16 @@ def test_slices_are_read_once_for_each_version_of_a_file(
     ffmpeg("-i", sources / "flat.mp4", "-c", "copy", "-bsf:v", "setts=pts=DTS", "-use_editlist", 0, path)
     comes_in_order(path)
     assert len(read) > 2  # what is wrong is not remembered as right
+
+
+def test_slices_of_a_compared_copy_are_not_read_unless_it_changed(
+    sources: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    read, plain, path = list[int](), PictureOrder.order, tmp_path / "a.mp4"
+    monkeypatch.setattr(PictureOrder, "order", lambda numbers: read.append(1) or plain(numbers))
+    shutil.copy(sources / "flat.mp4", path)
+    size = path.stat().st_size
+    assert probe(Source(path, verified=size)).num_frames == 36
+    assert not read
+    assert probe(Source(path, verified=size + 1)).num_frames == 36
+    assert len(read) == 1
