@@ -22,7 +22,7 @@ from data_modules.randomness import chosen_seed
 from data_modules.reading import Reading
 from data_modules.sampler import EpochBatchSampler, Order, PaddedSampler
 from data_modules.sampling import Sampling
-from data_modules.split_checks import fewer_classes, lost_classes, shared_videos
+from data_modules.split_checks import alike_classes, fewer_classes, lost_classes, shared_videos
 from data_modules.storage.files import Files, Located
 from data_modules.storage.folders import Folders
 from data_modules.storage.search import existing, videos_below
@@ -214,6 +214,7 @@ class VideoDataModule(LightningDataModule, ABC):
             raise ValueError(f"{type(self).__name__}: the {split} split has no clips")
         if split == "train":
             self.note(split, fewer_classes(clips, self.CLASSES, type(self).__name__))
+            self.note(split, alike_classes(self.labels))
         located = self._require_files(clips, split)
         for note in self._notes.pop(split, []):
             rank_zero_warn(note)

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -36,6 +37,17 @@ def fewer_classes(clips: Sequence[Clip], published: int | None, name: str) -> st
     if published is None or count >= published:
         return ""
     return f"{count} of the {published} classes of {name} have clips in the list of training; are all its lists there?"
+
+
+def alike_classes(labels: Sequence[str]) -> str:
+    """Return a sentence on names of classes that look the same or differ in capitals alone, else nothing."""
+    groups = defaultdict[str, list[str]](list)
+    for label in labels:
+        groups[" ".join(unicodedata.normalize("NFKC", label).casefold().split())].append(label)
+    alike = [" and ".join(map(ascii, names)) for names in groups.values() if len(names) > 1]
+    if not alike:
+        return ""
+    return f"some classes differ in blanks, accents or capitals alone: {listed(alike)}; are they meant to be one?"
 
 
 def shared_videos(train: Sequence[Clip], other: Sequence[Clip], split: str) -> str:

@@ -45,7 +45,7 @@ def read_names(path: Path) -> list[str]:
 def require_names(path: Path, labels: Sequence[str], classes: Sequence[str]) -> None:
     """ValueError where labels are numbers and the classes are names in an order that no file gives."""
     numbers = [label for label in labels if NUMBER.fullmatch(label) and label not in classes]
-    if numbers:
+    if numbers and not all(map(NUMBER.fullmatch, classes)):
         raise ValueError(
             f"{path}: the label {numbers[0]!r} is a number, and the labels of training are names, such as "
             f"{classes[0]!r}, in no order that is known; write names here, too, or give the name of each class in a "

@@ -55,6 +55,7 @@ class ListReader:
     def reading(self) -> Reading:
         """The lines that name videos, without the header; errors as in :func:`read_list`."""
         found, wrong = tables(self._path, blanks=self._form.blanks)
+        self._require_no_first_comment(found)
         headed = [table for table in found if self._form.is_header(table.rows[0])]
         reading = self._headed(headed) if headed else self._unheaded(found, wrong)
         self._require_text(reading)
@@ -224,8 +225,18 @@ class ListReader:
     def _require_no_comment(self, reading: Reading) -> None:
         for row, name in zip(reading.table.rows, reading.column("path"), strict=True):
             if name.startswith("#") and not self._seen.is_there(name):
-                line = f"{self._path}, line {row.line} {reading.table.shown(row)}"
-                raise ValueError(f"{line}: there is no video {name!r}; if this is a comment, remove it")
+                raise self._comment(reading.table, row, name)
+
+    def _require_no_first_comment(self, found: Sequence[Table]) -> None:
+        """It seems to say how many columns the other lines must have."""
+        names = [table.rows[0].cells[0] for table in found]
+        is_even = any(table.is_even for table in found)
+        if names[0].startswith("#") and not is_even and not any(map(self._seen.is_video, names)):
+            raise self._comment(found[0], found[0].rows[0], names[0])
+
+    def _comment(self, table: Table, row: Row, name: str) -> ValueError:
+        line = f"{self._path}, line {row.line} {table.shown(row)}"
+        return ValueError(f"{line}: there is no video {name!r}; if this is a comment, remove it")
 
     # --- what is wrong
 

@@ -8,7 +8,7 @@ from data_modules import split_checks
 from data_modules.dataset import Clip
 from data_modules.sampling import SegmentSampling
 from data_modules.sets.folder import VideoFolder
-from data_modules.split_checks import fewer_classes, lost_classes, shared_videos
+from data_modules.split_checks import alike_classes, fewer_classes, lost_classes, shared_videos
 from data_modules.storage.files import Files
 from tests.data_modules.sets.test_mirrored import OPTIONS, listed
 from tests.data_modules.test_data_sets import MODULES
@@ -23,6 +23,14 @@ def clip(path: Path, content: bytes | None = None, label: int = 0) -> Clip:
 
 
 LARGE = bytes(range(256)) * 4096  # 1 MiB: more than the three parts that are read
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("run", "Run"), ("run", "run "), ("a run", "a\u00a0run"), ("caf\u00e9", "cafe\u0301")]
+)
+def test_classes_that_look_the_same_are_told(one: str, other: str) -> None:
+    assert f"{one!a} and {other!a}" in alike_classes(["walk", one, other])
+    assert alike_classes(["walk", one, "a jump"]) == ""
 
 
 def test_equal_bytes_under_other_names_are_told(tmp_path: Path) -> None:

@@ -173,7 +173,7 @@ LINE = "valid are path,label in each line, or a first line that names the column
         # comments
         ("a.mp4,run\n#b.mp4,walk\n", "line 2 '#b.mp4,walk': there is no video '#b.mp4'; if this is a comment, remove"),
         ("path,label\n# c.mp4,run\na.mp4,run\n", "line 2 '# c.mp4,run': there is no video '# c.mp4'"),
-        ("# made by hand\na.mp4,run\n", "line 2 'a.mp4,run': expected 4 columns as in line 1, '# made by hand', got 1"),
+        ("# made by hand\na.mp4,run\n", "line 1 '# made by hand': there is no video '#'; if this is a comment, remove"),
         # columns in another order
         ("run,a.mp4\nwalk,b.mp4\n", "line 1 'run,a.mp4': the videos are in column 2, not in column 1; valid are "
          "path,label in each line, or a first line that names the columns, such as label,path"),
@@ -264,6 +264,13 @@ def test_numbers_of_names_that_no_file_orders(videos: Path, tmp_path: Path):
         data.clips("val")
     named = VideoList(str(tmp_path), videos=str(videos), names="names.txt", **OPTIONS)
     assert named.labels[named.clips("val")[0].label] == "walk"
+    (tmp_path / "train.csv").write_text("a.mp4,0\nb.mp4,2\n")
+    (tmp_path / "val.csv").write_text("c.mp4,3\n")
+    with (
+        pytest.warns(UserWarning, match="1 classes have no video: 1"),
+        pytest.raises(ValueError, match=r"c\.mp4 has label '3', not among the 3 of the data set"),
+    ):
+        VideoList(str(tmp_path), videos=str(videos), **OPTIONS).clips("val")
 
 
 @pytest.mark.parametrize(
