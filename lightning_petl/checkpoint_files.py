@@ -22,6 +22,14 @@ _KNOWN = re.compile(
     r"collections OrderedDict|torch\._utils _rebuild_(tensor_v[23]|parameter)|torch(\.storage)? \w+Storage"
     r"|torch (Size|device|float\w*|bfloat16|u?int\w+|bool)|builtins set"
 )
+_TYPES: dict[str, type] = {
+    "callbacks": dict,
+    "loops": dict,
+    "optimizer_states": list,
+    "lr_schedulers": list,
+    "run": str,
+}
+_LOOPS = ("fit_loop", "validate_loop", "test_loop", "predict_loop")
 _NAMES = {"GLOBAL", "INST", "STACK_GLOBAL", "EXT1", "EXT2", "EXT4"}  # operations by which a pickle names a function
 _UNREADABLE = (OSError, RuntimeError, EOFError, LookupError, ValueError, UnpicklingError, zipfile.BadZipFile)
 
@@ -112,6 +120,32 @@ def _check_state(state: Any, size: int) -> None:
     right = isinstance(weights, dict) and all(isinstance(v, Tensor) for v in cast(dict[str, Any], weights).values())
     if not (right and _is_texts(trunk) and len(trunk) == 2 and _is_texts(labels)):
         raise ValueError("its state_dict, trunk or labels are not of the types of a training state")
+    _check_progress(found)
+
+
+def _check_progress(state: Mapping[str, Any]) -> None:
+    """Compare the types of what a resume and a search for the best checkpoint ask for, where it is there."""
+    wrong = [key for key, kind in _TYPES.items() if key in state and not isinstance(state[key], kind)]
+    loops = state.get("loops")
+    if isinstance(loops, dict) and not all(isinstance(loops.get(name), dict) for name in _LOOPS):
+        wrong.append("loops")
+    row = state.get("row")
+    if row is not None and not (isinstance(row, list | tuple) and len(cast(list[Any], row)) == 2):
+        wrong.append("row")
+    if not wrong and not all(map(_is_best, state.get("callbacks", {}).values())):
+        wrong.append("callbacks")
+    if wrong:
+        raise ValueError(f"its {' and '.join(wrong)} are not of the types of a training state")
+
+
+def _is_best(state: Any) -> bool:
+    """Whether what a callback keeps of the best checkpoint, if it does, is a name with a score."""
+    if not isinstance(state, dict) or "best_model_path" not in state:
+        return True
+    kept = cast(dict[str, Any], state)
+    path, monitor, score = kept["best_model_path"], kept.get("monitor"), kept.get("best_model_score")
+    scored = isinstance(score, int | float) or (isinstance(score, Tensor) and score.numel() == 1)
+    return isinstance(path, str) and (monitor is None or (isinstance(monitor, str) and (scored or not path)))
 
 
 def _tensors(state: Mapping[str, Any]) -> Iterator[Tensor]:

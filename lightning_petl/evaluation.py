@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from jsonargparse import Namespace
 
-from data_modules import config_text
+from data_modules import config_files, config_text
 from lightning_petl.run_folder import CHECKPOINTS, CONFIG, LAST, RECORD, content
 
 COMMANDS = ("validate", "test", "predict")
@@ -58,7 +58,7 @@ def _readable(run: Path) -> dict[Path, dict[str, Any]]:
 def _monitored(callbacks: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """The state of the callback that keeps the best checkpoints, once it has kept one."""
     states = (state for state in callbacks.values() if isinstance(state, Mapping) and "best_model_path" in state)
-    return next((state for state in states if state["monitor"] and state["best_model_path"]), None)
+    return next((state for state in states if state.get("monitor") and state["best_model_path"]), None)
 
 
 def run_of(config: Mapping[str, Any] | Namespace, flags: Container[str]) -> Path | None:
@@ -112,7 +112,9 @@ def with_run(argv: list[str]) -> list[str]:
     own = Path(folder, CONFIG)
     if not own.is_file():
         raise ValueError(f"run_folder: {folder} holds no {CONFIG}: give the folder of a run that fit has trained in")
-    return [argv[0], f"--config={own}", *argv[1:]]  # a name may begin with a dash
+    completed = [argv[0], f"--config={own}", *argv[1:]]  # a name may begin with a dash
+    config_files.check(completed)
+    return completed
 
 
 def require_trained(command: str, owners: Iterable[str]) -> None:

@@ -169,6 +169,8 @@ class RunCLI(LightningCLI):
             options["ckpt_path"] = str(self._resumed.path)
         elif options.get("ckpt_path"):
             _check_checkpoint(options["ckpt_path"])
+        if subcommand == "fit" and options["ckpt_path"]:
+            _require_optimizer(options["ckpt_path"])
         if subcommand == "fit" and options["ckpt_path"] and leads():
             self._tell_changes(Path(os.path.abspath(options["ckpt_path"])).parent.parent / CONFIG)
         return options
@@ -238,3 +240,14 @@ def _check_checkpoint(path: str) -> None:
     why = content(Path(path))
     if isinstance(why, str):
         raise ValueError(f"ckpt_path: {path} cannot be read: {why}")
+
+
+def _require_optimizer(path: str) -> None:
+    if "://" in path:
+        return
+    state = content(Path(path))
+    if isinstance(state, dict) and not {"optimizer_states", "lr_schedulers"} <= state.keys():
+        raise ValueError(
+            f"ckpt_path: {path} holds weights alone, as checkpoint.save_weights_only writes them: test and export take "
+            "it, but no training goes on from it; give a whole checkpoint"
+        )

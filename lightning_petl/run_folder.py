@@ -15,6 +15,7 @@ from data_modules import compat as compat  # before what imports torchvision
 # isort: split
 from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 
+from data_modules.untrusted import read_json
 from lightning_petl import checkpoint_files
 from lightning_petl.checkpoint import write_whole
 from lightning_petl.run_logger import Row
@@ -25,6 +26,7 @@ CONFIG = "config.yaml"
 ATTEMPTS = 3
 RECORD = "run.json"
 _LOCK = ".run.lock"
+_MOST_RECORD = 1 << 20  # bytes
 
 
 class ResumePoint(NamedTuple):
@@ -196,6 +198,10 @@ def _lock(path: Path, folder: Path) -> int:
 
 def _record(folder: Path) -> dict[str, Any]:
     try:
-        return json.loads((folder / RECORD).read_text())
+        record = read_json(folder / RECORD, most=_MOST_RECORD)
     except FileNotFoundError:
         return {}
+    right = isinstance(record, dict) and isinstance(cast(dict[str, Any], record).get("id"), str)
+    if not right or not isinstance(record.get("starts"), list):
+        raise ValueError(f"{folder / RECORD}: is not what a run writes there; put it back, or take another run_folder")
+    return cast(dict[str, Any], record)

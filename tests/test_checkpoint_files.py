@@ -29,6 +29,9 @@ STATE: dict[str, Any] = {
 }
 
 
+BEST = {"best_model_path": "a.ckpt", "monitor": "val/top1", "best_model_score": torch.tensor(0.5)}
+
+
 class Asks:
     """A pickle of it calls a function."""
 
@@ -94,7 +97,24 @@ SPOILED: dict[str, Callable[[Path], object]] = {
     "a weight of another type": state(state_dict={"a": [1.0]}),
     "a trunk of another type": state(trunk="vit"),
     "labels of another type": state(labels=[1]),
+    "a list of callbacks": state(callbacks=[1]),
+    "a best path of another type": state(callbacks={"a": BEST | {"best_model_path": 3}}),
+    "a best metric of another type": state(callbacks={"a": BEST | {"monitor": 3}}),
+    **{
+        f"a best score {score}": state(callbacks={"a": BEST | {"best_model_score": score}})
+        for score in (None, "0.5", torch.zeros(3))
+    },
+    "a list of loops": state(loops=[1]),
+    "a loop of another type": state(loops={"fit_loop": 3}),
+    "a half row": state(row=[1]),
+    "optimizer states of another type": state(optimizer_states={}),
+    "a run of another type": state(run=3),
 }
+
+
+def test_what_a_resume_asks_for_is_read(file: Path) -> None:
+    torch.save(STATE | {"callbacks": {"ModelCheckpoint": BEST, **STATE["callbacks"]}, "run": "a", "row": [7, {}]}, file)
+    assert read(file, mapped=False)["callbacks"]["ModelCheckpoint"]["monitor"] == "val/top1"
 
 
 def test_a_checkpoint_comes_back(file: Path) -> None:

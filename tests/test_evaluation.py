@@ -194,3 +194,19 @@ def test_an_artefact_brings_its_protocol_and_differences_are_told(
     assert "not as in" not in capsys.readouterr().out
     assert main(["test", *kept, *command.trainer]) == 2
     assert "test: not given: data (-c configs/data/NAME.yaml" in capsys.readouterr().err
+
+
+def test_a_wrong_configuration_of_a_run_is_told_with_its_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "config.yaml").write_text("data: [\n")
+    assert main(["test", f"--run_folder={tmp_path}"]) == 2
+    assert f"lightning-petl: {tmp_path / 'config.yaml'}, line " in capsys.readouterr().err
+
+
+def test_no_training_goes_on_from_weights_alone(
+    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.save({"global_step": 3, "state_dict": {}}, tmp_path / "weights.ckpt")
+    assert main(command("fit", [f"--ckpt_path={tmp_path / 'weights.ckpt'}"])) == 2
+    assert "weights.ckpt holds weights alone" in capsys.readouterr().err

@@ -259,3 +259,10 @@ def test_a_run_folder_is_for_training(command: Command, tmp_path: Path) -> None:
     assert main(command("test", ["--untrained=true", f"--run_folder={tmp_path / 'run'}"])) == 0
     assert not (tmp_path / "run").exists()
     assert (command.runs / "version_0" / "test_scores.jsonl").is_file()
+
+
+@pytest.mark.parametrize("record", [b"{", b"[1]", b"\xff", b'{"id": 3, "starts": []}', b'{"id": "a", "starts": "x"}'])
+def test_a_spoiled_record_of_a_run_is_told(record: bytes, tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_bytes(record)
+    with pytest.raises(ValueError, match=r"run\.json: "):
+        RunFolder(tmp_path)
