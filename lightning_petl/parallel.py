@@ -1,7 +1,6 @@
 """Sharding of a model over ranks, block by block (FSDP2; Zhao et al., 2023, as ``fully_shard``)."""
 
-from collections.abc import Container, Generator, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Container, Iterable, Iterator, Sequence
 from typing import Any, cast
 
 import torch
@@ -129,35 +128,6 @@ def _require_in_file(vit: VideoViT, lacking: set[str]) -> None:
             f"backbone.deferred: {vit.owners.get(name, 'a method')} computes {name} from weights that no rank has yet: "
             "choose another initialisation (LoRA's, not PiSSA's or DoRA's), or deferred: false"
         )
-
-
-@contextmanager
-def recorded(model: nn.Module, order: list[FSDPModule]) -> Generator[None]:
-    """Within it, the sharded modules are added to ``order`` as they are called."""
-    sharded = [module for module in model.modules() if isinstance(module, FSDPModule)]
-    hooks = [
-        cast(nn.Module, m).register_forward_pre_hook(lambda m, _: order.append(cast(FSDPModule, m))) for m in sharded
-    ]
-    try:
-        yield
-    finally:
-        for hook in hooks:
-            hook.remove()
-
-
-def attend(model: FSDPModule, order: Sequence[FSDPModule]) -> None:
-    """Give the other ranks this rank's shares for one more forward pass, of which it has no clips itself.
-
-    Args:
-        model: what is sharded; it is whole during all of the pass.
-        order: in which the pass calls what is in it.
-    """
-    model.unshard()
-    for module in order:
-        if module is not model:
-            module.unshard()
-            module.reshard()
-    model.reshard()
 
 
 def whole(tensor: Tensor) -> Tensor:

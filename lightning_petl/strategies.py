@@ -1,16 +1,15 @@
 """How one training runs on many devices."""
 
 from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from datetime import timedelta
-from functools import partial
 from typing import Any, cast
 
 from data_modules import compat as compat  # before lightning, which imports torchvision
 
 # isort: split
 import torch.distributed as dist
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import LightningModule
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, Strategy, StrategyRegistry
 from torch import Tensor, nn
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
@@ -21,7 +20,7 @@ from typing_extensions import override
 
 from lightning_petl.callbacks.frozen_guard import checksums
 from lightning_petl.checkpoint import gathered, load_optimizer, load_trainable, trainable_buffers, trainable_keys
-from lightning_petl.parallel import attend, broadcast, gathered_bytes, gradient_bytes, recorded, united
+from lightning_petl.parallel import broadcast, gathered_bytes, gradient_bytes
 
 
 class Replicated(DDPStrategy):
@@ -122,8 +121,6 @@ class Sharded(ModelParallelStrategy):
         super().__init__(tensor_parallel_size=1, save_distributed_checkpoint=False)
         self.gathered_bytes = self.gradient_bytes = 0
         self._pass_bytes, self._update_bytes = 0, 0
-        self._left, self._missing = 0, 0  # batches of this evaluation: to come, and fewer than other ranks have
-        self._order: list[FSDPModule] = []
 
     @override
     def setup_environment(self) -> None:
@@ -170,51 +167,24 @@ class Sharded(ModelParallelStrategy):
 
     @override
     def validation_step(self, *args: Any, **kwargs: Any) -> Any:
-        return self._evaluate(partial(super().validation_step, *args, **kwargs))
+        return self._sharded_again(super().validation_step(*args, **kwargs))
 
     @override
     def test_step(self, *args: Any, **kwargs: Any) -> Any:
-        return self._evaluate(partial(super().test_step, *args, **kwargs))
+        return self._sharded_again(super().test_step(*args, **kwargs))
 
     @override
     def predict_step(self, *args: Any, **kwargs: Any) -> Any:
-        return self._evaluate(partial(super().predict_step, *args, **kwargs))
+        return self._sharded_again(super().predict_step(*args, **kwargs))
 
-    def _evaluate(self, step: Callable[[], Any]) -> Any:
-        self._left -= 1
-        self._order = []
-        with recorded(self._task, self._order) if self._left == 0 < self._missing else nullcontext():
-            output = step()
-        self._sharded.reshard()  # no backward pass follows, which would do it
+    def _sharded_again(self, output: Any) -> Any:
+        """Keep only this rank's share once more: no backward pass follows, which would do it."""
+        self._sharded.reshard()
         return output
-
-    def lend(self) -> None:
-        """After its last batch, a rank with fewer of them hands its shares to those that go on."""
-        for _ in range(self._missing if self._left == 0 else 0):
-            attend(self._sharded, self._order)
 
     @override
     def on_validation_start(self) -> None:
         broadcast(trainable_buffers(self._task))
-        self._count()
-
-    @override
-    def on_test_start(self) -> None:
-        self._count()
-
-    @override
-    def on_predict_start(self) -> None:
-        self._count()
-
-    def _count(self) -> None:
-        self._left = _batches(self._task.trainer)
-        counts = united({self._left})
-        if min(counts) == 0 < max(counts):
-            raise ValueError(
-                f"a rank has nothing to evaluate: there are fewer clips than the {self.world_size} ranks, each of "
-                "which holds a share of the weights; take fewer devices, or strategy ddp"
-            )
-        self._missing = max(counts) - self._left
 
     @override
     def lightning_module_state_dict(self) -> dict[str, Any]:
@@ -284,15 +254,6 @@ def chosen(strategy: str | Strategy) -> str | Strategy:
 def _countable(value: Any) -> Any:
     """A number in float32: Lightning's mean over ranks of a count of clips would lose its fraction."""
     return value.float() if isinstance(value, Tensor) and not value.is_floating_point() else value
-
-
-def _batches(trainer: Trainer) -> int:
-    """Of the evaluation that begins, on this rank."""
-    if trainer.predicting:
-        return int(sum(trainer.num_predict_batches))
-    if trainer.testing:
-        return int(sum(trainer.num_test_batches))
-    return int(sum(trainer.num_sanity_val_batches if trainer.sanity_checking else trainer.num_val_batches))
 
 
 def _stays_at_home(module: LightningModule) -> list[str]:

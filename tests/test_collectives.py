@@ -17,7 +17,7 @@ WAITS = {
     "all_reduce", "all_gather", "all_gather_object", "gather_object", "broadcast", "broadcast_object_list", "barrier",
     "reduce_scatter", "scatter", "full_tensor", "reduce_boolean_decision", "save_checkpoint", "log", "log_dict",
     "united", "of_all_ranks", "anywhere", "gathered", "whole", "materialise", "require_numbers", "is_silent",
-    "refuse_together", "_summed", "_largest", "_of_all", "_of_all_ranks", "_on_first_rank", "_agreed", "_log",
+    "refuse_together", "_summed", "_largest", "_of_all", "_of_all_ranks", "_on_first_rank", "_agree", "_agreed", "_log",
     "compute",
 }  # fmt: skip
 _SEVERAL = "whether there are other ranks"
@@ -37,7 +37,8 @@ AGREED = {
     "tensors": "the buffers of the same model on all ranks",
     "_ranges(num_videos, block[1])": "all ranks have all videos",
     "self._going": "a member stops on all ranks at once",
-    "trainer.strategy.reduce_boolean_decision(bool(new), all=False)": "a collective answered it",
+    "anywhere(bool(self._met), module.device)": "a collective answered it",
+    "not trainer.fit_loop._should_accumulate()": _SAME_STEPS,
     "found and (not self.only_notes_no_numbers)": "a collective answered the first, the command the second",
     "not trainer.strategy.reduce_boolean_decision(found is not None, all=False)": "a collective answered it",
     "not self._stop": "it comes from a collective",
@@ -46,11 +47,9 @@ AGREED = {
     "trainer.fit_loop._should_accumulate()": _SAME_STEPS,
     "_trains(trainer) and (not trainer.is_last_batch)": _SAME_STEPS,
     "(('train', False), ('val', True))": "data_modules.atomic.whole writes a file and waits for nobody",
-    "self._clips": _SAME_STEPS,
     "self.trainer is not None and evaluates and self._ranks_stop_together": "the command and the configuration",
     "trainer.strategy.reduce_boolean_decision(any(faults), all=False)": "a collective answered it",
     "sent(trainer).items() if steps else ()": _SAME_STEPS,
-    "dataloader_idx == 0 and batch_idx < self._batches": "the fewest batches of all ranks, from a collective",
 }
 
 

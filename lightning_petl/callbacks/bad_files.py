@@ -8,7 +8,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from typing_extensions import override
 
 from data_modules.batch import VideoBatch
-from lightning_petl.parallel import united
+from lightning_petl.parallel import anywhere, united
 
 _FEW = 3  # clips that any budget above 0 allows to fail, in a set that is large enough
 
@@ -16,7 +16,8 @@ _FEW = 3  # clips that any budget above 0 allows to fail, in a set that is large
 class BadFiles(Callback):
     """In training another clip stands in for one that cannot be read; this keeps count.
 
-    Each file is told once, in the step in which any rank meets it, and all ranks stop together above the budget.
+    Each file is told once, at the end of the update in which any rank meets it, and all ranks stop together above
+    the budget.
     ``data/bad_files`` is the number of different files so far, over all ranks, logged after each epoch. In
     evaluation the list of what counts as wrong is told at the end.
 
@@ -33,18 +34,21 @@ class BadFiles(Callback):
             raise ValueError(f"bad_files.budget: expected a part from 0 to 1, got {budget}")
         self.budget = budget
         self._trained: set[str] = set()
+        self._met: set[str] = set()  # on this rank, in this update
         self._evaluated: set[str] = set()
 
     @override
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: VideoBatch, batch_idx: int
     ) -> None:
-        new = {fault for fault in batch.fault if fault} - self._trained
-        if trainer.strategy.reduce_boolean_decision(bool(new), all=False):
-            self._add(trainer, united(new))
+        self._met |= {fault for fault in batch.fault if fault} - self._trained
+        if not trainer.fit_loop._should_accumulate():  # pyright: ignore[reportPrivateUsage]  # once an update
+            self._agree(trainer, pl_module)
 
     @override
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.fit_loop._should_accumulate():  # pyright: ignore[reportPrivateUsage]  # a limit of time ended it
+            self._agree(trainer, pl_module)
         pl_module.log("data/bad_files", float(len(self._trained)), sync_dist=True, reduce_fx="max")  # equal on all
 
     @override
@@ -85,6 +89,12 @@ class BadFiles(Callback):
         if not self.budget:
             return 0
         return max(int(self.budget * clips), min(_FEW, ceil(clips / 4)))
+
+    def _agree(self, trainer: Trainer, module: LightningModule) -> None:
+        """Tell all ranks which files any of them has met. All ranks must call it."""
+        if anywhere(bool(self._met), module.device):
+            self._add(trainer, united(self._met))
+        self._met = set()
 
     def _add(self, trainer: Trainer, faults: set[str]) -> None:
         for fault in sorted(faults - self._trained):

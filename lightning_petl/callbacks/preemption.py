@@ -2,8 +2,6 @@
 
 from typing import Any, cast
 
-import torch
-import torch.distributed as dist
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 from lightning.pytorch.trainer.states import TrainerFn
@@ -41,7 +39,6 @@ class Preemption(Checkpoint):
         self.every_n_steps = every_n_steps
         self._stop = False
         self._written = -1
-        self._batches = 0  # of an evaluation, that all ranks have
 
     @override
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -76,15 +73,9 @@ class Preemption(Checkpoint):
 
     @override
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._begin(trainer, trainer.num_sanity_val_batches if trainer.sanity_checking else trainer.num_val_batches)
+        _listen()
 
-    @override
-    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._begin(trainer, trainer.num_test_batches)
-
-    @override
-    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._begin(trainer, trainer.num_predict_batches)
+    on_test_start = on_predict_start = on_validation_start
 
     @override
     def on_validation_batch_end(
@@ -96,7 +87,7 @@ class Preemption(Checkpoint):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        if dataloader_idx == 0 and batch_idx < self._batches and self._agreed(trainer):
+        if self._agreed(trainer):  # all ranks make the same number of steps
             if _trains(trainer):
                 _repeat_validation(trainer, pl_module)
                 self._write(trainer)
@@ -126,15 +117,6 @@ class Preemption(Checkpoint):
             trainer.logger.flush()
             row = trainer.logger.row
             checkpoint["run"], checkpoint["row"] = trainer.logger.run, [row.step, dict(row.values)]
-
-    def _begin(self, trainer: Trainer, batches: Any) -> None:
-        """Listen, and note how many batches of this evaluation all ranks have: only there can they agree."""
-        _listen()
-        fewest = torch.tensor(batches[0] if isinstance(batches, list) else batches)
-        if dist.is_available() and dist.is_initialized():
-            fewest = fewest.to(trainer.strategy.root_device)
-            dist.all_reduce(fewest, dist.ReduceOp.MIN)
-        self._batches = int(fewest)
 
     def _agreed(self, trainer: Trainer) -> bool:
         """Whether a signal came to any rank; all ranks must ask."""

@@ -13,7 +13,6 @@ from lightning_petl.backbones.vit import VideoViT
 from lightning_petl.checkpoint import Trunk, check_trainable, trainable_state
 from lightning_petl.optim import Optimisation, ScheduledRates
 from lightning_petl.parallel import anywhere, materialise, shard, united
-from lightning_petl.strategies import Sharded
 from lightning_petl.tasks.updates import Updates, accumulate
 
 STEPS = ("training_step", "validation_step", "test_step", "predict_step")
@@ -79,13 +78,6 @@ class Task(LightningModule):
         if self.device_mesh is not None:
             shard(self, self.device_mesh["data_parallel"], STEPS)
         materialise(self.backbone, self.device)
-
-    def on_validation_batch_end(self, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Lend this rank's shares to ranks with more batches than it has: callbacks have agreed by now."""
-        if isinstance(self.trainer.strategy, Sharded):
-            self.trainer.strategy.lend()
-
-    on_test_batch_end = on_predict_batch_end = on_validation_batch_end  # pyright: ignore[reportAssignmentType]
 
     def require_numbers(self, clips: Iterable[str]) -> None:
         """Refuse outputs that are no numbers (NaN or infinite); the validation of a training only notes them.

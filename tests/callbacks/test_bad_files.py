@@ -1,5 +1,6 @@
 """Files that cannot be read are named, counted, and too many of them end a training."""
 
+from collections.abc import Callable
 from unittest.mock import Mock
 
 import pytest
@@ -8,6 +9,7 @@ from lightning.pytorch import LightningModule, Trainer
 
 from data_modules.batch import VideoBatch
 from lightning_petl.callbacks.bad_files import BadFiles
+from lightning_petl.parallel import anywhere
 
 
 def batch(*fault: str) -> VideoBatch:
@@ -16,11 +18,12 @@ def batch(*fault: str) -> VideoBatch:
     )
 
 
-def trainer(clips: int) -> Trainer:
-    return Mock(spec=Trainer, train_dataloader=Mock(dataset=range(clips)))
+def trainer(clips: int, *, within_update: bool = False) -> Trainer:
+    loop = Mock(_should_accumulate=lambda: within_update)
+    return Mock(spec=Trainer, train_dataloader=Mock(dataset=range(clips)), fit_loop=loop)
 
 
-MODULE = Mock(spec=LightningModule)
+MODULE = Mock(spec=LightningModule, device=torch.device("cpu"))
 
 
 def after(callback: BadFiles, clips: int, *fault: str) -> None:
@@ -28,12 +31,37 @@ def after(callback: BadFiles, clips: int, *fault: str) -> None:
 
 
 def test_a_file_is_named_and_counted_once() -> None:
-    callback, module = BadFiles(budget=0.5), Mock(spec=LightningModule)
+    callback, module = BadFiles(budget=0.5), Mock(spec=LightningModule, device=torch.device("cpu"))
     with pytest.warns(UserWarning, match=r"a\.mp4: damaged; another clip stands in"):
         after(callback, 4, "", "a.mp4: damaged")
     after(callback, 4, "a.mp4: damaged", "")  # no warning, which would be an error
     callback.on_train_epoch_end(trainer(4), module)
     module.log.assert_called_once_with("data/bad_files", 1.0, sync_dist=True, reduce_fx="max")
+
+
+def end_update(callback: BadFiles) -> None:
+    after(callback, 4, "")
+    callback.on_train_epoch_end(trainer(4), MODULE)
+
+
+def end_epoch_within_update(callback: BadFiles) -> None:
+    """As a limit of time does."""
+    callback.on_train_epoch_end(trainer(4, within_update=True), MODULE)
+
+
+@pytest.mark.parametrize("end", [end_update, end_epoch_within_update])
+def test_ranks_agree_once_for_all_passes_of_an_update(
+    end: Callable[[BadFiles], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agree = Mock(side_effect=anywhere)
+    monkeypatch.setattr("lightning_petl.callbacks.bad_files.anywhere", agree)
+    callback = BadFiles(budget=0.5)
+    for fault in ("a: x", ""):
+        callback.on_train_batch_end(trainer(4, within_update=True), MODULE, None, batch(fault), 0)
+    agree.assert_not_called()
+    with pytest.warns(UserWarning, match="a: x; another clip stands in"):
+        end(callback)
+    agree.assert_called_once()
 
 
 def test_above_the_budget_training_stops_with_the_list() -> None:

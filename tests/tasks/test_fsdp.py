@@ -113,7 +113,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
     """Each method on one rank and on two, and every way of going on from one to the other."""
     found = Runs(tmp_path_factory.mktemp("runs"))
     write_videos(found.videos, val=4)
-    (found.videos / "val" / "left" / "0.mp4").unlink()  # 7 clips: one rank has a batch more than the other
+    (found.videos / "val" / "left" / "0.mp4").unlink()  # 7 clips: one rank has a clip more than the other
     texts = RetrievalCommand(found.runs.parent / "texts")
     pairs = ["--trainer.max_steps=2", "--checkpoint.monitor=null", *SGD]
     one = [found.fit(f"{method}_1", method, 1, *SGD) for method in METHODS]
@@ -221,7 +221,7 @@ def test_the_checkpoint_is_one_file_of_what_trains(runs: Runs) -> None:
 
 @pytest.mark.slow
 def test_each_clip_is_tested_once(runs: Runs) -> None:
-    """Seven clips on two ranks: the one that is through lends its shares to the other."""
+    """Seven clips on two ranks, of which one has a clip less."""
     found = [scores(runs.folder(f"test_{ranks}") / "test_scores.jsonl") for ranks in (1, 2)]
     assert found[0].keys() == found[1].keys()
     assert len(found[0]) == 7
