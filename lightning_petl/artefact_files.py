@@ -12,6 +12,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from safetensors.torch import load_file
 from torch import Tensor
 
+from data_modules.names import ENCODING, ERRORS
 from data_modules.untrusted import TensorInfo, inside, read_json, tensors_of
 from lightning_petl.backbones.readout import READOUTS
 
@@ -136,7 +137,17 @@ def _checked_labels(labels: Any, path: Path) -> list[str]:
     names = cast(list[str], labels)
     if len(set(names)) < len(names):
         raise ValueError(f"{path}: a class name occurs twice")
+    for name in names:
+        _require_whole_characters(name, path)
     return names
+
+
+def _require_whole_characters(name: str, path: Path) -> None:
+    """Refuse half of a surrogate pair, which JSON can hold; bytes of a file's name that are no UTF-8 may stay."""
+    try:
+        name.encode(ENCODING, ERRORS)
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{path}: the class name {name!a:.80} holds half of a character, which no file can") from error
 
 
 def _is_text(pattern: str) -> Callable[[Any], bool]:

@@ -9,8 +9,15 @@ from pathlib import Path
 
 import pytest
 import torch.distributed as dist
+from hypothesis import HealthCheck, settings
 
 from tests.runs import Command
+
+# The same draws in every run, and no limit of time: machines that run tests are often busy.
+settings.register_profile(
+    "repeatable", derandomize=True, database=None, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("repeatable")
 
 
 @pytest.fixture(scope="session", autouse=True)

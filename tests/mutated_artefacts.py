@@ -135,7 +135,14 @@ def _values() -> Iterator[tuple[str, Any]]:
 
 def _texts() -> Iterator[str]:
     yield from ("", "null", "[]", "{}", "[1]", "not JSON", '"${oc.env:HOME}"', "\ufeff{}", "[" * 10**5)
-    yield from ('{"schema": 1, "schema": 1}', '{"schema": NaN}', '{"schema": 1e999}', '["a", "a"]', '["a", ["b"]]')
+    yield from (
+        '{"schema": 1, "schema": 1}',
+        '{"schema": NaN}',
+        '{"schema": 1e999}',
+        '["a", "a"]',
+        '["a", ["b"]]',
+        '["a", "\\ud83d", "c"]',
+    )
 
 
 def _headers() -> Iterator[Any]:

@@ -59,8 +59,8 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     root = render(tmp_path / "data" / "ssv2", num_train=6, num_test=6)
     (root / "videos").rename(root / "20bn-something-something-v2")
     videos = sorted((root / "20bn-something-something-v2").glob("*.mp4"))
-    for split in ("train", "val"):
-        for number, video in enumerate(videos[:6]):
+    for split, its_videos in (("train", videos[:6]), ("val", videos[6:])):
+        for number, video in enumerate(its_videos):
             (tmp_path / "my_videos" / split / f"class_{number % 2}").mkdir(parents=True, exist_ok=True)
             shutil.copy(video, tmp_path / "my_videos" / split / f"class_{number % 2}")
     shutil.copy(videos[0], tmp_path / "clip.mp4")

@@ -23,13 +23,17 @@ NASTY = [
     "# no comment", "a: b", "null", "true", "1e5", "007", "100%d", "back\\slash", "-x", "--help", " blank ", "a,b;c",
     "\x1b[31mred", "left\u202eright", "lines\u2028\x85and", os.fsdecode(b"caf\xe9"), os.fsdecode(b"\xff\xfe"),
 ]  # fmt: skip
-LAW = settings(derandomize=True, max_examples=150, deadline=None, database=None)
+LAW = settings(max_examples=150)
 
 
 def names() -> st.SearchStrategy[str]:
     """Anything that a Linux file may be named, and the worst of it often."""
     files = st.binary(min_size=1, max_size=20).filter(lambda name: not set(name) & set(b"\0/")).map(os.fsdecode)
-    return st.sampled_from(NASTY) | files | st.text(st.characters(exclude_characters="\0/"), min_size=1, max_size=20)
+    return (
+        st.sampled_from(NASTY)
+        | files
+        | st.text(st.characters(codec="utf-8", exclude_characters="\0/"), min_size=1, max_size=20)
+    )
 
 
 @LAW

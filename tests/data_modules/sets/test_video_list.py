@@ -312,7 +312,7 @@ SIGNS = st.characters(exclude_categories=["Cc", "Cs", "Zs"], exclude_characters=
 LABELS = st.lists(st.text(SIGNS, min_size=1), min_size=2, max_size=7)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     labels=LABELS.filter(lambda labels: not any(map(str.isdecimal, labels))),
     dialect=st.sampled_from([(mark, end) for mark in ",;\t" for end in ("\n", "\r\n", "\r")]),
