@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jsonargparse import Namespace
+from lightning.pytorch.utilities import rank_zero_warn
 
 from data_modules import config_files, config_text
 from lightning_petl.run_folder import CHECKPOINTS, CONFIG, LAST, RECORD, content
@@ -49,9 +50,11 @@ def best_checkpoint(run: Path) -> Chosen:
 def _readable(run: Path) -> dict[Path, dict[str, Any]]:
     found = {path: content(path) for path in sorted((run / CHECKPOINTS).glob("*.ckpt"))}
     whole = {path: state for path, state in found.items() if isinstance(state, dict)}
+    why = "; ".join(f"{path}: {state}" for path, state in found.items() if path not in whole)
     if not whole:
-        why = "; ".join(f"{path}: {state}" for path, state in found.items())
         raise ValueError(f"run_folder: {run} holds no checkpoint{f' that can be read ({why})' if why else ''}; {_WAYS}")
+    if why:
+        rank_zero_warn(f"not readable: {why}; the other checkpoints of {run} say which one is the best")
     return whole
 
 

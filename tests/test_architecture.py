@@ -20,7 +20,7 @@ LAWS: dict[str, tuple[str, str]] = {
     "data knows nothing of models": (r"data_modules.*", r"lightning_petl.*"),
     "models know of data the batch, torchvision's repair and how files of others are read": (
         r"lightning_petl(?!\.(cli|artefact_cli|names|doctor\.(decoding|drill))$).*",
-        r"data_modules(?!\.(batch|compat|config_text|names|untrusted)\b).*",
+        r"data_modules(?!\.(batch|compat|config_files|config_text|names|untrusted)\b).*",
     ),
     "the trunk knows no method and no task": (
         r"lightning_petl\.backbones.*",

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from lightning_petl.__main__ import main
+from lightning_petl.evaluation import best_checkpoint
 from tests.pairs import announce
 from tests.runs import Command
 
@@ -146,13 +147,23 @@ def test_a_best_checkpoint_that_is_gone_is_told(trained: Command, capsys: pytest
     favour(run, step=6, score=0.75)
     (best,) = (run / "checkpoints").glob("*step=6.ckpt")
     best.write_bytes(best.read_bytes()[:1000])
-    assert main(["test", "-c", str(run / "config.yaml"), *trained.trainer]) == 2
+    with pytest.warns(UserWarning, match=f"not readable: {best}"):
+        assert main(["test", "-c", str(run / "config.yaml"), *trained.trainer]) == 2
     told = capsys.readouterr().err.splitlines()[-1]
     assert f"{best.name} with val/top1 0.75, is not there or cannot be read" in told
     assert f"--ckpt_path {run / 'checkpoints' / 'last.ckpt'}" in told
     shutil.rmtree(run / "checkpoints")
     assert main(["test", "-c", str(run / "config.yaml"), *trained.trainer]) == 2
     assert f"run_folder: {run} holds no checkpoint; give" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_spoiled_last_checkpoint_is_told_and_another_one_says_which_is_best(trained: Command) -> None:
+    run = trained.runs / "spoiled_last"
+    shutil.copytree(trained.runs / "mine", run)
+    last = run / "checkpoints" / "last.ckpt"
+    last.write_bytes(last.read_bytes()[:1000])
+    with pytest.warns(UserWarning, match=f"not readable: {last}.* other checkpoints .* say which one is the best"):
+        assert best_checkpoint(run).path.parent == run / "checkpoints"
 
 
 def test_a_model_in_which_nothing_trains_needs_no_training(command: Command, tmp_path: Path) -> None:
