@@ -40,7 +40,8 @@ class RunLogger(TensorBoardLogger):
     Events are lost when a process is killed before they are flushed, and those behind a checkpoint come again after a
     resume. So a checkpoint is preceded by :meth:`flush` and holds :attr:`row`; the first thing that is logged after a
     resume comes behind a purge from the step of that row on, and the row again. What logs nothing, as the resume of a
-    run that is finished or one that is refused, leaves all as it is.
+    run that is finished or one that is refused, leaves all as it is. A run that was killed before its first checkpoint
+    begins again, and what its first start wrote is purged from step 0 on.
 
     Args:
         folder: holds the events.
@@ -51,7 +52,7 @@ class RunLogger(TensorBoardLogger):
     def __init__(self, folder: Path, *, run: str = "", row: Row | None = None) -> None:
         super().__init__(str(folder), name="", version="", default_hp_metric=False)
         self.run, self.row = run, row or Row(-1, {})
-        self._resumes = row is not None
+        self._resumes = row is not None or any(folder.glob("events.out.tfevents.*"))
 
     @override
     @rank_zero_only
@@ -72,7 +73,7 @@ class RunLogger(TensorBoardLogger):
 
     def _purge(self) -> None:
         self._resumes = False
-        start = Event(step=self.row.step, session_log=SessionLog(status=SessionLog.START))
+        start = Event(step=max(self.row.step, 0), session_log=SessionLog(status=SessionLog.START))
         self.experiment.file_writer.add_event(start)
         self._show(self.row.values, self.row.step)
 

@@ -6,7 +6,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lightning_petl.__main__ import main
-from lightning_petl.run_logger import shown_as
+from lightning_petl.run_logger import RunLogger, shown_as
 from tests.runs import Command
 
 
@@ -21,6 +21,16 @@ def test_loss_and_accuracy_are_the_first_groups(command: Command) -> None:
     found = groups(command.runs / "version_0")
     assert found[:2] == ["train", "val"]
     assert {"z_cost", "z_data", "z_epoch"} <= set(found)
+
+
+def test_a_run_that_was_killed_before_its_first_checkpoint_begins_its_curves_again(tmp_path: Path) -> None:
+    for losses in ([5.0, 4.0], [3.0, 2.0, 1.0]):
+        logger = RunLogger(tmp_path)
+        for step, loss in enumerate(losses):
+            logger.log_metrics({"train/loss": loss}, step)
+        logger.flush()
+    events = EventAccumulator(str(tmp_path)).Reload().Scalars("train/loss")
+    assert [(event.step, event.value) for event in events] == [(0, 3.0), (1, 2.0), (2, 1.0)]
 
 
 @pytest.mark.parametrize("tag", ["train/loss", "val/top1", "test/top1", "costly", "database/x", "mine/cost/x", "lrate"])
