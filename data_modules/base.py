@@ -22,17 +22,32 @@ from data_modules.randomness import chosen_seed
 from data_modules.reading import Reading
 from data_modules.sampler import EpochBatchSampler, Order, PaddedSampler
 from data_modules.sampling import Sampling
-from data_modules.split_checks import alike_classes, fewer_classes, lost_classes, shared_videos
+from data_modules.split_checks import (
+    alike_classes,
+    fewer_classes,
+    lost_classes,
+    shared_videos,
+)
 from data_modules.storage.files import Files, Located
 from data_modules.storage.folders import Folders
 from data_modules.storage.search import existing, videos_below
 from data_modules.transforms.augment import Augmentation
-from data_modules.transforms.crops import EvalCrop, TrainCrop, Transform, mirrored_labels, unmirrored_labels
+from data_modules.transforms.crops import (
+    EvalCrop,
+    TrainCrop,
+    Transform,
+    mirrored_labels,
+    unmirrored_labels,
+)
 from data_modules.transforms.mixing import Mixing
 from data_modules.views import EvalViews, TrainView, View, Views
 
 Split = Literal["train", "val", "test"]
-_STAGES: dict[str, tuple[Split, ...]] = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",)}
+_STAGES: dict[str, tuple[Split, ...]] = {
+    "fit": ("train", "val"),
+    "validate": ("val",),
+    "test": ("test",),
+}
 
 
 class VideoDataModule(LightningDataModule, ABC):
@@ -98,17 +113,39 @@ class VideoDataModule(LightningDataModule, ABC):
             if value < least:
                 raise ValueError(f"{name}: expected {least} or more, got {value}")
         if mixing and cache:
-            raise ValueError("data.mixing blends pixels, and behind a cache there are none: remove one of the two")
+            raise ValueError(
+                "data.mixing blends pixels, and behind a cache there are none: remove one of the two"
+            )
         if mixing and batch_size % 2:
-            raise ValueError(f"batch_size: mixing takes clips in pairs, got {batch_size}; take an even one")
-        self.labels, self.image_size, self.batch_size, self.num_workers = labels, image_size, batch_size, num_workers
-        self.sampling, self.num_frames, self.views = sampling, sampling.num_frames, Views.parse(views)
+            raise ValueError(
+                f"batch_size: mixing takes clips in pairs, got {batch_size}; take an even one"
+            )
+        self.labels, self.image_size, self.batch_size, self.num_workers = (
+            labels,
+            image_size,
+            batch_size,
+            num_workers,
+        )
+        self.sampling, self.num_frames, self.views = (
+            sampling,
+            sampling.num_frames,
+            Views.parse(views),
+        )
         self.seed = chosen_seed(seed)
-        self.train_transform, self.eval_crop = train_transform or TrainCrop(), eval_crop or EvalCrop()
-        self.augmentations, self.mixing, self.num_sample = augmentations or [], mixing, num_sample
+        self.train_transform, self.eval_crop = (
+            train_transform or TrainCrop(),
+            eval_crop or EvalCrop(),
+        )
+        self.augmentations, self.mixing, self.num_sample = (
+            augmentations or [],
+            mixing,
+            num_sample,
+        )
         self.transforms_on, self.files, self.cache = transforms_on, files, cache
         self.features: FeatureCache | None = None
-        self.predict_path = None if predict_path is None else existing(Path(predict_path))
+        self.predict_path = (
+            None if predict_path is None else existing(Path(predict_path))
+        )
         self._located: dict[str, Located] = {}
         self._notes: dict[str, list[str]] = {}
         self._known_bad: dict[str, str] = {}
@@ -140,7 +177,9 @@ class VideoDataModule(LightningDataModule, ABC):
             self._tell_shared("val" if stage == "fit" else "test")
         if self.cache is not None and stage in _STAGES:
             self.features = FeatureCache(Path(self.cache))
-            self.features.require_data({split: self.seen(split) for split in _STAGES[stage]})
+            self.features.require_data(
+                {split: self.seen(split) for split in _STAGES[stage]}
+            )
             for split in _STAGES[stage]:
                 self.features.require_videos(split, self._located[split].clips)
         if stage == "predict":
@@ -149,7 +188,9 @@ class VideoDataModule(LightningDataModule, ABC):
     def _require_mirror_images(self) -> None:
         """Raise ValueError where training flips and a class that says a side has no mirror image among the classes."""
         alone = unmirrored_labels(self.labels)
-        if alone and getattr(self.train_transform, "flip", False):  # not all transforms have it
+        if alone and getattr(
+            self.train_transform, "flip", False
+        ):  # not all transforms have it
             raise ValueError(
                 f"data.train_transform.flip mirrors clips, and {len(alone)} of the {len(self.labels)} classes, which "
                 f"say left or right, have no mirror image among them: {_first(alone)}; set it to false"
@@ -157,7 +198,9 @@ class VideoDataModule(LightningDataModule, ABC):
 
     def _to_predict(self) -> list[Clip]:
         if self.predict_path is None:
-            raise ValueError("predict_path: needed for predict; give a video file or a folder of videos")
+            raise ValueError(
+                "predict_path: needed for predict; give a video file or a folder of videos"
+            )
         clips, passed_over = videos_below(self.predict_path)
         if passed_over:
             rank_zero_warn(passed_over)
@@ -182,7 +225,11 @@ class VideoDataModule(LightningDataModule, ABC):
     def _tell_shared(self, split: Split) -> None:
         """Warn of clips of ``split`` that are clips of training, where the list of training is there."""
         try:
-            train = self._located["train"].clips if "train" in self._located else self.clips("train")
+            train = (
+                self._located["train"].clips
+                if "train" in self._located
+                else self.clips("train")
+            )
         except (FileNotFoundError, ValueError):  # told where training needs it
             return
         if told := shared_videos(train, self._located[split].clips, split):
@@ -200,7 +247,9 @@ class VideoDataModule(LightningDataModule, ABC):
             raise FileNotFoundError(self._with_places(str(error), split)) from error
         lost = lost_classes(clips, located.clips, self.labels)
         if lost:
-            raise FileNotFoundError(self._with_places(f"{located.absent}, and {lost}", split))
+            raise FileNotFoundError(
+                self._with_places(f"{located.absent}, and {lost}", split)
+            )
         return located
 
     def _with_places(self, sentence: str, split: Split) -> str:
@@ -222,7 +271,9 @@ class VideoDataModule(LightningDataModule, ABC):
         if located.absent:
             rank_zero_warn(located.absent)
         if known_bad and split != "train" and self.files.broken == "stop":
-            raise ValueError(f"{_told(known_bad, split)}; files.broken=count_wrong counts them as wrong")
+            raise ValueError(
+                f"{_told(known_bad, split)}; files.broken=count_wrong counts them as wrong"
+            )
         if known_bad:
             rank_zero_warn(
                 f"{_told(known_bad, split)}; {'others stand in' if split == 'train' else 'they count as wrong'}"
@@ -239,9 +290,17 @@ class VideoDataModule(LightningDataModule, ABC):
     def seen(self, split: Split) -> dict[str, Any]:
         """All that decides which pixels are shown of a split, in JSON types."""
         clips = self.located(split)
-        key = {"clips": len(clips), "names": fingerprint(clips, self.labels), "view": described(self._view(split))}
+        key = {
+            "clips": len(clips),
+            "names": fingerprint(clips, self.labels),
+            "view": described(self._view(split)),
+        }
         key["ingested"] = self.files.ingested is not None
-        return key | ({"seed": self.seed, "mirrored": described(self.mirrored())} if split == "train" else {})
+        return key | (
+            {"seed": self.seed, "mirrored": described(self.mirrored())}
+            if split == "train"
+            else {}
+        )
 
     def live(self, split: Split) -> VideoDataset:
         """The samples of a split as a worker reads them of the videos."""
@@ -252,18 +311,28 @@ class VideoDataModule(LightningDataModule, ABC):
         """Batches of random clips of each video."""
         dataset = self._dataset("train")
         rank, world_size = self._rank_of_world()
-        sampler = EpochBatchSampler(self._order(), rank=rank, world_size=world_size, position=self._position)
+        sampler = EpochBatchSampler(
+            self._order(), rank=rank, world_size=world_size, position=self._position
+        )
         return TrainLoader(dataset, sampler, self._collate(), self.num_workers)
 
     def _view(self, split: str) -> View:
         if split == "train":
-            return TrainView(self.sampling, self.train_transform, self.image_size, self.augmentations, self.num_sample)
+            return TrainView(
+                self.sampling,
+                self.train_transform,
+                self.image_size,
+                self.augmentations,
+                self.num_sample,
+            )
         views = Views(1, 1) if split == "val" else self.views
         return EvalViews(self.sampling, self.eval_crop, self.image_size, views)
 
     def _dataset(self, split: str) -> Dataset[Sample]:
         if self.features and split != "predict":
-            return self.features.dataset(split, self._located[split].clips, on_fault=self._on_fault(split))
+            return self.features.dataset(
+                split, self._located[split].clips, on_fault=self._on_fault(split)
+            )
         return self._videos(split, on_device=self._on_device())
 
     def _videos(self, split: str, *, on_device: bool) -> VideoDataset:
@@ -283,7 +352,11 @@ class VideoDataModule(LightningDataModule, ABC):
         if split == "train":
             return "replace"
         # one rank alone must not stop; and in predict the others go on, and the command names it at its end
-        return "count_wrong" if split == "predict" or self._ranks_stop_together else self.files.broken
+        return (
+            "count_wrong"
+            if split == "predict" or self._ranks_stop_together
+            else self.files.broken
+        )
 
     @property
     def _ranks_stop_together(self) -> bool:
@@ -292,17 +365,25 @@ class VideoDataModule(LightningDataModule, ABC):
     def _on_device(self) -> bool:
         if self.transforms_on != "auto":
             return self.transforms_on == "device"
-        return self.trainer is not None and self.trainer.strategy.root_device.type != "cpu"
+        return (
+            self.trainer is not None and self.trainer.strategy.root_device.type != "cpu"
+        )
 
     def _collate(self) -> Collate:
         return Collate(self.mixing, self.seed)
 
-    def on_after_batch_transfer(self, batch: VideoBatch | PlaneBatch, dataloader_idx: int) -> VideoBatch:
+    def on_after_batch_transfer(
+        self, batch: VideoBatch | PlaneBatch, dataloader_idx: int
+    ) -> VideoBatch:
         """Make clips of planes, where that was left to the device, and numbers of what a cache keeps of them."""
         if isinstance(batch, PlaneBatch):
-            collate = self._collate() if self.trainer and self.trainer.training else Collate()
+            collate = (
+                self._collate() if self.trainer and self.trainer.training else Collate()
+            )
             batch = collate.render(batch)
-        evaluates = self.trainer is not None and not (self.trainer.training or self.trainer.predicting)
+        evaluates = self.trainer is not None and not (
+            self.trainer.training or self.trainer.predicting
+        )
         if self.trainer is not None and evaluates and self._ranks_stop_together:
             refuse_together(batch.fault, self.trainer)
         if self.features and isinstance(batch.video, Mapping):
@@ -350,16 +431,27 @@ class VideoDataModule(LightningDataModule, ABC):
         rank, world_size = self._rank_of_world()
         clips, size = len(self._located[split].clips), self.batch_size
         sampler = PaddedSampler(clips, size, rank=rank, world_size=world_size)
-        return eval_loader(dataset, sampler, batch_size=size, num_workers=self.num_workers)
+        return eval_loader(
+            dataset, sampler, batch_size=size, num_workers=self.num_workers
+        )
 
     def _rank_of_world(self) -> tuple[int, int]:
-        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        return (
+            (self.trainer.global_rank, self.trainer.world_size)
+            if self.trainer
+            else (0, 1)
+        )
 
     def _order(self) -> Order:
         _, world_size = self._rank_of_world()
         # Trainer sets overfit_batches by name only; those few batches must be the same in every epoch
         shuffled = not getattr(self.trainer, "overfit_batches", 0)
-        return Order(len(self._located["train"].clips), self.batch_size * world_size, self.seed, shuffled)
+        return Order(
+            len(self._located["train"].clips),
+            self.batch_size * world_size,
+            self.seed,
+            shuffled,
+        )
 
     def _position(self) -> tuple[int, int]:
         """The epoch, and the batches of it that are done, as Lightning counts batches when it asks for one.
@@ -370,7 +462,10 @@ class VideoDataModule(LightningDataModule, ABC):
         if not self.trainer:
             return 0, 0
         batches = self.trainer.fit_loop.epoch_loop.batch_progress
-        done, earlier = batches.current.ready, batches.total.completed - batches.current.completed
+        done, earlier = (
+            batches.current.ready,
+            batches.total.completed - batches.current.completed,
+        )
         if done and self._saved_order not in (None, self._order()):
             raise ValueError(
                 f"resuming after batch {done} of an epoch needs the order of the checkpoint: it has "
@@ -380,7 +475,9 @@ class VideoDataModule(LightningDataModule, ABC):
 
 
 def _told(known_bad: Mapping[str, str], split: str) -> str:
-    files = "; ".join(f"{path}: {reason}" for path, reason in list(known_bad.items())[:5])
+    files = "; ".join(
+        f"{path}: {reason}" for path, reason in list(known_bad.items())[:5]
+    )
     more = f"; and {len(known_bad) - 5} more" if len(known_bad) > 5 else ""
     return f"{len(known_bad)} video(s) of the {split} split are known to be bad: {files}{more}"
 

@@ -32,11 +32,15 @@ def run(argv: list[str]) -> int:
         print(_help())
         return 0
     if argv[0] not in COMMANDS:
-        raise ValueError(f"data: no command {argv[0]!r}; there are: {', '.join(COMMANDS)}")
+        raise ValueError(
+            f"data: no command {argv[0]!r}; there are: {', '.join(COMMANDS)}"
+        )
     config_text.prepare()
     parser = _parser(argv[0], argv[1:])
     config = config_text.parse(parser, argv[1:])
-    for key in vars(config).keys() - inspect.signature(COMMANDS[argv[0]]).parameters.keys():
+    for key in (
+        vars(config).keys() - inspect.signature(COMMANDS[argv[0]]).parameters.keys()
+    ):
         del config[key]
     arguments = vars(parser.instantiate(config))
     arguments["data"].prepare_data()
@@ -52,9 +56,16 @@ def _parser(command: str, argv: list[str]) -> ArgumentParser:
         exit_on_error=False,
         allow_abbrev=False,
     )
-    parser.add_argument("-c", "--config", action="config", help="A YAML file with the key data; may be repeated.")
+    parser.add_argument(
+        "-c",
+        "--config",
+        action="config",
+        help="A YAML file with the key data; may be repeated.",
+    )
     parser.add_function_arguments(function, as_group=False, skip={"data"})
-    parser.add_subclass_arguments(VideoDataModule, "data", required=True, fail_untyped=False)
+    parser.add_subclass_arguments(
+        VideoDataModule, "data", required=True, fail_untyped=False
+    )
     for key in sorted(_keys(argv) - {"data", *inspect.signature(function).parameters}):
         parser.add_argument(f"--{key}", type=Any, help=argparse.SUPPRESS)
     return parser
@@ -65,14 +76,18 @@ def _keys(argv: list[str]) -> set[str]:
     finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     finder.add_argument("-c", "--config", action="append", default=[])
     keys = set[str]()
-    for file in filter(Path.is_file, map(Path, finder.parse_known_args(argv)[0].config)):
+    for file in filter(
+        Path.is_file, map(Path, finder.parse_known_args(argv)[0].config)
+    ):
         with suppress(yaml.YAMLError):  # told by the parser proper
             keys.update(yaml.safe_load(file.read_text("utf-8")) or {})
     return keys
 
 
 def _help() -> str:
-    commands = "\n".join(f"  {name:10}{_first_line(function)}" for name, function in COMMANDS.items())
+    commands = "\n".join(
+        f"  {name:10}{_first_line(function)}" for name, function in COMMANDS.items()
+    )
     return (
         "usage: lightning-petl data <command> [--config FILE.yaml ...] [--data.init_args.KEY=value ...]\n\n"
         f"commands:\n{commands}\n\n"

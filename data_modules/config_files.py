@@ -17,9 +17,23 @@ from data_modules import config_text
 
 _SUFFIXES = (".yaml", ".yml")
 _STANDARD = "tag:yaml.org,2002:"
-_KINDS = {"str", "int", "float", "bool", "null", "map", "seq", "timestamp", "merge", "value", "binary"}
+_KINDS = {
+    "str",
+    "int",
+    "float",
+    "bool",
+    "null",
+    "map",
+    "seq",
+    "timestamp",
+    "merge",
+    "value",
+    "binary",
+}
 _SECTIONS = ("model", "data", "trainer")
-_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the fast one where libyaml is installed
+_Loader: Any = getattr(
+    yaml, "CSafeLoader", yaml.SafeLoader
+)  # the fast one where libyaml is installed
 
 
 def check(argv: list[str]) -> None:
@@ -39,7 +53,11 @@ def where(argv: list[str], key: str) -> str | None:
     Example: ``where(["fit", "-c", "my.yaml"], "model.optim.lr")`` is ``"my.yaml, line 7"``.
     """
     key = _short(key)
-    if any(_short(word.lstrip("-").partition("=")[0]) == key for word in argv if word.startswith("--")):
+    if any(
+        _short(word.lstrip("-").partition("=")[0]) == key
+        for word in argv
+        if word.startswith("--")
+    ):
         return None
     for path in reversed(list(_files(argv))):
         lines = [line for name, line in _keys(_mapping(path)) if _short(name) == key]
@@ -53,7 +71,9 @@ def _files(argv: list[str]) -> Iterator[Path]:
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("-c", "--config", action="append", nargs="?", default=[])
     for name in parser.parse_known_args(argv)[0].config:
-        if name is not None and not name.lstrip().startswith("{"):  # the parser tells of none; a brace begins JSON
+        if name is not None and not name.lstrip().startswith(
+            "{"
+        ):  # the parser tells of none; a brace begins JSON
             yield from _with_parts(Path(name) if name else None)
 
 
@@ -75,11 +95,15 @@ def _mapping(path: Path) -> yaml.MappingNode:
         node = yaml.compose(config_text.readable(text), Loader=_Loader)
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
-        raise ValueError(f"{path}, line {line}: the character {error.character!r} may not stand in YAML") from error
+        raise ValueError(
+            f"{path}, line {line}: the character {error.character!r} may not stand in YAML"
+        ) from error
     except yaml.MarkedYAMLError as error:
         raise ValueError(_syntax(path, text, error)) from error
     if node is None:
-        raise ValueError(f"{path} is empty: a configuration has keys such as model, data and trainer")
+        raise ValueError(
+            f"{path} is empty: a configuration has keys such as model, data and trainer"
+        )
     if not isinstance(node, yaml.MappingNode):
         what = "a list" if isinstance(node, yaml.SequenceNode) else "a single value"
         raise ValueError(
@@ -93,7 +117,9 @@ def _mapping(path: Path) -> yaml.MappingNode:
 
 def _text(path: Path) -> str:
     if path.is_dir():
-        raise ValueError(f"config: {path} is a folder; give one of its YAML files{_of_folder(path)}")
+        raise ValueError(
+            f"config: {path} is a folder; give one of its YAML files{_of_folder(path)}"
+        )
     if not path.is_file():
         raise ValueError(f"config: there is no file {path}{_near(path)}")
     data = path.read_bytes()
@@ -118,19 +144,29 @@ def _near(path: Path) -> str:
     if not folder.is_dir():
         return f": there is no folder {folder}"
     near = get_close_matches(path.name, [file.name for file in folder.iterdir()], n=3)
-    return f"; near: {', '.join(str(folder / name) for name in near)}" if near else f" in {folder.resolve()}"
+    return (
+        f"; near: {', '.join(str(folder / name) for name in near)}"
+        if near
+        else f" in {folder.resolve()}"
+    )
 
 
 def _syntax(path: Path, text: str, error: yaml.MarkedYAMLError) -> str:
     """What is wrong and in which line; where YAML only notices at the end of the file, the line where it began."""
     lines = text.splitlines()
-    marks = [mark for mark in (error.problem_mark, error.context_mark) if mark is not None]
+    marks = [
+        mark for mark in (error.problem_mark, error.context_mark) if mark is not None
+    ]
     number = next((mark.line for mark in marks if mark.line < len(lines)), 0)
     written = lines[number] if lines else ""
     place = f"{path}, line {number + 1}"
     if re.match(r" *\t", written):
         return f"{place}: it is indented with a tab; YAML takes spaces alone"
-    context = f"{error.context} of line {marks[-1].line + 1}: " if error.context and len(marks) > 1 else ""
+    context = (
+        f"{error.context} of line {marks[-1].line + 1}: "
+        if error.context and len(marks) > 1
+        else ""
+    )
     hint = ""
     if "block mapping" in str(error.context) or "mapping values" in str(error.problem):
         hint = "; see whether its indentation is that of the lines above, and whether each key has its colon"
@@ -141,11 +177,15 @@ def _check_nodes(path: Path, node: yaml.Node) -> None:
     """Refuse a key that comes twice, of which YAML would take the second, and a type that is none of data."""
     kind = node.tag.removeprefix(_STANDARD)
     if kind not in _KINDS:
-        raise ValueError(f"{path}, line {_line(node)}: the type {node.tag!r} may not stand in a configuration")
+        raise ValueError(
+            f"{path}, line {_line(node)}: the type {node.tag!r} may not stand in a configuration"
+        )
     if isinstance(node, yaml.MappingNode):
         lines: dict[str, int] = {}
         for key, value in node.value:
-            name = key.value if isinstance(key, yaml.ScalarNode) else f"line {_line(key)}"
+            name = (
+                key.value if isinstance(key, yaml.ScalarNode) else f"line {_line(key)}"
+            )
             if name in lines and name != "<<":
                 raise ValueError(
                     f"{path}, line {_line(key)}: the key {name!r} is there already, in line {lines[name]}; keep one"
@@ -182,7 +222,11 @@ def _texts(node: yaml.Node) -> Iterator[str]:
     if isinstance(node, yaml.ScalarNode):
         yield node.value
         return
-    inner = node.value if isinstance(node, yaml.SequenceNode) else [value for _, value in node.value]
+    inner = (
+        node.value
+        if isinstance(node, yaml.SequenceNode)
+        else [value for _, value in node.value]
+    )
     for item in inner:
         yield from _texts(item)
 

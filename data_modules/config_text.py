@@ -10,16 +10,27 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, cast
 
 import yaml
-from jsonargparse import ArgumentParser, Namespace, get_loader, set_dumper, set_loader, set_parsing_settings
+from jsonargparse import (
+    ArgumentParser,
+    Namespace,
+    get_loader,
+    set_dumper,
+    set_loader,
+    set_parsing_settings,
+)
 from jsonargparse._common import get_parsing_setting
 from jsonargparse._optionals import omegaconf_absolute_to_relative_paths
 
 MODE: Final = "omegaconf+"
 _MARK = "\U0010fffd"  # for private use, and used by nobody
-_BYTES = 0xE000 - 0xDC00  # from a byte that is no UTF-8, as Python has it, to a character that YAML may hold
+_BYTES = (
+    0xE000 - 0xDC00
+)  # from a byte that is no UTF-8, as Python has it, to a character that YAML may hold
 _OPENING = re.compile(r"(\\*)\$\{")
 _BYTE = re.compile("[\udc80-\udcff]")
-_WRITTEN_BYTE = re.compile(r"(?<!\\)((?:\\\\)*)\\u[dD][cC]([89a-fA-F][0-9a-fA-F])")  # in double quotes
+_WRITTEN_BYTE = re.compile(
+    r"(?<!\\)((?:\\\\)*)\\u[dD][cC]([89a-fA-F][0-9a-fA-F])"
+)  # in double quotes
 _CHANGED = re.compile("^[-+.0-9]|[\\\\\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff]")
 _CONFIG = ("-c", "--config")
 
@@ -34,7 +45,9 @@ def prepare() -> None:
 def parse(parser: ArgumentParser, argv: Sequence[str]) -> Namespace:
     r"""What the arguments say, with ``\${`` as ``${``."""
     files = [name in _CONFIG for name in ("", *argv)]
-    arguments = [arg if file else _argument(arg) for arg, file in zip(argv, files, strict=False)]
+    arguments = [
+        arg if file else _argument(arg) for arg, file in zip(argv, files, strict=False)
+    ]
     return _each(parser.parse_args(arguments), _shown)
 
 
@@ -46,7 +59,9 @@ def plain(parser: ArgumentParser, config: Namespace, **options: Any) -> dict[str
         config: from :func:`parse`.
         options: of the parser's ``dump``.
     """
-    text = parser.dump(_each(config, _hidden), format="yaml", skip_none=False, **options)
+    text = parser.dump(
+        _each(config, _hidden), format="yaml", skip_none=False, **options
+    )
     return _each(yaml.safe_load(text), _shown)
 
 
@@ -61,12 +76,20 @@ def as_yaml(value: Any) -> str:
 
 
 def _dump(value: Any) -> str:
-    return yaml.dump(value, Dumper=_Dumper, default_flow_style=False, sort_keys=False, allow_unicode=True)
+    return yaml.dump(
+        value,
+        Dumper=_Dumper,
+        default_flow_style=False,
+        sort_keys=False,
+        allow_unicode=True,
+    )
 
 
 def readable(text: str) -> str:
     r"""YAML with a mark in the place of each ``\uDCE9`` and the like, which libyaml refuses."""
-    text = _WRITTEN_BYTE.sub(lambda match: match[1] + _MARK + chr(0xE000 + int(match[2], 16)), text)
+    text = _WRITTEN_BYTE.sub(
+        lambda match: match[1] + _MARK + chr(0xE000 + int(match[2], 16)), text
+    )
     return _hidden_bytes(text)
 
 
@@ -79,7 +102,9 @@ def _load(text: str) -> Any:
     value = _each(get_loader("yaml")(readable(text)), _unescaped)
     if value is None and text.startswith("#") and "\n" not in text:
         return readable(text)  # the name of a file, which YAML takes for a comment
-    if isinstance(value, dict) and get_parsing_setting("omegaconf_absolute_to_relative_paths"):
+    if isinstance(value, dict) and get_parsing_setting(
+        "omegaconf_absolute_to_relative_paths"
+    ):
         return omegaconf_absolute_to_relative_paths(cast(dict[str, Any], value))
     return value
 
@@ -117,7 +142,9 @@ def _shown(text: str) -> str:
     """The text without marks."""
     if _MARK not in text:
         return text
-    text = re.sub(_MARK + "([\ue080-\ue0ff])", lambda match: chr(ord(match[1]) - _BYTES), text)
+    text = re.sub(
+        _MARK + "([\ue080-\ue0ff])", lambda match: chr(ord(match[1]) - _BYTES), text
+    )
     return text.replace(f"${_MARK}{{", "${")
 
 
@@ -127,7 +154,9 @@ def _each(value: Any, change: Callable[[str], str]) -> Any:
         return change(value)
     if isinstance(value, Namespace):
         changed = Namespace()
-        vars(changed).update({key: _each(item, change) for key, item in vars(value).items()})
+        vars(changed).update(
+            {key: _each(item, change) for key, item in vars(value).items()}
+        )
         return changed
     if isinstance(value, Mapping):
         items = cast(Mapping[Any, Any], value).items()

@@ -102,7 +102,11 @@ class VideoDataset(Dataset[Sample]):
         reading: Reading | None = None,
     ) -> None:
         self._clips, self._view, self._seed, self._policy = clips, view, seed, policy
-        self._mirrored, self._on_device, self._reading = mirrored or {}, on_device, reading or Reading(0, math.inf)
+        self._mirrored, self._on_device, self._reading = (
+            mirrored or {},
+            on_device,
+            reading or Reading(0, math.inf),
+        )
 
     def __len__(self) -> int:
         """Number of clips."""
@@ -124,7 +128,9 @@ class VideoDataset(Dataset[Sample]):
             if self._policy.on_fault == "stop":
                 raise
             fault = str(error)
-        stands_in = self._stand_in if self._policy.on_fault == "replace" else self._blank
+        stands_in = (
+            self._stand_in if self._policy.on_fault == "replace" else self._blank
+        )
         return stands_in(clip, epoch)._replace(fault=fault)
 
     def _sample(self, clip: Clip, epoch: int, name: str) -> Sample:
@@ -147,20 +153,34 @@ class VideoDataset(Dataset[Sample]):
                 seen = Unrendered(video.planes(indices, look.box), look)
             else:
                 seen = look(video.frames(indices, look.box).pixels)
-        return Sample(seen, self._labels(clip, look), clip.clip_id, epoch, captions=clip.captions)
+        return Sample(
+            seen, self._labels(clip, look), clip.clip_id, epoch, captions=clip.captions
+        )
 
     def _labels(self, clip: Clip, look: Look) -> tuple[int, ...]:
-        return tuple(self._mirrored.get(clip.label, clip.label) if flip else clip.label for flip in look.flipped)
+        return tuple(
+            self._mirrored.get(clip.label, clip.label) if flip else clip.label
+            for flip in look.flipped
+        )
 
     def _stand_in(self, clip: Clip, epoch: int) -> Sample:
         """The first readable one of clips drawn from (seed, epoch, clip id)."""
-        generator, reason = keyed_generator(self._seed, epoch, f"stand-in for {clip.clip_id}"), ""
+        generator, reason = (
+            keyed_generator(self._seed, epoch, f"stand-in for {clip.clip_id}"),
+            "",
+        )
         for index in generator.integers(len(self._clips), size=_STAND_INS):
             try:
-                return self._sample(self._clips[index], epoch, f"{self._clips[index].clip_id} for {clip.clip_id}")
+                return self._sample(
+                    self._clips[index],
+                    epoch,
+                    f"{self._clips[index].clip_id} for {clip.clip_id}",
+                )
             except (ValueError, FileNotFoundError) as error:
                 reason = str(error)
-        raise ValueError(f"{clip.path}: cannot be read, nor can any of {_STAND_INS} others; the last: {reason}")
+        raise ValueError(
+            f"{clip.path}: cannot be read, nor can any of {_STAND_INS} others; the last: {reason}"
+        )
 
     def _blank(self, clip: Clip, epoch: int) -> Sample:
         """Black views of the right shape."""
@@ -168,4 +188,6 @@ class VideoDataset(Dataset[Sample]):
         planes = black(len(self._view.indices(Length(1, 1.0), generator)), size)
         look = self._view.look(size, size, generator)
         seen = Unrendered(planes, look) if self._on_device else look(to_rgb(planes))
-        return Sample(seen, self._labels(clip, look), clip.clip_id, epoch, captions=clip.captions)
+        return Sample(
+            seen, self._labels(clip, look), clip.clip_id, epoch, captions=clip.captions
+        )

@@ -34,9 +34,18 @@ class TrainLoader(DataLoader[Sample]):
     """
 
     def __init__(
-        self, dataset: Dataset[Sample], batch_sampler: EpochBatchSampler, collate: Collate, num_workers: int = 0
+        self,
+        dataset: Dataset[Sample],
+        batch_sampler: EpochBatchSampler,
+        collate: Collate,
+        num_workers: int = 0,
     ) -> None:
-        super().__init__(dataset, batch_sampler=batch_sampler, collate_fn=collate, **_options(num_workers))
+        super().__init__(
+            dataset,
+            batch_sampler=batch_sampler,
+            collate_fn=collate,
+            **_options(num_workers),
+        )
 
     def __iter__(self) -> Iterator[VideoBatch | PlaneBatch]:  # pyright: ignore[reportIncompatibleMethodOverride]
         """One epoch, or the rest of it."""
@@ -51,17 +60,32 @@ class TrainLoader(DataLoader[Sample]):
 
 
 def eval_loader(
-    dataset: Dataset[Sample], sampler: PaddedSampler, *, batch_size: int, num_workers: int = 0
+    dataset: Dataset[Sample],
+    sampler: PaddedSampler,
+    *,
+    batch_size: int,
+    num_workers: int = 0,
 ) -> DataLoader[Sample]:
     """The clips of ``sampler`` in order; the last batch may be small."""
-    return DataLoader(dataset, batch_size=batch_size, sampler=sampler, collate_fn=Collate(), **_options(num_workers))
+    return DataLoader(
+        dataset,
+        batch_size=batch_size,
+        sampler=sampler,
+        collate_fn=Collate(),
+        **_options(num_workers),
+    )
 
 
 def sample_loader(
-    dataset: Dataset[Sample], batches: Sequence[list[tuple[int, int]]], *, num_workers: int = 0
+    dataset: Dataset[Sample],
+    batches: Sequence[list[tuple[int, int]]],
+    *,
+    num_workers: int = 0,
 ) -> DataLoader[Sample]:
     """Lists of samples, as they leave the data set, of these (epoch, index) in order."""
-    return DataLoader(dataset, batch_sampler=batches, collate_fn=list, **_options(num_workers))
+    return DataLoader(
+        dataset, batch_sampler=batches, collate_fn=list, **_options(num_workers)
+    )
 
 
 def _options(num_workers: int) -> _Options:

@@ -18,8 +18,12 @@ ENCODING: Final = "utf-8"
 ERRORS: Final = "surrogateescape"
 """With these a text file keeps every name byte for byte."""
 
-_ENDS_OF_LINES = re.compile("[\x7f-\x9f\u2028\u2029]")  # and controls, which JSON need not escape
-_DIRECTIONS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+_ENDS_OF_LINES = re.compile(
+    "[\x7f-\x9f\u2028\u2029]"
+)  # and controls, which JSON need not escape
+_DIRECTIONS = frozenset(
+    "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+)
 
 
 def visible(name: str) -> str:
@@ -43,7 +47,9 @@ def to_json(value: Any, **options: Any) -> bytes:
     """
     text = json.dumps(value, ensure_ascii=False, **options)
     text = _ENDS_OF_LINES.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
-    return text.encode("utf-8", "backslashreplace")  # which writes a surrogate as JSON does
+    return text.encode(
+        "utf-8", "backslashreplace"
+    )  # which writes a surrogate as JSON does
 
 
 def to_csv(rows: Iterable[Iterable[object]]) -> bytes:

@@ -8,7 +8,15 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from data_modules.sampling import DenseSampling, Length, Padding, Sampling, SegmentSampling, Spacing, positive
+from data_modules.sampling import (
+    DenseSampling,
+    Length,
+    Padding,
+    Sampling,
+    SegmentSampling,
+    Spacing,
+    positive,
+)
 
 
 @dataclass(frozen=True)
@@ -27,7 +35,9 @@ class RoundedSegmentSampling(Sampling):
     def __post_init__(self) -> None:
         positive("num_frames", self.num_frames)
 
-    def train(self, length: Length, generator: np.random.Generator) -> Int64[np.ndarray, " t"]:
+    def train(
+        self, length: Length, generator: np.random.Generator
+    ) -> Int64[np.ndarray, " t"]:
         """Uniform over a segment with both of its ends."""
         edges = self._edges(length)
         return generator.integers(edges[:-1], edges[1:], endpoint=True)
@@ -36,11 +46,15 @@ class RoundedSegmentSampling(Sampling):
         """a + floor((k+1)(b - a)/(K+1)) in a segment [a, b]; floor((a + b)/2) for K = 1."""
         positive("views", views)
         edges = self._edges(length)
-        return edges[:-1] + np.arange(1, views + 1)[:, None] * np.diff(edges) // (views + 1)
+        return edges[:-1] + np.arange(1, views + 1)[:, None] * np.diff(edges) // (
+            views + 1
+        )
 
     def _edges(self, length: Length) -> Int64[np.ndarray, " edges"]:
         positive("num_frames of the video", length.num_frames)
-        return _rounded(np.arange(self.num_frames + 1) * ((length.num_frames - 1) / self.num_frames))
+        return _rounded(
+            np.arange(self.num_frames + 1) * ((length.num_frames - 1) / self.num_frames)
+        )
 
 
 @dataclass(frozen=True)
@@ -57,7 +71,9 @@ class Side4VideoKineticsSampling(RoundedSegmentSampling):
         positive("views", views)
         segment = length.num_frames / self.num_frames
         starts = np.floor(np.linspace(0, max(segment - 1, 0), views))
-        return np.floor(starts[:, None] + segment * np.arange(self.num_frames)).astype(np.int64)
+        return np.floor(starts[:, None] + segment * np.arange(self.num_frames)).astype(
+            np.int64
+        )
 
 
 @dataclass(frozen=True)
@@ -68,12 +84,16 @@ class Side4VideoSomethingSampling(SegmentSampling):
         num_frames: T.
     """
 
-    def train(self, length: Length, generator: np.random.Generator) -> Int64[np.ndarray, " t"]:
+    def train(
+        self, length: Length, generator: np.random.Generator
+    ) -> Int64[np.ndarray, " t"]:
         """As TSN; a video of F <= T frames shows all of them and T - F random ones again, in order."""
         if length.num_frames > self.num_frames:
             return super().train(length, generator)
         positive("num_frames of the video", length.num_frames)
-        again = generator.integers(length.num_frames, size=self.num_frames - length.num_frames)
+        again = generator.integers(
+            length.num_frames, size=self.num_frames - length.num_frames
+        )
         return np.sort(np.concatenate([np.arange(length.num_frames), again]))
 
     def test(self, length: Length, views: int) -> Int64[np.ndarray, "v t"]:
@@ -81,7 +101,9 @@ class Side4VideoSomethingSampling(SegmentSampling):
         positive("num_frames of the video", length.num_frames)
         positive("views", views)
         segment = (length.num_frames - 1) / self.num_frames
-        shifts = np.floor(segment / (views + 1) * np.arange(1, views + 1)).astype(np.int64)
+        shifts = np.floor(segment / (views + 1) * np.arange(1, views + 1)).astype(
+            np.int64
+        )
         return _rounded(segment * np.arange(self.num_frames)) + shifts[:, None]
 
 
@@ -98,18 +120,30 @@ class Side4VideoRetrievalSampling(SegmentSampling):
 
     num_frames: int = 12
 
-    def train(self, length: Length, generator: np.random.Generator) -> Int64[np.ndarray, " t"]:
+    def train(
+        self, length: Length, generator: np.random.Generator
+    ) -> Int64[np.ndarray, " t"]:
         """Uniform over [j d, (j+1) d), so that the last F - T d frames are never seen; as TSN where F < T."""
         whole = length.num_frames // self.num_frames * self.num_frames
-        return super().train(length._replace(num_frames=whole or length.num_frames), generator)
+        return super().train(
+            length._replace(num_frames=whole or length.num_frames), generator
+        )
 
     def test(self, length: Length, views: int) -> Int64[np.ndarray, "v t"]:
         """Of the n frames a_k, a_k + d, ... < F those numbered floor(j (n-1)/(T-1)); a_k = floor(k d/K), a_0 = 0."""
         positive("num_frames of the video", length.num_frames)
         positive("views", views)
         step = max(length.num_frames // self.num_frames, 1)
-        clips = [np.arange(view * step // views, length.num_frames, step) for view in range(views)]
-        return np.stack([clip[np.linspace(0, len(clip) - 1, self.num_frames, dtype=np.int64)] for clip in clips])
+        clips = [
+            np.arange(view * step // views, length.num_frames, step)
+            for view in range(views)
+        ]
+        return np.stack(
+            [
+                clip[np.linspace(0, len(clip) - 1, self.num_frames, dtype=np.int64)]
+                for clip in clips
+            ]
+        )
 
 
 @dataclass(frozen=True)
@@ -151,7 +185,9 @@ class VideoMAESampling(Sampling):
         positive("num_frames", self.num_frames)
         positive("stride", self.stride)
 
-    def train(self, length: Length, generator: np.random.Generator) -> Int64[np.ndarray, " t"]:
+    def train(
+        self, length: Length, generator: np.random.Generator
+    ) -> Int64[np.ndarray, " t"]:
         """T even steps from a to a + T s, the last one back: floor(min(a + j T s/(T-1), a + T s - 1)).
 
         a is uniform over [0, F - 1 - T s]. A video of F <= T s shows floor(F/s) even steps from 0 to F, then its

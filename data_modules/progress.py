@@ -3,7 +3,15 @@
 import os
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.text import Text
 
 
@@ -23,12 +31,24 @@ class Rate(ProgressColumn):
         return Text(f"{task.finished_speed or task.speed or 0:.1f} {self._unit}/s")
 
 
-def progress(unit: str, *more: ProgressColumn, console: Console | None = None) -> Progress:
+def progress(
+    unit: str, *more: ProgressColumn, console: Console | None = None
+) -> Progress:
     """A bar with count, rate in ``unit`` a second and time that is left, and ``more`` behind them."""
-    bar = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Rate(unit), TimeRemainingColumn())
+    bar = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        Rate(unit),
+        TimeRemainingColumn(),
+    )
     return Progress(*bar, *more, console=console)
 
 
 def cpus() -> int:
     """CPUs that this process may use, which a cluster gives it fewer of than the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return (
+        len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count() or 1
+    )

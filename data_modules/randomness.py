@@ -22,5 +22,7 @@ def keyed_generator(seed: int, epoch: int, name: str) -> np.random.Generator:
     the key is a hash of the arguments. So neither the order of the clips, nor the number of workers and ranks, nor
     a resume changes what is drawn for a clip in an epoch.
     """
-    digest = blake2b(f"{seed}/{epoch}/{name}".encode(ENCODING, ERRORS), digest_size=16).digest()
+    digest = blake2b(
+        f"{seed}/{epoch}/{name}".encode(ENCODING, ERRORS), digest_size=16
+    ).digest()
     return np.random.Generator(np.random.Philox(key=int.from_bytes(digest, "little")))

@@ -28,7 +28,9 @@ class Reading:
     """
 
     def __init__(self, num_workers: int, deadline: float) -> None:
-        self._lines = torch.zeros(num_workers, _LONGEST, dtype=torch.uint8).share_memory_()
+        self._lines = torch.zeros(
+            num_workers, _LONGEST, dtype=torch.uint8
+        ).share_memory_()
         self._deadline = deadline
 
     @contextmanager
@@ -54,13 +56,25 @@ class Reading:
         """
         match = _DEAD_WORKERS.search(str(error))
         pids = set(match[1].replace(" ", "").split(",")) if match else set[str]()
-        lines = [self._read(worker).split("\t", 2) for worker in range(len(self._lines))]
+        lines = [
+            self._read(worker).split("\t", 2) for worker in range(len(self._lines))
+        ]
         now = time.monotonic()
-        return [(line[2], now - float(line[1]) >= self._deadline) for line in lines if line[0] in pids]
+        return [
+            (line[2], now - float(line[1]) >= self._deadline)
+            for line in lines
+            if line[0] in pids
+        ]
 
     def _write(self, worker: int, line: str) -> None:
         data = line.encode(ENCODING, ERRORS)[: _LONGEST - 1] + b"\0"
-        self._lines[worker, : len(data)] = torch.frombuffer(bytearray(data), dtype=torch.uint8)
+        self._lines[worker, : len(data)] = torch.frombuffer(
+            bytearray(data), dtype=torch.uint8
+        )
 
     def _read(self, worker: int) -> str:
-        return bytes(self._lines[worker].tolist()).split(b"\0", 1)[0].decode(ENCODING, ERRORS)
+        return (
+            bytes(self._lines[worker].tolist())
+            .split(b"\0", 1)[0]
+            .decode(ENCODING, ERRORS)
+        )

@@ -27,7 +27,11 @@ class Order(NamedTuple):
         """The indices of the clips in the order of this epoch, all of them."""
         if not self.shuffled:
             return list(range(self.num_clips))
-        return keyed_generator(self.seed, epoch, "order").permutation(self.num_clips).tolist()
+        return (
+            keyed_generator(self.seed, epoch, "order")
+            .permutation(self.num_clips)
+            .tolist()
+        )
 
 
 class EpochBatchSampler(Sampler[list[tuple[int, int]]]):
@@ -44,14 +48,24 @@ class EpochBatchSampler(Sampler[list[tuple[int, int]]]):
     """
 
     def __init__(
-        self, order: Order, *, rank: int = 0, world_size: int = 1, position: Callable[[], tuple[int, int]]
+        self,
+        order: Order,
+        *,
+        rank: int = 0,
+        world_size: int = 1,
+        position: Callable[[], tuple[int, int]],
     ) -> None:
         if order.num_clips < order.global_batch:
             raise ValueError(
                 f"batch_size: one step takes {order.global_batch} clips ({order.global_batch // world_size} on each "
                 f"of {world_size} processes), the training set has {order.num_clips}; take a smaller batch_size"
             )
-        self._order, self._rank, self._world_size, self._position = order, rank, world_size, position
+        self._order, self._rank, self._world_size, self._position = (
+            order,
+            rank,
+            world_size,
+            position,
+        )
 
     def __len__(self) -> int:
         """Batches of a whole epoch, wherever this iteration starts."""
@@ -67,7 +81,9 @@ class EpochBatchSampler(Sampler[list[tuple[int, int]]]):
             yield [(epoch, index) for index in indices[first : first + size]]
 
 
-class EvalSampler(SequentialSampler):  # Lightning asks for this type to see that nothing is shuffled
+class EvalSampler(
+    SequentialSampler
+):  # Lightning asks for this type to see that nothing is shuffled
     """Every ``world_size``-th index from ``rank`` on: all ranks together see each clip once, nothing is padded.
 
     Ranks may differ by one clip, so metrics must be sums over clips that are reduced at the end.
@@ -97,7 +113,9 @@ class PaddedSampler(SequentialSampler):
     batches, and rank 1 sees 1, 3, ``PADDING``.
     """
 
-    def __init__(self, num_clips: int, batch_size: int, *, rank: int = 0, world_size: int = 1) -> None:
+    def __init__(
+        self, num_clips: int, batch_size: int, *, rank: int = 0, world_size: int = 1
+    ) -> None:
         own = EvalSampler(num_clips, rank=rank, world_size=world_size)
         most = len(EvalSampler(num_clips, rank=0, world_size=world_size))
         has_fewer_batches = -(-len(own) // batch_size) < -(-most // batch_size)

@@ -41,7 +41,9 @@ class Sampling(ABC):
     in_seconds: ClassVar[bool] = False
 
     @abstractmethod
-    def train(self, length: Length, generator: np.random.Generator) -> Int64[np.ndarray, " t"]:
+    def train(
+        self, length: Length, generator: np.random.Generator
+    ) -> Int64[np.ndarray, " t"]:
         """One clip drawn at random."""
 
     @abstractmethod
@@ -65,7 +67,9 @@ class SegmentSampling(Sampling):
     def __post_init__(self) -> None:
         positive("num_frames", self.num_frames)
 
-    def train(self, length: Length, generator: np.random.Generator) -> Int64[np.ndarray, " t"]:
+    def train(
+        self, length: Length, generator: np.random.Generator
+    ) -> Int64[np.ndarray, " t"]:
         """Uniform over the whole frames from floor(jF/T) up to floor((j+1)F/T), at least one."""
         positive("num_frames of the video", length.num_frames)
         edges = np.arange(self.num_frames + 1) * length.num_frames // self.num_frames
@@ -76,7 +80,11 @@ class SegmentSampling(Sampling):
         positive("num_frames of the video", length.num_frames)
         positive("views", views)
         segment, view = np.arange(self.num_frames), np.arange(1, views + 1)[:, None]
-        return (segment * (views + 1) + view) * length.num_frames // (self.num_frames * (views + 1))
+        return (
+            (segment * (views + 1) + view)
+            * length.num_frames
+            // (self.num_frames * (views + 1))
+        )
 
 
 @dataclass(frozen=True)
@@ -107,7 +115,9 @@ class WindowSampling(Sampling, ABC):
         """Frames that a clip covers."""
         return int(self.offsets(fps)[-1]) + 1
 
-    def train(self, length: Length, generator: np.random.Generator) -> Int64[np.ndarray, " t"]:
+    def train(
+        self, length: Length, generator: np.random.Generator
+    ) -> Int64[np.ndarray, " t"]:
         """The start is uniform over every place where the clip fits."""
         start = generator.integers(self._slack(length), endpoint=True)
         return self._clips(np.asarray(start), length)
@@ -119,14 +129,18 @@ class WindowSampling(Sampling, ABC):
         if self.spacing == "centres":
             starts = (2 * view + 1) * (slack + 1) // (2 * views)
         else:
-            starts = view * slack // (views - 1) if views > 1 else np.array([slack // 2])
+            starts = (
+                view * slack // (views - 1) if views > 1 else np.array([slack // 2])
+            )
         return self._clips(starts[:, None], length)
 
     def _slack(self, length: Length) -> int:
         positive("num_frames of the video", length.num_frames)
         return max(length.num_frames - self.span(length.fps), 0)
 
-    def _clips(self, start: Int64[np.ndarray, "..."], length: Length) -> Int64[np.ndarray, "... t"]:
+    def _clips(
+        self, start: Int64[np.ndarray, "..."], length: Length
+    ) -> Int64[np.ndarray, "... t"]:
         indices = start + self.offsets(length.fps)
         if self.padding == "loop":
             return indices % length.num_frames
@@ -202,7 +216,9 @@ class SecondsSampling(WindowSampling):
     def offsets(self, fps: float) -> Int64[np.ndarray, " t"]:
         """floor(j f D / T)."""
         above_zero("fps of the video", fps)
-        return whole_frames(np.arange(self.num_frames) * fps * self.seconds / self.num_frames)
+        return whole_frames(
+            np.arange(self.num_frames) * fps * self.seconds / self.num_frames
+        )
 
 
 def whole_frames(positions: Float64[np.ndarray, " t"]) -> Int64[np.ndarray, " t"]:

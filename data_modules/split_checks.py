@@ -14,15 +14,25 @@ from data_modules.dataset import Clip
 from data_modules.storage.folders import listed
 from data_modules.video.suffixes import is_image
 
-_MOST_MEASURED = 20_000  # files whose sizes are asked for; on a network disk that takes some seconds
+_MOST_MEASURED = (
+    20_000  # files whose sizes are asked for; on a network disk that takes some seconds
+)
 _MOST_READ = 2_000  # files of equal sizes that are read
-_PART = 64 << 10  # bytes that are read at the beginning, in the middle and at the end of a file
+_PART = (
+    64 << 10
+)  # bytes that are read at the beginning, in the middle and at the end of a file
 _AT_A_TIME = 16  # files that are asked for side by side
 
 
-def lost_classes(clips: Sequence[Clip], there: Sequence[Clip], labels: Sequence[str]) -> str:
+def lost_classes(
+    clips: Sequence[Clip], there: Sequence[Clip], labels: Sequence[str]
+) -> str:
     """Return a sentence on classes of which no clip is there, empty where there are none or no classes at all."""
-    lost = sorted({clip.label for clip in clips} - {clip.label for clip in there}) if labels else []
+    lost = (
+        sorted({clip.label for clip in clips} - {clip.label for clip in there})
+        if labels
+        else []
+    )
     if not lost:
         return ""
     return (
@@ -43,8 +53,12 @@ def alike_classes(labels: Sequence[str]) -> str:
     """Return a sentence on names of classes that look the same or differ in capitals alone, else nothing."""
     groups = defaultdict[str, list[str]](list)
     for label in labels:
-        groups[" ".join(unicodedata.normalize("NFKC", label).casefold().split())].append(label)
-    alike = [" and ".join(map(ascii, names)) for names in groups.values() if len(names) > 1]
+        groups[
+            " ".join(unicodedata.normalize("NFKC", label).casefold().split())
+        ].append(label)
+    alike = [
+        " and ".join(map(ascii, names)) for names in groups.values() if len(names) > 1
+    ]
     if not alike:
         return ""
     return f"some classes differ in blanks, accents or capitals alone: {listed(alike)}; are they meant to be one?"
@@ -60,7 +74,9 @@ def shared_videos(train: Sequence[Clip], other: Sequence[Clip], split: str) -> s
     """
     twins = _same_files(train, other) or {}
     if len(train) + len(other) <= _MOST_MEASURED:
-        twins |= _same_bytes(train, [clip for clip in other if clip.clip_id not in twins])
+        twins |= _same_bytes(
+            train, [clip for clip in other if clip.clip_id not in twins]
+        )
     if not twins:
         return ""
     pairs = [f"{clip_id} is {twin}" for clip_id, twin in twins.items()]
@@ -73,7 +89,9 @@ def shared_videos(train: Sequence[Clip], other: Sequence[Clip], split: str) -> s
 def _same_files(train: Sequence[Clip], other: Sequence[Clip]) -> dict[str, str]:
     """Return the names of clips of ``other`` with the clip of training at the same path."""
     paths = {str(clip.path): clip.clip_id for clip in train}
-    return {clip.clip_id: paths[str(clip.path)] for clip in other if str(clip.path) in paths}
+    return {
+        clip.clip_id: paths[str(clip.path)] for clip in other if str(clip.path) in paths
+    }
 
 
 def _same_bytes(train: Sequence[Clip], other: Sequence[Clip]) -> dict[str, str]:
@@ -88,17 +106,27 @@ def _same_bytes(train: Sequence[Clip], other: Sequence[Clip]) -> dict[str, str]:
     for size in {sizes[str(clip.path)] for clip in alike}:
         candidates += by_size[size]
     prints = _fingerprints(candidates[:_MOST_READ], sizes)
-    known = {prints[str(clip.path)]: clip.clip_id for clip in train if str(clip.path) in prints}
+    known = {
+        prints[str(clip.path)]: clip.clip_id
+        for clip in train
+        if str(clip.path) in prints
+    }
     found = {clip.clip_id: known.get(prints.get(str(clip.path), "")) for clip in alike}
     return {clip_id: twin for clip_id, twin in found.items() if twin is not None}
 
 
 def _sizes(clips: Iterable[Clip]) -> dict[str, int]:
     """Return the bytes of each video that is there and not empty; those that are parts of files are left out."""
-    paths = list({str(clip.path): clip.path for clip in clips if isinstance(clip.path, Path)}.values())
+    paths = list(
+        {
+            str(clip.path): clip.path for clip in clips if isinstance(clip.path, Path)
+        }.values()
+    )
     with ThreadPoolExecutor(_AT_A_TIME) as pool:
         found = pool.map(_size, paths)
-        return {str(path): size for path, size in zip(paths, found, strict=True) if size}
+        return {
+            str(path): size for path, size in zip(paths, found, strict=True) if size
+        }
 
 
 def _size(path: Path) -> int:
@@ -122,7 +150,9 @@ def _fingerprints(clips: Iterable[Clip], sizes: Mapping[str, int]) -> dict[str, 
     paths = list({str(clip.path) for clip in clips})
     with ThreadPoolExecutor(_AT_A_TIME) as pool:
         found = pool.map(lambda path: _fingerprint(Path(path), sizes[path]), paths)
-        return {path: print_ for path, print_ in zip(paths, found, strict=True) if print_}
+        return {
+            path: print_ for path, print_ in zip(paths, found, strict=True) if print_
+        }
 
 
 def _fingerprint(path: Path, size: int) -> str:

@@ -11,7 +11,9 @@ from typing import Any, NamedTuple
 
 from safetensors import SafetensorError, safe_open
 
-_MOST_HEADER = 1 << 23  # bytes; the header of a model of ten thousand tensors takes one million
+_MOST_HEADER = (
+    1 << 23
+)  # bytes; the header of a model of ten thousand tensors takes one million
 
 
 class TensorInfo(NamedTuple):
@@ -38,7 +40,9 @@ def inside(folder: Path, name: str) -> Path:
     """
     parts = PurePosixPath(name).parts
     if not parts or "\0" in name or ".." in parts or PurePosixPath(name).is_absolute():
-        raise ValueError(f"{folder}: names the file {name!r}, which does not lie in this folder")
+        raise ValueError(
+            f"{folder}: names the file {name!r}, which does not lie in this folder"
+        )
     path = folder / name
     if not leads_inside(path, folder):
         raise ValueError(
@@ -52,7 +56,10 @@ def leads_inside(path: Path, folder: Path) -> bool:
     """Tell whether ``path``, with all links followed, lies in ``folder``."""
     try:
         return path.resolve().is_relative_to(folder.resolve())
-    except (OSError, RuntimeError):  # links that lead in a circle, a name that is too long
+    except (
+        OSError,
+        RuntimeError,
+    ):  # links that lead in a circle, a name that is too long
         return False
 
 
@@ -69,7 +76,9 @@ def read_json(path: Path, *, most: int) -> Any:
     """
     size = path.stat().st_size
     if size > most:
-        raise ValueError(f"{path}: has {size} bytes; a file of this kind has at most {most}")
+        raise ValueError(
+            f"{path}: has {size} bytes; a file of this kind has at most {most}"
+        )
     try:
         return json.loads(
             path.read_bytes().decode("utf-8"),
@@ -94,7 +103,10 @@ def tensors_of(path: Path) -> dict[str, TensorInfo]:
     try:
         with safe_open(path, framework="pt") as file:
             slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118  # not a dict
-            return {name: TensorInfo(each.get_dtype(), tuple(each.get_shape())) for name, each in slices.items()}
+            return {
+                name: TensorInfo(each.get_dtype(), tuple(each.get_shape()))
+                for name, each in slices.items()
+            }
     except (SafetensorError, OverflowError, ValueError) as error:
         raise ValueError(_damaged(path)) from error
 
@@ -121,7 +133,9 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
         keys = [key for key, _ in pairs]
-        raise ValueError(f"the key {next(key for key in keys if keys.count(key) > 1)!r} occurs twice")
+        raise ValueError(
+            f"the key {next(key for key in keys if keys.count(key) > 1)!r} occurs twice"
+        )
     return found
 
 

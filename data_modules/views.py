@@ -33,7 +33,9 @@ class Look(Protocol):
         """For each clip with a label of its own, whether it is mirrored. Views of evaluation share one label."""
         ...
 
-    def __call__(self, frames: UInt8[Tensor, "n c h w"]) -> UInt8[Tensor, "v t c size size"]:
+    def __call__(
+        self, frames: UInt8[Tensor, "n c h w"]
+    ) -> UInt8[Tensor, "v t c size size"]:
         """Follow it on what was read, on its device."""
         ...
 
@@ -50,7 +52,9 @@ class View(ABC):
     sampling: Sampling
 
     @abstractmethod
-    def indices(self, length: Length, generator: np.random.Generator) -> Int64[np.ndarray, " n"]:
+    def indices(
+        self, length: Length, generator: np.random.Generator
+    ) -> Int64[np.ndarray, " n"]:
         """Frames to read, by rank from 0."""
 
     @abstractmethod
@@ -73,7 +77,9 @@ class Views(NamedTuple):
         """
         temporal, _, spatial = text.partition("x")
         if not temporal.isdecimal() or int(temporal) < 1 or spatial not in ("1", "3"):
-            raise ValueError(f"views: expected temporal x spatial such as '1x1' or '4x3', 1 or 3 crops; got {text!r}")
+            raise ValueError(
+                f"views: expected temporal x spatial such as '1x1' or '4x3', 1 or 3 crops; got {text!r}"
+            )
         return cls(int(temporal), int(spatial))
 
 
@@ -89,7 +95,10 @@ class TrainLook:
         """The smallest that holds those of all clips."""
         boxes = [recipe.box for recipe in self.recipes]
         top, left = min(box.top for box in boxes), min(box.left for box in boxes)
-        bottom, right = max(box.top + box.height for box in boxes), max(box.left + box.width for box in boxes)
+        bottom, right = (
+            max(box.top + box.height for box in boxes),
+            max(box.left + box.width for box in boxes),
+        )
         return Box(top, left, bottom - top, right - left)
 
     @property
@@ -97,13 +106,20 @@ class TrainLook:
         """Each clip has a label of its own."""
         return tuple(recipe.flipped for recipe in self.recipes)
 
-    def __call__(self, frames: UInt8[Tensor, "t c h w"]) -> UInt8[Tensor, "v t c size size"]:
+    def __call__(
+        self, frames: UInt8[Tensor, "t c h w"]
+    ) -> UInt8[Tensor, "v t c size size"]:
         """Space first, then the augmentations in their order."""
         read = self.box
         places = [recipe.box._replace(top=recipe.box.top - read.top, left=recipe.box.left - read.left)
                   for recipe in self.recipes]  # fmt: skip
         draws = zip(self.recipes, self.changes, places, strict=True)
-        return torch.stack([apply(recipe, changes, place.cut(frames)) for recipe, changes, place in draws])
+        return torch.stack(
+            [
+                apply(recipe, changes, place.cut(frames))
+                for recipe, changes, place in draws
+            ]
+        )
 
 
 @dataclass(frozen=True)
@@ -125,18 +141,29 @@ class TrainView(View):
     augmentations: Sequence[Augmentation] = ()
     num_sample: int = 1
 
-    def indices(self, length: Length, generator: np.random.Generator) -> Int64[np.ndarray, " t"]:
+    def indices(
+        self, length: Length, generator: np.random.Generator
+    ) -> Int64[np.ndarray, " t"]:
         """Drawn once for all clips of the video."""
         return self.sampling.train(length, generator)
 
-    def look(self, height: int, width: int, generator: np.random.Generator) -> TrainLook:
+    def look(
+        self, height: int, width: int, generator: np.random.Generator
+    ) -> TrainLook:
         """Space, then the augmentations, clip by clip."""
         drawn = [self._draw(height, width, generator) for _ in range(self.num_sample)]
-        return TrainLook([recipe for recipe, _ in drawn], [changes for _, changes in drawn])
+        return TrainLook(
+            [recipe for recipe, _ in drawn], [changes for _, changes in drawn]
+        )
 
-    def _draw(self, height: int, width: int, generator: np.random.Generator) -> tuple[Recipe, list[Change]]:
+    def _draw(
+        self, height: int, width: int, generator: np.random.Generator
+    ) -> tuple[Recipe, list[Change]]:
         recipe = self.transform.draw(height, width, self.size, generator)
-        return recipe, [a.draw(self.sampling.num_frames, self.size, generator) for a in self.augmentations]
+        return recipe, [
+            a.draw(self.sampling.num_frames, self.size, generator)
+            for a in self.augmentations
+        ]
 
 
 @dataclass(frozen=True)
@@ -149,7 +176,9 @@ class EvalLook:
     views: Views
     flipped: tuple[bool, ...] = (False,)
 
-    def __call__(self, frames: UInt8[Tensor, "n c h w"]) -> UInt8[Tensor, "v t c size size"]:
+    def __call__(
+        self, frames: UInt8[Tensor, "n c h w"]
+    ) -> UInt8[Tensor, "v t c size size"]:
         """Of the frames of all temporal views, one view after the other."""
         crops = [  # channels stay last in memory: one plain copy
             rearrange(crop, "(v t) c h w -> v t h w c", v=self.views.temporal)
@@ -157,7 +186,9 @@ class EvalLook:
         ]
         if frames.device.type != "cpu":
             return rearrange(torch.stack(crops, 1), "v s t h w c -> (v s) t c h w")
-        views = np.stack([crop.numpy() for crop in crops], 1)  # NumPy asks for huge pages: four times as fast
+        views = np.stack(
+            [crop.numpy() for crop in crops], 1
+        )  # NumPy asks for huge pages: four times as fast
         return rearrange(torch.from_numpy(views), "v s t h w c -> (v s) t c h w")
 
 
@@ -177,7 +208,9 @@ class EvalViews(View):
     size: int
     views: Views
 
-    def indices(self, length: Length, generator: np.random.Generator) -> Int64[np.ndarray, " n"]:
+    def indices(
+        self, length: Length, generator: np.random.Generator
+    ) -> Int64[np.ndarray, " n"]:
         """Those of one temporal view after the other."""
         return self.sampling.test(length, self.views.temporal).ravel()
 

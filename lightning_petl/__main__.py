@@ -32,7 +32,14 @@ COMMANDS = {
     "cache build": "run the frozen trunk once over a data set and keep what it computed, for --data.cache",
 }
 
-_MEANT = {"train": "fit", "val": "validate", "eval": "test", "evaluate": "test", "infer": "predict", "help": "--help"}
+_MEANT = {
+    "train": "fit",
+    "val": "validate",
+    "eval": "test",
+    "evaluate": "test",
+    "infer": "predict",
+    "help": "--help",
+}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -44,7 +51,9 @@ def main(argv: list[str] | None = None) -> int:
     if own and os.environ.get("LOCAL_RANK", "0") != "0":
         die_with_parent()  # rank zero, which started this one; srun and torchrun do so by themselves
     if own and isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr: a name that is no text does not end a command
+        sys.stdout.reconfigure(
+            errors="backslashreplace"
+        )  # as stderr: a name that is no text does not end a command
     argv = sys.argv[1:] if own else argv
     if not argv or argv[0] in ("-h", "--help"):
         print(_help())
@@ -74,7 +83,10 @@ def main(argv: list[str] | None = None) -> int:
 def _ctrl_c_ends_at_once() -> Generator[None]:
     """Where modules are imported: they catch a KeyboardInterrupt, or take it for a failed import."""
     handler = signal.getsignal(signal.SIGINT)
-    if handler is not signal.default_int_handler or threading.current_thread() is not threading.main_thread():
+    if (
+        handler is not signal.default_int_handler
+        or threading.current_thread() is not threading.main_thread()
+    ):
         yield  # somebody else decides about Ctrl-C
         return
     signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))
@@ -104,7 +116,11 @@ def _no_command(argv: list[str]) -> str:
     later = [other for other in argv[1:] if other in _first_words()]
     if word.startswith("-") and later:
         return f"the command comes first: lightning-petl {later[0]} {word} ..."
-    meant = [_MEANT[word.lower()]] if word.lower() in _MEANT else get_close_matches(word.lower(), COMMANDS, n=2)
+    meant = (
+        [_MEANT[word.lower()]]
+        if word.lower() in _MEANT
+        else get_close_matches(word.lower(), COMMANDS, n=2)
+    )
     near = f"near: {', '.join(meant)}" if meant else f"there are {', '.join(COMMANDS)}"
     return f"there is no command {word!r}; {near}; lightning-petl --help says what each does"
 

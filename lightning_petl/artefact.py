@@ -15,7 +15,16 @@ from safetensors.torch import save as serialise
 
 from data_modules.names import to_json
 from lightning_petl.adapters import Adapter
-from lightning_petl.artefact_files import CONFIG, LABELS, SCHEMA, SHA256, WEIGHTS, Contents, checksums, read
+from lightning_petl.artefact_files import (
+    CONFIG,
+    LABELS,
+    SCHEMA,
+    SHA256,
+    WEIGHTS,
+    Contents,
+    checksums,
+    read,
+)
 from lightning_petl.backbones.open_clip import PREFIX, published_tags
 from lightning_petl.backbones.vit import VideoViT
 from lightning_petl.checkpoint import (
@@ -60,7 +69,9 @@ def save(folder: Path, model: VideoClassifier, protocol: Mapping[str, Any]) -> N
 
 def trained(model: VideoClassifier, state: State) -> Trained:
     """The stack of ``model`` with the weights of ``state``, which may come from a checkpoint."""
-    return Trained(model.backbone, model.adapters, model.head_recipe, model.labels, state)
+    return Trained(
+        model.backbone, model.adapters, model.head_recipe, model.labels, state
+    )
 
 
 def write(folder: Path, trained: Trained, protocol: Mapping[str, Any]) -> None:
@@ -91,11 +102,17 @@ def write(folder: Path, trained: Trained, protocol: Mapping[str, Any]) -> None:
     write_whole(folder / WEIGHTS, serialise(weights, {"format": "pt"}))
     write_whole(folder / LABELS, to_json(list(trained.labels), indent=1))
     config = json.loads(json.dumps(config))  # tuples become lists, as when it is read
-    write_whole(folder / CONFIG, to_json(config | {SHA256: checksums(folder, config)}, indent=1))
+    write_whole(
+        folder / CONFIG, to_json(config | {SHA256: checksums(folder, config)}, indent=1)
+    )
 
 
 def load(
-    folder: Path, *, weights: str | None = None, allow_other_trunk: bool = False, allow: Packages = ()
+    folder: Path,
+    *,
+    weights: str | None = None,
+    allow_other_trunk: bool = False,
+    allow: Packages = (),
 ) -> VideoClassifier:
     """Rebuild the model of an artifact on its trunk, in eval.
 
@@ -115,12 +132,16 @@ def load(
     trunk = _trunk_arguments(contents, weights=weights)
     if weights is None:
         require_weights(trunk["weights"], folder)
-    model = VideoClassifier(VideoViT(**trunk), recipe.adapters, contents.labels, head=recipe.head)
+    model = VideoClassifier(
+        VideoViT(**trunk), recipe.adapters, contents.labels, head=recipe.head
+    )
     _restore(contents, model, allow_other_trunk=allow_other_trunk)
     return model.eval()
 
 
-def restore(folder: Path, model: VideoClassifier, *, allow_other_trunk: bool = False) -> None:
+def restore(
+    folder: Path, model: VideoClassifier, *, allow_other_trunk: bool = False
+) -> None:
     """Load an artifact's trained state into a model of the same stack and labels.
 
     Raises:
@@ -130,14 +151,20 @@ def restore(folder: Path, model: VideoClassifier, *, allow_other_trunk: bool = F
     _restore(read(folder), model, allow_other_trunk=allow_other_trunk)
 
 
-def _restore(contents: Contents, model: VideoClassifier, *, allow_other_trunk: bool) -> None:
+def _restore(
+    contents: Contents, model: VideoClassifier, *, allow_other_trunk: bool
+) -> None:
     trunk, folder = contents.config["backbone"], contents.folder
     if not allow_other_trunk:
         Trunk(trunk["name"], trunk["weights_hash"]).require(model.trunk)
         if contents.config["preprocessing"] != _describe_pixels(model.backbone):
-            raise ValueError(f"{folder / CONFIG}: preprocessing is not that of the trunk {trunk['name']!r}")
+            raise ValueError(
+                f"{folder / CONFIG}: preprocessing is not that of the trunk {trunk['name']!r}"
+            )
     if list(model.labels) != contents.labels:
-        raise ValueError(f"{folder} was trained on {len(contents.labels)} other labels: see its {LABELS}")
+        raise ValueError(
+            f"{folder} was trained on {len(contents.labels)} other labels: see its {LABELS}"
+        )
     check_trainable(model, contents.described())
     load_trainable(model, contents.weights())
 
@@ -153,8 +180,16 @@ def configuration(folder: Path, *, allow: Packages = ()) -> dict[str, Any]:
     contents = read(folder)
     _recipe(contents, allow)
     linked = {"image_size", "num_frames"}  # they come with the data
-    trunk = {key: value for key, value in _trunk_arguments(contents).items() if key not in linked}
-    model = {"backbone": trunk, "adapters": contents.config["adapters"], "head": contents.config["head"]}
+    trunk = {
+        key: value
+        for key, value in _trunk_arguments(contents).items()
+        if key not in linked
+    }
+    model = {
+        "backbone": trunk,
+        "adapters": contents.config["adapters"],
+        "head": contents.config["head"],
+    }
     return {
         "model": {"class_path": "VideoClassifier", "init_args": model},
         "labels": contents.labels,
@@ -194,13 +229,17 @@ def _recipe(contents: Contents, allow: Packages) -> Recipe:
         recipe = Recipe(adapters, _decode_head(config["head"], allow))
         with torch.random.fork_rng([]), torch.device("meta"):
             trunk = VideoViT(**_trunk_arguments(contents, weights="random"))
-            model = VideoClassifier(trunk, recipe.adapters, contents.labels, head=recipe.head)
+            model = VideoClassifier(
+                trunk, recipe.adapters, contents.labels, head=recipe.head
+            )
         check_trainable(model, contents.described())
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     except Exception as error:  # numbers that fit no model end in anything
         reason = str(error).strip().partition("\n")[0][:200]
-        raise ValueError(f"{path}: this model cannot be built ({type(error).__name__}: {reason})") from error
+        raise ValueError(
+            f"{path}: this model cannot be built ({type(error).__name__}: {reason})"
+        ) from error
     return recipe
 
 
@@ -214,7 +253,9 @@ def _refuse_large_numbers(contents: Contents) -> None:
     most = max(256, len(contents.tensors), *sides)
     for number in _numbers([contents.config["adapters"], contents.config["head"]]):
         if abs(number) > most:
-            raise ValueError(f"the number {number:.6g} is larger than anything in {WEIGHTS}")
+            raise ValueError(
+                f"the number {number:.6g} is larger than anything in {WEIGHTS}"
+            )
 
 
 def _numbers(value: Any) -> Iterator[float]:
@@ -233,10 +274,16 @@ def _encode_head(head: HeadRecipe) -> dict[str, Any]:
 
 
 def _decode_head(entry: Mapping[str, Any], allow: Packages) -> HeadRecipe:
-    return decode(entry, HeadRecipe, allow=allow) if "class_path" in entry else build(LinearHead, entry)
+    return (
+        decode(entry, HeadRecipe, allow=allow)
+        if "class_path" in entry
+        else build(LinearHead, entry)
+    )
 
 
-def _trunk_arguments(contents: Contents, *, weights: str | None = None) -> dict[str, Any]:
+def _trunk_arguments(
+    contents: Contents, *, weights: str | None = None
+) -> dict[str, Any]:
     """Those of ``VideoViT``; where ``weights`` are not given, they are as the artifact says, and never name a file."""
     trunk: dict[str, Any] = dict(contents.config["backbone"])
     del trunk["weights_hash"]
@@ -261,8 +308,15 @@ def _published(name: str, weights: str) -> str:
     """Return ``hub``, ``random`` or a tag of open_clip as it is, and anything else as ``file``."""
     if weights in ("hub", "random"):
         return weights
-    return weights if name.startswith(PREFIX) and weights in published_tags(name) else LOCAL_FILE
+    return (
+        weights
+        if name.startswith(PREFIX) and weights in published_tags(name)
+        else LOCAL_FILE
+    )
 
 
 def _describe_pixels(vit: VideoViT) -> dict[str, list[float]]:
-    return {"mean": vit.pixel_mean.flatten().tolist(), "std": vit.pixel_std.flatten().tolist()}
+    return {
+        "mean": vit.pixel_mean.flatten().tolist(),
+        "std": vit.pixel_std.flatten().tolist(),
+    }

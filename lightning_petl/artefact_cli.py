@@ -32,7 +32,9 @@ T = TypeVar("T")
 _MOST_VIEWS = 100
 _MARK = "lightning-petl-text:"
 # Means the same in JSON, YAML and omegaconf: no control characters, no halves of characters, no dollar sign.
-_PLAIN = re.compile(r"[ -#%-~\u00a1-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]*")
+_PLAIN = re.compile(
+    r"[ -#%-~\u00a1-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]*"
+)
 
 
 def with_artefact(argv: list[str]) -> list[str]:
@@ -42,12 +44,16 @@ def with_artefact(argv: list[str]) -> list[str]:
         ValueError, FileNotFoundError: as :func:`lightning_petl.artefact.load`; a protocol that is none.
     """
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--artefact", nargs="?")  # the parser proper tells where it has no value
+    parser.add_argument(
+        "--artefact", nargs="?"
+    )  # the parser proper tells where it has no value
     parser.add_argument("--allow", action="append", default=[])
     found, rest = parser.parse_known_args(argv)
     if found.artefact is None:
         if found.allow:
-            raise ValueError("--allow says from where an artefact may name classes: give it with --artefact")
+            raise ValueError(
+                "--allow says from where an artefact may name classes: give it with --artefact"
+            )
         _require_some_model(argv)
         return argv
     command, *others = rest
@@ -55,7 +61,9 @@ def with_artefact(argv: list[str]) -> list[str]:
     if command != "predict":
         _require_data(command, others, found.artefact)
         del config["data"]["init_args"]["labels"]
-    text = json.dumps(hidden(config), ensure_ascii=False)  # YAML knows no pairs of halves
+    text = json.dumps(
+        hidden(config), ensure_ascii=False
+    )  # YAML knows no pairs of halves
     return [command, "--config", text, f"--artefact={found.artefact}", *others]
 
 
@@ -69,7 +77,10 @@ def configuration(folder: Path, *, allow: Packages = ()) -> dict[str, Any]:
         data = {"labels": parts["labels"]} | _looks(parts["protocol"])
     except ValueError as error:
         raise ValueError(f"{folder / artefact.CONFIG}: protocol: {error}") from error
-    return {"model": parts["model"], "data": {"class_path": VIDEO_FILES, "init_args": data}}
+    return {
+        "model": parts["model"],
+        "data": {"class_path": VIDEO_FILES, "init_args": data},
+    }
 
 
 def require_weights(config: Namespace, folder: Path) -> None:
@@ -87,9 +98,16 @@ def tell_protocol(command: str, folder: Path, data: VideoDataModule) -> None:
 
     Validation looks once at each clip, whatever the number of views is.
     """
-    before, now = (_by_flag(protocol) for protocol in (artefact.read_config(folder)["protocol"], data.protocol()))
+    before, now = (
+        _by_flag(protocol)
+        for protocol in (artefact.read_config(folder)["protocol"], data.protocol())
+    )
     found = changes(before, json.loads(json.dumps(now)), "data")
-    lines = [f"{key}: {old} -> {new}" for key, old, new in found if (command, key) != ("validate", "data.views")]
+    lines = [
+        f"{key}: {old} -> {new}"
+        for key, old, new in found
+        if (command, key) != ("validate", "data.views")
+    ]
     if lines and leads():
         print(f"not as in the artefact {folder}:", *lines, sep="\n  ")
 
@@ -110,10 +128,14 @@ def hidden(value: Any) -> Any:
     YAML knows no half characters, and omegaconf would put the value of an environment variable for ``${oc.env:NAME}``.
     """
     if isinstance(value, Mapping):
-        return {key: hidden(item) for key, item in cast(Mapping[str, Any], value).items()}
+        return {
+            key: hidden(item) for key, item in cast(Mapping[str, Any], value).items()
+        }
     if isinstance(value, list | tuple):
         return [hidden(item) for item in cast(list[Any], value)]
-    if isinstance(value, str) and (not _PLAIN.fullmatch(value) or value.startswith(_MARK)):
+    if isinstance(value, str) and (
+        not _PLAIN.fullmatch(value) or value.startswith(_MARK)
+    ):
         return _MARK + value.encode("utf-8", "surrogatepass").hex()
     return value
 
@@ -142,7 +164,10 @@ def _require_data(command: str, argv: list[str], folder: str) -> None:
     parser.add_argument("--data", "--data.class_path", nargs="?", dest="data")
     given = parser.parse_known_args(argv)[0]
     files = [Path(name) for name in given.config if name is not None]
-    named = any(not file.is_file() or "data:" in file.read_text("utf-8", "replace") for file in files)
+    named = any(
+        not file.is_file() or "data:" in file.read_text("utf-8", "replace")
+        for file in files
+    )
     shown = {"-h", "--help"} & {*argv}
     if not (given.data or named or shown):
         raise ValueError(
@@ -165,23 +190,40 @@ def _looks(protocol: Mapping[str, Any]) -> dict[str, Any]:
     known = {"sampling", "image_size", "views", "crop"}
     if missing := sorted(known - protocol.keys()):
         raise ValueError(f"lacks {', '.join(missing)}")
-    sampling, size, views, crop = (protocol[key] for key in ("sampling", "image_size", "views", "crop"))
+    sampling, size, views, crop = (
+        protocol[key] for key in ("sampling", "image_size", "views", "crop")
+    )
     if type(size) is not int or not 1 <= size <= 2048:
-        raise ValueError(f"image_size: expected 1 to 2048 pixels, got {repr(size)[:80]}")
+        raise ValueError(
+            f"image_size: expected 1 to 2048 pixels, got {repr(size)[:80]}"
+        )
     if not isinstance(views, str) or Views.parse(views).temporal > _MOST_VIEWS:
-        raise ValueError(f"views: expected at most {_MOST_VIEWS}x3, got {repr(views)[:80]}")
+        raise ValueError(
+            f"views: expected at most {_MOST_VIEWS}x3, got {repr(views)[:80]}"
+        )
     build(EvalCrop, crop)
-    return {"sampling": _sampling(sampling), "image_size": size, "views": views, "eval_crop": crop}
+    return {
+        "sampling": _sampling(sampling),
+        "image_size": size,
+        "views": views,
+        "eval_crop": crop,
+    }
 
 
 def _sampling(entry: Any) -> dict[str, Any]:
-    if not isinstance(entry, dict) or not isinstance(cast(dict[str, Any], entry).get("name"), str):
-        raise ValueError(f"sampling: expected a name and its arguments, got {repr(entry)[:80]}")
+    if not isinstance(entry, dict) or not isinstance(
+        cast(dict[str, Any], entry).get("name"), str
+    ):
+        raise ValueError(
+            f"sampling: expected a name and its arguments, got {repr(entry)[:80]}"
+        )
     arguments = dict(cast(dict[str, Any], entry))
     name = arguments.pop("name")
     kinds = {kind.__name__: kind for kind in known_classes(Sampling)}
     if name not in kinds:
-        raise ValueError(f"sampling: {repr(name)[:80]} is none of {', '.join(sorted(kinds))}")
+        raise ValueError(
+            f"sampling: {repr(name)[:80]} is none of {', '.join(sorted(kinds))}"
+        )
     if build(kinds[name], arguments).num_frames > 1024:
         raise ValueError("sampling: more than 1024 frames")
     return {"class_path": path_of(kinds[name]), "init_args": arguments}

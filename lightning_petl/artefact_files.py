@@ -17,7 +17,11 @@ from data_modules.untrusted import TensorInfo, inside, read_json, tensors_of
 from lightning_petl.backbones.readout import READOUTS
 
 SCHEMA = 1
-CONFIG, WEIGHTS, LABELS = "adapter_config.json", "adapter_model.safetensors", "labels.json"
+CONFIG, WEIGHTS, LABELS = (
+    "adapter_config.json",
+    "adapter_model.safetensors",
+    "labels.json",
+)
 SHA256 = "sha256"
 """Key of the checksums in ``adapter_config.json``; without it, nothing but the structure is compared."""
 
@@ -50,9 +54,15 @@ class Contents(NamedTuple):
         Raises:
             ValueError: a type that no artifact has.
         """
-        other = [f"{name} is {info.dtype}" for name, info in self.tensors.items() if info.dtype not in _DTYPES]
+        other = [
+            f"{name} is {info.dtype}"
+            for name, info in self.tensors.items()
+            if info.dtype not in _DTYPES
+        ]
         if other:
-            raise ValueError(f"{self.folder / WEIGHTS}: holds numbers of another type: {', '.join(other[:5])}")
+            raise ValueError(
+                f"{self.folder / WEIGHTS}: holds numbers of another type: {', '.join(other[:5])}"
+            )
         return {
             name: torch.empty(info.shape, dtype=_DTYPES[info.dtype], device="meta")
             for name, info in self.tensors.items()
@@ -66,9 +76,13 @@ class Contents(NamedTuple):
         """
         self._check_sums()
         weights = load_file(inside(self.folder, WEIGHTS))
-        bad = [name for name, value in weights.items() if not bool(value.isfinite().all())]
+        bad = [
+            name for name, value in weights.items() if not bool(value.isfinite().all())
+        ]
         if bad:
-            raise ValueError(f"{self.folder / WEIGHTS}: {len(bad)} tensors are not finite: {', '.join(bad[:5])}")
+            raise ValueError(
+                f"{self.folder / WEIGHTS}: {len(bad)} tensors are not finite: {', '.join(bad[:5])}"
+            )
         return weights
 
     def _check_sums(self) -> None:
@@ -76,10 +90,17 @@ class Contents(NamedTuple):
         if held is None:
             return
         for name, found in checksums(self.folder, self.config).items():
-            if isinstance(held, Mapping) and cast(Mapping[str, Any], held).get(name) == found:
+            if (
+                isinstance(held, Mapping)
+                and cast(Mapping[str, Any], held).get(name) == found
+            ):
                 continue
-            if name == LABELS:  # a text that users edit to rename their classes; damage shows in the names themselves
-                rank_zero_warn(f"{self.folder / name}: is not as it was written; the class names in it now are used")
+            if (
+                name == LABELS
+            ):  # a text that users edit to rename their classes; damage shows in the names themselves
+                rank_zero_warn(
+                    f"{self.folder / name}: is not as it was written; the class names in it now are used"
+                )
             else:
                 raise ValueError(
                     f"{self.folder / name}: is not as it was written, its checksum is another one: copy the artefact "
@@ -94,10 +115,14 @@ def read(folder: Path) -> Contents:
         FileNotFoundError: not an artifact.
         ValueError: a file is damaged, of another schema, or leads out of the folder.
     """
-    missing = [name for name in (CONFIG, WEIGHTS, LABELS) if not (folder / name).is_file()]
+    missing = [
+        name for name in (CONFIG, WEIGHTS, LABELS) if not (folder / name).is_file()
+    ]
     links = [name for name in missing if (folder / name).is_symlink()]
     if missing and not links:
-        raise FileNotFoundError(f"{folder} is not an adapter artefact: it has no {', '.join(missing)}")
+        raise FileNotFoundError(
+            f"{folder} is not an adapter artefact: it has no {', '.join(missing)}"
+        )
     paths = {name: inside(folder, name) for name in (CONFIG, WEIGHTS, LABELS)}
     if links:
         raise FileNotFoundError(f"{paths[links[0]]}: is a link to nothing")
@@ -108,7 +133,9 @@ def read(folder: Path) -> Contents:
 
 def checksums(folder: Path, config: Mapping[str, Any]) -> dict[str, str]:
     """Return the SHA-256 of the weights, of the labels, and of ``config`` but for the checksums themselves."""
-    plain = json.dumps({key: value for key, value in config.items() if key != SHA256}, sort_keys=True)
+    plain = json.dumps(
+        {key: value for key, value in config.items() if key != SHA256}, sort_keys=True
+    )
     found = {CONFIG: hashlib.sha256(plain.encode()).hexdigest()}
     for name in (WEIGHTS, LABELS):
         with inside(folder, name).open("rb") as file:
@@ -121,18 +148,24 @@ def _checked_config(config: Any, path: Path) -> dict[str, Any]:
         raise ValueError(f"{path}: expected an object, got {type(config).__name__}")
     found = cast(dict[str, Any], config)
     if found.get("schema") != SCHEMA or isinstance(found["schema"], bool):
-        raise ValueError(f"{path} has schema {repr(found.get('schema'))[:80]}; this version reads {SCHEMA}")
+        raise ValueError(
+            f"{path} has schema {repr(found.get('schema'))[:80]}; this version reads {SCHEMA}"
+        )
     _require_keys(found, _KEYS, _KEYS | {SHA256}, str(path))
     _check(found["backbone"], _TRUNK, f"{path}: backbone")
     _check(found["preprocessing"], _PIXELS, f"{path}: preprocessing")
     for key, kind in (("adapters", list), ("head", dict), ("protocol", dict)):
         if not isinstance(found[key], kind):
-            raise ValueError(f"{path}: {key}: expected {kind.__name__}, got {type(found[key]).__name__}")
+            raise ValueError(
+                f"{path}: {key}: expected {kind.__name__}, got {type(found[key]).__name__}"
+            )
     return found
 
 
 def _checked_labels(labels: Any, path: Path) -> list[str]:
-    if not isinstance(labels, list) or not all(isinstance(label, str) for label in cast(list[Any], labels)):
+    if not isinstance(labels, list) or not all(
+        isinstance(label, str) for label in cast(list[Any], labels)
+    ):
         raise ValueError(f"{path}: expected a list of class names")
     names = cast(list[str], labels)
     if len(set(names)) < len(names):
@@ -147,11 +180,15 @@ def _require_whole_characters(name: str, path: Path) -> None:
     try:
         name.encode(ENCODING, ERRORS)
     except UnicodeEncodeError as error:
-        raise ValueError(f"{path}: the class name {name!a:.80} holds half of a character, which no file can") from error
+        raise ValueError(
+            f"{path}: the class name {name!a:.80} holds half of a character, which no file can"
+        ) from error
 
 
 def _is_text(pattern: str) -> Callable[[Any], bool]:
-    return lambda value: isinstance(value, str) and re.fullmatch(pattern, value) is not None
+    return lambda value: (
+        isinstance(value, str) and re.fullmatch(pattern, value) is not None
+    )
 
 
 def _is_count(most: int) -> Callable[[Any], bool]:
@@ -189,12 +226,18 @@ def _check(entry: Any, rules: _Rules, where: str) -> None:
     _require_keys(found, set(rules), set(rules), where)
     for key, (told, fits) in rules.items():
         if not fits(found[key]):
-            raise ValueError(f"{where}.{key}: expected {told}, got {repr(found[key])[:80]}")
+            raise ValueError(
+                f"{where}.{key}: expected {told}, got {repr(found[key])[:80]}"
+            )
 
 
-def _require_keys(entry: Mapping[str, Any], needed: set[str], known: set[str], where: str) -> None:
+def _require_keys(
+    entry: Mapping[str, Any], needed: set[str], known: set[str], where: str
+) -> None:
     missing, unknown = sorted(needed - entry.keys()), sorted(entry.keys() - known)
     if missing:
         raise ValueError(f"{where}: lacks {', '.join(missing)}")
     if unknown:
-        raise ValueError(f"{where}: has the unknown {repr(unknown[0])[:80]}; known are {', '.join(sorted(known))}")
+        raise ValueError(
+            f"{where}: has the unknown {repr(unknown[0])[:80]}; known are {', '.join(sorted(known))}"
+        )

@@ -64,10 +64,18 @@ def check_trainable(module: nn.Module, state: Mapping[str, Tensor]) -> None:
     own = trainable_state(module)
     _refuse_other_stack("missing", own.keys() - state.keys())
     _refuse_other_stack("unexpected", state.keys() - own.keys())
-    shapes = {k: f"{k} {tuple(state[k].shape)}, here {tuple(v.shape)}" for k, v in own.items()}
-    _refuse_other_stack("of another shape", {text for k, text in shapes.items() if own[k].shape != state[k].shape})
+    shapes = {
+        k: f"{k} {tuple(state[k].shape)}, here {tuple(v.shape)}" for k, v in own.items()
+    }
+    _refuse_other_stack(
+        "of another shape",
+        {text for k, text in shapes.items() if own[k].shape != state[k].shape},
+    )
     types = {k: f"{k} {state[k].dtype}, here {v.dtype}" for k, v in own.items()}
-    _refuse_other_stack("of another type", {text for k, text in types.items() if own[k].dtype != state[k].dtype})
+    _refuse_other_stack(
+        "of another type",
+        {text for k, text in types.items() if own[k].dtype != state[k].dtype},
+    )
 
 
 def load_trainable(module: nn.Module, state: Mapping[str, Tensor]) -> None:
@@ -80,17 +88,23 @@ def load_trainable(module: nn.Module, state: Mapping[str, Tensor]) -> None:
     """
     check_trainable(module, state)
     own = trainable_state(module)
-    module.load_state_dict({key: share(value, own[key]) for key, value in state.items()}, strict=False)
+    module.load_state_dict(
+        {key: share(value, own[key]) for key, value in state.items()}, strict=False
+    )
 
 
 def load_optimizer(optimizer: Optimizer, state: Mapping[str, Any]) -> None:
     """Load the state of an optimiser over the same parameters; where they are sharded, this rank's share of it."""
     numbers = [number for group in state["param_groups"] for number in group["params"]]
-    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    parameters = [
+        parameter for group in optimizer.param_groups for parameter in group["params"]
+    ]
     owner = dict(zip(numbers, parameters, strict=True))
     moments = {
         number: {
-            name: share(value, owner[number]) if getattr(value, "shape", None) == owner[number].shape else value
+            name: share(value, owner[number])
+            if getattr(value, "shape", None) == owner[number].shape
+            else value
             for name, value in values.items()
         }
         for number, values in state["state"].items()
@@ -126,16 +140,31 @@ class RandomState(NamedTuple):
         """The state of the global generators."""
         version, internal, gauss = random.getstate()
         state = np.random.get_state(legacy=False)
-        legacy = [state["state"]["key"].tolist(), state["state"]["pos"], state["has_gauss"], state["gauss"]]
+        legacy = [
+            state["state"]["key"].tolist(),
+            state["state"]["pos"],
+            state["has_gauss"],
+            state["gauss"],
+        ]
         cuda = torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None
-        return cls([version, list(internal), gauss], legacy, torch.get_rng_state(), cuda)
+        return cls(
+            [version, list(internal), gauss], legacy, torch.get_rng_state(), cuda
+        )
 
     def restore(self) -> None:
         """Set the global generators."""
         version, internal, gauss = self.python
         random.setstate((version, tuple(internal), gauss))
         keys, position, has_gauss, next_gauss = self.numpy
-        np.random.set_state(("MT19937", np.array(keys, dtype=np.uint32), position, has_gauss, next_gauss))
+        np.random.set_state(
+            (
+                "MT19937",
+                np.array(keys, dtype=np.uint32),
+                position,
+                has_gauss,
+                next_gauss,
+            )
+        )
         torch.set_rng_state(self.torch.cpu())
         if self.cuda is not None and torch.cuda.is_available():
             torch.cuda.set_rng_state(self.cuda.cpu())
@@ -146,7 +175,10 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
     @override
     def save_checkpoint(
-        self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any | None = None
+        self,
+        checkpoint: dict[str, Any],
+        path: str | os.PathLike[str],
+        storage_options: Any | None = None,
     ) -> None:
         """Write ``checkpoint``; where that fails, a previous file of that name is untouched.
 
@@ -192,9 +224,13 @@ def write_whole(path: Path, content: bytes | memoryview) -> None:
     except OSError as error:
         with suppress(OSError):
             temporary.unlink()
-        kept = "the previous file is untouched" if path.exists() else "nothing was written"
+        kept = (
+            "the previous file is untouched" if path.exists() else "nothing was written"
+        )
         reason = error.strerror or str(error)
-        raise OSError(error.errno, f"could not write {path}: {reason}; {kept}") from error
+        raise OSError(
+            error.errno, f"could not write {path}: {reason}; {kept}"
+        ) from error
 
 
 def _write_through(path: Path, content: bytes | memoryview) -> None:
@@ -215,7 +251,10 @@ def _sync_folder(folder: Path) -> None:
 
 def _keys(module: nn.Module, prefix: str, *, inside: bool) -> Iterator[str]:
     inside = inside or _all_train(module)
-    own = {prefix + name: p.requires_grad for name, p in module.named_parameters(recurse=False)}
+    own = {
+        prefix + name: p.requires_grad
+        for name, p in module.named_parameters(recurse=False)
+    }
     yield from (name for name, trains in own.items() if trains)
     if inside or any(own.values()):
         yield from (prefix + name for name, _ in module.named_buffers(recurse=False))

@@ -30,8 +30,23 @@ _TYPES: dict[str, type] = {
     "run": str,
 }
 _LOOPS = ("fit_loop", "validate_loop", "test_loop", "predict_loop")
-_NAMES = {"GLOBAL", "INST", "STACK_GLOBAL", "EXT1", "EXT2", "EXT4"}  # operations by which a pickle names a function
-_UNREADABLE = (OSError, RuntimeError, EOFError, LookupError, ValueError, UnpicklingError, zipfile.BadZipFile)
+_NAMES = {
+    "GLOBAL",
+    "INST",
+    "STACK_GLOBAL",
+    "EXT1",
+    "EXT2",
+    "EXT4",
+}  # operations by which a pickle names a function
+_UNREADABLE = (
+    OSError,
+    RuntimeError,
+    EOFError,
+    LookupError,
+    ValueError,
+    UnpicklingError,
+    zipfile.BadZipFile,
+)
 
 
 def read(path: Path, *, mapped: bool) -> dict[str, Any]:
@@ -69,12 +84,22 @@ def check_archive(path: Path) -> None:
         with zipfile.ZipFile(path) as archive:
             parts = archive.infolist()
             _check_parts(parts, size)
-            structure = archive.read(next(part for part in parts if part.filename.endswith("/data.pkl")))
-    except (zipfile.BadZipFile, StopIteration, LookupError, EOFError, NotImplementedError) as error:
+            structure = archive.read(
+                next(part for part in parts if part.filename.endswith("/data.pkl"))
+            )
+    except (
+        zipfile.BadZipFile,
+        StopIteration,
+        LookupError,
+        EOFError,
+        NotImplementedError,
+    ) as error:
         raise ValueError(_DAMAGED) from error
     for name in _asked_for(structure):
         if not _KNOWN.fullmatch(name):
-            raise ValueError(f"it asks for {name.replace(' ', '.')[:200]}, which no checkpoint of this program holds")
+            raise ValueError(
+                f"it asks for {name.replace(' ', '.')[:200]}, which no checkpoint of this program holds"
+            )
 
 
 def _check_sums(path: Path) -> None:
@@ -85,17 +110,27 @@ def _check_sums(path: Path) -> None:
     except (zipfile.BadZipFile, LookupError, EOFError, NotImplementedError) as error:
         raise ValueError(_DAMAGED) from error
     if damaged is not None:
-        raise ValueError(f"{damaged} in it is damaged; without the file, a run goes on from an earlier checkpoint")
+        raise ValueError(
+            f"{damaged} in it is damaged; without the file, a run goes on from an earlier checkpoint"
+        )
 
 
 def _check_parts(parts: list[zipfile.ZipInfo], size: int) -> None:
     """Compare the sizes that an archive states with that of its file."""
     packed = [
-        part for part in parts if part.compress_type != zipfile.ZIP_STORED or part.file_size != part.compress_size
+        part
+        for part in parts
+        if part.compress_type != zipfile.ZIP_STORED
+        or part.file_size != part.compress_size
     ]
     if packed or sum(part.file_size for part in parts) > size:
-        raise ValueError("its parts are compressed, or larger than the file, which torch.save does not write")
-    if any(part.filename.endswith("/data.pkl") and part.file_size > _MOST_PICKLE for part in parts):
+        raise ValueError(
+            "its parts are compressed, or larger than the file, which torch.save does not write"
+        )
+    if any(
+        part.filename.endswith("/data.pkl") and part.file_size > _MOST_PICKLE
+        for part in parts
+    ):
         raise ValueError(f"its structure is larger than {_MOST_PICKLE} bytes")
 
 
@@ -110,32 +145,53 @@ def _asked_for(structure: bytes) -> Iterator[str]:
 
 
 def _check_state(state: Any, size: int) -> None:
-    if not isinstance(state, dict) or type(cast(dict[str, Any], state).get("global_step")) is not int:
+    if (
+        not isinstance(state, dict)
+        or type(cast(dict[str, Any], state).get("global_step")) is not int
+    ):
         raise ValueError("not a training state")
     found = cast(dict[str, Any], state)
     tensors = list(_tensors(found))
     if sum(tensor.nbytes for tensor in tensors) > 4 * size:
         raise ValueError("its tensors are larger than the file")
-    weights, trunk, labels = found.get("state_dict", {}), found.get("trunk", ["", ""]), found.get("labels", [])
-    right = isinstance(weights, dict) and all(isinstance(v, Tensor) for v in cast(dict[str, Any], weights).values())
+    weights, trunk, labels = (
+        found.get("state_dict", {}),
+        found.get("trunk", ["", ""]),
+        found.get("labels", []),
+    )
+    right = isinstance(weights, dict) and all(
+        isinstance(v, Tensor) for v in cast(dict[str, Any], weights).values()
+    )
     if not (right and _is_texts(trunk) and len(trunk) == 2 and _is_texts(labels)):
-        raise ValueError("its state_dict, trunk or labels are not of the types of a training state")
+        raise ValueError(
+            "its state_dict, trunk or labels are not of the types of a training state"
+        )
     _check_progress(found)
 
 
 def _check_progress(state: Mapping[str, Any]) -> None:
     """Compare the types of what a resume and a search for the best checkpoint ask for, where it is there."""
-    wrong = [key for key, kind in _TYPES.items() if key in state and not isinstance(state[key], kind)]
+    wrong = [
+        key
+        for key, kind in _TYPES.items()
+        if key in state and not isinstance(state[key], kind)
+    ]
     loops = state.get("loops")
-    if isinstance(loops, dict) and not all(isinstance(loops.get(name), dict) for name in _LOOPS):
+    if isinstance(loops, dict) and not all(
+        isinstance(loops.get(name), dict) for name in _LOOPS
+    ):
         wrong.append("loops")
     row = state.get("row")
-    if row is not None and not (isinstance(row, list | tuple) and len(cast(list[Any], row)) == 2):
+    if row is not None and not (
+        isinstance(row, list | tuple) and len(cast(list[Any], row)) == 2
+    ):
         wrong.append("row")
     if not wrong and not all(map(_is_best, state.get("callbacks", {}).values())):
         wrong.append("callbacks")
     if wrong:
-        raise ValueError(f"its {' and '.join(wrong)} are not of the types of a training state")
+        raise ValueError(
+            f"its {' and '.join(wrong)} are not of the types of a training state"
+        )
 
 
 def _is_best(state: Any) -> bool:
@@ -143,9 +199,17 @@ def _is_best(state: Any) -> bool:
     if not isinstance(state, dict) or "best_model_path" not in state:
         return True
     kept = cast(dict[str, Any], state)
-    path, monitor, score = kept["best_model_path"], kept.get("monitor"), kept.get("best_model_score")
-    scored = isinstance(score, int | float) or (isinstance(score, Tensor) and score.numel() == 1)
-    return isinstance(path, str) and (monitor is None or (isinstance(monitor, str) and (scored or not path)))
+    path, monitor, score = (
+        kept["best_model_path"],
+        kept.get("monitor"),
+        kept.get("best_model_score"),
+    )
+    scored = isinstance(score, int | float) or (
+        isinstance(score, Tensor) and score.numel() == 1
+    )
+    return isinstance(path, str) and (
+        monitor is None or (isinstance(monitor, str) and (scored or not path))
+    )
 
 
 def _tensors(state: Mapping[str, Any]) -> Iterator[Tensor]:
@@ -164,4 +228,6 @@ def _tensors(state: Mapping[str, Any]) -> Iterator[Tensor]:
 
 
 def _is_texts(value: Any) -> bool:
-    return isinstance(value, list | tuple) and all(isinstance(text, str) for text in cast(list[Any], value))
+    return isinstance(value, list | tuple) and all(
+        isinstance(text, str) for text in cast(list[Any], value)
+    )

@@ -77,9 +77,17 @@ class PetlCLI(RunCLI):
         parser.add_argument("--artefact", type=str | None, default=None, help=HELP)
         parser.add_lightning_class_args(BadFiles, "bad_files")
         parser.add_lightning_class_args(LossGuard, "loss_guard")
-        parser.set_defaults({"model": "VideoClassifier", "checkpoint.monitor": _OF_TASK, "checkpoint.mode": "max"})
+        parser.set_defaults(
+            {
+                "model": "VideoClassifier",
+                "checkpoint.monitor": _OF_TASK,
+                "checkpoint.mode": "max",
+            }
+        )
         for source, target in _LINKS.items():
-            parser.link_arguments(source, target, compute_fn=hidden, apply_on="instantiate")
+            parser.link_arguments(
+                source, target, compute_fn=hidden, apply_on="instantiate"
+            )
 
     @override
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
@@ -103,8 +111,14 @@ class PetlCLI(RunCLI):
 
     def _check(self, trainer: Namespace) -> None:
         strategies.chosen(getattr(trainer.strategy, "class_path", trainer.strategy))
-        nothing_else = trainer.accelerator == "auto" and self.runs_here and not torch.accelerator.is_available()
-        precision.chosen(trainer.precision, on_cpu=trainer.accelerator == "cpu" or nothing_else)
+        nothing_else = (
+            trainer.accelerator == "auto"
+            and self.runs_here
+            and not torch.accelerator.is_available()
+        )
+        precision.chosen(
+            trainer.precision, on_cpu=trainer.accelerator == "cpu" or nothing_else
+        )
 
     def _takes_features(self, config: Namespace) -> bool:
         return bool(config.data.init_args.get("cache"))
@@ -134,7 +148,9 @@ class PetlCLI(RunCLI):
         if folder is not None:
             artefact.restore(Path(folder), cast(VideoClassifier, self.model))
             tell_protocol(command, Path(folder), cast(VideoDataModule, self.datamodule))
-        elif command in evaluation.COMMANDS and not (given.ckpt_path or given.untrained):
+        elif command in evaluation.COMMANDS and not (
+            given.ckpt_path or given.untrained
+        ):
             evaluation.require_trained(command, cast(Task, self.model).owners.values())
         self.model.save_hyperparameters(self.config_dump["model"])
 
@@ -166,12 +182,23 @@ class CacheCLI(PetlCLI):
     @override
     def _run_subcommand(self, subcommand: str) -> None:
         """Build in the place of training."""
-        backbone = cast(VideoClassifier, self.model).to(self.trainer.strategy.root_device).backbone
+        backbone = (
+            cast(VideoClassifier, self.model)
+            .to(self.trainer.strategy.root_device)
+            .backbone
+        )
         parts = self._parts(backbone)
-        storage = Storage(**{field.name: self._get(self.config_init, field.name) for field in fields(Storage)})
+        storage = Storage(
+            **{
+                field.name: self._get(self.config_init, field.name)
+                for field in fields(Storage)
+            }
+        )
         self.exit_code = build(
             cast(VideoDataModule, self.datamodule),
-            lambda clips: prefix.prefix(backbone, clips.to(backbone.pixel_mean.device), parts),
+            lambda clips: prefix.prefix(
+                backbone, clips.to(backbone.pixel_mean.device), parts
+            ),
             trunk=prefix.identity(backbone, parts),
             storage=storage,
         )
@@ -196,7 +223,12 @@ class ExportCLI(PetlCLI):
     @override
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         super().add_arguments_to_parser(parser)
-        parser.add_argument("--output", type=str, required=True, help="Folder of the artefact; it is made.")
+        parser.add_argument(
+            "--output",
+            type=str,
+            required=True,
+            help="Folder of the artefact; it is made.",
+        )
 
     @override
     def before_instantiate_classes(self) -> None:
@@ -208,7 +240,9 @@ class ExportCLI(PetlCLI):
         """Write in the place of validating."""
         given = self.config_init[subcommand]
         protocol = cast(VideoDataModule, self.datamodule).protocol()
-        for folder in export.write(cast(Task, self.model), Path(given.ckpt_path), Path(given.output), protocol):
+        for folder in export.write(
+            cast(Task, self.model), Path(given.ckpt_path), Path(given.output), protocol
+        ):
             print(f"artefact {folder} of {given.ckpt_path}")
 
 
@@ -220,7 +254,11 @@ class CheckCLI(PetlCLI):
     @override
     def instantiate_classes(self) -> None:
         """Only print: required values that are missing are told by the parser, unlike with ``--print_config``."""
-        print(config_text.dumped(self._parser(self.subcommand), self.config[cast(str, self.subcommand)]))
+        print(
+            config_text.dumped(
+                self._parser(self.subcommand), self.config[cast(str, self.subcommand)]
+            )
+        )
 
     @override
     def _run_subcommand(self, subcommand: str) -> None:
@@ -235,41 +273,79 @@ class SummaryCLI(PetlCLI):
     @override
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         super().add_arguments_to_parser(parser)
-        parser.add_argument("--num_classes", type=int | None, default=None, help="Where the data set does not say.")
+        parser.add_argument(
+            "--num_classes",
+            type=int | None,
+            default=None,
+            help="Where the data set does not say.",
+        )
 
     @override
     def instantiate_classes(self) -> None:
         """Only the model, without weights."""
         data = self._get(self.config, "data")
         options = data.init_args.as_dict()
-        frames = {"image_size": options["image_size"], "num_frames": options["sampling"]["init_args"]["num_frames"]}
+        frames = {
+            "image_size": options["image_size"],
+            "num_frames": options["sampling"]["init_args"]["num_frames"],
+        }
         where = self._where(options["batch_size"])
-        self._plan = Plan(clips=options["batch_size"] * options["num_sample"], **frames, **where)
+        self._plan = Plan(
+            clips=options["batch_size"] * options["num_sample"], **frames, **where
+        )
         model = self._get(self.config, "model").as_dict()
         model["init_args"]["backbone"]["init_args"] |= frames | {"weights": "random"}
-        if "labels" in inspect.signature(cast(type, import_object(model["class_path"]))).parameters:
-            model["init_args"]["labels"] = [str(number) for number in range(self._num_classes(data))]
+        if (
+            "labels"
+            in inspect.signature(
+                cast(type, import_object(model["class_path"]))
+            ).parameters
+        ):
+            model["init_args"]["labels"] = [
+                str(number) for number in range(self._num_classes(data))
+            ]
         parser = ArgumentParser(exit_on_error=False)
         parser.add_subclass_arguments(Task, "model")
         with torch.device("meta"):
-            self._task = parser.instantiate_classes(parser.parse_object({"model": model}))["model"]
+            self._task = parser.instantiate_classes(
+                parser.parse_object({"model": model})
+            )["model"]
 
     def _num_classes(self, data: Namespace) -> int:
         published = getattr(import_object(data.class_path), "CLASSES", None)
-        number = self._get(self.config, "num_classes") or data.init_args.get("num_classes") or published
+        number = (
+            self._get(self.config, "num_classes")
+            or data.init_args.get("num_classes")
+            or published
+        )
         if number is None:
-            raise ValueError(f"summary: {data.class_path} has as many classes as its files say: give --num_classes")
+            raise ValueError(
+                f"summary: {data.class_path} has as many classes as its files say: give --num_classes"
+            )
         return number
 
     def _where(self, micro: int) -> dict[str, Any]:
         trainer = self._get(self.config, "trainer")
-        said = strategies.chosen(getattr(trainer.strategy, "class_path", trainer.strategy))
-        ranks = _devices(trainer, said) * trainer.num_nodes
-        kind = "fsdp" if "sharded" in str(said).lower() else "one" if said == "auto" and ranks == 1 else "ddp"
-        passes = accumulation(
-            self._get(self.config, "model").get("init_args.optim.global_batch"), ranks=ranks, micro=micro
+        said = strategies.chosen(
+            getattr(trainer.strategy, "class_path", trainer.strategy)
         )
-        averaged = any(getattr(callback, "class_path", "").endswith(".EMA") for callback in trainer.callbacks or [])
+        ranks = _devices(trainer, said) * trainer.num_nodes
+        kind = (
+            "fsdp"
+            if "sharded" in str(said).lower()
+            else "one"
+            if said == "auto" and ranks == 1
+            else "ddp"
+        )
+        passes = accumulation(
+            self._get(self.config, "model").get("init_args.optim.global_batch"),
+            ranks=ranks,
+            micro=micro,
+        )
+        averaged = any(
+            getattr(callback, "class_path", "").endswith(".EMA")
+            for callback in trainer.callbacks or []
+        )
         return {
             "ranks": ranks,
             "strategy": kind,
@@ -287,17 +363,25 @@ class SummaryCLI(PetlCLI):
 
 def _devices(trainer: Namespace, strategy: object) -> int:
     """How many of a node ``trainer.devices`` means: a number, a list, or all that there are."""
-    said = ",".join(map(str, trainer.devices)) + "," if isinstance(trainer.devices, list) else str(trainer.devices)
+    said = (
+        ",".join(map(str, trainer.devices)) + ","
+        if isinstance(trainer.devices, list)
+        else str(trainer.devices)
+    )
     if "," in said:
         return len([name for name in said.split(",") if name.strip()])
     if said.isdigit():
         return int(said)
     if said not in ("auto", "-1"):
-        raise ValueError(f"trainer.devices {said}: expected a number, a list as 0,1, or auto")
+        raise ValueError(
+            f"trainer.devices {said}: expected a number, a list as 0,1, or auto"
+        )
     if trainer.accelerator != "cpu" and torch.accelerator.is_available():
         return torch.accelerator.device_count()
     if strategy != "auto":
-        raise ValueError(f"trainer.devices {said}: this machine has no GPU to count: give --trainer.devices")
+        raise ValueError(
+            f"trainer.devices {said}: this machine has no GPU to count: give --trainer.devices"
+        )
     return 1
 
 
@@ -331,7 +415,10 @@ def run(argv: list[str]) -> int:
                 _run(ExportCLI, export.command_line(argv[1:]))
                 return 0
             if argv[0] in ("check", "summary"):
-                _run(CheckCLI if argv[0] == "check" else SummaryCLI, with_artefact(["fit", *argv[1:]]))
+                _run(
+                    CheckCLI if argv[0] == "check" else SummaryCLI,
+                    with_artefact(["fit", *argv[1:]]),
+                )
                 return 0
             _run(PetlCLI, with_artefact(evaluation.with_run(argv)))
     except SystemExit as stop:
@@ -358,9 +445,17 @@ def _run(cli: type[_CLI], argv: list[str]) -> _CLI:
         args=argv,
         auto_configure_optimizers=False,
         seed_everything_default=0,
-        parser_kwargs={"parser_mode": "omegaconf+", "exit_on_error": False, "allow_abbrev": False},
+        parser_kwargs={
+            "parser_mode": "omegaconf+",
+            "exit_on_error": False,
+            "allow_abbrev": False,
+        },
         # the table of owners says more than Lightning's summary
-        trainer_defaults={"use_distributed_sampler": False, "enable_model_summary": False, "callbacks": _callbacks()},
+        trainer_defaults={
+            "use_distributed_sampler": False,
+            "enable_model_summary": False,
+            "callbacks": _callbacks(),
+        },
     )
 
 
@@ -371,6 +466,21 @@ def _cache(argv: list[str]) -> int:
 
 
 def _callbacks() -> list[Callback]:
-    guards = [Ownership(), GradientGuard(), FrozenGuard(), RandomStates(), GlobalBatch(), Ranks()]
+    guards = [
+        Ownership(),
+        GradientGuard(),
+        FrozenGuard(),
+        RandomStates(),
+        GlobalBatch(),
+        Ranks(),
+    ]
     costs = [LearningRateMonitor(), Throughput(), MemoryCheck(), EpochLines()]
-    return [*guards, *costs, TestScores(), TopClassTable(), RetrievalScores(), ArtefactWriter(), MemberRuns()]
+    return [
+        *guards,
+        *costs,
+        TestScores(),
+        TopClassTable(),
+        RetrievalScores(),
+        ArtefactWriter(),
+        MemberRuns(),
+    ]

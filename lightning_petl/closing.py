@@ -23,7 +23,11 @@ def finished(folder: Path, trainer: Trainer) -> str:
         lines.append(f"  best:       {best}")
     if last.is_file():
         lines.append(f"  last:       {last}")
-    artefacts = [folder / name for name in (BEST, LAST_STEP) if (folder / name / _ARTEFACT).is_file()]
+    artefacts = [
+        folder / name
+        for name in (BEST, LAST_STEP)
+        if (folder / name / _ARTEFACT).is_file()
+    ]
     lines += [f"  artefact:   {path} ({_step_of(path, trainer)})" for path in artefacts]
     if (folder / _MEMBERS).is_dir():
         lines.append(f"  members:    {folder / _MEMBERS}, each with its artefacts")
@@ -34,7 +38,9 @@ def _next(folder: Path, artefacts: list[Path]) -> list[str]:
     """The commands that use what was trained; the artefact of the best checkpoint is the first."""
     lines = ["next:", f"  lightning-petl test --run_folder {_said(folder)}"]
     if artefacts:
-        lines.append(f"  lightning-petl predict --artefact {_said(artefacts[0])} --data.predict_path VIDEO")
+        lines.append(
+            f"  lightning-petl predict --artefact {_said(artefacts[0])} --data.predict_path VIDEO"
+        )
     lines.append(f"  tensorboard --logdir {_said(folder)}")
     lines.append(f"  {_go_on(folder)} --trainer.max_epochs MORE")
     return lines
@@ -53,19 +59,32 @@ def _best(folder: Path, trainer: Trainer) -> str | None:
         if isinstance(callback, ModelCheckpoint) and callback.best_model_path:
             path = folder / CHECKPOINTS / Path(callback.best_model_path).name
             score = callback.best_model_score
-            return f"{path}" if score is None else f"{path} ({callback.monitor} {float(score):.4g})"
+            return (
+                f"{path}"
+                if score is None
+                else f"{path} ({callback.monitor} {float(score):.4g})"
+            )
     return None
 
 
 def _step_of(artefact: Path, trainer: Trainer) -> str:
     """Of which step an artefact is, in words."""
     callbacks: list[Callback] = trainer.callbacks  # pyright: ignore[reportAttributeAccessIssue]  # set by name
-    has_best = any(isinstance(callback, ArtefactWriter) and callback.has_best for callback in callbacks)
-    return "of the best checkpoint" if has_best and artefact.name == BEST else "of the last step"
+    has_best = any(
+        isinstance(callback, ArtefactWriter) and callback.has_best
+        for callback in callbacks
+    )
+    return (
+        "of the best checkpoint"
+        if has_best and artefact.name == BEST
+        else "of the last step"
+    )
 
 
 def _go_on(folder: Path) -> str:
-    return f"lightning-petl fit -c {_said(folder / CONFIG)} --run_folder {_said(folder)}"
+    return (
+        f"lightning-petl fit -c {_said(folder / CONFIG)} --run_folder {_said(folder)}"
+    )
 
 
 def _said(path: Path) -> str:

@@ -64,32 +64,57 @@ def contrastive_loss(
     _check(video, words, number, block)
     tau = logit_scale.clamp(max=MAX_LOGIT_SCALE).exp()
     texts, videos = similarity.texts(words), similarity.videos(gathered(video))
-    numbers, own = gathered(number), torch.arange(len(number), device=video.device) + _rank() * len(number)
+    numbers, own = (
+        gathered(number),
+        torch.arange(len(number), device=video.device) + _rank() * len(number),
+    )
     size = block or len(numbers)
 
     def sums(rows: slice, columns: slice) -> _Sums:
         z = tau * similarity.compare(_cut(texts, rows), _cut(videos, columns))
-        positive = own[rows, None] == torch.arange(len(numbers), device=video.device)[columns]
+        positive = (
+            own[rows, None] == torch.arange(len(numbers), device=video.device)[columns]
+        )
         return _sums(z, positive, number[rows, None] == numbers[columns])
 
-    grid = [[_again(sums, r, c, block) for c in _slices(len(numbers), size)] for r in _slices(len(number), size)]
+    grid = [
+        [_again(sums, r, c, block) for c in _slices(len(numbers), size)]
+        for r in _slices(len(number), size)
+    ]
     row = torch.cat([torch.stack([s.rows for s in line]).logsumexp(0) for line in grid])
-    column = torch.cat([torch.stack([s.columns for s in line]).logsumexp(0) for line in zip(*grid, strict=True)])
-    positive = torch.cat([torch.stack([s.positive for s in line]).sum(0) for line in grid])
+    column = torch.cat(
+        [
+            torch.stack([s.columns for s in line]).logsumexp(0)
+            for line in zip(*grid, strict=True)
+        ]
+    )
+    positive = torch.cat(
+        [torch.stack([s.positive for s in line]).sum(0) for line in grid]
+    )
     column = gathered(column[None]).logsumexp(0)[own]
     return ((row + column) / 2 - positive).mean()
 
 
-def _sums(z: Float[Tensor, "q b"], positive: Bool[Tensor, "q b"], same: Bool[Tensor, "q b"]) -> _Sums:
+def _sums(
+    z: Float[Tensor, "q b"], positive: Bool[Tensor, "q b"], same: Bool[Tensor, "q b"]
+) -> _Sums:
     # a finite number: the gradient of log sum exp is undefined where all are -inf
     negative = z.masked_fill(same & ~positive, torch.finfo(z.dtype).min / 2)
     return _Sums(negative.logsumexp(1), negative.logsumexp(0), (z * positive).sum(1))
 
 
-def _again(sums: Callable[[slice, slice], _Sums], rows: slice, columns: slice, block: int | None) -> _Sums:
+def _again(
+    sums: Callable[[slice, slice], _Sums],
+    rows: slice,
+    columns: slice,
+    block: int | None,
+) -> _Sums:
     if block is None:
         return sums(rows, columns)
-    return cast(_Sums, checkpoint(sums, rows, columns, use_reentrant=False, preserve_rng_state=False))
+    return cast(
+        _Sums,
+        checkpoint(sums, rows, columns, use_reentrant=False, preserve_rng_state=False),
+    )
 
 
 def _slices(total: int, size: int) -> list[slice]:

@@ -17,7 +17,10 @@ from omegaconf.errors import OmegaConfBaseException
 from lightning_petl.parser_reports import Known, explained, unresolved
 
 PACKAGES = ("lightning_petl", "data_modules")
-_RAISE_FOR_USERS = (*PACKAGES, "lightning")  # Lightning's own are about the settings of its Trainer
+_RAISE_FOR_USERS = (
+    *PACKAGES,
+    "lightning",
+)  # Lightning's own are about the settings of its Trainer
 SWITCH = "LIGHTNING_PETL_TRACEBACK"
 
 _LESS_MEMORY = (
@@ -53,8 +56,14 @@ def told_to_the_user(error: BaseException, known: Known | None = None) -> str | 
         return _one_line(unresolved(error, known or Known()))
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
-    about_a_file = isinstance(error, FileNotFoundError) or (isinstance(error, OSError) and error.errno is not None)
-    return _one_line(str(error)) if about_a_file or isinstance(error, MisconfigurationException) else None
+    about_a_file = isinstance(error, FileNotFoundError) or (
+        isinstance(error, OSError) and error.errno is not None
+    )
+    return (
+        _one_line(str(error))
+        if about_a_file or isinstance(error, MisconfigurationException)
+        else None
+    )
 
 
 def goes_on_next_time(error: BaseException) -> bool:
@@ -69,7 +78,11 @@ def goes_on_next_time(error: BaseException) -> bool:
 def comes_again(error: BaseException) -> bool:
     """Whether nobody should start the same command again before something is changed, as after Ctrl-C."""
     told = told_to_the_user(error) is not None and not goes_on_next_time(error)
-    return told or isinstance(error, KeyboardInterrupt) or getattr(error, "code", None) in (2, 130)
+    return (
+        told
+        or isinstance(error, KeyboardInterrupt)
+        or getattr(error, "code", None) in (2, 130)
+    )
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
@@ -94,10 +107,16 @@ def _raised_in_worker(error: BaseException) -> str | None:
     if not lines or not _WORKER.match(lines[0]):
         return None
     kind = _WORKER.match(lines[0]).group(1)  # pyright: ignore[reportOptionalMemberAccess]
-    last_frame = max(number for number, line in enumerate(lines) if line.startswith('  File "'))
+    last_frame = max(
+        number for number, line in enumerate(lines) if line.startswith('  File "')
+    )
     ours = any(f"{package}/" in lines[last_frame] for package in PACKAGES)
     deliberate = ours and lines[last_frame + 1].strip().startswith("raise ")
-    return "\n".join(lines[last_frame + 1 :]).split(f"{kind}: ", 1)[-1] if deliberate else None
+    return (
+        "\n".join(lines[last_frame + 1 :]).split(f"{kind}: ", 1)[-1]
+        if deliberate
+        else None
+    )
 
 
 def _end_of_worker(error: BaseException) -> str | None:

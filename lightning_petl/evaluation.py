@@ -12,7 +12,9 @@ from data_modules import config_files, config_text
 from lightning_petl.run_folder import CHECKPOINTS, CONFIG, LAST, RECORD, content
 
 COMMANDS = ("validate", "test", "predict")
-TEMPERATURE = "logit_scale"  # an owner; evaluation ranks by similarities without their scale
+TEMPERATURE = (
+    "logit_scale"  # an owner; evaluation ranks by similarities without their scale
+)
 _WEIGHTS = ("untrained", "ckpt_path", "artefact")
 _WAYS = "give --run_folder RUN for the best checkpoint of a run, --ckpt_path FILE, or --artefact FOLDER"
 
@@ -33,10 +35,14 @@ def best_checkpoint(run: Path) -> Chosen:
         ValueError: there is no checkpoint, none can be read, or the best one is gone or damaged.
     """
     whole = _readable(run)
-    newest = max(whole, key=lambda path: (whole[path]["global_step"], path.name == LAST))
+    newest = max(
+        whole, key=lambda path: (whole[path]["global_step"], path.name == LAST)
+    )
     state = _monitored(whole[newest].get("callbacks", {}))
     if state is None:
-        return Chosen(newest, f"the last one of {run}, in which no validation chose a best one")
+        return Chosen(
+            newest, f"the last one of {run}, in which no validation chose a best one"
+        )
     best = run / CHECKPOINTS / Path(state["best_model_path"]).name
     score = f"{state['monitor']} {float(state['best_model_score']):.4g}"
     if best not in whole:
@@ -44,24 +50,44 @@ def best_checkpoint(run: Path) -> Chosen:
             f"run_folder: the best checkpoint of {run}, {best.name} with {score}, is not there or cannot be read; "
             f"give another one, such as --ckpt_path {newest}"
         )
-    return Chosen(best, f"the best one of {run}: {score} after update {whole[best]['global_step']}")
+    return Chosen(
+        best,
+        f"the best one of {run}: {score} after update {whole[best]['global_step']}",
+    )
 
 
 def _readable(run: Path) -> dict[Path, dict[str, Any]]:
     found = {path: content(path) for path in sorted((run / CHECKPOINTS).glob("*.ckpt"))}
     whole = {path: state for path, state in found.items() if isinstance(state, dict)}
-    why = "; ".join(f"{path}: {state}" for path, state in found.items() if path not in whole)
+    why = "; ".join(
+        f"{path}: {state}" for path, state in found.items() if path not in whole
+    )
     if not whole:
-        raise ValueError(f"run_folder: {run} holds no checkpoint{f' that can be read ({why})' if why else ''}; {_WAYS}")
+        raise ValueError(
+            f"run_folder: {run} holds no checkpoint{f' that can be read ({why})' if why else ''}; {_WAYS}"
+        )
     if why:
-        rank_zero_warn(f"not readable: {why}; the other checkpoints of {run} say which one is the best")
+        rank_zero_warn(
+            f"not readable: {why}; the other checkpoints of {run} say which one is the best"
+        )
     return whole
 
 
 def _monitored(callbacks: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """The state of the callback that keeps the best checkpoints, once it has kept one."""
-    states = (state for state in callbacks.values() if isinstance(state, Mapping) and "best_model_path" in state)
-    return next((state for state in states if state.get("monitor") and state["best_model_path"]), None)
+    states = (
+        state
+        for state in callbacks.values()
+        if isinstance(state, Mapping) and "best_model_path" in state
+    )
+    return next(
+        (
+            state
+            for state in states
+            if state.get("monitor") and state["best_model_path"]
+        ),
+        None,
+    )
 
 
 def run_of(config: Mapping[str, Any] | Namespace, flags: Container[str]) -> Path | None:
@@ -114,7 +140,9 @@ def with_run(argv: list[str]) -> list[str]:
         return argv
     own = Path(folder, CONFIG)
     if not own.is_file():
-        raise ValueError(f"run_folder: {folder} holds no {CONFIG}: give the folder of a run that fit has trained in")
+        raise ValueError(
+            f"run_folder: {folder} holds no {CONFIG}: give the folder of a run that fit has trained in"
+        )
     completed = [argv[0], f"--config={own}", *argv[1:]]  # a name may begin with a dash
     config_files.check(completed)
     return completed
@@ -135,7 +163,9 @@ def require_trained(command: str, owners: Iterable[str]) -> None:
     """
     untrained = sorted(set(owners) - {TEMPERATURE})
     if untrained:
-        names = ", ".join(untrained[:5]) + (f" and {len(untrained) - 5} more" if len(untrained) > 5 else "")
+        names = ", ".join(untrained[:5]) + (
+            f" and {len(untrained) - 5} more" if len(untrained) > 5 else ""
+        )
         raise ValueError(
             f"{command}: no trained weights are given, and {names} would have initial values, which say nothing about "
             f"a training: {_WAYS}; --untrained=true evaluates initial values all the same"

@@ -20,7 +20,13 @@ from lightning_petl.tasks.task import Task
 
 COMMAND = "validate"  # whose configuration is read: it takes a checkpoint
 _LOOKS = ("sampling", "image_size", "views", "eval_crop")
-_HERE = {"accelerator": "cpu", "devices": 1, "num_nodes": 1, "strategy": "auto", "precision": "32-true"}
+_HERE = {
+    "accelerator": "cpu",
+    "devices": 1,
+    "num_nodes": 1,
+    "strategy": "auto",
+    "precision": "32-true",
+}
 
 
 def command_line(argv: list[str]) -> list[str]:
@@ -33,7 +39,11 @@ def command_line(argv: list[str]) -> list[str]:
     for names in (("--config", "-c"), ("--run_folder",), ("--ckpt_path",)):
         parser.add_argument(*names, nargs="?", action="append", default=[])
     given = parser.parse_known_args(argv)[0]
-    if given.ckpt_path and given.ckpt_path[-1] and not (given.config or given.run_folder):
+    if (
+        given.ckpt_path
+        and given.ckpt_path[-1]
+        and not (given.config or given.run_folder)
+    ):
         own = Path(given.ckpt_path[-1]).parent.parent / CONFIG
         return [COMMAND, *(["--config", str(own)] if own.is_file() else []), *argv]
     return evaluation.with_run([COMMAND, *argv])
@@ -46,21 +56,30 @@ def prepare(config: Namespace) -> None:
         ValueError: no checkpoint, one that cannot be read, or a folder that holds something already.
     """
     if not config.ckpt_path:
-        raise ValueError("export: no checkpoint is given: --run_folder RUN for the best of a run, or --ckpt_path FILE")
+        raise ValueError(
+            "export: no checkpoint is given: --run_folder RUN for the best of a run, or --ckpt_path FILE"
+        )
     output = Path(config.output)
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise ValueError(f"output: {output} is there already; give a new folder")
     state = content(Path(config.ckpt_path))
     if isinstance(state, str) or "labels" not in state:
-        why = state if isinstance(state, str) else "not a training state of this program"
+        why = (
+            state if isinstance(state, str) else "not a training state of this program"
+        )
         raise ValueError(f"ckpt_path: {config.ckpt_path} cannot be read: {why}")
     looks = {name: config.data.init_args[name] for name in _LOOKS}
-    config.data = Namespace(class_path=VIDEO_FILES, init_args=Namespace(labels=hidden(list(state["labels"])), **looks))
+    config.data = Namespace(
+        class_path=VIDEO_FILES,
+        init_args=Namespace(labels=hidden(list(state["labels"])), **looks),
+    )
     for name, value in _HERE.items():
         config.trainer[name] = value
 
 
-def write(model: Task, checkpoint: Path, output: Path, protocol: dict[str, Any]) -> list[Path]:
+def write(
+    model: Task, checkpoint: Path, output: Path, protocol: dict[str, Any]
+) -> list[Path]:
     """Write the artifact of a checkpoint, or one for each member of a bank, and return their folders.
 
     Raises:

@@ -24,10 +24,20 @@ class Head(nn.Module):
         ValueError: ``classes`` below 2, ``dropout`` outside [0, 1) or a negative ``std``.
     """
 
-    def __init__(self, dim: int, classes: int, *, dropout: float, std: float, batch_norm: bool = False) -> None:
+    def __init__(
+        self,
+        dim: int,
+        classes: int,
+        *,
+        dropout: float,
+        std: float,
+        batch_norm: bool = False,
+    ) -> None:
         super().__init__()
         _check(classes, dropout, std)
-        self.norm = nn.BatchNorm1d(dim, affine=False, eps=1e-6) if batch_norm else nn.Identity()
+        self.norm = (
+            nn.BatchNorm1d(dim, affine=False, eps=1e-6) if batch_norm else nn.Identity()
+        )
         self.dropout = nn.Dropout(dropout)
         self.classifier = nn.Linear(dim, classes)
         nn.init.normal_(self.classifier.weight, std=std)
@@ -62,7 +72,9 @@ class LinearHead(HeadRecipe):
 
     def build(self, dim: int, classes: int) -> Head:
         """The head for features of width ``dim``."""
-        return Head(dim, classes, dropout=self.dropout, std=self.std, batch_norm=self.batch_norm)
+        return Head(
+            dim, classes, dropout=self.dropout, std=self.std, batch_norm=self.batch_norm
+        )
 
 
 def require_classes(classes: int) -> None:

@@ -27,7 +27,10 @@ class Saved(NamedTuple):
 
 
 def saved_bytes(
-    run: Callable[[], object], *, recomputed: Iterable[nn.Module] = (), apart_from: Iterable[Tensor] = ()
+    run: Callable[[], object],
+    *,
+    recomputed: Iterable[nn.Module] = (),
+    apart_from: Iterable[Tensor] = (),
 ) -> Saved:
     """Count what a forward pass saves for its backward pass, parameters among it.
 
@@ -45,14 +48,18 @@ def saved_bytes(
         for module in recomputed:
             stack.enter_context(_watching_calls(module, inner))
         with collecting(outer):
-            result = run()  # alive until all is counted: no storage is freed and used again
+            result = (
+                run()
+            )  # alive until all is counted: no storage is freed and used again
     others = addresses(apart_from)
     sizes = [bytes_of(storages, apart_from=others | outer.keys()) for storages in inner]
     del result
     return Saved(bytes_of(outer, apart_from=others), max(sizes, default=0))
 
 
-def saved_bytes_per_clip(run: Callable[[int], object], *, recomputed: Iterable[nn.Module] = ()) -> Saved:
+def saved_bytes_per_clip(
+    run: Callable[[int], object], *, recomputed: Iterable[nn.Module] = ()
+) -> Saved:
     """What one clip more in the batch saves: weights, and their copies in half precision, cancel out.
 
     Args:
@@ -60,7 +67,10 @@ def saved_bytes_per_clip(run: Callable[[int], object], *, recomputed: Iterable[n
         recomputed: as :func:`saved_bytes`.
     """
     modules = list(recomputed)
-    two, three = (saved_bytes(lambda clips=clips: run(clips), recomputed=modules) for clips in (2, 3))
+    two, three = (
+        saved_bytes(lambda clips=clips: run(clips), recomputed=modules)
+        for clips in (2, 3)
+    )
     return Saved(three.kept - two.kept, three.recomputed - two.recomputed)
 
 
@@ -77,7 +87,9 @@ def collecting(storages: dict[int, Tensor]) -> Generator[None]:
 
 
 @contextmanager
-def _watching_calls(module: nn.Module, calls: list[dict[int, Tensor]]) -> Generator[None]:
+def _watching_calls(
+    module: nn.Module, calls: list[dict[int, Tensor]]
+) -> Generator[None]:
     """Collect what each call of ``module`` saves, in place of the hooks around it."""
     contexts: list[Any] = []
 
@@ -89,7 +101,10 @@ def _watching_calls(module: nn.Module, calls: list[dict[int, Tensor]]) -> Genera
     def behind(module: nn.Module, args: Any, output: Any) -> None:
         contexts.pop().__exit__(None, None, None)
 
-    handles = [module.register_forward_pre_hook(before), module.register_forward_hook(behind)]
+    handles = [
+        module.register_forward_pre_hook(before),
+        module.register_forward_hook(behind),
+    ]
     try:
         yield
     finally:
@@ -108,4 +123,7 @@ def _address(tensor: Tensor) -> int:
 
 def bytes_of(storages: dict[int, Tensor], apart_from: Iterable[int] = ()) -> int:
     """Of storages that :func:`collecting` noted."""
-    return sum(storages[key].untyped_storage().nbytes() for key in storages.keys() - set(apart_from))
+    return sum(
+        storages[key].untyped_storage().nbytes()
+        for key in storages.keys() - set(apart_from)
+    )

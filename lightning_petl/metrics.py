@@ -38,8 +38,14 @@ class TopAccuracy(Metric):
         self.add_state("right", torch.tensor(0), dist_reduce_fx="sum")
         self.add_state("clips", torch.tensor(0), dist_reduce_fx="sum")
 
-    def update(self, outputs: Logits, label: Labels, readable: Readable | None = None) -> None:
-        best = outputs.argmax(-1, keepdim=True) if self.k == 1 else outputs.topk(self.k).indices
+    def update(
+        self, outputs: Logits, label: Labels, readable: Readable | None = None
+    ) -> None:
+        best = (
+            outputs.argmax(-1, keepdim=True)
+            if self.k == 1
+            else outputs.topk(self.k).indices
+        )
         hit = (best == label[:, None]).any(-1)
         self.right += (hit & _counts(outputs, readable)).sum()
         self.clips += len(label)
@@ -62,10 +68,16 @@ class MeanClassAccuracy(Metric):
 
     def __init__(self, classes: int) -> None:
         super().__init__()
-        self.add_state("correct", torch.zeros(classes, dtype=torch.long), dist_reduce_fx="sum")
-        self.add_state("total", torch.zeros(classes, dtype=torch.long), dist_reduce_fx="sum")
+        self.add_state(
+            "correct", torch.zeros(classes, dtype=torch.long), dist_reduce_fx="sum"
+        )
+        self.add_state(
+            "total", torch.zeros(classes, dtype=torch.long), dist_reduce_fx="sum"
+        )
 
-    def update(self, outputs: Logits, label: Labels, readable: Readable | None = None) -> None:
+    def update(
+        self, outputs: Logits, label: Labels, readable: Readable | None = None
+    ) -> None:
         hit = label[(outputs.argmax(-1) == label) & _counts(outputs, readable)]
         self.correct += torch.bincount(hit, minlength=len(self.correct))
         self.total += torch.bincount(label, minlength=len(self.total))
@@ -92,9 +104,13 @@ class MeanLoss(Metric):
         self.add_state("total", torch.tensor(0.0), dist_reduce_fx="sum")
         self.add_state("clips", torch.tensor(0), dist_reduce_fx="sum")
 
-    def update(self, logits: Float[Tensor, "b v k"], label: Labels, readable: Readable) -> None:
+    def update(
+        self, logits: Float[Tensor, "b v k"], label: Labels, readable: Readable
+    ) -> None:
         views = label[:, None].expand(logits.shape[:2])
-        loss = cross_entropy(logits.float().movedim(-1, 1), views, reduction="none").mean(1)
+        loss = cross_entropy(
+            logits.float().movedim(-1, 1), views, reduction="none"
+        ).mean(1)
         numbers = logits.isfinite().all(-1).all(-1)
         self.total += loss.masked_fill(~numbers, torch.inf)[readable].sum()
         self.clips += readable.sum()

@@ -52,20 +52,33 @@ _CLASSES: dict[str, type] = {
 
 def known(argv: list[str]) -> Known:
     """Return the names that are valid on a command line, for messages about one that is not."""
-    return Known(_class_names, partial(_options, argv), partial(config_files.where, argv))
+    return Known(
+        _class_names, partial(_options, argv), partial(config_files.where, argv)
+    )
 
 
 def _class_names(key: str = "") -> list[str]:
     """Names of the classes that may be the value of a key, of all keys where none is named as one of ``_CLASSES``."""
-    bases = [_CLASSES[key]] if key in _CLASSES else list(_CLASSES.values())[:-1]  # Lightning has many callbacks
-    found = {cls.__name__ for base in bases for cls in (base, *_subclasses(base)) if not inspect.isabstract(cls)}
+    bases = (
+        [_CLASSES[key]] if key in _CLASSES else list(_CLASSES.values())[:-1]
+    )  # Lightning has many callbacks
+    found = {
+        cls.__name__
+        for base in bases
+        for cls in (base, *_subclasses(base))
+        if not inspect.isabstract(cls)
+    }
     return sorted(name for name in found if not name.startswith("_"))
 
 
 def _options(argv: list[str]) -> list[str]:
     """Names of the options of a command, as ``trainer.max_epochs``; of model and data those that all have."""
     if argv[0] == "data":
-        names = [name for function in data_cli.COMMANDS.values() for name in inspect.signature(function).parameters]
+        names = [
+            name
+            for function in data_cli.COMMANDS.values()
+            for name in inspect.signature(function).parameters
+        ]
         return [*names, "config", *_below("data", VideoDataModule)]
     groups = {
         "trainer": Trainer,
@@ -79,8 +92,20 @@ def _options(argv: list[str]) -> list[str]:
         "model.optim": Optimisation,
         "model.optim.schedule": Schedule,
     }
-    own = ["config", "seed_everything", "name", "run_folder", "artefact", "ckpt_path", "print_config", "data.root"]
-    return [*own, *(name for group, cls in groups.items() for name in _below(group, cls))]
+    own = [
+        "config",
+        "seed_everything",
+        "name",
+        "run_folder",
+        "artefact",
+        "ckpt_path",
+        "print_config",
+        "data.root",
+    ]
+    return [
+        *own,
+        *(name for group, cls in groups.items() for name in _below(group, cls)),
+    ]
 
 
 def _below(group: str, cls: type) -> list[str]:

@@ -38,9 +38,13 @@ class Schedule:
 
     def __post_init__(self) -> None:
         if self.warmup < 0 or (self.unit == "fraction" and self.warmup >= 1):
-            raise ValueError(f"warmup must be >= 0, and below 1 as a fraction, got {self.warmup} {self.unit}")
+            raise ValueError(
+                f"warmup must be >= 0, and below 1 as a fraction, got {self.warmup} {self.unit}"
+            )
         if not 0 <= self.floor <= 1:
-            raise ValueError(f"floor is a fraction of lr between 0 and 1, got {self.floor}")
+            raise ValueError(
+                f"floor is a fraction of lr between 0 and 1, got {self.floor}"
+            )
 
     def factor(self, steps: int, epochs: float) -> Callable[[int], float]:
         """What lr is multiplied with at update (or epoch) i.
@@ -88,14 +92,21 @@ class ScheduledRates(LambdaLR):
 
     def state_dict(self) -> dict[str, Any]:
         """As of its base."""
-        return {key: value for key, value in super().state_dict().items() if key != "_told"}
+        return {
+            key: value for key, value in super().state_dict().items() if key != "_told"
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on behind the updates of ``state_dict``, and tell where the rates are others than it holds."""
         self.last_epoch = state_dict["last_epoch"]
         self._step_count = state_dict["_step_count"]
-        rates = [base * factor(self.last_epoch) for base, factor in zip(self.base_lrs, self.lr_lambdas, strict=True)]
-        for group, base, rate in zip(self.optimizer.param_groups, self.base_lrs, rates, strict=True):
+        rates = [
+            base * factor(self.last_epoch)
+            for base, factor in zip(self.base_lrs, self.lr_lambdas, strict=True)
+        ]
+        for group, base, rate in zip(
+            self.optimizer.param_groups, self.base_lrs, rates, strict=True
+        ):
             group["initial_lr"] = base
             group["lr"] = rate
         self._last_lr = rates
@@ -141,16 +152,25 @@ class Optimisation:
     def __post_init__(self) -> None:
         _positive(lr=self.lr, global_batch=self.global_batch, lr_per=self.lr_per)
         if self.weight_decay < 0:
-            raise ValueError(f"weight_decay must not be negative, got {self.weight_decay}")
+            raise ValueError(
+                f"weight_decay must not be negative, got {self.weight_decay}"
+            )
         for owner, factor in self.lr_factor.items():
             if factor < 0:
-                raise ValueError(f"lr_factor of {owner!r} must not be negative, got {factor}")
+                raise ValueError(
+                    f"lr_factor of {owner!r} must not be negative, got {factor}"
+                )
 
     def rate(self, global_batch: int) -> float:
         """Learning rate for updates of ``global_batch`` clips: ``lr``, or ``lr * global_batch / lr_per``."""
         return self.lr if self.lr_per is None else self.lr * global_batch / self.lr_per
 
-    def optimizer(self, parameters: Mapping[str, nn.Parameter], owners: Mapping[str, str], rate: float) -> Optimizer:
+    def optimizer(
+        self,
+        parameters: Mapping[str, nn.Parameter],
+        owners: Mapping[str, str],
+        rate: float,
+    ) -> Optimizer:
         """The optimiser over the trainable ``parameters``, one group per owner and decay.
 
         Args:
@@ -179,9 +199,18 @@ class Together(Optimizer):
         stopped: names of those that make no more steps; it may grow.
     """
 
-    def __init__(self, optimizers: Mapping[str, Optimizer], stopped: Container[str] = ()) -> None:
+    def __init__(
+        self, optimizers: Mapping[str, Optimizer], stopped: Container[str] = ()
+    ) -> None:
         self.optimizers, self.stopped = dict(optimizers), stopped
-        super().__init__([group for optimizer in optimizers.values() for group in optimizer.param_groups], {})
+        super().__init__(
+            [
+                group
+                for optimizer in optimizers.values()
+                for group in optimizer.param_groups
+            ],
+            {},
+        )
         self._share()
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -217,14 +246,23 @@ def parameter_groups(
     for name, parameter in trainable(parameters.items()):
         owner, decays = _owner(name, owners), _decays(parameter, decay)
         key = f"{owner}/{'decay' if decays else 'no_decay'}"
-        new = {"name": key, "owner": owner, "decays": decays, "params": list[nn.Parameter]()}
+        new = {
+            "name": key,
+            "owner": owner,
+            "decays": decays,
+            "params": list[nn.Parameter](),
+        }
         groups.setdefault(key, new)["params"].append(parameter)
     if not groups:
-        raise ValueError("nothing trains: every parameter is frozen; add an adapter or a head")
+        raise ValueError(
+            "nothing trains: every parameter is frozen; add an adapter or a head"
+        )
     return list(groups.values())
 
 
-def trainable(named: Iterable[tuple[str, nn.Parameter]]) -> Iterable[tuple[str, nn.Parameter]]:
+def trainable(
+    named: Iterable[tuple[str, nn.Parameter]],
+) -> Iterable[tuple[str, nn.Parameter]]:
     """Those of the named parameters that train."""
     return ((name, parameter) for name, parameter in named if parameter.requires_grad)
 
@@ -247,7 +285,9 @@ def accumulation(global_batch: int | None, *, ranks: int, micro: int) -> int:
 
 def _owner(name: str, owners: Mapping[str, str]) -> str:
     if name not in owners:
-        raise ValueError(f"parameter {name!r} trains but belongs to no adapter and not to the head")
+        raise ValueError(
+            f"parameter {name!r} trains but belongs to no adapter and not to the head"
+        )
     return owners[name]
 
 
@@ -258,7 +298,9 @@ def _decays(parameter: nn.Parameter, rule: DecayRule) -> bool:
 def _known_owners(factors: Mapping[str, float], known: list[str]) -> None:
     unknown = sorted(set(factors) - set(known))
     if unknown:
-        rest = json.dumps({name: factor for name, factor in factors.items() if name in known})
+        rest = json.dumps(
+            {name: factor for name, factor in factors.items() if name in known}
+        )
         raise ValueError(
             f"lr_factor names {', '.join(unknown)}, which own no trainable parameter; owners: {known}; leave the "
             f"others out: --model.optim.lr_factor='{rest}'"

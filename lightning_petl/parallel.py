@@ -37,7 +37,9 @@ def shard(model: nn.Module, mesh: DeviceMesh, entries: Sequence[str] = ()) -> No
     for unit in [*units(model), model]:
         fully_shard(unit, mesh=mesh, ignored_params=scalars)
     for unit in _without_backward(model):
-        cast(FSDPModule, unit).set_unshard_in_backward(False)  # or torch prefetches it there
+        cast(FSDPModule, unit).set_unshard_in_backward(
+            False
+        )  # or torch prefetches it there
     for entry in entries:
         register_fsdp_forward_method(model, entry)
     for scalar in scalars:
@@ -74,7 +76,9 @@ def gathered_bytes(model: nn.Module, ranks: int) -> int:
     return sum(_filled(p, ranks) * (1 + (key in twice)) for key, p in forward.items())
 
 
-def gradient_bytes(model: nn.Module, ranks: int = 1, unreachable: Container[str] = ()) -> int:
+def gradient_bytes(
+    model: nn.Module, ranks: int = 1, unreachable: Container[str] = ()
+) -> int:
     """Bytes of the gradients that an update reduces: of what trains and is reached.
 
     Args:
@@ -82,7 +86,11 @@ def gradient_bytes(model: nn.Module, ranks: int = 1, unreachable: Container[str]
         ranks: that share its rows out, which are filled up to a multiple of it.
         unreachable: names of parameters that get no gradient.
     """
-    trained = (p for name, p in model.named_parameters() if p.requires_grad and name not in unreachable)
+    trained = (
+        p
+        for name, p in model.named_parameters()
+        if p.requires_grad and name not in unreachable
+    )
     return sum(_filled(p, ranks) for p in trained)
 
 
@@ -110,11 +118,15 @@ def materialise(vit: VideoViT, device: torch.device) -> None:
     state = vit.source.open()
     for index, block in enumerate(vit.blocks):
         names = {name for name, p in block.named_parameters() if p.is_meta}
-        _require_in_file(vit, {f"blocks.{index}.{name}" for name in names} - state.keys())
+        _require_in_file(
+            vit, {f"blocks.{index}.{name}" for name in names} - state.keys()
+        )
         block._apply(lambda t: torch.empty_like(t, device=device) if t.is_meta else t)  # pyright: ignore[reportPrivateUsage]
         parameters = dict(block.named_parameters())
         for name in names:
-            parameters[name].copy_(share(state[f"blocks.{index}.{name}"], parameters[name]))
+            parameters[name].copy_(
+                share(state[f"blocks.{index}.{name}"], parameters[name])
+            )
     told = [vit.source.weights_hash() if is_first_rank() else ""]
     if several_ranks():
         dist.broadcast_object_list(told)
@@ -145,7 +157,9 @@ def share(full: Tensor, like: Tensor) -> Tensor:
     """This rank's share of a tensor that every rank has whole, laid out as ``like``; no rank sends anything."""
     if not isinstance(like, DTensor) or isinstance(full, DTensor):
         return full
-    return distribute_tensor(full.to(like.device), like.device_mesh, like.placements, src_data_rank=None)
+    return distribute_tensor(
+        full.to(like.device), like.device_mesh, like.placements, src_data_rank=None
+    )
 
 
 def local(tensor: Tensor) -> Tensor:

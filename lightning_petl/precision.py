@@ -24,7 +24,11 @@ def chosen(precision: str | int | None, *, on_cpu: bool = False) -> str:
             f"of {', '.join(PRECISIONS)}"
         )
     if name not in PRECISIONS:
-        raise ValueError(f"trainer.precision {name}: choose one of {', '.join(PRECISIONS)}")
+        raise ValueError(
+            f"trainer.precision {name}: choose one of {', '.join(PRECISIONS)}"
+        )
     if name == "16-mixed" and on_cpu:
-        raise ValueError("trainer.precision 16-mixed: torch has no float16 training on CPUs; take bf16-mixed or a GPU")
+        raise ValueError(
+            "trainer.precision 16-mixed: torch has no float16 training on CPUs; take bf16-mixed or a GPU"
+        )
     return name

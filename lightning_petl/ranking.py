@@ -43,13 +43,17 @@ class Places(NamedTuple):
 
     def rank(self) -> Float64[Tensor, " q"]:
         """The expected rank of the first right answer."""
-        return (1 + self.better + self.wrong / (self.right + 1)).clamp(max=self.candidates)
+        return (1 + self.better + self.wrong / (self.right + 1)).clamp(
+            max=self.candidates
+        )
 
     def recall(self, k: int) -> Float64[Tensor, " q"]:
         """The probability that it is among the first k."""
         missed = torch.ones_like(self.better)
         for u in range(k):
-            drawn = (self.wrong - u).clamp(min=0) / (self.wrong + self.right - u).clamp(min=1)
+            drawn = (self.wrong - u).clamp(min=0) / (self.wrong + self.right - u).clamp(
+                min=1
+            )
             missed = missed * torch.where(self.better + u < k, drawn, 1.0)
         return 1 - missed
 
@@ -57,7 +61,10 @@ class Places(NamedTuple):
         """``name/R1 R5 R10`` in percent, ``name/MdR`` and ``name/MnR``, to the last bit in any order of questions."""
         recalls = {f"{name}/R{k}": 100 * _mean(self.recall(k)) for k in RECALLS}
         rank = self.rank()
-        return recalls | {f"{name}/MdR": rank.quantile(0.5).item(), f"{name}/MnR": _mean(rank)}
+        return recalls | {
+            f"{name}/MdR": rank.quantile(0.5).item(),
+            f"{name}/MnR": _mean(rank),
+        }
 
 
 def retrieval_metrics(
@@ -97,14 +104,25 @@ def retrieval_metrics(
     places = _places(similarity, owner, num_videos, block)
     if dual_softmax is not None:
         places |= _dual_places(similarity, owner, num_videos, block, dual_softmax)
-    return {name: value for protocol, found in places.items() for name, value in found.summary(protocol).items()}
+    return {
+        name: value
+        for protocol, found in places.items()
+        for name, value in found.summary(protocol).items()
+    }
 
 
-def _places(similarity: Block, owner: Owner, num_videos: int, block: tuple[int, int]) -> dict[str, Places]:
+def _places(
+    similarity: Block, owner: Owner, num_videos: int, block: tuple[int, int]
+) -> dict[str, Places]:
     own = _own(similarity, owner, num_videos, block)
-    best = _largest(own.new_full((num_videos,), -torch.inf).scatter_reduce(0, owner, own, "amax"))
+    best = _largest(
+        own.new_full((num_videos,), -torch.inf).scatter_reduce(0, owner, own, "amax")
+    )
     number = torch.arange(num_videos, device=owner.device)
-    t2v, v2t_any, v2t_set = (own.new_zeros(2, questions) for questions in (len(owner), num_videos, num_videos))
+    t2v, v2t_any, v2t_set = (
+        own.new_zeros(2, questions)
+        for questions in (len(owner), num_videos, num_videos)
+    )
     for columns in _ranges(num_videos, block[1]):
         to, sets = _slice(columns), own.new_full((num_videos, len(columns)), -torch.inf)
         for rows in _ranges(len(owner), block[0]):
@@ -113,20 +131,30 @@ def _places(similarity: Block, owner: Owner, num_videos: int, block: tuple[int, 
             t2v[:, of] += _count(s, own[of, None], wrong, 1)
             v2t_any[:, to] += _count(s, best[to], wrong, 0)
             sets.scatter_reduce_(0, owner[of, None].expand_as(s), s, "amax")
-        v2t_set[:, to] = _count(_largest(sets), best[to], number[:, None] != number[to], 0)
+        v2t_set[:, to] = _count(
+            _largest(sets), best[to], number[:, None] != number[to], 0
+        )
     v2t_any, captions = _summed(v2t_any), _summed(owner.bincount(minlength=num_videos))
-    right = _summed(own.new_zeros(num_videos).scatter_add(0, owner, _equal(own, best[owner]).double()))
+    right = _summed(
+        own.new_zeros(num_videos).scatter_add(
+            0, owner, _equal(own, best[owner]).double()
+        )
+    )
     *t2v, own = _of_all(torch.stack([*t2v, own]))
     asked = captions > 0
     one = torch.ones_like(best[asked])
     return {
         "t2v": _found(torch.stack(t2v), own, torch.ones_like(own), num_videos),
-        "v2t_any": _found(v2t_any[:, asked], best[asked], right[asked], int(captions.sum())),
+        "v2t_any": _found(
+            v2t_any[:, asked], best[asked], right[asked], int(captions.sum())
+        ),
         "v2t_set": _found(v2t_set[:, asked], best[asked], one, len(one)),
     }
 
 
-def _own(similarity: Block, owner: Owner, num_videos: int, block: tuple[int, int]) -> Float64[Tensor, " q"]:
+def _own(
+    similarity: Block, owner: Owner, num_videos: int, block: tuple[int, int]
+) -> Float64[Tensor, " q"]:
     """The similarity of each caption to its own video, out of the same blocks as all others."""
     own = torch.empty(len(owner), dtype=torch.float64, device=owner.device)
     for rows in _ranges(len(owner), block[0]):
@@ -134,44 +162,69 @@ def _own(similarity: Block, owner: Owner, num_videos: int, block: tuple[int, int
         for columns in _ranges(num_videos, block[1]):
             here = ((mine >= columns.start) & (mine < columns.stop)).nonzero()[:, 0]
             if len(here) > 0:
-                own[rows.start + here] = _finite(similarity, rows, columns)[here, mine[here] - columns.start]
+                own[rows.start + here] = _finite(similarity, rows, columns)[
+                    here, mine[here] - columns.start
+                ]
     return own
 
 
 def _dual_places(
-    similarity: Block, owner: Owner, num_videos: int, block: tuple[int, int], factor: float
+    similarity: Block,
+    owner: Owner,
+    num_videos: int,
+    block: tuple[int, int],
+    factor: float,
 ) -> dict[str, Places]:
-    captions, videos = (torch.full((n,), -torch.inf, dtype=torch.float64) for n in (len(owner), num_videos))
+    captions, videos = (
+        torch.full((n,), -torch.inf, dtype=torch.float64)
+        for n in (len(owner), num_videos)
+    )
     captions, videos = captions.to(owner.device), videos.to(owner.device)
     for rows in _ranges(len(owner), block[0]):
         for columns in _ranges(num_videos, block[1]):
-            z, of, to = factor * _finite(similarity, rows, columns), _slice(rows), _slice(columns)
+            z, of, to = (
+                factor * _finite(similarity, rows, columns),
+                _slice(rows),
+                _slice(columns),
+            )
             captions[of] = captions[of].logaddexp(z.logsumexp(1))
             videos[to] = videos[to].logaddexp(z.logsumexp(0))
     videos = gathered(videos[None]).logsumexp(0)
 
     def weighted(rows: range, columns: range, *, over_captions: bool) -> Similarities:
         s = _finite(similarity, rows, columns)
-        total = videos[_slice(columns)] if over_captions else captions[_slice(rows), None]
+        total = (
+            videos[_slice(columns)] if over_captions else captions[_slice(rows), None]
+        )
         return torch.where(s.isfinite(), s * (factor * s - total).exp(), s)
 
     t2v = _places(partial(weighted, over_captions=True), owner, num_videos, block)
     v2t = _places(partial(weighted, over_captions=False), owner, num_videos, block)
-    return {f"dual_softmax/{name}": (t2v if name == "t2v" else v2t)[name] for name in t2v}
+    return {
+        f"dual_softmax/{name}": (t2v if name == "t2v" else v2t)[name] for name in t2v
+    }
 
 
-def _count(s: Similarities, own: Tensor, wrong: Bool[Tensor, "q b"], dim: int) -> Float64[Tensor, "2 n"]:
+def _count(
+    s: Similarities, own: Tensor, wrong: Bool[Tensor, "q b"], dim: int
+) -> Float64[Tensor, "2 n"]:
     """How many wrong answers are better than, and equal to, the right one."""
     better = s > own + TIE * own.abs()
-    return torch.stack([(better & wrong).sum(dim), (_equal(s, own) & wrong).sum(dim)]).double()
+    return torch.stack(
+        [(better & wrong).sum(dim), (_equal(s, own) & wrong).sum(dim)]
+    ).double()
 
 
 def _equal(s: Tensor, own: Tensor) -> Tensor:
     return (s - own).abs() <= TIE * own.abs()
 
 
-def _found(counts: Float64[Tensor, "2 n"], own: Tensor, right: Tensor, candidates: int) -> Places:
-    return Places(torch.where(own.isfinite(), counts[0], torch.inf), counts[1], right, candidates)
+def _found(
+    counts: Float64[Tensor, "2 n"], own: Tensor, right: Tensor, candidates: int
+) -> Places:
+    return Places(
+        torch.where(own.isfinite(), counts[0], torch.inf), counts[1], right, candidates
+    )
 
 
 def _finite(similarity: Block, rows: range, columns: range) -> Similarities:
@@ -226,4 +279,6 @@ def _check(owner: Owner, num_videos: int) -> None:
         return
     low, high = int(owner.min()), int(owner.max())
     if low < 0 or high >= num_videos:
-        raise ValueError(f"captions are of videos {low} to {high}; the videos of the set are 0 to {num_videos - 1}")
+        raise ValueError(
+            f"captions are of videos {low} to {high}; the videos of the set are 0 to {num_videos - 1}"
+        )

@@ -8,7 +8,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, fields
 from importlib import import_module
 from types import NoneType, UnionType
-from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+from typing import (
+    Any,
+    Literal,
+    TypeVar,
+    Union,
+    cast,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 import lightning_petl.text_head  # its head is known by name  # pyright: ignore[reportUnusedImport]  # noqa: F401
 from lightning_petl.adapters import Adapter
@@ -22,8 +31,12 @@ _WHAT: dict[type, str] = {Adapter: "a method", HeadRecipe: "a head"}
 def encode(recipe: object) -> dict[str, Any]:
     """Return a recipe as ``{"class_path", "init_args"}`` in JSON types; methods inside it likewise."""
     kind = type(recipe)
-    values = {field.name: getattr(recipe, field.name) for field in fields(cast(Any, recipe))}
-    arguments = {name: encode(v) if isinstance(v, Adapter) else v for name, v in values.items()}
+    values = {
+        field.name: getattr(recipe, field.name) for field in fields(cast(Any, recipe))
+    }
+    arguments = {
+        name: encode(v) if isinstance(v, Adapter) else v for name, v in values.items()
+    }
     return {"class_path": path_of(kind), "init_args": arguments}
 
 
@@ -40,7 +53,9 @@ def decode(entry: object, base: type[T], *, allow: Packages = ()) -> T:
     """
     recipe = cast(Mapping[str, Any], entry) if isinstance(entry, Mapping) else {}
     if set(recipe) != {"class_path", "init_args"}:
-        raise ValueError(f"expected class_path and init_args of {_what(base)}, got {_shown(entry)}")
+        raise ValueError(
+            f"expected class_path and init_args of {_what(base)}, got {_shown(entry)}"
+        )
     kind = known_class(recipe["class_path"], base, allow=allow)
     return build(kind, recipe["init_args"], allow=allow)
 
@@ -52,7 +67,9 @@ def known_class(class_path: object, base: type[T], *, allow: Packages = ()) -> t
         ValueError: none is known.
     """
     if not isinstance(class_path, str):
-        raise ValueError(f"class_path: expected the name of a class, got {_shown(class_path)}")
+        raise ValueError(
+            f"class_path: expected the name of a class, got {_shown(class_path)}"
+        )
     found = _by_path(base).get(class_path)
     if found is None and _allowed(class_path, allow):
         _import(class_path)
@@ -79,16 +96,27 @@ def build(kind: type[T], arguments: object, *, allow: Packages = ()) -> T:
         ValueError: an argument that the class does not have, of another type, or that the class refuses.
     """
     if not isinstance(arguments, Mapping):
-        raise ValueError(f"{kind.__name__}: expected its arguments by name, got {_shown(arguments)}")
+        raise ValueError(
+            f"{kind.__name__}: expected its arguments by name, got {_shown(arguments)}"
+        )
     given, types = cast(Mapping[str, Any], arguments), get_type_hints(kind)
     own = {field.name: field for field in fields(cast(Any, kind)) if field.init}
     unknown = sorted(given.keys() - own.keys())
     if unknown:
-        raise ValueError(f"{kind.__name__} has no {_shown(unknown[0])}; it has {', '.join(own) or 'no arguments'}")
-    missing = [n for n, f in own.items() if f.default is MISSING and f.default_factory is MISSING and n not in given]
+        raise ValueError(
+            f"{kind.__name__} has no {_shown(unknown[0])}; it has {', '.join(own) or 'no arguments'}"
+        )
+    missing = [
+        n
+        for n, f in own.items()
+        if f.default is MISSING and f.default_factory is MISSING and n not in given
+    ]
     if missing:
         raise ValueError(f"{kind.__name__} lacks {', '.join(missing)}")
-    values = {name: _value(value, types[name], f"{kind.__name__}.{name}", allow) for name, value in given.items()}
+    values = {
+        name: _value(value, types[name], f"{kind.__name__}.{name}", allow)
+        for name, value in given.items()
+    }
     try:
         return kind(**values)
     except (TypeError, OverflowError) as error:
@@ -105,7 +133,9 @@ def _value(value: object, hint: Any, name: str, allow: Packages) -> Any:
         return decode(value, hint, allow=allow)
     if not _fits(value, hint):
         raise ValueError(f"{name}: expected {_told(hint)}, got {_shown(value)}")
-    return tuple(cast(list[Any], value)) if get_origin(hint) is tuple else value  # JSON has no tuples
+    return (
+        tuple(cast(list[Any], value)) if get_origin(hint) is tuple else value
+    )  # JSON has no tuples
 
 
 def _fits(value: object, hint: Any) -> bool:
@@ -118,7 +148,9 @@ def _fits(value: object, hint: Any) -> bool:
     if origin is tuple:
         return isinstance(value, list) and _items_fit(cast(list[object], value), parts)
     if origin is list:
-        return isinstance(value, list) and all(_fits(item, parts[0]) for item in cast(list[object], value))
+        return isinstance(value, list) and all(
+            _fits(item, parts[0]) for item in cast(list[object], value)
+        )
     if hint is float:
         return type(value) in (int, float)
     return type(value) is (NoneType if hint is None else hint)
@@ -127,7 +159,9 @@ def _fits(value: object, hint: Any) -> bool:
 def _items_fit(items: list[object], types: tuple[Any, ...]) -> bool:
     if types[-1] is Ellipsis:
         return all(_fits(item, types[0]) for item in items)
-    return len(items) == len(types) and all(_fits(item, kind) for item, kind in zip(items, types, strict=True))
+    return len(items) == len(types) and all(
+        _fits(item, kind) for item, kind in zip(items, types, strict=True)
+    )
 
 
 def _by_path(base: type[T]) -> dict[str, type[T]]:
@@ -150,7 +184,9 @@ def _import(class_path: str) -> None:
     try:
         import_module(module)
     except ImportError as error:
-        raise ValueError(f"{_shown(module)} is allowed, but cannot be imported: {error}") from error
+        raise ValueError(
+            f"{_shown(module)} is allowed, but cannot be imported: {error}"
+        ) from error
 
 
 def _what(base: type) -> str:

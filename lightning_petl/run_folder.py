@@ -58,11 +58,16 @@ class RunFolder:
         if leads():
             path.mkdir(parents=True, exist_ok=True)
             self._lock = _lock(path / _LOCK, path)
-            for file in [*path.rglob(".*.tmp"), *path.rglob(".partial-*")]:  # of a process that was killed
+            for file in [
+                *path.rglob(".*.tmp"),
+                *path.rglob(".partial-*"),
+            ]:  # of a process that was killed
                 file.unlink()
         foreign = sorted(path.glob("hpc_ckpt_*"))
         if foreign:
-            raise ValueError(f"{foreign[0]} is not of this program, but would be resumed under SLURM: remove it")
+            raise ValueError(
+                f"{foreign[0]} is not of this program, but would be resumed under SLURM: remove it"
+            )
         record = _record(path)
         self.id: str = record.get("id") or uuid.uuid4().hex
         self._starts: list[int] = record.get("starts", [])
@@ -112,11 +117,18 @@ class RunFolder:
         self._lock = None
 
     def _resume_point(self) -> ResumePoint | None:
-        found = {file: content(file) for file in sorted((self.path / CHECKPOINTS).glob("*.ckpt"))}
+        found = {
+            file: content(file)
+            for file in sorted((self.path / CHECKPOINTS).glob("*.ckpt"))
+        }
         if not found:
             return None
-        whole = {file: state for file, state in found.items() if isinstance(state, dict)}
-        damaged = "; ".join(f"{file}: {why}" for file, why in found.items() if isinstance(why, str))
+        whole = {
+            file: state for file, state in found.items() if isinstance(state, dict)
+        }
+        damaged = "; ".join(
+            f"{file}: {why}" for file, why in found.items() if isinstance(why, str)
+        )
         if not whole:
             raise ValueError(
                 f"{self.path}: none of its checkpoints can be read ({damaged}), and a run does not start again by "
@@ -127,16 +139,23 @@ class RunFolder:
                 raise ValueError(
                     f"{file} belongs to another run than {self.path}: remove it, or give it as --ckpt_path"
                 )
-        best = max(whole, key=lambda file: (whole[file]["global_step"], file.name == LAST))
+        best = max(
+            whole, key=lambda file: (whole[file]["global_step"], file.name == LAST)
+        )
         step, row = whole[best]["global_step"], whole[best].get("row")
         if damaged:
-            rank_zero_warn(f"not readable: {damaged}; going on from {best} at update {step} instead")
+            rank_zero_warn(
+                f"not readable: {damaged}; going on from {best} at update {step} instead"
+            )
         return ResumePoint(best, step, Row(*row) if row else None)
 
     def _note(self, starts: list[int]) -> None:
         if self._lock is not None:
             self._starts = starts
-            write_whole(self.path / RECORD, json.dumps({"id": self.id, "starts": starts}).encode())
+            write_whole(
+                self.path / RECORD,
+                json.dumps({"id": self.id, "starts": starts}).encode(),
+            )
 
 
 def leads() -> bool:
@@ -171,7 +190,9 @@ def changes(before: Any, now: Any, key: str = "") -> Iterator[tuple[str, Any, An
     """Each (key, value before, value now) in which two nested configurations differ; None stands for what is not."""
     if isinstance(before, dict) and isinstance(now, dict):
         for name in [*before, *(name for name in now if name not in before)]:
-            yield from changes(before.get(name), now.get(name), f"{key}.{name}" if key else str(name))
+            yield from changes(
+                before.get(name), now.get(name), f"{key}.{name}" if key else str(name)
+            )
     elif isinstance(before, list) and isinstance(now, list):
         for index, values in enumerate(zip_longest(before, now)):
             yield from changes(*values, f"{key}[{index}]")
@@ -186,9 +207,13 @@ def _lock(path: Path, folder: Path) -> int:
     except BlockingIOError:
         owner = os.read(descriptor, 1000).decode(errors="replace").strip()
         os.close(descriptor)
-        raise ValueError(f"{folder} is in use by {owner}: wait for it, end it, or take another run_folder") from None
+        raise ValueError(
+            f"{folder} is in use by {owner}: wait for it, end it, or take another run_folder"
+        ) from None
     except OSError as error:
-        rank_zero_warn(f"{folder}: this file system has no locks ({error}); start no second program in it")
+        rank_zero_warn(
+            f"{folder}: this file system has no locks ({error}); start no second program in it"
+        )
     job = os.environ.get("SLURM_JOB_ID")
     owner = f"process {os.getpid()} on {socket.gethostname()}{f', job {job}' if job else ''}"
     os.ftruncate(descriptor, 0)
@@ -201,7 +226,11 @@ def _record(folder: Path) -> dict[str, Any]:
         record = read_json(folder / RECORD, most=_MOST_RECORD)
     except FileNotFoundError:
         return {}
-    right = isinstance(record, dict) and isinstance(cast(dict[str, Any], record).get("id"), str)
+    right = isinstance(record, dict) and isinstance(
+        cast(dict[str, Any], record).get("id"), str
+    )
     if not right or not isinstance(record.get("starts"), list):
-        raise ValueError(f"{folder / RECORD}: is not what a run writes there; put it back, or take another run_folder")
+        raise ValueError(
+            f"{folder / RECORD}: is not what a run writes there; put it back, or take another run_folder"
+        )
     return cast(dict[str, Any], record)

@@ -62,7 +62,11 @@ class RunLogger(TensorBoardLogger):
         step = self.row.step if step is None else step
         if step != self.row.step:
             self.row = Row(step, {})
-        new = {tag: float(value) for tag, value in metrics.items() if tag not in self.row.values}
+        new = {
+            tag: float(value)
+            for tag, value in metrics.items()
+            if tag not in self.row.values
+        }
         self.row.values.update(new)
         self._show(new, step)
 
@@ -73,9 +77,13 @@ class RunLogger(TensorBoardLogger):
 
     def _purge(self) -> None:
         self._resumes = False
-        start = Event(step=max(self.row.step, 0), session_log=SessionLog(status=SessionLog.START))
+        start = Event(
+            step=max(self.row.step, 0), session_log=SessionLog(status=SessionLog.START)
+        )
         self.experiment.file_writer.add_event(start)
         self._show(self.row.values, self.row.step)
 
     def _show(self, values: dict[str, float], step: int) -> None:
-        super().log_metrics({shown_as(tag): value for tag, value in values.items()}, step)
+        super().log_metrics(
+            {shown_as(tag): value for tag, value in values.items()}, step
+        )

@@ -46,7 +46,11 @@ def plainly_told() -> Generator[None]:
 
 
 def _formatted(
-    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    line: str | None = None,
 ) -> str:
     if _PACKAGES.isdisjoint(Path(filename).parts):
         return f"{filename}:{lineno}: {category.__name__}: {message}\n"

@@ -63,7 +63,9 @@ class Similarity(nn.Module, ABC):
     def pairs(self, texts: Sides, videos: Sides) -> Float[Tensor, "q b"]:
         """The similarity of each sentence to each video, at once."""
 
-    def between(self, texts: Sides | Apart, videos: Sides, *, device: torch.device | None = None) -> Block:
+    def between(
+        self, texts: Sides | Apart, videos: Sides, *, device: torch.device | None = None
+    ) -> Block:
         """Similarities of ranges of sentences and videos, in float64.
 
         A sum in float32 depends on the place of a column in a matrix product, so that two equal videos may differ; in
@@ -77,7 +79,9 @@ class Similarity(nn.Module, ABC):
 
         @torch.no_grad()
         def block(rows: range, columns: range) -> Float64[Tensor, "q b"]:
-            return self.compare(_wide(texts, rows, device), _wide(videos, columns, device))
+            return self.compare(
+                _wide(texts, rows, device), _wide(videos, columns, device)
+            )
 
         return block
 
@@ -107,15 +111,25 @@ class _Interaction(Similarity):
         self.word_weight, self.frame_weight = _scorer(embed_dim), _scorer(embed_dim)
 
     def texts(self, words: Words) -> Sides:
-        score = self.word_weight(words.tokens).squeeze(-1).masked_fill(~words.mask, -torch.inf)
-        return _unit(words.tokens) * words.mask.unsqueeze(-1), _softmax(score), words.mask
+        score = (
+            self.word_weight(words.tokens)
+            .squeeze(-1)
+            .masked_fill(~words.mask, -torch.inf)
+        )
+        return (
+            _unit(words.tokens) * words.mask.unsqueeze(-1),
+            _softmax(score),
+            words.mask,
+        )
 
     def videos(self, video: Frames) -> Sides:
         return _unit(video), _softmax(self.frame_weight(video).squeeze(-1))
 
     def alone(self, texts: Sides, row: int) -> Sides:
         words = int(texts[2][row].sum())
-        return tuple(side[row, : words + 1] for side in texts)  # one outside the mask, if any, does for all in max_i
+        return tuple(
+            side[row, : words + 1] for side in texts
+        )  # one outside the mask, if any, does for all in max_i
 
     def numbers_a_pair(self, texts: Sides, videos: Sides) -> int:
         return texts[0].shape[1] * videos[0].shape[1]
@@ -153,7 +167,9 @@ def _wide(sides: Sides | Apart, chosen: range, device: torch.device | None) -> S
 
 
 def _one(rows: Tensor | Sequence[Tensor]) -> Tensor:
-    return rows if isinstance(rows, Tensor) else pad_sequence(list(rows), batch_first=True)
+    return (
+        rows if isinstance(rows, Tensor) else pad_sequence(list(rows), batch_first=True)
+    )
 
 
 class SimilarityRecipe(ABC):

@@ -12,7 +12,11 @@ from torch._subclasses.fake_tensor import FakeCopyMode, FakeTensorMode
 from torch.optim import Optimizer
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
-from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
+from torch.utils.flop_counter import (
+    FlopCounterMode,
+    sdpa_backward_flop_count,
+    sdpa_flop_count,
+)
 from typing_extensions import override
 
 from lightning_petl.memory import Saved, saved_bytes
@@ -25,7 +29,9 @@ def _attention(query: Size, key: Size, value: Size, *args: Any, **kwargs: Any) -
     return sdpa_flop_count(query, key, value)
 
 
-def _attention_backward(gradient: Size, query: Size, key: Size, value: Size, *args: Any, **kwargs: Any) -> int:
+def _attention_backward(
+    gradient: Size, query: Size, key: Size, value: Size, *args: Any, **kwargs: Any
+) -> int:
     return sdpa_backward_flop_count(gradient, query, key, value)
 
 
@@ -67,7 +73,11 @@ class Allocations(TorchDispatchMode):
 
     @override
     def __torch_dispatch__(
-        self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         result = func(*args, **(kwargs or {}))
         for value in tree_iter(result):
@@ -120,8 +130,12 @@ def simulate(
         total.backward()
     model.zero_grad()
     updates = optimizer()
-    peak = _peak([*model.parameters(), *model.buffers(), *batch], loss, updates, keep_gradients)
-    return Step(saved, size(state_of(updates)), peak, forward, counter.get_total_flops() // 2)
+    peak = _peak(
+        [*model.parameters(), *model.buffers(), *batch], loss, updates, keep_gradients
+    )
+    return Step(
+        saved, size(state_of(updates)), peak, forward, counter.get_total_flops() // 2
+    )
 
 
 def state_of(optimizer: Optimizer) -> Iterator[Tensor]:
@@ -135,7 +149,12 @@ def size(tensors: Iterable[Tensor]) -> int:
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
-def _peak(held: Iterable[Tensor], loss: Callable[[], Tensor], optimizer: Optimizer, keep_gradients: bool) -> int:
+def _peak(
+    held: Iterable[Tensor],
+    loss: Callable[[], Tensor],
+    optimizer: Optimizer,
+    keep_gradients: bool,
+) -> int:
     with Allocations(held) as allocations:
         for _ in range(2):  # the optimiser's state is there from the second step on
             loss().backward()
@@ -146,8 +165,15 @@ def _peak(held: Iterable[Tensor], loss: Callable[[], Tensor], optimizer: Optimiz
 
 def shapes(model: _Module) -> _Module:
     """A copy of a module on the meta device, which :func:`without_memory` takes."""
-    parameters = {id(p): nn.Parameter(torch.empty_like(p, device="meta"), p.requires_grad) for p in model.parameters()}
-    return copy.deepcopy(model, parameters | {id(b): torch.empty_like(b, device="meta") for b in model.buffers()})
+    parameters = {
+        id(p): nn.Parameter(torch.empty_like(p, device="meta"), p.requires_grad)
+        for p in model.parameters()
+    }
+    return copy.deepcopy(
+        model,
+        parameters
+        | {id(b): torch.empty_like(b, device="meta") for b in model.buffers()},
+    )
 
 
 @contextmanager
@@ -165,7 +191,13 @@ def _move(model: nn.Module) -> None:
     moved: dict[int, Tensor] = {}
     for module in model.modules():
         for name, parameter in module.named_parameters(recurse=False):
-            new = nn.Parameter(torch.empty_like(parameter, device="cpu"), parameter.requires_grad)
+            new = nn.Parameter(
+                torch.empty_like(parameter, device="cpu"), parameter.requires_grad
+            )
             setattr(module, name, moved.setdefault(id(parameter), new))
         for name, buffer in module.named_buffers(recurse=False):
-            setattr(module, name, moved.setdefault(id(buffer), torch.empty_like(buffer, device="cpu")))
+            setattr(
+                module,
+                name,
+                moved.setdefault(id(buffer), torch.empty_like(buffer, device="cpu")),
+            )

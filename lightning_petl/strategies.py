@@ -10,7 +10,12 @@ from data_modules import compat as compat  # before lightning, which imports tor
 # isort: split
 import torch.distributed as dist
 from lightning.pytorch import LightningModule
-from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, Strategy, StrategyRegistry
+from lightning.pytorch.strategies import (
+    DDPStrategy,
+    ModelParallelStrategy,
+    Strategy,
+    StrategyRegistry,
+)
 from torch import Tensor, nn
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
 from torch.distributed.fsdp import FSDPModule
@@ -19,7 +24,13 @@ from torch.optim import Optimizer
 from typing_extensions import override
 
 from lightning_petl.callbacks.frozen_guard import checksums
-from lightning_petl.checkpoint import gathered, load_optimizer, load_trainable, trainable_buffers, trainable_keys
+from lightning_petl.checkpoint import (
+    gathered,
+    load_optimizer,
+    load_trainable,
+    trainable_buffers,
+    trainable_keys,
+)
 from lightning_petl.parallel import broadcast, gathered_bytes, gradient_bytes
 
 
@@ -42,7 +53,12 @@ class Replicated(DDPStrategy):
         ValueError: ranks hold different frozen weights, or a parameter that trains gets no gradient.
     """
 
-    def __init__(self, *, process_group_backend: str | None = None, timeout: timedelta = timedelta(minutes=10)) -> None:
+    def __init__(
+        self,
+        *,
+        process_group_backend: str | None = None,
+        timeout: timedelta = timedelta(minutes=10),
+    ) -> None:
         super().__init__(
             process_group_backend=process_group_backend,
             timeout=timeout,
@@ -67,11 +83,15 @@ class Replicated(DDPStrategy):
 
     @override
     def configure_ddp(self) -> None:
-        self._ddp_kwargs["static_graph"] = self._task.trainer.accumulate_grad_batches == 1
+        self._ddp_kwargs["static_graph"] = (
+            self._task.trainer.accumulate_grad_batches == 1
+        )
         super().configure_ddp()
         replica = cast(DistributedDataParallel, self.model)
         replica.broadcast_buffers = False  # as an argument it is deprecated, and would leave them as they are at start
-        replica.register_comm_hook(None, lambda state, bucket: self._send(bucket))  # torch looks at annotations
+        replica.register_comm_hook(
+            None, lambda state, bucket: self._send(bucket)
+        )  # torch looks at annotations
         self._complete = False
 
     @override
@@ -93,7 +113,9 @@ class Replicated(DDPStrategy):
         broadcast(trainable_buffers(self._task))
 
     @override
-    def reduce(self, tensor: Tensor, group: Any = None, reduce_op: Any = "mean") -> Tensor:
+    def reduce(
+        self, tensor: Tensor, group: Any = None, reduce_op: Any = "mean"
+    ) -> Tensor:
         return super().reduce(_countable(tensor), group, reduce_op)
 
     def _send(self, bucket: dist.GradBucket) -> Any:  # pyright: ignore[reportPrivateImportUsage]
@@ -124,7 +146,9 @@ class Sharded(ModelParallelStrategy):
 
     @override
     def setup_environment(self) -> None:
-        self._data_parallel_size = self.num_nodes * self.num_processes  # Lightning's own default: one group a node
+        self._data_parallel_size = (
+            self.num_nodes * self.num_processes
+        )  # Lightning's own default: one group a node
         super().setup_environment()
 
     @property
@@ -149,7 +173,9 @@ class Sharded(ModelParallelStrategy):
     @override
     def on_train_start(self) -> None:
         self._pass_bytes = gathered_bytes(self._task, self.world_size)
-        self._update_bytes = gradient_bytes(self._task, self.world_size, _unreachable(self._task))
+        self._update_bytes = gradient_bytes(
+            self._task, self.world_size, _unreachable(self._task)
+        )
 
     @override
     def training_step(self, *args: Any, **kwargs: Any) -> Any:
@@ -162,7 +188,9 @@ class Sharded(ModelParallelStrategy):
         return super().optimizer_step(*args, **kwargs)
 
     @override
-    def reduce(self, tensor: Tensor, group: Any = None, reduce_op: Any = "mean") -> Tensor:
+    def reduce(
+        self, tensor: Tensor, group: Any = None, reduce_op: Any = "mean"
+    ) -> Tensor:
         return super().reduce(_countable(tensor), group, reduce_op)
 
     @override
@@ -192,10 +220,17 @@ class Sharded(ModelParallelStrategy):
 
     @override
     def optimizer_state(self, optimizer: Optimizer) -> dict[str, Any]:
-        return getattr(optimizer, "optimizer", optimizer).state_dict()  # Lightning may have wrapped it
+        return getattr(
+            optimizer, "optimizer", optimizer
+        ).state_dict()  # Lightning may have wrapped it
 
     @override
-    def save_checkpoint(self, checkpoint: dict[str, Any], filepath: Any, storage_options: Any | None = None) -> None:
+    def save_checkpoint(
+        self,
+        checkpoint: dict[str, Any],
+        filepath: Any,
+        storage_options: Any | None = None,
+    ) -> None:
         super().save_checkpoint(gathered(checkpoint), filepath, storage_options)
 
     # The rest is as in a single process: every rank reads the file and takes its share.
@@ -211,16 +246,24 @@ class Sharded(ModelParallelStrategy):
         return True
 
     @override
-    def load_checkpoint(self, checkpoint_path: Any, weights_only: bool | None = None) -> dict[str, Any]:
-        return self.checkpoint_io.load_checkpoint(checkpoint_path, weights_only=weights_only)
+    def load_checkpoint(
+        self, checkpoint_path: Any, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        return self.checkpoint_io.load_checkpoint(
+            checkpoint_path, weights_only=weights_only
+        )
 
     @override
-    def load_model_state_dict(self, checkpoint: Mapping[str, Any], strict: bool = True) -> None:
+    def load_model_state_dict(
+        self, checkpoint: Mapping[str, Any], strict: bool = True
+    ) -> None:
         load_trainable(self._task, checkpoint["state_dict"])
 
     @override
     def load_optimizer_state_dict(self, checkpoint: Mapping[str, Any]) -> None:
-        for optimizer, state in zip(self.optimizers, checkpoint["optimizer_states"], strict=True):
+        for optimizer, state in zip(
+            self.optimizers, checkpoint["optimizer_states"], strict=True
+        ):
             load_optimizer(optimizer, state)
 
 
@@ -253,7 +296,11 @@ def chosen(strategy: str | Strategy) -> str | Strategy:
 
 def _countable(value: Any) -> Any:
     """A number in float32: Lightning's mean over ranks of a count of clips would lose its fraction."""
-    return value.float() if isinstance(value, Tensor) and not value.is_floating_point() else value
+    return (
+        value.float()
+        if isinstance(value, Tensor) and not value.is_floating_point()
+        else value
+    )
 
 
 def _stays_at_home(module: LightningModule) -> list[str]:
@@ -261,7 +308,9 @@ def _stays_at_home(module: LightningModule) -> list[str]:
     names = {name for name, p in module.named_parameters() if not p.requires_grad}
     names |= {name for name, _ in module.named_buffers()} - trainable_keys(module)
     names |= _unreachable(module)
-    return sorted(names | {f".{name}" for name in names if "." not in name})  # DDP puts a dot behind the root's name ""
+    return sorted(
+        names | {f".{name}" for name in names if "." not in name}
+    )  # DDP puts a dot behind the root's name ""
 
 
 def _unreachable(module: LightningModule) -> set[str]:
@@ -273,7 +322,11 @@ def _require_equal(sums: dict[str, int]) -> None:
     ranks: list[Any] = [None] * dist.get_world_size()
     dist.all_gather_object(ranks, sums)
     for rank, other in enumerate(ranks):
-        names = [name for name in sums.keys() | other.keys() if sums.get(name) != other.get(name)]
+        names = [
+            name
+            for name in sums.keys() | other.keys()
+            if sums.get(name) != other.get(name)
+        ]
         if names:
             raise ValueError(
                 f"rank {rank} holds other frozen weights than rank {dist.get_rank()}: {len(names)} tensor(s), "
@@ -284,10 +337,16 @@ def _require_equal(sums: dict[str, int]) -> None:
 def _require_gradients(module: LightningModule) -> None:
     """Raise ``ValueError`` where a parameter that trains got no gradient: the ranks would wait for it."""
     excused = _unreachable(module)
-    names = [n for n, p in module.named_parameters() if p.requires_grad and p.grad is None and n not in excused]
+    names = [
+        n
+        for n, p in module.named_parameters()
+        if p.requires_grad and p.grad is None and n not in excused
+    ]
     if names:
         owners = cast(dict[str, str], getattr(module, "owners", {}))
-        shown = ", ".join(f"{name} of {owners.get(name, 'nobody')}" for name in names[:5])
+        shown = ", ".join(
+            f"{name} of {owners.get(name, 'nobody')}" for name in names[:5]
+        )
         raise ValueError(
             f"the ranks wait for gradients that never come: {len(names)} trainable tensor(s) got none in the first "
             f"update: {shown}; choose other blocks, or declare them unreachable in the method"

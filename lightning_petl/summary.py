@@ -18,7 +18,9 @@ from lightning_petl.tasks.bank import Bank
 from lightning_petl.tasks.task import Task
 
 MIB = 2**20
-_GATHERED = 2  # units of FSDP2 that are whole at a time: the one that computes and the next
+_GATHERED = (
+    2  # units of FSDP2 that are whole at a time: the one that computes and the next
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,14 +50,28 @@ class Plan:
     def autocast(self) -> AbstractContextManager[object]:
         """The context of the forward pass; on the CPU's rules, whose saved tensors are CUDA's in size."""
         kinds = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
-        return torch.autocast("cpu", kinds[self.precision]) if self.precision in kinds else nullcontext()
+        return (
+            torch.autocast("cpu", kinds[self.precision])
+            if self.precision in kinds
+            else nullcontext()
+        )
 
     def batch(self) -> VideoBatch:
         """Clips of this size."""
-        video = torch.zeros(self.clips, 1, self.num_frames, 3, self.image_size, self.image_size, dtype=torch.uint8)
+        video = torch.zeros(
+            self.clips,
+            1,
+            self.num_frames,
+            3,
+            self.image_size,
+            self.image_size,
+            dtype=torch.uint8,
+        )
         names = [str(number) for number in range(self.clips)]
         captions = [("a caption",)] * self.clips  # of any length: texts are filled up
-        return VideoBatch(video, torch.zeros(self.clips, dtype=torch.int64), names, captions=captions)
+        return VideoBatch(
+            video, torch.zeros(self.clips, dtype=torch.int64), names, captions=captions
+        )
 
 
 class Summary(NamedTuple):
@@ -94,7 +110,14 @@ class Summary(NamedTuple):
     @property
     def counted(self) -> int:
         """Parameters, gradients, optimiser state, averages and saved tensors: what a CPU run can count of itself."""
-        return self.frozen + self.trainable + self.gradients + self.optimizer + self.averages + self.saved
+        return (
+            self.frozen
+            + self.trainable
+            + self.gradients
+            + self.optimizer
+            + self.averages
+            + self.saved
+        )
 
 
 def summarise(task: Task, plan: Plan) -> Summary:
@@ -104,7 +127,9 @@ def summarise(task: Task, plan: Plan) -> Summary:
         ValueError: a bank, whose members stop by the value of their loss.
     """
     if isinstance(task, Bank):
-        raise ValueError("summary: the members of a bank stop by the value of their loss; ask for one member at a time")
+        raise ValueError(
+            "summary: the members of a bank stop by the value of their loss; ask for one member at a time"
+        )
     with without_memory(task) as copied:
         copied.log = copied.log_dict = _unheard
         batch = plan.batch()
@@ -114,12 +139,21 @@ def summarise(task: Task, plan: Plan) -> Summary:
                 return cast(Tensor, copied.training_step(batch, 0))
 
         def optimizer() -> Optimizer:
-            return copied.optim.optimizer(dict(copied.named_parameters()), copied.owners, copied.optim.lr)
+            return copied.optim.optimizer(
+                dict(copied.named_parameters()), copied.owners, copied.optim.lr
+            )
 
         tensors = [value for value in batch if isinstance(value, Tensor)]
         # the buckets of DDP stay, and the first pass's gradients are there in the second
         keep = plan.strategy != "one" or plan.passes > 1
-        step = simulate(copied, loss, optimizer, recomputed=recomputed(copied), batch=tensors, keep_gradients=keep)
+        step = simulate(
+            copied,
+            loss,
+            optimizer,
+            recomputed=recomputed(copied),
+            batch=tensors,
+            keep_gradients=keep,
+        )
         return _summary(copied, step, plan)
 
 
@@ -130,8 +164,19 @@ def _unheard(*args: Any, **kwargs: Any) -> None:
 def recomputed(task: Task) -> list[nn.Module]:
     """The modules that are called in checkpointed regions."""
     vit = task.backbone
-    blocks = list(vit.blocks)[max(0, vit.frozen_stages - 1) :] if vit.activation_checkpointing else []
-    return [*blocks, *(module for reader in vit.readers.values() for module in getattr(reader, "recomputed", ()))]
+    blocks = (
+        list(vit.blocks)[max(0, vit.frozen_stages - 1) :]
+        if vit.activation_checkpointing
+        else []
+    )
+    return [
+        *blocks,
+        *(
+            module
+            for reader in vit.readers.values()
+            for module in getattr(reader, "recomputed", ())
+        ),
+    ]
 
 
 def _summary(task: Task, step: Step, plan: Plan) -> Summary:
@@ -142,12 +187,16 @@ def _summary(task: Task, step: Step, plan: Plan) -> Summary:
     held = {
         "frozen": shared_bytes(fixed, shards) + size(task.buffers()),
         "trainable": trained,
-        "gradients": size(trains) if plan.passes > 1 else trained,  # whole until they are sent
+        "gradients": size(trains)
+        if plan.passes > 1
+        else trained,  # whole until they are sent
         "optimizer": step.optimizer * trained // max(1, size(trains)),
     }
     parts = 2 * size(trains) + size(fixed) + size(task.buffers()) + step.optimizer
     averages = trained + size(trainable_buffers(task)) if plan.averaged else 0
-    units = sorted((size(block.parameters()) for block in task.backbone.blocks), reverse=True)
+    units = sorted(
+        (size(block.parameters()) for block in task.backbone.blocks), reverse=True
+    )
     gathered = sum(units[:_GATHERED]) if plan.strategy == "fsdp" else 0
     return Summary(
         owners=shares(task),
@@ -166,7 +215,9 @@ def _sent(task: Task, plan: Plan) -> int:
     if plan.ranks == 1:
         return 0
     if plan.strategy == "fsdp":
-        return gathered_bytes(task, plan.ranks) + gradient_bytes(task, plan.ranks, task.unreachable)
+        return gathered_bytes(task, plan.ranks) + gradient_bytes(
+            task, plan.ranks, task.unreachable
+        )
     return gradient_bytes(task, 1, task.unreachable) if plan.strategy == "ddp" else 0
 
 
@@ -177,7 +228,9 @@ def tables(summary: Summary, plan: Plan) -> list[Table]:
         owners.add_row(row.owner, *(f"{value:,}" for value in row[1:]))
     where = f"{plan.ranks} x {plan.strategy}" if plan.ranks > 1 else "one device"
     where += f", {plan.passes} passes an update" if plan.passes > 1 else ""
-    cost = Table("cost", "", title=f"{plan.clips} clips a pass, {plan.precision}, {where}")
+    cost = Table(
+        "cost", "", title=f"{plan.clips} clips a pass, {plan.precision}, {where}"
+    )
     for name, told in _TOLD.items():
         cost.add_row(told, _bytes(getattr(summary, name)))
     cost.add_row("forward pass of a clip", f"{summary.clip / 1e9:,.1f} GMAC")
@@ -199,4 +252,10 @@ _TOLD = {
 
 
 def _bytes(number: int) -> str:
-    return f"{number / MIB:,.1f} MiB" if number >= MIB else f"{number / 1024:,.1f} KiB" if number else "0"
+    return (
+        f"{number / MIB:,.1f} MiB"
+        if number >= MIB
+        else f"{number / 1024:,.1f} KiB"
+        if number
+        else "0"
+    )

@@ -34,18 +34,33 @@ class TextClassifier(nn.Module):
     bias: Float[Tensor, ""]
 
     def __init__(
-        self, projection: nn.Module, weight: Classes, *, scale: Tensor, bias: Tensor | None, tuned: bool
+        self,
+        projection: nn.Module,
+        weight: Classes,
+        *,
+        scale: Tensor,
+        bias: Tensor | None,
+        tuned: bool,
     ) -> None:
         super().__init__()
         self.projection = projection.requires_grad_(False)
         self.weight = nn.Parameter(weight.clone(), requires_grad=tuned)
-        for name, value in (("scale", scale), ("bias", torch.zeros(()) if bias is None else bias)):
-            self.register_buffer(name, value.detach().float().clone().squeeze(), persistent=False)
+        for name, value in (
+            ("scale", scale),
+            ("bias", torch.zeros(()) if bias is None else bias),
+        ):
+            self.register_buffer(
+                name, value.detach().float().clone().squeeze(), persistent=False
+            )
 
     def forward(self, feature: Feature) -> Logits:
         joint = self.projection(feature).float()
-        with torch.autocast(joint.device.type, enabled=False):  # in bfloat16, scores of a hundred differ by halves
-            cosine = linear(normalize(joint, dim=-1), normalize(self.weight.float(), dim=-1))
+        with torch.autocast(
+            joint.device.type, enabled=False
+        ):  # in bfloat16, scores of a hundred differ by halves
+            cosine = linear(
+                normalize(joint, dim=-1), normalize(self.weight.float(), dim=-1)
+            )
             return self.scale.exp() * cosine + self.bias
 
 
@@ -72,7 +87,9 @@ class TextHead(HeadRecipe):
     def __post_init__(self) -> None:
         bad = [template for template in self.templates if template.count("{}") != 1]
         if bad or not self.templates:
-            raise ValueError(f"head templates: each needs {{}} once, in the place of the label, got {bad or 'none'}")
+            raise ValueError(
+                f"head templates: each needs {{}} once, in the place of the label, got {bad or 'none'}"
+            )
 
     def build_on(self, vit: VideoViT, labels: Sequence[str]) -> TextClassifier:
         require_classes(len(labels))
@@ -89,13 +106,22 @@ class TextHead(HeadRecipe):
         tower = text_tower(vit.name, vit.weights)
         weight = class_embeddings(tower, labels, self.templates)
         scale, bias = tower.logit_scale, tower.logit_bias
-        return TextClassifier(projection(vit), weight, scale=scale, bias=bias, tuned=self.tuned)
+        return TextClassifier(
+            projection(vit), weight, scale=scale, bias=bias, tuned=self.tuned
+        )
 
 
 @torch.no_grad()
-def class_embeddings(tower: TextTower, labels: Sequence[str], templates: Sequence[str]) -> Classes:
+def class_embeddings(
+    tower: TextTower, labels: Sequence[str], templates: Sequence[str]
+) -> Classes:
     """The mean over templates of the normalised embeddings of each label, normalised."""
-    return torch.stack([normalize(_sentences(tower, label, templates).mean(0), dim=-1) for label in labels])
+    return torch.stack(
+        [
+            normalize(_sentences(tower, label, templates).mean(0), dim=-1)
+            for label in labels
+        ]
+    )
 
 
 def spoken(label: str) -> str:
@@ -103,6 +129,12 @@ def spoken(label: str) -> str:
     return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", label.replace("_", " "))
 
 
-def _sentences(tower: TextTower, label: str, templates: Sequence[str]) -> Float[Tensor, "q e"]:
-    words = tower(tower.tokenize([template.replace("{}", spoken(label)) for template in templates]))
+def _sentences(
+    tower: TextTower, label: str, templates: Sequence[str]
+) -> Float[Tensor, "q e"]:
+    words = tower(
+        tower.tokenize(
+            [template.replace("{}", spoken(label)) for template in templates]
+        )
+    )
     return normalize(words.sentence, dim=-1)

@@ -19,9 +19,9 @@ EVERY = [number for numbers in NUMBERS.values() for number in numbers]
 
 def said(number: int) -> list[str]:
     """Two captions of a video, three of every third."""
-    return [f"video {number} gets brighter", f"{number}: grey, all of it"] + ["vidéo plus foncée, 😀"] * (
-        number % 3 == 0
-    )
+    return [f"video {number} gets brighter", f"{number}: grey, all of it"] + [
+        "vidéo plus foncée, 😀"
+    ] * (number % 3 == 0)
 
 
 def write_json(path: Path, content: object) -> None:
@@ -41,20 +41,42 @@ def msrvtt(root: Path) -> str:
          "split": parts[split], "id": n}
         for split, numbers in NUMBERS.items() for n in numbers
     ]  # fmt: skip
-    pairs = [(n, caption) for caption_number in range(3) for n in EVERY for caption in said(n)[caption_number:][:1]]
-    sentences = [{"caption": text, "video_id": f"video{n}", "sen_id": i} for i, (n, text) in enumerate(pairs)]
-    write_json(root / "MSRVTT_data.json", {"info": {}, "videos": videos, "sentences": sentences})
+    pairs = [
+        (n, caption)
+        for caption_number in range(3)
+        for n in EVERY
+        for caption in said(n)[caption_number:][:1]
+    ]
+    sentences = [
+        {"caption": text, "video_id": f"video{n}", "sen_id": i}
+        for i, (n, text) in enumerate(pairs)
+    ]
+    write_json(
+        root / "MSRVTT_data.json",
+        {"info": {}, "videos": videos, "sentences": sentences},
+    )
     for name in ("9k", "7k"):
-        write_csv(root / f"MSRVTT_train.{name}.csv", [("video_id",), *((f"video{n}",) for n in NUMBERS["train"])])
-    rows = [(f"ret{i}", f"msr{n}", f"video{n}", said(n)[1]) for i, n in enumerate(NUMBERS["test"])]
-    write_csv(root / "MSRVTT_JSFUSION_test.csv", [("key", "vid_key", "video_id", "sentence"), *rows])
+        write_csv(
+            root / f"MSRVTT_train.{name}.csv",
+            [("video_id",), *((f"video{n}",) for n in NUMBERS["train"])],
+        )
+    rows = [
+        (f"ret{i}", f"msr{n}", f"video{n}", said(n)[1])
+        for i, n in enumerate(NUMBERS["test"])
+    ]
+    write_csv(
+        root / "MSRVTT_JSFUSION_test.csv",
+        [("key", "vid_key", "video_id", "sentence"), *rows],
+    )
     return "videos/video{}.mp4"
 
 
 def lists(root: Path) -> None:
     """``<split>_list.txt``."""
     for split, numbers in NUMBERS.items():
-        (root / f"{split}_list.txt").write_text("".join(f"vid-{n}_0_8\n" for n in numbers))
+        (root / f"{split}_list.txt").write_text(
+            "".join(f"vid-{n}_0_8\n" for n in numbers)
+        )
 
 
 def msvd(root: Path) -> str:
@@ -66,7 +88,10 @@ def msvd(root: Path) -> str:
 
 def vatex(root: Path) -> str:
     lists(root)
-    write_json(root / "vatex_data.json", {f"vid-{n}_0_8": {"enCap": said(n), "chCap": ["灰色"]} for n in EVERY})
+    write_json(
+        root / "vatex_data.json",
+        {f"vid-{n}_0_8": {"enCap": said(n), "chCap": ["灰色"]} for n in EVERY},
+    )
     return "videos/vid-{}_0_8.mp4"
 
 

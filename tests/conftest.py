@@ -15,7 +15,11 @@ from tests.runs import Command
 
 # The same draws in every run, and no limit of time: machines that run tests are often busy.
 settings.register_profile(
-    "repeatable", derandomize=True, database=None, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    "repeatable",
+    derandomize=True,
+    database=None,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("repeatable")
 
@@ -29,9 +33,19 @@ def ctrl_c_interrupts() -> None:
 @pytest.fixture(autouse=True)
 def no_process_group_is_left(monkeypatch: pytest.MonkeyPatch) -> Generator[None]:
     """Lightning leaves that of a strategy behind, where it is, and the seed of a run; a later run would find them."""
-    left = ("MASTER_ADDR", "MASTER_PORT", "RANK", "LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "PL_GLOBAL_SEED")
+    left = (
+        "MASTER_ADDR",
+        "MASTER_PORT",
+        "RANK",
+        "LOCAL_RANK",
+        "NODE_RANK",
+        "WORLD_SIZE",
+        "PL_GLOBAL_SEED",
+    )
     for name in left:
-        monkeypatch.setenv(name, "")  # which is noted, so that it is as before once the test has ended
+        monkeypatch.setenv(
+            name, ""
+        )  # which is noted, so that it is as before once the test has ended
         monkeypatch.delenv(name)
     yield
     if dist.is_initialized():

@@ -25,7 +25,9 @@ class FailingCrop(TrainCrop):
     flag: str = ""
     kill: int = signal.SIGKILL
 
-    def draw(self, height: int, width: int, size: int, generator: np.random.Generator) -> Recipe:
+    def draw(
+        self, height: int, width: int, size: int, generator: np.random.Generator
+    ) -> Recipe:
         """Fail, or draw."""
         if get_worker_info() is not None and _taken(Path(self.flag)):
             if self.kill:
@@ -54,9 +56,13 @@ class Overflow(Callback):
         self.batch, self.rank = batch, rank
         self._passes = 0
 
-    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, *_: Any
+    ) -> None:
         """Let the next pass overflow, if it is its turn."""
         if self._passes == self.batch and trainer.global_rank == self.rank:
             block = cast(Task, pl_module).backbone.blocks[0]
-            handle = block.register_forward_hook(lambda module, args, output: (handle.remove(), output * 1e30)[1])
+            handle = block.register_forward_hook(
+                lambda module, args, output: (handle.remove(), output * 1e30)[1]
+            )
         self._passes += 1

@@ -10,12 +10,20 @@ from torch import nn
 from lightning_petl.backbones import VideoViT
 from tests.tiny import DEPTH, FRAMES, SIZE, shake
 
-SIZES: dict[str, Any] = {"embed_dim": 192, "depth": DEPTH, "num_heads": 3, "patch_size": 16, "img_size": SIZE}
+SIZES: dict[str, Any] = {
+    "embed_dim": 192,
+    "depth": DEPTH,
+    "num_heads": 3,
+    "patch_size": 16,
+    "img_size": SIZE,
+}
 EVA: dict[str, dict[str, Any]] = {
     "eva02_base_patch16_clip_224": {},  # q, k and v apart, inner norms, SwiGLU, rotary positions
     "eva02_tiny_patch14_224": {},  # fused, biases of q and v, packed SwiGLU, rotary positions, average pooling
     "eva_giant_patch14_clip_224": {"mlp_ratio": 4},  # fused, GELU, no rotary positions
-    "eva02_enormous_patch14_clip_224": {"mlp_ratio": 4},  # norms behind attention and MLP
+    "eva02_enormous_patch14_clip_224": {
+        "mlp_ratio": 4
+    },  # norms behind attention and MLP
     "vit_small_patch16_dinov3": {},  # no biases, registers, LayerScale, any image size
     "vit_medium_patch16_rope_reg1_gap_256": {},  # no class token, no table of positions
 }
@@ -31,7 +39,9 @@ def toy_model(name: str, seed: int = 0, **options: Any) -> Any:
     """timm's own model, with noise on every parameter."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model = timm.create_model(name, num_classes=0, **SIZES | FAMILIES.get(name, {}) | options)
+        model = timm.create_model(
+            name, num_classes=0, **SIZES | FAMILIES.get(name, {}) | options
+        )
         shake(model.parameters(), 0.05)
     return model.eval()
 
@@ -39,7 +49,11 @@ def toy_model(name: str, seed: int = 0, **options: Any) -> Any:
 def toy_vit(name: str, model: nn.Module | None = None, **options: Any) -> VideoViT:
     """The trunk that adopts such a model."""
     model = model or toy_model(name)
-    settings = {"weights": "random", "num_frames": FRAMES, "readout": readout_of(model)} | options
+    settings = {
+        "weights": "random",
+        "num_frames": FRAMES,
+        "readout": readout_of(model),
+    } | options
     with patch("lightning_petl.backbones.vit.load_trunk", lambda *_: model):
         return VideoViT(name, **settings).eval()
 

@@ -20,7 +20,9 @@ _NUMBERS = {"train": range(4), "val": range(4, 8)}
 def frames(number: int) -> np.ndarray:
     """Grey, brighter from frame to frame, other in each clip."""
     levels = (10 + 20 * np.arange(FRAMES) + number).astype(np.uint8)
-    return np.broadcast_to(levels[:, None, None, None], (FRAMES, HEIGHT, WIDTH, 3)).copy()
+    return np.broadcast_to(
+        levels[:, None, None, None], (FRAMES, HEIGHT, WIDTH, 3)
+    ).copy()
 
 
 def video(path: Path, number: int) -> None:
@@ -33,7 +35,9 @@ def video(path: Path, number: int) -> None:
 def write(path: Path, content: object) -> None:
     """JSON, or lines of text."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("\n".join(content) + "\n" if path.suffix != ".json" else json.dumps(content))  # pyright: ignore
+    path.write_text(
+        "\n".join(content) + "\n" if path.suffix != ".json" else json.dumps(content)
+    )  # pyright: ignore
 
 
 def clips(split: str) -> Iterator[tuple[int, int]]:
@@ -42,10 +46,16 @@ def clips(split: str) -> Iterator[tuple[int, int]]:
 
 
 def ssv1(root: Path) -> None:
-    labels = ["Turning the camera upwards while filming something", "Holding something"]  # not sorted in the file
+    labels = [
+        "Turning the camera upwards while filming something",
+        "Holding something",
+    ]  # not sorted in the file
     write(root / "something-something-v1-labels.csv", labels)
     for split, name in (("train", "train"), ("val", "validation")):
-        write(root / f"something-something-v1-{name}.csv", [f"{n};{labels[k]}" for n, k in clips(split)])
+        write(
+            root / f"something-something-v1-{name}.csv",
+            [f"{n};{labels[k]}" for n, k in clips(split)],
+        )
         for n, _ in clips(split):
             folder = root / "20bn-something-something-v1" / str(n)
             folder.mkdir(parents=True)
@@ -58,7 +68,10 @@ def ssv2(root: Path) -> None:
     labels = {"Holding something": "0", "Pushing something from left to right": "1"}
     write(root / "something-something-v2-labels.json", labels)
     for split, name in (("train", "train"), ("val", "validation")):
-        entries = [{"id": str(n), "template": templates[k], "placeholders": ["a cup"]} for n, k in clips(split)]
+        entries = [
+            {"id": str(n), "template": templates[k], "placeholders": ["a cup"]}
+            for n, k in clips(split)
+        ]
         write(root / f"something-something-v2-{name}.json", entries)
         for n, _ in clips(split):
             video(root / "20bn-something-something-v2" / f"{n}.webm", n)
@@ -66,20 +79,41 @@ def ssv2(root: Path) -> None:
 
 def kinetics(root: Path) -> None:
     for split in ("train", "val"):
-        lines = [f"{('air drumming', 'abseiling')[k]},id_{n}-x,{n},{n + 10},{split}" for n, k in clips(split)]
-        write(root / f"{split}.csv", ["label,youtube_id,time_start,time_end,split", *lines])
+        lines = [
+            f"{('air drumming', 'abseiling')[k]},id_{n}-x,{n},{n + 10},{split}"
+            for n, k in clips(split)
+        ]
+        write(
+            root / f"{split}.csv",
+            ["label,youtube_id,time_start,time_end,split", *lines],
+        )
         for n, k in clips(split):
-            name = f"{('air_drumming', 'abseiling')[k]}/id_{n}-x_{n:06d}_{n + 10:06d}.mp4"
+            name = (
+                f"{('air_drumming', 'abseiling')[k]}/id_{n}-x_{n:06d}_{n + 10:06d}.mp4"
+            )
             video(root / split / name, n)
 
 
 def hmdb51(root: Path) -> None:
     for k, label in enumerate(("brush_hair", "wave")):
-        codes = {n: code for split, code in (("train", 1), ("val", 2)) for n, found in clips(split) if found == k}
+        codes = {
+            n: code
+            for split, code in (("train", 1), ("val", 2))
+            for n, found in clips(split)
+            if found == k
+        }
         for split_number in (1, 2, 3):
-            lines = [f"clip_{n}.avi {code if split_number == 1 else 3 - code} " for n, code in codes.items()]
+            lines = [
+                f"clip_{n}.avi {code if split_number == 1 else 3 - code} "
+                for n, code in codes.items()
+            ]
             lines.append("unused.avi 0 ")
-            write(root / "testTrainMulti_7030_splits" / f"{label}_test_split{split_number}.txt", lines)
+            write(
+                root
+                / "testTrainMulti_7030_splits"
+                / f"{label}_test_split{split_number}.txt",
+                lines,
+            )
         for n in codes:
             video(root / "videos" / label / f"clip_{n}.avi", n)
 
@@ -88,7 +122,9 @@ def ucf101(root: Path) -> None:
     labels = ("ApplyEyeMakeup", "YoYo")
     write(root / "ucfTrainTestlist" / "classInd.txt", ["1 ApplyEyeMakeup", "2 YoYo"])
     for split, name in (("train", "trainlist"), ("val", "testlist")):
-        found = [(f"{labels[k]}/v_{labels[k]}_g{n:02d}_c01.avi", k) for n, k in clips(split)]
+        found = [
+            (f"{labels[k]}/v_{labels[k]}_g{n:02d}_c01.avi", k) for n, k in clips(split)
+        ]
         lines = [f"{path} {k + 1}" if split == "train" else path for path, k in found]
         for split_number in (1, 2, 3):
             write(root / "ucfTrainTestlist" / f"{name}{split_number:02d}.txt", lines)
@@ -97,9 +133,15 @@ def ucf101(root: Path) -> None:
 
 
 def diving48(root: Path) -> None:
-    write(root / "Diving48_vocab.json", [["Back", "15som", "05Twis", "FREE"], ["Inward", "25som", "NoTwis", "PIKE"]])
+    write(
+        root / "Diving48_vocab.json",
+        [["Back", "15som", "05Twis", "FREE"], ["Inward", "25som", "NoTwis", "PIKE"]],
+    )
     for split, name in (("train", "train"), ("val", "test")):
-        dives = [{"vid_name": f"dive_{n:05d}", "label": k, "start_frame": 0, "end_frame": 9} for n, k in clips(split)]
+        dives = [
+            {"vid_name": f"dive_{n:05d}", "label": k, "start_frame": 0, "end_frame": 9}
+            for n, k in clips(split)
+        ]
         write(root / f"Diving48_V2_{name}.json", dives)
         for dive, (n, _) in zip(dives, clips(split), strict=True):
             video(root / "rgb" / f"{dive['vid_name']}.mp4", n)
@@ -107,7 +149,13 @@ def diving48(root: Path) -> None:
 
 def video_list(root: Path) -> None:
     for split in ("train", "val"):
-        write(root / f"{split}.csv", ["path,label", *(f"clips/{n}.mp4,{('cat', 'dog')[k]}" for n, k in clips(split))])
+        write(
+            root / f"{split}.csv",
+            [
+                "path,label",
+                *(f"clips/{n}.mp4,{('cat', 'dog')[k]}" for n, k in clips(split)),
+            ],
+        )
         for n, _ in clips(split):
             video(root / "clips" / f"{n}.mp4", n)
 

@@ -24,7 +24,10 @@ def mutations(seed: int = 0) -> Iterator[tuple[str, Mutation]]:
     draw = random.Random(seed)
     for number in range(40):
         name = (CONFIG, WEIGHTS, LABELS)[number % 3]
-        yield f"byte {number} of {name}", partial(_flip, name=name, where=draw.random(), bit=1 << draw.randrange(8))
+        yield (
+            f"byte {number} of {name}",
+            partial(_flip, name=name, where=draw.random(), bit=1 << draw.randrange(8)),
+        )
     for number in range(24):
         name = (CONFIG, WEIGHTS, LABELS)[number % 3]
         yield f"cut {number} of {name}", partial(_cut, name=name, keep=draw.random())
@@ -34,11 +37,17 @@ def mutations(seed: int = 0) -> Iterator[tuple[str, Mutation]]:
         yield f"{name} is a folder", partial(_folder, name=name)
         yield f"{name} is a pipe", partial(_pipe, name=name)
         for target in ("/etc/passwd", "/dev/zero", "nothing", name, "../outside"):
-            yield f"{name} is a link to {target}", partial(_link, name=name, target=target)
+            yield (
+                f"{name} is a link to {target}",
+                partial(_link, name=name, target=target),
+            )
     for header in _headers():
         yield f"header {repr(header)[:50]}", partial(_header, change=header)
     for path, value in _values():
-        yield f"{path} = {repr(value)[:40]}", partial(_set, path=path.split("."), value=value)
+        yield (
+            f"{path} = {repr(value)[:40]}",
+            partial(_set, path=path.split("."), value=value),
+        )
     for text in _texts():
         yield f"config {text[:40]}", partial(_write, name=CONFIG, text=text)
         yield f"labels {text[:40]}", partial(_write, name=LABELS, text=text)
@@ -99,17 +108,38 @@ def _values() -> Iterator[tuple[str, Any]]:
     yield "unknown", 1
     yield "backbone.unknown", 1
     yield "backbone.deferred", True
-    names = ("no_such_model", "../vit", "hf-hub:a/b", "local-dir:/tmp", "open_clip:no-such", "vit_base_patch16_224")
+    names = (
+        "no_such_model",
+        "../vit",
+        "hf-hub:a/b",
+        "local-dir:/tmp",
+        "open_clip:no-such",
+        "vit_base_patch16_224",
+    )
     yield from (("backbone.name", value) for value in (*names, 3, "a" * 10**5))
-    yield from (("backbone.weights", value) for value in ("/etc/passwd", "../outside", "trunk.pth", 5, None))
+    yield from (
+        ("backbone.weights", value)
+        for value in ("/etc/passwd", "../outside", "trunk.pth", 5, None)
+    )
     yield from (("backbone.weights_hash", value) for value in ("0" * 64, "x", None))
     for key in ("image_size", "num_frames", "depth"):
-        yield from ((f"backbone.{key}", value) for value in (0, -1, 10**6, 10**18, 10**30, 1.5, "32", True))
+        yield from (
+            (f"backbone.{key}", value)
+            for value in (0, -1, 10**6, 10**18, 10**30, 1.5, "32", True)
+        )
     yield from (("backbone.readout", value) for value in ("map", "__init__", 1))
-    yield from (("backbone.frozen_dtype", value) for value in ("float64", "bfloat16x", None))
-    yield from (("preprocessing.mean", value) for value in ([0.0, 0.0, 0.0], [0.5], "x", [None] * 3))
+    yield from (
+        ("backbone.frozen_dtype", value) for value in ("float64", "bfloat16x", None)
+    )
+    yield from (
+        ("preprocessing.mean", value)
+        for value in ([0.0, 0.0, 0.0], [0.5], "x", [None] * 3)
+    )
     stranger = {"class_path": f"{FOREIGN}.Method", "init_args": {}}
-    yield from (("adapters.0", value) for value in (stranger, None, {}, {"class_path": "os.system"}, [stranger]))
+    yield from (
+        ("adapters.0", value)
+        for value in (stranger, None, {}, {"class_path": "os.system"}, [stranger])
+    )
     paths = (
         f"{FOREIGN}.Method",
         "os.system",
@@ -120,21 +150,49 @@ def _values() -> Iterator[tuple[str, Any]]:
         "lightning_petl",
         "",
     )
-    yield from (("adapters.0.class_path", value) for value in (*paths, None, "lightning_petl.heads.LinearHead"))
+    yield from (
+        ("adapters.0.class_path", value)
+        for value in (*paths, None, "lightning_petl.heads.LinearHead")
+    )
     yield from (("adapters.0.init_args", value) for value in (None, [], {"no_such": 1}))
-    yield from (("adapters.1.init_args.rank", value) for value in (0, 3, 200, 10**12, 10**30, -1, "2", 2.0, None, [2]))
-    yield from (("adapters.1.init_args.targets", value) for value in (["x"], "q", [], ["q", "q"], [["q"]], [stranger]))
-    yield from (("adapters.0.init_args.lora", value) for value in (stranger, 3, {"class_path": 3, "init_args": {}}))
-    yield from (("head", value) for value in (stranger, {"dropout": "x"}, {"std": -1.0}, {"classes": 10**12}))
+    yield from (
+        ("adapters.1.init_args.rank", value)
+        for value in (0, 3, 200, 10**12, 10**30, -1, "2", 2.0, None, [2])
+    )
+    yield from (
+        ("adapters.1.init_args.targets", value)
+        for value in (["x"], "q", [], ["q", "q"], [["q"]], [stranger])
+    )
+    yield from (
+        ("adapters.0.init_args.lora", value)
+        for value in (stranger, 3, {"class_path": 3, "init_args": {}})
+    )
+    yield from (
+        ("head", value)
+        for value in (stranger, {"dropout": "x"}, {"std": -1.0}, {"classes": 10**12})
+    )
     for key in ("image_size", "views", "sampling", "crop"):
-        yield from ((f"protocol.{key}", value) for value in (None, 10**18, "x", [], {"name": "os.system"}))
+        yield from (
+            (f"protocol.{key}", value)
+            for value in (None, 10**18, "x", [], {"name": "os.system"})
+        )
     yield "protocol.views", f"{10**9}x3"
     yield from (("protocol.sampling.num_frames", value) for value in (0, 10**9, "2"))
     yield "protocol.crop", {"crop_ratio": 0.0}
 
 
 def _texts() -> Iterator[str]:
-    yield from ("", "null", "[]", "{}", "[1]", "not JSON", '"${oc.env:HOME}"', "\ufeff{}", "[" * 10**5)
+    yield from (
+        "",
+        "null",
+        "[]",
+        "{}",
+        "[1]",
+        "not JSON",
+        '"${oc.env:HOME}"',
+        "\ufeff{}",
+        "[" * 10**5,
+    )
     yield from (
         '{"schema": 1, "schema": 1}',
         '{"schema": NaN}',
@@ -181,17 +239,41 @@ def _tensors() -> Iterator[tuple[str, Mutation]]:
         _set(folder, ["schema"], 1)
 
     def to(kind: torch.dtype) -> Callable[[dict[str, torch.Tensor]], Any]:
-        return lambda weights: weights.update({key: value.to(kind) for key, value in weights.items()})
+        return lambda weights: weights.update(
+            {key: value.to(kind) for key, value in weights.items()}
+        )
 
-    def of_first(function: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[dict[str, torch.Tensor]], Any]:
-        return lambda weights: weights.update({min(weights): function(weights[min(weights)])})
+    def of_first(
+        function: Callable[[torch.Tensor], torch.Tensor],
+    ) -> Callable[[dict[str, torch.Tensor]], Any]:
+        return lambda weights: weights.update(
+            {min(weights): function(weights[min(weights)])}
+        )
 
     yield from (
-        (f"dtype {kind}", partial(changed, change=to(kind))) for kind in (torch.float64, torch.float16, torch.int32)
+        (f"dtype {kind}", partial(changed, change=to(kind)))
+        for kind in (torch.float64, torch.float16, torch.int32)
     )
-    yield "NaN", partial(changed, change=of_first(lambda value: value.fill_(float("nan"))))
-    yield "infinity", partial(changed, change=of_first(lambda value: value.fill_(float("inf"))))
-    yield "transposed", partial(changed, change=of_first(lambda value: value[None].clone()))
+    yield (
+        "NaN",
+        partial(changed, change=of_first(lambda value: value.fill_(float("nan")))),
+    )
+    yield (
+        "infinity",
+        partial(changed, change=of_first(lambda value: value.fill_(float("inf")))),
+    )
+    yield (
+        "transposed",
+        partial(changed, change=of_first(lambda value: value[None].clone())),
+    )
     yield "one less", partial(changed, change=lambda weights: weights.pop(min(weights)))
-    yield "one more", partial(changed, change=lambda weights: weights.update(more=torch.zeros(1)))
-    yield "another name", partial(changed, change=lambda weights: weights.update(x=weights.pop(min(weights))))
+    yield (
+        "one more",
+        partial(changed, change=lambda weights: weights.update(more=torch.zeros(1))),
+    )
+    yield (
+        "another name",
+        partial(
+            changed, change=lambda weights: weights.update(x=weights.pop(min(weights)))
+        ),
+    )

@@ -17,19 +17,56 @@ from torch import Tensor
 from tests.families import SIZES
 from tests.tiny import shake
 
-CLIP_IMAGE = {"image_size": 32, "layers": 2, "width": 64, "head_width": 16, "patch_size": 8}
-CLIP_TEXT = {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 4, "layers": 2}
-SIGLIP_TEXT = {"context_length": 16, "vocab_size": 500, "width": 32, "heads": 4, "layers": 2, "mlp_ratio": 3.5}
-SIGLIP_TEXT |= {"no_causal_mask": True, "proj_bias": True, "pool_type": "last", "norm_kwargs": {"eps": 1e-6}}
-SIGLIP_TEXT |= {"hf_tokenizer_name": "nobody/knows-it", "tokenizer_kwargs": {"clean": "canonicalize"}}
+CLIP_IMAGE = {
+    "image_size": 32,
+    "layers": 2,
+    "width": 64,
+    "head_width": 16,
+    "patch_size": 8,
+}
+CLIP_TEXT = {
+    "context_length": 77,
+    "vocab_size": 49408,
+    "width": 32,
+    "heads": 4,
+    "layers": 2,
+}
+SIGLIP_TEXT = {
+    "context_length": 16,
+    "vocab_size": 500,
+    "width": 32,
+    "heads": 4,
+    "layers": 2,
+    "mlp_ratio": 3.5,
+}
+SIGLIP_TEXT |= {
+    "no_causal_mask": True,
+    "proj_bias": True,
+    "pool_type": "last",
+    "norm_kwargs": {"eps": 1e-6},
+}
+SIGLIP_TEXT |= {
+    "hf_tokenizer_name": "nobody/knows-it",
+    "tokenizer_kwargs": {"clean": "canonicalize"},
+}
 
 
 def _timm(name: str, pool: str, proj: str | None) -> dict[str, Any]:
-    return {"image_size": 32, "timm_model_name": name, "timm_pool": pool, "timm_proj": proj}
+    return {
+        "image_size": 32,
+        "timm_model_name": name,
+        "timm_pool": pool,
+        "timm_proj": proj,
+    }
 
 
 PAIRS: dict[str, dict[str, Any]] = {
-    "toy-quickgelu": {"embed_dim": 24, "quick_gelu": True, "vision_cfg": CLIP_IMAGE, "text_cfg": CLIP_TEXT},
+    "toy-quickgelu": {
+        "embed_dim": 24,
+        "quick_gelu": True,
+        "vision_cfg": CLIP_IMAGE,
+        "text_cfg": CLIP_TEXT,
+    },
     "toy": {"embed_dim": 24, "vision_cfg": CLIP_IMAGE, "text_cfg": CLIP_TEXT},
     "toy-siglip": {
         "embed_dim": 192,
@@ -43,7 +80,8 @@ PAIRS: dict[str, dict[str, Any]] = {
         "init_logit_bias": -10,
         "custom_text": True,
         "vision_cfg": _timm("toy_siglip", "map", "none"),
-        "text_cfg": SIGLIP_TEXT | {"act_kwargs": {"approximate": "tanh"}, "proj_type": "none", "width": 192},
+        "text_cfg": SIGLIP_TEXT
+        | {"act_kwargs": {"approximate": "tanh"}, "proj_type": "none", "width": 192},
     },
     "toy-eva": {
         "embed_dim": 24,
@@ -51,7 +89,11 @@ PAIRS: dict[str, dict[str, Any]] = {
         "vision_cfg": _timm("toy_eva", "token", None),
         "text_cfg": CLIP_TEXT,
     },
-    "toy-linear": {"embed_dim": 24, "vision_cfg": _timm("toy_clip", "token", "linear"), "text_cfg": CLIP_TEXT},
+    "toy-linear": {
+        "embed_dim": 24,
+        "vision_cfg": _timm("toy_clip", "token", "linear"),
+        "text_cfg": CLIP_TEXT,
+    },
 }
 
 
@@ -100,7 +142,9 @@ def written(model: Any, path: Path) -> str:
 def texts_of(model: Any, count: int = 3) -> Tensor:
     """Random texts for a model, of 5, 6, ... tokens and filling, as its tokenizer would give them."""
     length, vocabulary = model.context_length, model.vocab_size
-    ids = torch.randint(2, vocabulary - 3, (count, length), generator=torch.Generator().manual_seed(0))
+    ids = torch.randint(
+        2, vocabulary - 3, (count, length), generator=torch.Generator().manual_seed(0)
+    )
     end, fill = (vocabulary - 1, 0) if vocabulary == 49408 else (1, 1)
     for row, text in enumerate(ids):
         text[4 + row], text[5 + row :] = end, fill
@@ -111,7 +155,9 @@ def frames_of(model: Any, count: int = 2) -> Tensor:
     """Random normalised frames, as one clip."""
     size = model.visual.image_size
     size = size if isinstance(size, int) else size[0]
-    return torch.randn(1, count, 3, size, size, generator=torch.Generator().manual_seed(1))
+    return torch.randn(
+        1, count, 3, size, size, generator=torch.Generator().manual_seed(1)
+    )
 
 
 def readout_of(name: str) -> str:

@@ -18,7 +18,14 @@ from torch.utils._pytree import tree_iter
 from lightning_petl.adapters import Adapter, LoRA, MultiTuneV, Side4Video, attach
 from lightning_petl.backbones import VideoViT
 from lightning_petl.callbacks.frozen_guard import checksums
-from lightning_petl.parallel import gathered_bytes, gradient_bytes, local, materialise, shard, whole
+from lightning_petl.parallel import (
+    gathered_bytes,
+    gradient_bytes,
+    local,
+    materialise,
+    shard,
+    whole,
+)
 from tests.tiny import FRAMES, SIZE, clip, randomised
 
 RANKS, STEPS = 2, 4
@@ -61,7 +68,12 @@ def train(model: nn.Module, rank: int, ranks: int) -> tuple[Losses, Losses, Tens
             if isinstance(model, FSDPModule):
                 model.set_requires_gradient_sync(passed == 1)
             video = clip(batch=4, seed=2 * step + passed).chunk(ranks)[rank]
-            loss = nn.functional.cross_entropy(model(video), (torch.arange(4) % 3).chunk(ranks)[rank]) / 2
+            loss = (
+                nn.functional.cross_entropy(
+                    model(video), (torch.arange(4) % 3).chunk(ranks)[rank]
+                )
+                / 2
+            )
             loss.backward()
             total = loss.detach()
             if ranks > 1:
@@ -72,7 +84,15 @@ def train(model: nn.Module, rank: int, ranks: int) -> tuple[Losses, Losses, Tens
         if step < STEPS - 1:
             optimizer.step()
             optimizer.zero_grad()
-    return losses, norms, {n: local(whole(p.grad)) for n, p in model.named_parameters() if p.grad is not None}
+    return (
+        losses,
+        norms,
+        {
+            n: local(whole(p.grad))
+            for n, p in model.named_parameters()
+            if p.grad is not None
+        },
+    )
 
 
 def equality(method: str, frozen_dtype: str, rank: int) -> dict[str, Any]:
@@ -93,12 +113,16 @@ def scaled(rank: int) -> dict[str, Any]:
     model, scaler = Classifier("lora"), torch.amp.GradScaler("cpu", init_scale=2.0**10)
     shard(model, init_device_mesh("cpu", (RANKS,)))
     model.temperature.requires_grad_(False)
-    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.05)
+    optimizer = torch.optim.SGD(
+        [p for p in model.parameters() if p.requires_grad], lr=0.05
+    )
     weights: list[Tensor] = []
     for step in range(3):
         with torch.autocast("cpu", torch.float16):
             logits = model(clip(batch=4, seed=step).chunk(RANKS)[rank])
-        loss = nn.functional.cross_entropy(logits.float(), (torch.arange(4) % 3).chunk(RANKS)[rank])
+        loss = nn.functional.cross_entropy(
+            logits.float(), (torch.arange(4) % 3).chunk(RANKS)[rank]
+        )
         if step == 2 and rank == 1:
             loss = loss * torch.inf
         scaler.scale(loss).backward()
@@ -116,9 +140,13 @@ class Collectives(TorchDispatchMode):
         super().__init__()
         self.bytes: Counter[str] = Counter()
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
         if func.namespace == "c10d":
-            self.bytes[func._opname] += max(t.nbytes for t in tree_iter(args) if isinstance(t, Tensor))
+            self.bytes[func._opname] += max(
+                t.nbytes for t in tree_iter(args) if isinstance(t, Tensor)
+            )
         return func(*args, **(kwargs or {}))
 
 
@@ -137,7 +165,11 @@ def traffic(method: str, checkpointing: bool, rank: int) -> dict[str, Any]:
 
 def anonymous() -> int:
     """Bytes of this process that no file backs."""
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("RssAnon"))
+    line = next(
+        line
+        for line in Path("/proc/self/status").read_text().splitlines()
+        if line.startswith("RssAnon")
+    )
     return int(line.split()[1]) * 1024
 
 
@@ -146,7 +178,14 @@ def deferred(path: str, name: str, rank: int) -> dict[str, Any]:
     mesh = init_device_mesh("cpu", (RANKS,))
     before, building, loading = anonymous(), Peak(), Peak()
     with building:
-        vit = VideoViT(name, weights=path, depth=2, image_size=SIZE_OF[name], num_frames=2, deferred=True)
+        vit = VideoViT(
+            name,
+            weights=path,
+            depth=2,
+            image_size=SIZE_OF[name],
+            num_frames=2,
+            deferred=True,
+        )
         attach(vit, [LoRA(rank=2)])
         meta = sum(p.numel() * p.element_size() for p in vit.parameters() if p.is_meta)
         shard(vit, mesh)
@@ -156,9 +195,23 @@ def deferred(path: str, name: str, rank: int) -> dict[str, Any]:
     held = sum(local(p).numel() * p.element_size() for p in vit.blocks.parameters())
     with torch.no_grad():
         feature = vit(clip(batch=2, frames=2, size=SIZE_OF[name]))
-    sums = {name: value for name, value in checksums(vit).items() if name.startswith("blocks.")}
-    memory = {"building": building.largest - before, "built": built, "loading": loading.largest - before}
-    return memory | {"meta": meta, "held": held, "feature": feature, "sums": sums, "hash": vit.weights_hash}
+    sums = {
+        name: value
+        for name, value in checksums(vit).items()
+        if name.startswith("blocks.")
+    }
+    memory = {
+        "building": building.largest - before,
+        "built": built,
+        "loading": loading.largest - before,
+    }
+    return memory | {
+        "meta": meta,
+        "held": held,
+        "feature": feature,
+        "sums": sums,
+        "hash": vit.weights_hash,
+    }
 
 
 SIZE_OF = {"vit_tiny_patch16_224": SIZE, "eva02_enormous_patch14_clip_224": 28}
@@ -170,17 +223,25 @@ class Peak(TorchDispatchMode):
 
     largest = 0
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
         result = func(*args, **(kwargs or {}))
         self.largest = max(self.largest, anonymous())
         return result
 
 
-def run_all(rank: int, store: str, tasks: list[tuple[str, tuple[Any, ...]]], output: str) -> None:
+def run_all(
+    rank: int, store: str, tasks: list[tuple[str, tuple[Any, ...]]], output: str
+) -> None:
     """Run functions of this module in one process group; every rank writes what it saw."""
     torch.set_num_threads(1)
     dist.init_process_group(
-        "gloo", init_method=f"file://{store}", rank=rank, world_size=RANKS, timeout=timedelta(seconds=300)
+        "gloo",
+        init_method=f"file://{store}",
+        rank=rank,
+        world_size=RANKS,
+        timeout=timedelta(seconds=300),
     )
     try:
         found = {}

@@ -4,7 +4,10 @@ from pathlib import Path
 
 from tests.runs import Command, write_videos
 
-TEXT = {"class_path": "TextTower", "init_args": {"embed_dim": 16, "width": 32, "depth": 1, "heads": 2}}
+TEXT = {
+    "class_path": "TextTower",
+    "init_args": {"embed_dim": 16, "width": 32, "depth": 1, "heads": 2},
+}
 MODEL = {
     "class_path": "VideoTextRetrieval",
     "init_args": {
@@ -23,7 +26,10 @@ def write_captions(root: Path, train: int = 5, val: int = 3) -> Path:
     write_videos(root, train, val)
     for split, count in (("train", train), ("val", val)):
         rows = [
-            f"{split}/{way}/{n}.mp4,bar {n} {said}" for way, ways in WAYS.items() for n in range(count) for said in ways
+            f"{split}/{way}/{n}.mp4,bar {n} {said}"
+            for way, ways in WAYS.items()
+            for n in range(count)
+            for said in ways
         ]
         (root / f"{split}.csv").write_text("\n".join(["video,caption", *rows]) + "\n")
     return root

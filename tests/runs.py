@@ -13,7 +13,11 @@ MODEL = {
     "adapters": [{"class_path": "LoRA", "init_args": {"rank": 2}}],
     "optim": {"lr": 0.01},
 }
-TRAINER = ["--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"]
+TRAINER = [
+    "--trainer.accelerator=cpu",
+    "--trainer.enable_progress_bar=false",
+    "--trainer.enable_model_summary=false",
+]
 
 
 def write_videos(root: Path, train: int = 5, val: int = 3) -> Path:
@@ -22,8 +26,15 @@ def write_videos(root: Path, train: int = 5, val: int = 3) -> Path:
         for label, step in (("left", -4), ("right", 4)):
             (root / split / label).mkdir(parents=True, exist_ok=True)
             for index in range(count):
-                seed = index if split == "train" else 1000 + index  # a video of both splits would be told
-                write_video(root / split / label / f"{index}.mp4", _bar(step, seed), 8, codec="mpeg4")
+                seed = (
+                    index if split == "train" else 1000 + index
+                )  # a video of both splits would be told
+                write_video(
+                    root / split / label / f"{index}.mp4",
+                    _bar(step, seed),
+                    8,
+                    codec="mpeg4",
+                )
     return root
 
 
@@ -34,13 +45,20 @@ class Command:
 
     def __init__(self, folder: Path) -> None:
         self.videos, self.runs = self.write(folder / "videos"), folder / "runs"
-        self.trainer = [*TRAINER, f"--trainer.default_root_dir={self.runs}", "--trainer.max_epochs=1"]
+        self.trainer = [
+            *TRAINER,
+            f"--trainer.default_root_dir={self.runs}",
+            "--trainer.max_epochs=1",
+        ]
         self.config = folder / "config.yaml"
         data = {
             "class_path": self.data_set,
             "init_args": {
                 "root": str(self.videos),
-                "sampling": {"class_path": "SegmentSampling", "init_args": {"num_frames": 4}},
+                "sampling": {
+                    "class_path": "SegmentSampling",
+                    "init_args": {"num_frames": 4},
+                },
                 "image_size": 32,
                 "batch_size": 3,
                 "num_workers": 0,

@@ -9,14 +9,24 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FILES = sorted(
-    path.relative_to(ROOT) for package in ("lightning_petl", "data_modules") for path in (ROOT / package).rglob("*.py")
+    path.relative_to(ROOT)
+    for package in ("lightning_petl", "data_modules")
+    for path in (ROOT / package).rglob("*.py")
 )
-MODULES = [".".join(path.with_suffix("").parts).removesuffix(".__init__") for path in FILES]
+MODULES = [
+    ".".join(path.with_suffix("").parts).removesuffix(".__init__") for path in FILES
+]
 
 # module pattern -> what it must not import (patterns of whole module names), exceptions first
 LAWS: dict[str, tuple[str, str]] = {
-    "only the towers' package knows timm and open_clip": (r"(?!lightning_petl\.backbones).*", r"(timm|open_clip)\b.*"),
-    "only four files touch the codec": (r"(?!data_modules\.video\.(decode|track|picture|encode)$).*", r"av\b.*"),
+    "only the towers' package knows timm and open_clip": (
+        r"(?!lightning_petl\.backbones).*",
+        r"(timm|open_clip)\b.*",
+    ),
+    "only four files touch the codec": (
+        r"(?!data_modules\.video\.(decode|track|picture|encode)$).*",
+        r"av\b.*",
+    ),
     "data knows nothing of models": (r"data_modules.*", r"lightning_petl.*"),
     "models know of data the batch, torchvision's repair and how files of others are read": (
         r"lightning_petl(?!\.(cli|artefact_cli|names|doctor\.(decoding|drill))$).*",
@@ -69,12 +79,32 @@ def test_import_law(law: str) -> None:
 @pytest.mark.parametrize(
     ("law", "module", "name", "forbidden"),
     [
-        ("only the towers' package knows timm and open_clip", "lightning_petl.adapters.vpt", "timm", True),
-        ("only the towers' package knows timm and open_clip", "lightning_petl.tasks.x", "open_clip.CLIP", True),
-        ("only the towers' package knows timm and open_clip", "lightning_petl.backbones.vit", "timm", False),
+        (
+            "only the towers' package knows timm and open_clip",
+            "lightning_petl.adapters.vpt",
+            "timm",
+            True,
+        ),
+        (
+            "only the towers' package knows timm and open_clip",
+            "lightning_petl.tasks.x",
+            "open_clip.CLIP",
+            True,
+        ),
+        (
+            "only the towers' package knows timm and open_clip",
+            "lightning_petl.backbones.vit",
+            "timm",
+            False,
+        ),
         ("only four files touch the codec", "data_modules.dataset", "av", True),
         ("only four files touch the codec", "data_modules.dataset", "average", False),
-        ("only four files touch the codec", "data_modules.video.decode", "av.container", False),
+        (
+            "only four files touch the codec",
+            "data_modules.video.decode",
+            "av.container",
+            False,
+        ),
         (
             "models know of data the batch, torchvision's repair and how files of others are read",
             "lightning_petl.tasks.x",
@@ -111,8 +141,18 @@ def test_import_law(law: str) -> None:
             "lightning_petl.adapters.adapter.Adapter",
             False,
         ),
-        ("mathematics is plain PyTorch", "lightning_petl.adapters.vpt", "lightning.pytorch", True),
-        ("mathematics is plain PyTorch", "lightning_petl.adapters.vpt", "lightning_petl.shapes", False),
+        (
+            "mathematics is plain PyTorch",
+            "lightning_petl.adapters.vpt",
+            "lightning.pytorch",
+            True,
+        ),
+        (
+            "mathematics is plain PyTorch",
+            "lightning_petl.adapters.vpt",
+            "lightning_petl.shapes",
+            False,
+        ),
     ],
 )
 def test_the_laws_bite(law: str, module: str, name: str, forbidden: bool) -> None:
@@ -127,5 +167,9 @@ def test_files_and_functions_stay_small(path: Path) -> None:
     assert len(text.splitlines()) <= 400
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            start = node.body[1].lineno if ast.get_docstring(node) and len(node.body) > 1 else node.body[0].lineno
+            start = (
+                node.body[1].lineno
+                if ast.get_docstring(node) and len(node.body) > 1
+                else node.body[0].lineno
+            )
             assert (node.end_lineno or start) - start < 50, node.name

@@ -11,13 +11,26 @@ from lightning_petl.adapters import BitFit, MultiTuneV, STAdapter
 from lightning_petl.backbones import VideoViT
 from lightning_petl.tasks.classification import VideoClassifier
 
-PROTOCOL = {"sampling": {"name": "SegmentSampling", "num_frames": 2}, "views": "1x3", "image_size": 32}
+PROTOCOL = {
+    "sampling": {"name": "SegmentSampling", "num_frames": 2},
+    "views": "1x3",
+    "image_size": 32,
+}
 
 
 def build(seed: int = 0, readout: str = "norm_cls_mean") -> VideoClassifier:
     torch.manual_seed(seed)
-    trunk = VideoViT("vit_tiny_patch16_224", weights="random", image_size=32, depth=2, num_frames=2, readout=readout)
-    stack = [MultiTuneV(st_adapter=STAdapter(bottleneck=8, kernel=(3, 3, 3)), blocks=[1])]
+    trunk = VideoViT(
+        "vit_tiny_patch16_224",
+        weights="random",
+        image_size=32,
+        depth=2,
+        num_frames=2,
+        readout=readout,
+    )
+    stack = [
+        MultiTuneV(st_adapter=STAdapter(bottleneck=8, kernel=(3, 3, 3)), blocks=[1])
+    ]
     model = VideoClassifier(trunk, stack, ["left", "right", "höher"]).eval()
     for parameter in model.parameters():
         if parameter.requires_grad:
@@ -73,9 +86,13 @@ def test_missing_trainable_tensor_is_named(tmp_path: Path, trunk_file: Path) -> 
     model = build()
     artefact.save(tmp_path / "a", model, PROTOCOL)
     config = json.loads((tmp_path / "a" / artefact.CONFIG).read_text())
-    config["adapters"].append(artefact.encode(BitFit(targets=("proj",), outside=False, blocks=[0])))
+    config["adapters"].append(
+        artefact.encode(BitFit(targets=("proj",), outside=False, blocks=[0]))
+    )
     (tmp_path / "a" / artefact.CONFIG).write_text(json.dumps(config))
-    with pytest.raises(ValueError, match=r"missing: backbone\.blocks\.0\.attn\.proj\.bias"):
+    with pytest.raises(
+        ValueError, match=r"missing: backbone\.blocks\.0\.attn\.proj\.bias"
+    ):
         artefact.load(tmp_path / "a", weights=str(trunk_file))
 
 

@@ -40,7 +40,9 @@ MORE = 200 * 2**20  # bytes above what the process holds before
 @pytest.fixture(scope="module")
 def model() -> VideoClassifier:
     torch.manual_seed(0)
-    trunk = VideoViT("vit_tiny_patch16_224", weights="random", image_size=32, depth=2, num_frames=2)
+    trunk = VideoViT(
+        "vit_tiny_patch16_224", weights="random", image_size=32, depth=2, num_frames=2
+    )
     stack: list[Adapter] = [
         MultiTuneV(st_adapter=STAdapter(bottleneck=8, kernel=(3, 3, 3)), blocks=[1]),
         LoRA(rank=2, blocks=[0]),
@@ -59,8 +61,12 @@ def good(model: VideoClassifier, tmp_path_factory: pytest.TempPathFactory) -> Pa
 def stranger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """What the import of a module that could be imported leaves behind."""
     trace = tmp_path / "was imported"
-    code = "from lightning_petl.adapters import LoRA\nclass Method(LoRA): name = 'LoRA'\n"
-    (tmp_path / f"{FOREIGN}.py").write_text(f"open({str(trace)!r}, 'w').close()\n{code}")
+    code = (
+        "from lightning_petl.adapters import LoRA\nclass Method(LoRA): name = 'LoRA'\n"
+    )
+    (tmp_path / f"{FOREIGN}.py").write_text(
+        f"open({str(trace)!r}, 'w').close()\n{code}"
+    )
     monkeypatch.syspath_prepend(str(tmp_path))
     return trace
 
@@ -113,20 +119,33 @@ def test_every_mutation_is_told_in_one_sentence(
         told[name] = told_of(folder, model)
     assert {name: text for name, text in told.items() if _unclear(text, tmp_path)} == {}
     assert not stranger.exists()
-    assert not {FOREIGN, "this"} & sys.modules.keys()  # "this" is a module of Python that prints a poem
-    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert (
+        not {FOREIGN, "this"} & sys.modules.keys()
+    )  # "this" is a module of Python that prints a poem
+    assert all(
+        torch.equal(value, before[name]) for name, value in model.state_dict().items()
+    )
 
 
 def _unclear(text: str, folder: Path) -> bool:
     """Whether a sentence does not say what is wrong with which file."""
-    return (str(folder) not in text and "trained on the trunk" not in text) or len(text) > 1000 or "memory" in text
+    return (
+        (str(folder) not in text and "trained on the trunk" not in text)
+        or len(text) > 1000
+        or "memory" in text
+    )
 
 
-def test_classes_that_the_user_renamed_are_used_and_told(good: Path, tmp_path: Path) -> None:
+def test_classes_that_the_user_renamed_are_used_and_told(
+    good: Path, tmp_path: Path
+) -> None:
     folder = tmp_path / "artefact"
     shutil.copytree(good, folder)
     (folder / artefact.LABELS).write_text(json.dumps(["west", "east", "up"]))
-    with pytest.warns(UserWarning, match=r"labels.json: is not as it was written; the class names in it now are used"):
+    with pytest.warns(
+        UserWarning,
+        match=r"labels.json: is not as it was written; the class names in it now are used",
+    ):
         loaded = artefact.load(folder, allow_other_trunk=True)
     assert loaded.labels == ("west", "east", "up")
 
@@ -140,7 +159,10 @@ def test_a_class_of_the_users_own_comes_from_an_allowed_package(
     del config[artefact.SHA256]
     config["adapters"][1]["class_path"] = f"{FOREIGN}.Method"
     (folder / artefact.CONFIG).write_text(json.dumps(config))
-    with pytest.raises(ValueError, match=f"{FOREIGN}.Method is no known class .* add --allow {FOREIGN} to the command"):
+    with pytest.raises(
+        ValueError,
+        match=f"{FOREIGN}.Method is no known class .* add --allow {FOREIGN} to the command",
+    ):
         artefact_cli.configuration(folder, allow=[f"{FOREIGN}_too", FOREIGN[:-1]])
     assert not stranger.exists()
     artefact_cli.configuration(folder, allow=[FOREIGN])
@@ -155,13 +177,22 @@ NAMES = st.text(st.characters(codec=None), max_size=30) | st.sampled_from(
 
 @given(
     st.recursive(
-        NAMES | st.integers() | st.none(), lambda inner: st.lists(inner) | st.dictionaries(st.just("key"), inner)
+        NAMES | st.integers() | st.none(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.just("key"), inner),
     )
 )
 def test_text_survives_the_interpreters_of_the_command_line(value: object) -> None:
     hidden = artefact_cli.hidden(value)
-    assert artefact_cli.shown(yaml.safe_load(json.dumps(hidden, ensure_ascii=False))) == value
-    assert artefact_cli.shown(OmegaConf.to_object(OmegaConf.create({"value": hidden})))["value"] == value
+    assert (
+        artefact_cli.shown(yaml.safe_load(json.dumps(hidden, ensure_ascii=False)))
+        == value
+    )
+    assert (
+        artefact_cli.shown(OmegaConf.to_object(OmegaConf.create({"value": hidden})))[
+            "value"
+        ]
+        == value
+    )
 
 
 LABELS = [
@@ -179,16 +210,26 @@ def test_any_label_comes_back_from_an_artefact(tmp_path: Path) -> None:
     """The trunk is a file that the user names; without it nothing is read."""
     torch.manual_seed(0)
     trunk = tmp_path / "trunk.pth"
-    torch.save(VideoViT("vit_tiny_patch16_224", weights="random", depth=2).state_dict(), trunk)
-    vit = VideoViT("vit_tiny_patch16_224", weights=str(trunk), image_size=32, depth=2, num_frames=2)
-    artefact.save(tmp_path / "artefact", VideoClassifier(vit, [LoRA(rank=2)], LABELS), PROTOCOL)
-    write_video(tmp_path / "a.mp4", np.full((4, 32, 32, 3), 99, np.uint8), 4, codec="mpeg4")
+    torch.save(
+        VideoViT("vit_tiny_patch16_224", weights="random", depth=2).state_dict(), trunk
+    )
+    vit = VideoViT(
+        "vit_tiny_patch16_224", weights=str(trunk), image_size=32, depth=2, num_frames=2
+    )
+    artefact.save(
+        tmp_path / "artefact", VideoClassifier(vit, [LoRA(rank=2)], LABELS), PROTOCOL
+    )
+    write_video(
+        tmp_path / "a.mp4", np.full((4, 32, 32, 3), 99, np.uint8), 4, codec="mpeg4"
+    )
     command = ["predict", "--artefact", str(tmp_path / "artefact"), f"--data.predict_path={tmp_path / 'a.mp4'}",
                "--data.num_workers=0", "--trainer.accelerator=cpu",
                f"--trainer.default_root_dir={tmp_path / 'runs'}"]  # fmt: skip
     assert main(command) == 2
     assert main([*command, f"--model.backbone.weights={trunk}"]) == 0
-    table = (tmp_path / "runs/version_0/predictions.csv").read_text("utf-8", "surrogateescape")
+    table = (tmp_path / "runs/version_0/predictions.csv").read_text(
+        "utf-8", "surrogateescape"
+    )
     found = [row["label"] for row in csv.DictReader(io.StringIO(table))]
     assert len(found) == 5
     assert set(found) <= set(LABELS)

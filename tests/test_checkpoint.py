@@ -30,7 +30,9 @@ class Mixed(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.frozen = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2)).requires_grad_(False)
+        self.frozen = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2)).requires_grad_(
+            False
+        )
         self.adapter = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2, affine=False))
         self.norm = nn.BatchNorm1d(2)
         self.norm.weight.requires_grad_(False)
@@ -39,21 +41,32 @@ class Mixed(nn.Module):
 def test_trainable_keys_bring_their_buffers() -> None:
     statistics = {"running_mean", "running_var", "num_batches_tracked"}
     expected = {"adapter.0.weight", "adapter.0.bias", "norm.bias"}
-    expected |= {f"{prefix}.{name}" for prefix in ("adapter.1", "norm") for name in statistics}
+    expected |= {
+        f"{prefix}.{name}" for prefix in ("adapter.1", "norm") for name in statistics
+    }
     assert trainable_keys(Mixed()) == expected
 
 
 def test_round_trip_into_another_start() -> None:
-    source, target = randomised([STAdapter(bottleneck=4), LoRA()], 0), randomised([STAdapter(bottleneck=4), LoRA()], 5)
+    source, target = (
+        randomised([STAdapter(bottleneck=4), LoRA()], 0),
+        randomised([STAdapter(bottleneck=4), LoRA()], 5),
+    )
     load_trainable(target, trainable_state(source))
-    assert all(torch.equal(a, b) for a, b in zip(source.parameters(), target.parameters(), strict=True))
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(source.parameters(), target.parameters(), strict=True)
+    )
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         (lambda s: s.pop("norm.bias"), r"1 trainable tensor\(s\) missing: norm\.bias"),
-        (lambda s: s.update(extra=torch.zeros(1)), r"1 trainable tensor\(s\) unexpected: extra"),
+        (
+            lambda s: s.update(extra=torch.zeros(1)),
+            r"1 trainable tensor\(s\) unexpected: extra",
+        ),
         (
             lambda s: s.update({"norm.bias": torch.zeros(3)}),
             r"1 trainable tensor\(s\) of another shape: norm\.bias \(3,\), here \(2,\)",
@@ -63,7 +76,9 @@ def test_round_trip_into_another_start() -> None:
 def test_another_stack_is_refused_by_name(change: object, message: str) -> None:
     state = trainable_state(Mixed())
     change(state)  # pyright: ignore[reportCallIssue]
-    with pytest.raises(ValueError, match=f"another stack of adapters or another head: {message}"):
+    with pytest.raises(
+        ValueError, match=f"another stack of adapters or another head: {message}"
+    ):
         check_trainable(Mixed(), state)
 
 
@@ -74,13 +89,20 @@ def test_another_method_is_refused() -> None:
 
 def test_another_trunk_is_refused() -> None:
     Trunk("a", "1234").require(Trunk("b", "1234"))
-    with pytest.raises(ValueError, match=r"trained on the trunk 'a' .*1234.* this trunk is 'b' .*5678"):
+    with pytest.raises(
+        ValueError, match=r"trained on the trunk 'a' .*1234.* this trunk is 'b' .*5678"
+    ):
         Trunk("a", "1234").require(Trunk("b", "5678"))
 
 
 def draw() -> tuple[float, float, float, float]:
     # two normal draws each: the second comes from the generators' cache
-    return random.gauss(0, 1), np.random.normal(), torch.randn(1).item(), np.random.rand()
+    return (
+        random.gauss(0, 1),
+        np.random.normal(),
+        torch.randn(1).item(),
+        np.random.rand(),
+    )
 
 
 def test_random_state_comes_back_from_a_weights_only_file(tmp_path: Path) -> None:
@@ -109,7 +131,12 @@ def big(value: float) -> dict[str, Tensor]:
 def test_the_previous_checkpoint_survives_a_full_disk(tmp_path: Path) -> None:
     path = tmp_path / "last.ckpt"
     AtomicCheckpointIO().save_checkpoint(big(1.0), path)
-    with file_size_limit(60_000), pytest.raises(OSError, match=r"could not write .*last\.ckpt.*previous file is unt"):
+    with (
+        file_size_limit(60_000),
+        pytest.raises(
+            OSError, match=r"could not write .*last\.ckpt.*previous file is unt"
+        ),
+    ):
         AtomicCheckpointIO().save_checkpoint(big(2.0), path)
     assert os.listdir(tmp_path) == ["last.ckpt"]
     assert torch.equal(torch.load(path)["weights"], big(1.0)["weights"])

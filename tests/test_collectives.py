@@ -11,7 +11,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-FILES = sorted(path for package in ("lightning_petl", "data_modules") for path in (ROOT / package).rglob("*.py"))
+FILES = sorted(
+    path
+    for package in ("lightning_petl", "data_modules")
+    for path in (ROOT / package).rglob("*.py")
+)
 # what waits for all ranks: of torch, of Lightning, and our own functions that call these
 WAITS = {
     "all_reduce", "all_gather", "all_gather_object", "gather_object", "broadcast", "broadcast_object_list", "barrier",
@@ -61,17 +65,26 @@ def conditions(tree: ast.AST) -> Iterator[str]:
             yield from _of_block(body, [])
 
 
-def _of_block(nodes: list[ast.stmt] | list[ast.expr], above: list[str]) -> Iterator[str]:
+def _of_block(
+    nodes: list[ast.stmt] | list[ast.expr], above: list[str]
+) -> Iterator[str]:
     """Of statements one behind the other: what may leave the function at one of them decides on those behind it."""
     above = list(above)
     for node in nodes:
         yield from _of_node(node, above)
-        above += [ast.unparse(inner.test) for inner in ast.walk(node) if isinstance(inner, ast.If) and _leaves(inner)]
+        above += [
+            ast.unparse(inner.test)
+            for inner in ast.walk(node)
+            if isinstance(inner, ast.If) and _leaves(inner)
+        ]
 
 
 def _leaves(node: ast.If) -> bool:
     """Whether a branch may skip what follows; where one raises, its rank ends, and Ranks ends the others."""
-    return any(isinstance(inner, ast.Return | ast.Continue | ast.Break) for inner in ast.walk(node))
+    return any(
+        isinstance(inner, ast.Return | ast.Continue | ast.Break)
+        for inner in ast.walk(node)
+    )
 
 
 def _of_node(node: ast.AST, above: list[str]) -> Iterator[str]:
@@ -94,7 +107,9 @@ def _of_node(node: ast.AST, above: list[str]) -> Iterator[str]:
 def _of_operands(node: ast.BoolOp, above: list[str]) -> Iterator[str]:
     """``a and b``: whether b is asked depends on a."""
     for count, operand in enumerate(node.values):
-        before = ast.BoolOp(node.op, node.values[:count]) if count > 1 else node.values[0]
+        before = (
+            ast.BoolOp(node.op, node.values[:count]) if count > 1 else node.values[0]
+        )
         yield from _of_node(operand, above + ([ast.unparse(before)] if count else []))
 
 
@@ -104,25 +119,42 @@ def _decides(node: ast.AST, field: str) -> list[str]:
         return [ast.unparse(node.test)]
     if isinstance(node, ast.For) and field != "iter":
         return [ast.unparse(node.iter)]
-    if isinstance(node, ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp) and field != "generators":
-        return [ast.unparse(decides) for part in node.generators for decides in (part.iter, *part.ifs)]
+    if (
+        isinstance(node, ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp)
+        and field != "generators"
+    ):
+        return [
+            ast.unparse(decides)
+            for part in node.generators
+            for decides in (part.iter, *part.ifs)
+        ]
     return ["an exception"] if isinstance(node, ast.ExceptHandler) else []
 
 
 def _waits(call: ast.Call) -> bool:
     function = call.func
     if isinstance(function, ast.Attribute):
-        return function.attr in WAITS and ast.unparse(function.value) not in ("math", "np", "torch")
+        return function.attr in WAITS and ast.unparse(function.value) not in (
+            "math",
+            "np",
+            "torch",
+        )
     return isinstance(function, ast.Name) and function.id in WAITS
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_no_collective_under_a_condition_that_ranks_may_answer_differently(path: Path) -> None:
+def test_no_collective_under_a_condition_that_ranks_may_answer_differently(
+    path: Path,
+) -> None:
     assert set(conditions(ast.parse(path.read_text("utf-8")))) - AGREED.keys() == set()
 
 
 def test_every_exception_is_needed() -> None:
-    found = {text for path in FILES for text in conditions(ast.parse(path.read_text("utf-8")))}
+    found = {
+        text
+        for path in FILES
+        for text in conditions(ast.parse(path.read_text("utf-8")))
+    }
     assert AGREED.keys() <= found
 
 

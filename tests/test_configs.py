@@ -15,18 +15,34 @@ from tests.pairs import announce
 
 ROOT = Path(__file__).parents[1]
 SITES = {*ROOT.glob("configs/slurm/*.yaml")}  # for submit, not for fit
-FILES = sorted({*ROOT.glob("configs/**/*.yaml"), *ROOT.glob("experiments/**/*.yaml")} - SITES)
-THROUGH_THE_SCRIPT = ("configs/adapters/multi_tunev.yaml", "configs/data/ssv2.yaml", "experiments/demo/demo.yaml")
+FILES = sorted(
+    {*ROOT.glob("configs/**/*.yaml"), *ROOT.glob("experiments/**/*.yaml")} - SITES
+)
+THROUGH_THE_SCRIPT = (
+    "configs/adapters/multi_tunev.yaml",
+    "configs/data/ssv2.yaml",
+    "experiments/demo/demo.yaml",
+)
 # what a file leaves open; later files on the command line win
 BASE = {
     "model": {"backbone": {"name": "vit_tiny_patch16_224"}},
     "data": {
         "class_path": "SomethingSomething",
-        "init_args": {"root": "data", "videos": "videos", "sampling": {"class_path": "SegmentSampling"}},
+        "init_args": {
+            "root": "data",
+            "videos": "videos",
+            "sampling": {"class_path": "SegmentSampling"},
+        },
     },
 }
-CAPTIONS = {"class_path": "CaptionList", "init_args": {"root": "data", "sampling": {"class_path": "SegmentSampling"}}}
-SHORT = ["--model.init_args.optim.global_batch=2", "--model.init_args.optim.schedule.warmup=0"]
+CAPTIONS = {
+    "class_path": "CaptionList",
+    "init_args": {"root": "data", "sampling": {"class_path": "SegmentSampling"}},
+}
+SHORT = [
+    "--model.init_args.optim.global_batch=2",
+    "--model.init_args.optim.schedule.warmup=0",
+]
 TRAINS_NOTHING = {"configs/retrieval/zero_shot.yaml": ["--model.adapters=[BitFit]"]}
 DEBUG_NEEDS_MORE_STEPS = {"configs/debug/overfit.yaml": "--trainer.max_epochs=1"}
 
@@ -40,7 +56,10 @@ def data_set(file: Path) -> str | None:
 
 def retrieves(file: Path) -> bool:
     """Whether it is about text-video retrieval."""
-    return "VideoTextRetrieval" in file.read_text() or data_set(file) in caption_layouts.LAYOUTS
+    return (
+        "VideoTextRetrieval" in file.read_text()
+        or data_set(file) in caption_layouts.LAYOUTS
+    )
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -56,7 +75,11 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], Path]:
 
     def root(file: Path) -> Path:
         name = data_set(file) or ("caption_list" if retrieves(file) else "motion")
-        lay_out = caption_layouts.lay_out if name in caption_layouts.LAYOUTS else layouts.lay_out
+        lay_out = (
+            caption_layouts.lay_out
+            if name in caption_layouts.LAYOUTS
+            else layouts.lay_out
+        )
         return base / name if (base / name).exists() else lay_out(name, base / name)
 
     return root
@@ -65,14 +88,18 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], Path]:
 def arguments(file: Path, root: Path, folder: Path) -> list[str]:
     """One step of fit with ``file`` over the base."""
     name = str(file.relative_to(ROOT))
-    base = {key: value for key, value in BASE.items() if key != "data" or not data_set(file)}
+    base = {
+        key: value for key, value in BASE.items() if key != "data" or not data_set(file)
+    }
     if retrieves(file):
         base = {"model": retrieval_runs.MODEL} if data_set(file) else {"data": CAPTIONS}
     elif "adapters" not in file.read_text():
         base["model"] = {**BASE["model"], "adapters": [{"class_path": "LinearProbe"}]}
     (folder / "base.yaml").write_text(yaml.safe_dump(base))
     few = 4 if "last 4" in file.read_text() else 2
-    depth = 1 if file.stem == "eva02_e14" else few if retrieves(file) else 4  # each of its blocks holds 68 M parameters
+    depth = (
+        1 if file.stem == "eva02_e14" else few if retrieves(file) else 4
+    )  # each of its blocks holds 68 M parameters
     toy = "--model.init_args.backbone.init_args.name=open_clip:toy-quickgelu"
     patch14 = "14" in file.stem or "patch14_dinov2" in file.read_text()
     return [
@@ -90,17 +117,23 @@ def arguments(file: Path, root: Path, folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
-def test_runs_one_step(file: Path, data: Callable[[Path], Path], tmp_path: Path) -> None:
+def test_runs_one_step(
+    file: Path, data: Callable[[Path], Path], tmp_path: Path
+) -> None:
     code = main(arguments(file, data(file), tmp_path))
     assert code == 0
     assert list(tmp_path.glob("version_0/checkpoints/last.ckpt"))
 
 
 @pytest.mark.parametrize("name", THROUGH_THE_SCRIPT)
-def test_runs_one_step_through_the_console_script(name: str, data: Callable[[Path], Path], tmp_path: Path) -> None:
+def test_runs_one_step_through_the_console_script(
+    name: str, data: Callable[[Path], Path], tmp_path: Path
+) -> None:
     script = Path(sys.executable).parent / "lightning-petl"
     done = subprocess.run(
-        [str(script), *arguments(ROOT / name, data(ROOT / name), tmp_path)], capture_output=True, text=True
+        [str(script), *arguments(ROOT / name, data(ROOT / name), tmp_path)],
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stderr[-2000:]
     assert "Traceback" not in done.stderr

@@ -33,14 +33,22 @@ class Table(Similarity):
     def videos(self, video: Tensor) -> tuple[Tensor, ...]:
         return (video[:, 0],)
 
-    def numbers_a_pair(self, texts: tuple[Tensor, ...], videos: tuple[Tensor, ...]) -> int:
+    def numbers_a_pair(
+        self, texts: tuple[Tensor, ...], videos: tuple[Tensor, ...]
+    ) -> int:
         return 1
 
     def pairs(self, texts: tuple[Tensor, ...], videos: tuple[Tensor, ...]) -> Tensor:
         return texts[0] @ videos[0].T
 
 
-def of_table(table: Tensor, *, number: list[int] | None = None, scale: float = 0.0, block: int | None = None) -> float:
+def of_table(
+    table: Tensor,
+    *,
+    number: list[int] | None = None,
+    scale: float = 0.0,
+    block: int | None = None,
+) -> float:
     """The loss of a matrix of similarities."""
     count = len(table)
     words = Words(table[:, None], torch.ones(count, 1, dtype=torch.bool), table)
@@ -54,9 +62,13 @@ def of_table(table: Tensor, *, number: list[int] | None = None, scale: float = 0
 def inputs(count: int, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Words]:
     """Videos and sentences of 1 to 5 words."""
     draw = torch.Generator().manual_seed(0)
-    mask = torch.arange(LENGTH) < torch.randint(1, LENGTH + 1, (count, 1), generator=draw)
+    mask = torch.arange(LENGTH) < torch.randint(
+        1, LENGTH + 1, (count, 1), generator=draw
+    )
     sizes = ((count, FRAMES, WIDTH), (count, LENGTH, WIDTH), (count, WIDTH))
-    video, tokens, sentence = (torch.randn(size, generator=draw).to(dtype) for size in sizes)
+    video, tokens, sentence = (
+        torch.randn(size, generator=draw).to(dtype) for size in sizes
+    )
     return video, Words(tokens, mask, sentence)
 
 
@@ -74,7 +86,9 @@ def test_closed_forms(block: int | None) -> None:
     """Nothing known: log N. Cosines 1 and 0 at temperature e^s: log(1 + (N - 1) exp(-e^s))."""
     assert of_table(torch.zeros(5, 5), block=block) == pytest.approx(math.log(5))
     expected = math.log1p(4 * math.exp(-math.exp(1.5)))
-    assert of_table(torch.eye(5), scale=1.5, block=block) == pytest.approx(expected, rel=1e-5)
+    assert of_table(torch.eye(5), scale=1.5, block=block) == pytest.approx(
+        expected, rel=1e-5
+    )
 
 
 @pytest.mark.parametrize("block", [None, 1])
@@ -82,7 +96,9 @@ def test_rows_and_columns_by_hand(block: int | None) -> None:
     """Logits 2 1 / 4 3: rows log(1 + e^-1), log(1 + e^1); columns log(1 + e^2), log(1 + e^-2)."""
     rows, columns = (1 + math.e**-1, 1 + math.e), (1 + math.e**2, 1 + math.e**-2)
     expected = sum(math.log(x) for x in rows + columns) / 4
-    assert of_table(torch.tensor([[2.0, 1.0], [4.0, 3.0]]), block=block) == pytest.approx(expected)
+    assert of_table(
+        torch.tensor([[2.0, 1.0], [4.0, 3.0]]), block=block
+    ) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("block", [None, 1, 2])
@@ -99,7 +115,9 @@ def test_captions_of_one_video_are_no_negatives(block: int | None) -> None:
 
 @pytest.mark.parametrize("block", [None, 1])
 def test_one_video_alone_leaves_nothing_to_learn(block: int | None) -> None:
-    assert of_table(torch.randn(3, 3), number=[4, 4, 4], block=block) == pytest.approx(0, abs=1e-6)
+    assert of_table(torch.randn(3, 3), number=[4, 4, 4], block=block) == pytest.approx(
+        0, abs=1e-6
+    )
 
 
 @every_recipe
@@ -107,8 +125,12 @@ def test_the_published_loss(recipe: MeanPooling | WTI) -> None:
     """Where all videos differ: the mean of two cross entropies."""
     module, (video, words) = built(recipe), inputs(7)
     z = math.exp(2.0) * module(video, words)
-    expected = (F.cross_entropy(z, torch.arange(7)) + F.cross_entropy(z.T, torch.arange(7))) / 2
-    loss = contrastive_loss(module, video, words, number=torch.arange(7), logit_scale=torch.tensor(2.0))
+    expected = (
+        F.cross_entropy(z, torch.arange(7)) + F.cross_entropy(z.T, torch.arange(7))
+    ) / 2
+    loss = contrastive_loss(
+        module, video, words, number=torch.arange(7), logit_scale=torch.tensor(2.0)
+    )
     torch.testing.assert_close(loss, expected)
 
 
@@ -118,12 +140,16 @@ def test_the_temperature_has_an_end() -> None:
     losses, gradients = [], []
     for value in (MAX_LOGIT_SCALE, MAX_LOGIT_SCALE + 1):
         scale = torch.tensor(value, requires_grad=True)
-        loss = contrastive_loss(module, video, words, number=torch.arange(7), logit_scale=scale)
+        loss = contrastive_loss(
+            module, video, words, number=torch.arange(7), logit_scale=scale
+        )
         losses.append(loss.item())
         gradients.append(torch.autograd.grad(loss, scale)[0].item())
     z = 100 * module(video, words)
     assert losses[0] == losses[1]
-    assert losses[0] == pytest.approx((-z.log_softmax(0) - z.log_softmax(1)).diagonal().mean().item() / 2, rel=1e-5)
+    assert losses[0] == pytest.approx(
+        (-z.log_softmax(0) - z.log_softmax(1)).diagonal().mean().item() / 2, rel=1e-5
+    )
     assert gradients[0] != 0
     assert gradients[1] == 0
 
@@ -135,11 +161,22 @@ def everything(recipe: MeanPooling | WTI, block: int | None) -> dict[str, Tensor
     """The loss and all its gradients."""
     module, (video, words) = built(recipe), inputs(7)
     scale = torch.tensor(2.0)
-    leaves = {"video": video, "tokens": words.tokens, "sentence": words.sentence, "scale": scale}
-    leaves = {name: leaf.requires_grad_() for name, leaf in leaves.items()} | dict(module.named_parameters())
-    loss = contrastive_loss(module, video, words, number=NUMBERS, logit_scale=scale, block=block)
+    leaves = {
+        "video": video,
+        "tokens": words.tokens,
+        "sentence": words.sentence,
+        "scale": scale,
+    }
+    leaves = {name: leaf.requires_grad_() for name, leaf in leaves.items()} | dict(
+        module.named_parameters()
+    )
+    loss = contrastive_loss(
+        module, video, words, number=NUMBERS, logit_scale=scale, block=block
+    )
     gradients = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
-    return {"loss": loss.detach()} | {n: g for n, g in zip(leaves, gradients, strict=True) if g is not None}
+    return {"loss": loss.detach()} | {
+        n: g for n, g in zip(leaves, gradients, strict=True) if g is not None
+    }
 
 
 @every_block
@@ -149,20 +186,28 @@ def test_blocks_change_nothing(recipe: MeanPooling | WTI, block: int) -> None:
     assert found.keys() == expected.keys()
     assert len(found) == (4 if recipe == MeanPooling() else 4 + 8)
     for name, value in expected.items():
-        torch.testing.assert_close(found[name], value, atol=1e-6, rtol=1e-5, msg=lambda m, n=name: f"{n}: {m}")
+        torch.testing.assert_close(
+            found[name], value, atol=1e-6, rtol=1e-5, msg=lambda m, n=name: f"{n}: {m}"
+        )
 
 
 @pytest.mark.parametrize("block", [None, 3])
 @every_recipe
-def test_gradients_are_difference_quotients(recipe: MeanPooling | WTI, block: int | None) -> None:
+def test_gradients_are_difference_quotients(
+    recipe: MeanPooling | WTI, block: int | None
+) -> None:
     module, (video, words) = built(recipe).double(), inputs(5, torch.float64)
 
     def loss(video: Tensor, tokens: Tensor, sentence: Tensor, scale: Tensor) -> Tensor:
         said = Words(tokens, words.mask, sentence)
-        return contrastive_loss(module, video, said, number=NUMBERS[:5], logit_scale=scale, block=block)
+        return contrastive_loss(
+            module, video, said, number=NUMBERS[:5], logit_scale=scale, block=block
+        )
 
     scale = torch.tensor(1.0, dtype=torch.float64)
-    leaves = tuple(leaf.requires_grad_() for leaf in (video, words.tokens, words.sentence, scale))
+    leaves = tuple(
+        leaf.requires_grad_() for leaf in (video, words.tokens, words.sentence, scale)
+    )
     assert torch.autograd.gradcheck(loss, leaves, fast_mode=True)
 
 
@@ -171,9 +216,13 @@ class _Largest(TorchDispatchMode):
 
     numbers = 0
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
         result = func(*args, **(kwargs or {}))
-        self.numbers = max([self.numbers, *(x.numel() for x in (result,) if isinstance(x, Tensor))])
+        self.numbers = max(
+            [self.numbers, *(x.numel() for x in (result,) if isinstance(x, Tensor))]
+        )
         return result
 
 
@@ -188,26 +237,46 @@ def test_what_blocks_save() -> None:
         video, words = inputs(count)
         words = words._replace(tokens=words.tokens.requires_grad_())
         scale, number = torch.tensor(2.0), torch.arange(count)
-        return contrastive_loss(module, video.requires_grad_(), words, number=number, logit_scale=scale, block=block)
+        return contrastive_loss(
+            module,
+            video.requires_grad_(),
+            words,
+            number=number,
+            logit_scale=scale,
+            block=block,
+        )
 
-    kept = {(n, b): saved_bytes(lambda n=n, b=b: loss(n, b)).kept for n, b in ((64, None), (64, 8), (128, 16))}
+    kept = {
+        (n, b): saved_bytes(lambda n=n, b=b: loss(n, b)).kept
+        for n, b in ((64, None), (64, 8), (128, 16))
+    }
     assert kept[64, 8] < kept[64, None] / 4
     assert kept[128, 16] < 2.1 * kept[64, 8]
     with _Largest() as seen:
         loss(64, 8).backward()
-    assert seen.numbers < min(64 * 64, 64 * LENGTH * WIDTH + 1, 8 * 64 * LENGTH * FRAMES)
+    assert seen.numbers < min(
+        64 * 64, 64 * LENGTH * WIDTH + 1, 8 * 64 * LENGTH * FRAMES
+    )
 
 
 @pytest.mark.parametrize(
     ("count", "block", "message"),
     [
-        (3, None, "training needs one sentence and one number for each video: 4 videos, 3 sentences, 4 numbers"),
+        (
+            3,
+            None,
+            "training needs one sentence and one number for each video: 4 videos, 3 sentences, 4 numbers",
+        ),
         (4, 0, "block 0 must be above zero"),
     ],
 )
 def test_wrong_values(count: int, block: int | None, message: str) -> None:
     video, words = inputs(4)[0], inputs(count)[1]
-    options = {"number": torch.arange(4), "logit_scale": torch.tensor(0.0), "block": block}
+    options = {
+        "number": torch.arange(4),
+        "logit_scale": torch.tensor(0.0),
+        "block": block,
+    }
     with pytest.raises(ValueError, match=message):
         contrastive_loss(MeanPooling().build(WIDTH), video, words, **options)
 
@@ -223,7 +292,11 @@ class Towers(nn.Module):
 
     def forward(self, video: Tensor, words: Words, number: Tensor) -> Tensor:
         said = Words(self.text(words.tokens), words.mask, self.text(words.sentence))
-        options = {"number": number, "logit_scale": self.logit_scale, "block": self.block}
+        options = {
+            "number": number,
+            "logit_scale": self.logit_scale,
+            "block": self.block,
+        }
         return contrastive_loss(self.similarity, self.video(video), said, **options)
 
 
@@ -231,7 +304,11 @@ def joint(rank: int | None = None) -> tuple[Tensor, Words, Tensor]:
     """Six videos, or those of one rank; two sentences are of one video, on two ranks."""
     video, words = inputs(6)
     rows = slice(None) if rank is None else slice(3 * rank, 3 * rank + 3)
-    return video[rows], Words(*(part[rows] for part in words)), torch.tensor([0, 1, 2, 3, 1, 5])[rows]
+    return (
+        video[rows],
+        Words(*(part[rows] for part in words)),
+        torch.tensor([0, 1, 2, 3, 1, 5])[rows],
+    )
 
 
 CASES = [(name, block) for name in RECIPES for block in (None, 2)]
@@ -240,18 +317,28 @@ CASES = [(name, block) for name in RECIPES for block in (None, 2)]
 def outcome(model: nn.Module, loss: Tensor) -> dict[str, Tensor]:
     """The loss and the gradients behind it."""
     loss.backward()
-    return {"loss": loss.detach()} | {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
+    return {"loss": loss.detach()} | {
+        n: p.grad for n, p in model.named_parameters() if p.grad is not None
+    }
 
 
 def run_rank(rank: int, folder: str) -> None:
     """What each of two processes does."""
     torch.set_num_threads(1)
     store = f"file://{folder}/store"
-    dist.init_process_group("gloo", init_method=store, rank=rank, world_size=RANKS, timeout=timedelta(seconds=60))
+    dist.init_process_group(
+        "gloo",
+        init_method=store,
+        rank=rank,
+        world_size=RANKS,
+        timeout=timedelta(seconds=60),
+    )
     found = {}
     for name, block in CASES:
         model = Towers(RECIPES[name], block)
-        replica = DistributedDataParallel(model)  # which must live as long as its backward pass
+        replica = DistributedDataParallel(
+            model
+        )  # which must live as long as its backward pass
         found[name, block] = outcome(model, replica(*joint(rank)))
         dist.all_reduce(found[name, block]["loss"])
         found[name, block]["loss"] /= RANKS
@@ -261,7 +348,9 @@ def run_rank(rank: int, folder: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def two_ranks(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, int | None], dict[str, Tensor]]:
+def two_ranks(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> dict[tuple[str, int | None], dict[str, Tensor]]:
     """One start for all cases."""
     folder: Path = tmp_path_factory.mktemp("ranks")
     multiprocessing.spawn(run_rank, (str(folder),), nprocs=RANKS)
@@ -269,11 +358,15 @@ def two_ranks(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, int |
 
 
 @pytest.mark.parametrize(("name", "block"), CASES)
-def test_two_processes_are_one_with_the_joint_batch(two_ranks: Any, name: str, block: int | None) -> None:
+def test_two_processes_are_one_with_the_joint_batch(
+    two_ranks: Any, name: str, block: int | None
+) -> None:
     """The mean of their losses, and every gradient behind DDP's mean."""
     model = Towers(RECIPES[name], block)
     expected, found = outcome(model, model(*joint())), two_ranks[name, block]
     assert found.keys() == expected.keys()
     for key, value in expected.items():
-        torch.testing.assert_close(found[key], value, atol=1e-6, rtol=1e-5, msg=lambda m, n=key: f"{n}: {m}")
+        torch.testing.assert_close(
+            found[key], value, atol=1e-6, rtol=1e-5, msg=lambda m, n=key: f"{n}: {m}"
+        )
     assert expected["video.weight"].abs().max() > 1e-3

@@ -31,7 +31,11 @@ def favour(run: Path, step: int, score: float) -> None:
     """Let the run's last checkpoint say that the one of an update was the best."""
     last = run / "checkpoints" / "last.ckpt"
     checkpoint = torch.load(last, weights_only=True)
-    (state,) = (state for name, state in checkpoint["callbacks"].items() if name.startswith("ModelCheckpoint"))
+    (state,) = (
+        state
+        for name, state in checkpoint["callbacks"].items()
+        if name.startswith("ModelCheckpoint")
+    )
     (best,) = (run / "checkpoints").glob(f"*step={step}.ckpt")
     state["best_model_path"], state["best_model_score"] = str(best), torch.tensor(score)
     torch.save(checkpoint, last)
@@ -43,7 +47,10 @@ def logits(folder: Path) -> dict[str, Any]:
 
 
 def newest(runs: Path) -> Path:
-    return max(runs.glob("version_*"), key=lambda folder: int(folder.name.removeprefix("version_")))
+    return max(
+        runs.glob("version_*"),
+        key=lambda folder: int(folder.name.removeprefix("version_")),
+    )
 
 
 @pytest.mark.parametrize("step", [3, 6, 9])
@@ -58,19 +65,42 @@ def test_the_best_checkpoint_of_a_run_is_tested_and_told(
     expected = logits(newest(trained.runs))
     printed = capsys.readouterr().out
     assert "checkpoint " not in printed
-    assert printed.endswith(f"\nwritten to {newest(trained.runs) / 'test_scores.jsonl'}\n")
+    assert printed.endswith(
+        f"\nwritten to {newest(trained.runs) / 'test_scores.jsonl'}\n"
+    )
     assert main(["test", "-c", str(run / "config.yaml"), *trained.trainer]) == 0
-    told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("checkpoint ")]
-    assert told == [f"checkpoint {path}, the best one of {run}: val/top1 0.75 after update {step}"]
+    told = [
+        line
+        for line in capsys.readouterr().out.splitlines()
+        if line.startswith("checkpoint ")
+    ]
+    assert told == [
+        f"checkpoint {path}, the best one of {run}: val/top1 0.75 after update {step}"
+    ]
     assert logits(newest(trained.runs)) == expected
 
 
-def test_a_run_folder_alone_says_all(trained: Command, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_folder_alone_says_all(
+    trained: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
     flags = [f"--run_folder={trained.runs / 'mine'}", *trained.trainer]
     assert main(["validate", *flags]) == 0
     assert "val/top1 0.75 after update" in capsys.readouterr().out
-    assert main(["predict", *flags, f"--data.predict_path={trained.videos / 'val' / 'left'}"]) == 0
-    rows = list(csv.DictReader((newest(trained.runs) / "predictions.csv").read_text().splitlines()))
+    assert (
+        main(
+            [
+                "predict",
+                *flags,
+                f"--data.predict_path={trained.videos / 'val' / 'left'}",
+            ]
+        )
+        == 0
+    )
+    rows = list(
+        csv.DictReader(
+            (newest(trained.runs) / "predictions.csv").read_text().splitlines()
+        )
+    )
     assert {row["clip_id"] for row in rows} == {"0.mp4", "1.mp4", "2.mp4"}
 
 
@@ -85,7 +115,9 @@ def test_where_nothing_was_validated_the_last_checkpoint_is_taken(
     assert told in capsys.readouterr().out
 
 
-def test_a_run_that_was_moved_is_where_its_file_lies(trained: Command, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_that_was_moved_is_where_its_file_lies(
+    trained: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Its file still names the place where it was written, in which another run may stand by now."""
     moved = trained.runs / "moved"
     shutil.copytree(trained.runs / "mine", moved)
@@ -93,7 +125,9 @@ def test_a_run_that_was_moved_is_where_its_file_lies(trained: Command, capsys: p
     assert f"the best one of {moved}: val/top1" in capsys.readouterr().out
 
 
-def test_what_a_run_began_with_is_not_what_it_came_to(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_a_run_began_with_is_not_what_it_came_to(
+    command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
     """A run that goes on from a checkpoint, or from an artefact, has these in its own file."""
     first, second = command.runs / "first", command.runs / "second"
     assert main(command("fit", [f"--run_folder={first}"])) == 0
@@ -103,7 +137,10 @@ def test_what_a_run_began_with_is_not_what_it_came_to(command: Command, capsys: 
         capsys.readouterr()
         third = command.runs / f"third_{len(start)}"
         flags = [*start, f"--run_folder={third}", "--trainer.max_epochs=2"]
-        assert main(["fit", "-c", str(second / "config.yaml"), *command.trainer, *flags]) == 0
+        assert (
+            main(["fit", "-c", str(second / "config.yaml"), *command.trainer, *flags])
+            == 0
+        )
         assert main(["test", "-c", str(third / "config.yaml"), *command.trainer]) == 0
         assert f"the best one of {third}: val/top1" in capsys.readouterr().out
 
@@ -112,13 +149,20 @@ def test_what_a_run_began_with_is_not_what_it_came_to(command: Command, capsys: 
 def test_initial_values_are_refused_unless_they_are_asked_for(
     name: str, command: Command, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    flags = [f"--data.predict_path={command.videos / 'val'}"] if name == "predict" else []
+    flags = (
+        [f"--data.predict_path={command.videos / 'val'}"] if name == "predict" else []
+    )
     assert main(command(name, flags)) == 2
     told = capsys.readouterr().err.splitlines()[-1]
     assert told.startswith(
         f"lightning-petl: {name}: no trained weights are given, and LoRA, head would have initial val"
     )
-    for way in ("--run_folder RUN", "--ckpt_path FILE", "--artefact FOLDER", "--untrained=true"):
+    for way in (
+        "--run_folder RUN",
+        "--ckpt_path FILE",
+        "--artefact FOLDER",
+        "--untrained=true",
+    ):
         assert way in told
     assert main(command(name, [*flags, "--untrained=true"])) == 0
 
@@ -126,8 +170,14 @@ def test_initial_values_are_refused_unless_they_are_asked_for(
 @pytest.mark.parametrize(
     ("flags", "told"),
     [
-        (["--run_folder={runs}/nowhere"], "run_folder: {runs}/nowhere holds no checkpoint; give --run_folder RUN"),
-        (["--untrained=true", "--ckpt_path=x.ckpt"], "untrained=True and ckpt_path=x.ckpt name different weights"),
+        (
+            ["--run_folder={runs}/nowhere"],
+            "run_folder: {runs}/nowhere holds no checkpoint; give --run_folder RUN",
+        ),
+        (
+            ["--untrained=true", "--ckpt_path=x.ckpt"],
+            "untrained=True and ckpt_path=x.ckpt name different weights",
+        ),
         (
             ["--artefact={runs}/mine/artefact", "--ckpt_path=x.ckpt"],
             "ckpt_path=x.ckpt and artefact={runs}/mine/artefact",
@@ -137,11 +187,15 @@ def test_initial_values_are_refused_unless_they_are_asked_for(
 def test_weights_that_are_not_there_or_are_named_twice(
     flags: list[str], told: str, trained: Command, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(trained("test", [flag.format(runs=trained.runs) for flag in flags])) == 2
+    assert (
+        main(trained("test", [flag.format(runs=trained.runs) for flag in flags])) == 2
+    )
     assert told.format(runs=trained.runs) in capsys.readouterr().err.splitlines()[-1]
 
 
-def test_a_best_checkpoint_that_is_gone_is_told(trained: Command, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_best_checkpoint_that_is_gone_is_told(
+    trained: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
     run = trained.runs / "without_best"
     shutil.copytree(trained.runs / "mine", run)
     favour(run, step=6, score=0.75)
@@ -154,22 +208,36 @@ def test_a_best_checkpoint_that_is_gone_is_told(trained: Command, capsys: pytest
     assert f"--ckpt_path {run / 'checkpoints' / 'last.ckpt'}" in told
     shutil.rmtree(run / "checkpoints")
     assert main(["test", "-c", str(run / "config.yaml"), *trained.trainer]) == 2
-    assert f"run_folder: {run} holds no checkpoint; give" in capsys.readouterr().err.splitlines()[-1]
+    assert (
+        f"run_folder: {run} holds no checkpoint; give"
+        in capsys.readouterr().err.splitlines()[-1]
+    )
 
 
-def test_a_spoiled_last_checkpoint_is_told_and_another_one_says_which_is_best(trained: Command) -> None:
+def test_a_spoiled_last_checkpoint_is_told_and_another_one_says_which_is_best(
+    trained: Command,
+) -> None:
     run = trained.runs / "spoiled_last"
     shutil.copytree(trained.runs / "mine", run)
     last = run / "checkpoints" / "last.ckpt"
     last.write_bytes(last.read_bytes()[:1000])
-    with pytest.warns(UserWarning, match=f"not readable: {last}.* other checkpoints .* say which one is the best"):
+    with pytest.warns(
+        UserWarning,
+        match=f"not readable: {last}.* other checkpoints .* say which one is the best",
+    ):
         assert best_checkpoint(run).path.parent == run / "checkpoints"
 
 
-def test_a_model_in_which_nothing_trains_needs_no_training(command: Command, tmp_path: Path) -> None:
+def test_a_model_in_which_nothing_trains_needs_no_training(
+    command: Command, tmp_path: Path
+) -> None:
     (tmp_path / "toys").mkdir()
     announce(tmp_path / "toys")
-    zero_shot = ["--model.adapters=[]", "--model.head=TextHead", "--model.backbone.name=open_clip:toy-quickgelu"]
+    zero_shot = [
+        "--model.adapters=[]",
+        "--model.head=TextHead",
+        "--model.backbone.name=open_clip:toy-quickgelu",
+    ]
     assert main(command("test", [*zero_shot, "--data.image_size=64"])) == 0
     tuned = ["--model.head.tuned=true", "--data.image_size=64"]
     assert main(command("test", [*zero_shot, *tuned])) == 2
@@ -179,18 +247,29 @@ def test_an_artefact_brings_its_protocol_and_differences_are_told(
     command: Command, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Its views and crop are the default of every command; what a file or a flag says wins, and is printed."""
-    made = ["--data.views=2x1", "--data.eval_crop.crop_ratio=0.8", "--data.sampling.num_frames=2"]
+    made = [
+        "--data.views=2x1",
+        "--data.eval_crop.crop_ratio=0.8",
+        "--data.sampling.num_frames=2",
+    ]
     assert main(command("fit", made)) == 0
     kept = [f"--artefact={command.runs / 'version_0' / 'artefact'}"]
     capsys.readouterr()
     assert main(command("test", kept)) == 0
     told = f"not as in the artefact {command.runs / 'version_0' / 'artefact'}:\n"
-    assert told + "  data.sampling.num_frames: 2 -> 4\n" in capsys.readouterr().out  # the file says 4
+    assert (
+        told + "  data.sampling.num_frames: 2 -> 4\n" in capsys.readouterr().out
+    )  # the file says 4
     assert {len(views) for views in logits(newest(command.runs)).values()} == {2}
     same = [*kept, "--data.sampling.num_frames=2"]
     assert main(command("test", same)) == 0
     assert "not as in" not in capsys.readouterr().out
-    changed = ["--data.views=1x3", "--data.image_size=48", "--data.sampling=DenseSampling", "--data.sampling.stride=1"]
+    changed = [
+        "--data.views=1x3",
+        "--data.image_size=48",
+        "--data.sampling=DenseSampling",
+        "--data.sampling.stride=1",
+    ]
     assert main(command("test", [*same, *changed])) == 0
     lines = capsys.readouterr().out.split(told)[1].splitlines()
     assert {line.strip() for line in lines if " -> " in line} == {
@@ -212,7 +291,9 @@ def test_a_wrong_configuration_of_a_run_is_told_with_its_file(
 ) -> None:
     (tmp_path / "config.yaml").write_text("data: [\n")
     assert main(["test", f"--run_folder={tmp_path}"]) == 2
-    assert f"lightning-petl: {tmp_path / 'config.yaml'}, line " in capsys.readouterr().err
+    assert (
+        f"lightning-petl: {tmp_path / 'config.yaml'}, line " in capsys.readouterr().err
+    )
 
 
 def test_no_training_goes_on_from_weights_alone(

@@ -11,7 +11,10 @@ from lightning_petl.__main__ import main
 from tests.runs import Command
 from tests.tasks.ranks import on_ranks, scalars
 
-pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")]
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA"),
+]
 
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "16-mixed"])
@@ -22,7 +25,9 @@ def test_fit_test_and_resume(command: Command, precision: str, dtype: str) -> No
         f"--model.backbone.frozen_dtype={dtype}", "--model.adapters+=STAdapter", "--model.adapters+=VPT",
         "--model.adapters+=BitFit", "--model.adapters+=AdaptFormer",
     ]  # fmt: skip
-    checkpoint = f"--ckpt_path={command.runs / 'version_0' / 'checkpoints' / 'last.ckpt'}"
+    checkpoint = (
+        f"--ckpt_path={command.runs / 'version_0' / 'checkpoints' / 'last.ckpt'}"
+    )
     assert main(command("fit", flags)) == 0
     assert main(command("test", [*flags, checkpoint])) == 0
     assert main(command("fit", [*flags, checkpoint, "--trainer.max_epochs=2"])) == 0
@@ -50,13 +55,23 @@ def fit_on_all(command: Command, strategy: str, flags: list[str]) -> Path:
 
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "16-mixed"])
-def test_the_clipped_gradient_is_that_of_the_unscaled_loss(command: Command, strategy: str, precision: str) -> None:
+def test_the_clipped_gradient_is_that_of_the_unscaled_loss(
+    command: Command, strategy: str, precision: str
+) -> None:
     """A step of SGD is lr times the clipping norm long; one that float16 skips for an overflow has no length."""
-    run = fit_on_all(command, strategy, [f"--trainer.precision={precision}", "--trainer.gradient_clip_val=0.01"])
+    run = fit_on_all(
+        command,
+        strategy,
+        [f"--trainer.precision={precision}", "--trainer.gradient_clip_val=0.01"],
+    )
     states = [weights(run, step) for step in range(1, 6)]
-    assert {value.dtype for state in states for value in state.values()} == {torch.float32}
+    assert {value.dtype for state in states for value in state.values()} == {
+        torch.float32
+    }
     steps = [
-        torch.cat([(behind[name] - before[name]).flatten() for name in before]).norm().item()
+        torch.cat([(behind[name] - before[name]).flatten() for name in before])
+        .norm()
+        .item()
         for before, behind in pairwise(states)
     ]
     taken = [length for length in steps if length > 0]
@@ -66,7 +81,9 @@ def test_the_clipped_gradient_is_that_of_the_unscaled_loss(command: Command, str
 
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
 @pytest.mark.parametrize("precision", ["bf16-mixed", "16-mixed"])
-def test_averaged_compiled_and_stored_in_bfloat16(command: Command, strategy: str, precision: str) -> None:
+def test_averaged_compiled_and_stored_in_bfloat16(
+    command: Command, strategy: str, precision: str
+) -> None:
     flags = [
         f"--trainer.precision={precision}", "--model.backbone.frozen_dtype=bfloat16", "--trainer.callbacks+=EMA",
         "--trainer.callbacks+=CompileBlocks", "--model.backbone.activation_checkpointing=true",

@@ -10,7 +10,10 @@ from lightning_petl.heads import LinearHead
 def test_logits_are_an_affine_map_in_eval() -> None:
     head = LinearHead().build(6, 3).eval()
     feature = torch.randn(4, 6)
-    expected = torch.einsum("bd,kd->bk", feature, head.classifier.weight) + head.classifier.bias
+    expected = (
+        torch.einsum("bd,kd->bk", feature, head.classifier.weight)
+        + head.classifier.bias
+    )
     torch.testing.assert_close(head(feature), expected)
 
 
@@ -20,7 +23,9 @@ def test_start_is_st_adapters() -> None:
     assert head.dropout.p == 0.5
     assert head.classifier.bias.count_nonzero() == 0
     # the error of a standard deviation from n draws is std / sqrt(2 n)
-    assert head.classifier.weight.std().item() == pytest.approx(0.02, abs=4 * 0.02 / (2 * 768 * 174) ** 0.5)
+    assert head.classifier.weight.std().item() == pytest.approx(
+        0.02, abs=4 * 0.02 / (2 * 768 * 174) ** 0.5
+    )
 
 
 @pytest.mark.parametrize(
@@ -41,5 +46,8 @@ def test_batch_norm_has_statistics_and_no_weights() -> None:
     feature = 5 + 3 * torch.randn(8, 6)
     centred = (feature - feature.mean(0)) / (feature.var(0, correction=0) + 1e-6).sqrt()
     torch.testing.assert_close(head(feature), head.classifier(centred))
-    assert {name for name, _ in head.named_parameters()} == {"classifier.weight", "classifier.bias"}
+    assert {name for name, _ in head.named_parameters()} == {
+        "classifier.weight",
+        "classifier.bias",
+    }
     assert {"norm.running_mean", "norm.running_var"} <= set(trainable_state(head))

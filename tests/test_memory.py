@@ -14,7 +14,11 @@ WEIGHT = WIDTH * WIDTH * 4
 
 def _layers() -> nn.Sequential:
     """Each linear keeps its input, and its weight where a gradient flows on; GELU keeps its input."""
-    return nn.Sequential(nn.Linear(WIDTH, WIDTH, bias=False), nn.GELU(), nn.Linear(WIDTH, WIDTH, bias=False))
+    return nn.Sequential(
+        nn.Linear(WIDTH, WIDTH, bias=False),
+        nn.GELU(),
+        nn.Linear(WIDTH, WIDTH, bias=False),
+    )
 
 
 def _x(rows: int = ROWS) -> Tensor:
@@ -28,7 +32,10 @@ def test_counts_what_layers_keep() -> None:
 
 def test_a_storage_counts_once_and_whole() -> None:
     x = _x()
-    assert saved_bytes(lambda: (x[:2] * x[2:4]).sum() + (x[:2] * x[4:6]).sum()).kept == TENSOR
+    assert (
+        saved_bytes(lambda: (x[:2] * x[2:4]).sum() + (x[:2] * x[4:6]).sum()).kept
+        == TENSOR
+    )
 
 
 def test_without_a_graph_nothing() -> None:
@@ -56,7 +63,9 @@ def test_checkpointed_modules_count_inputs_and_the_largest_recomputation() -> No
         return checkpoint(large, first, use_reentrant=False)
 
     got = saved_bytes(run, recomputed=[small, large])
-    assert got == Saved(2 * TENSOR, 5 * TENSOR + 4 * WEIGHT)  # the input is kept already
+    assert got == Saved(
+        2 * TENSOR, 5 * TENSOR + 4 * WEIGHT
+    )  # the input is kept already
     assert got.total == 7 * TENSOR + 4 * WEIGHT
 
 
@@ -70,13 +79,17 @@ def test_watching_leaves_no_hook() -> None:
 
 def test_a_clip_more_leaves_the_weights_out() -> None:
     layers = _layers()
-    assert saved_bytes_per_clip(lambda clips: layers(_x(clips * ROWS))) == Saved(3 * TENSOR, 0)
+    assert saved_bytes_per_clip(lambda clips: layers(_x(clips * ROWS))) == Saved(
+        3 * TENSOR, 0
+    )
 
     def autocast(clips: int) -> Tensor:
         with torch.autocast("cpu", torch.bfloat16):
             return layers(_x(clips * ROWS))
 
-    assert saved_bytes_per_clip(autocast) == Saved(3 * TENSOR // 2, 0)  # autocast's copies
+    assert saved_bytes_per_clip(autocast) == Saved(
+        3 * TENSOR // 2, 0
+    )  # autocast's copies
 
 
 def test_fake_tensors_count_alike() -> None:

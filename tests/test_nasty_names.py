@@ -23,7 +23,11 @@ def write_videos(root: Path) -> Path:
             (root / split / label).mkdir(parents=True)
             for name in FILES:
                 rng = np.random.default_rng([*os.fsencode(split + label + name)])
-                write_video(root / split / label / name, rng.integers(0, 255, (4, 32, 32, 3), dtype=np.uint8), 8)
+                write_video(
+                    root / split / label / name,
+                    rng.integers(0, 255, (4, 32, 32, 3), dtype=np.uint8),
+                    8,
+                )
     return root
 
 
@@ -34,21 +38,49 @@ class Nasty(Command):
 
 
 @pytest.mark.slow
-def test_every_command_gives_the_names_back(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_command_gives_the_names_back(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     command = Nasty(tmp_path)
     folder = tmp_path / os.fsdecode(b"d\xe9p\xf4t")
     folder.symlink_to(command.videos)
     run = tmp_path / "run"
     assert main(command("fit", [f"--data.root={folder}", f"--run_folder={run}"])) == 0
     assert json.loads((run / "artefact" / "labels.json").read_bytes()) == sorted(LABELS)
-    assert main(["test", "-c", str(run / "config.yaml"), f"--ckpt_path={run}/checkpoints/last.ckpt"]) == 0
+    assert (
+        main(
+            [
+                "test",
+                "-c",
+                str(run / "config.yaml"),
+                f"--ckpt_path={run}/checkpoints/last.ckpt",
+            ]
+        )
+        == 0
+    )
     clips = {f"{label}/{name}" for label in LABELS for name in FILES}
     scores = next(command.runs.rglob("test_scores.jsonl")).read_bytes()
     assert {json.loads(line)["clip_id"] for line in scores.splitlines()} == clips
     capsys.readouterr()
-    predict = ["predict", f"--artefact={run / 'artefact'}", f"--data.predict_path={folder / 'val'}", *TRAINER]
-    assert main([*predict, f"--trainer.default_root_dir={command.runs}", "--data.num_workers=0"]) == 0
-    with next(command.runs.rglob("predictions.csv")).open(newline="", errors="surrogateescape") as file:
+    predict = [
+        "predict",
+        f"--artefact={run / 'artefact'}",
+        f"--data.predict_path={folder / 'val'}",
+        *TRAINER,
+    ]
+    assert (
+        main(
+            [
+                *predict,
+                f"--trainer.default_root_dir={command.runs}",
+                "--data.num_workers=0",
+            ]
+        )
+        == 0
+    )
+    with next(command.runs.rglob("predictions.csv")).open(
+        newline="", errors="surrogateescape"
+    ) as file:
         rows = list(csv.DictReader(file))
     assert {row["clip_id"] for row in rows} == clips
     assert {row["label"] for row in rows} == set(LABELS)

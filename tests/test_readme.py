@@ -29,7 +29,10 @@ from tests.runs import write_videos
 from tests.tiny import tiny_vit
 
 ROOT = Path(__file__).parents[1]
-BESIDE_CODE, PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md"], sorted(ROOT.glob("docs/**/*.md"))
+BESIDE_CODE, PAGES = (
+    [ROOT / "README.md", ROOT / "CONTRIBUTING.md"],
+    sorted(ROOT.glob("docs/**/*.md")),
+)
 DOCUMENTS = [*BESIDE_CODE, *PAGES]
 SMALL = [
     "--model.init_args.backbone.init_args.weights=random", "--model.init_args.backbone.init_args.depth=2",
@@ -50,7 +53,11 @@ def fences(language: str, documents: Sequence[Path] = DOCUMENTS) -> list[str]:
 def commands(program: str, documents: Sequence[Path] = DOCUMENTS) -> list[list[str]]:
     """The calls of one program, line continuations joined, as argument lists."""
     lines = "\n".join(fences("bash", documents)).replace("\\\n", " ").splitlines()
-    return [shlex.split(line, comments=True)[1:] for line in lines if line.startswith(f"{program} ")]
+    return [
+        shlex.split(line, comments=True)[1:]
+        for line in lines
+        if line.startswith(f"{program} ")
+    ]
 
 
 @pytest.fixture
@@ -61,7 +68,9 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     videos = sorted((root / "20bn-something-something-v2").glob("*.mp4"))
     for split, its_videos in (("train", videos[:6]), ("val", videos[6:])):
         for number, video in enumerate(its_videos):
-            (tmp_path / "my_videos" / split / f"class_{number % 2}").mkdir(parents=True, exist_ok=True)
+            (tmp_path / "my_videos" / split / f"class_{number % 2}").mkdir(
+                parents=True, exist_ok=True
+            )
             shutil.copy(video, tmp_path / "my_videos" / split / f"class_{number % 2}")
     shutil.copy(videos[0], tmp_path / "clip.mp4")
     shutil.copytree(ROOT / "configs", tmp_path / "configs")
@@ -84,7 +93,9 @@ def small(argv: list[str]) -> list[str]:
     size = f"--data.init_args.image_size={56 if 'dinov2' in words else 64}"
     toy = "--model.init_args.backbone.init_args.name=open_clip:toy-quickgelu"
     flags = [*SMALL, size, *([toy] if with_text(argv) else [])]
-    return [flag for flag in flags if not ("configs/bank" in words and ".optim." in flag)]
+    return [
+        flag for flag in flags if not ("configs/bank" in words and ".optim." in flag)
+    ]
 
 
 def made_small(argv: list[str]) -> bool:
@@ -96,9 +107,16 @@ def laid_out(argv: list[str], folder: Path) -> list[str]:
     """Write small data sets where a command's configurations expect them; flags that tell of their size."""
     names = re.findall(r"configs/data/(\w+)\.yaml", " ".join(argv))
     for name in names:
-        root = folder / yaml.safe_load(Path(f"configs/data/{name}.yaml").read_text())["data"]["init_args"]["root"]
+        root = (
+            folder
+            / yaml.safe_load(Path(f"configs/data/{name}.yaml").read_text())["data"][
+                "init_args"
+            ]["root"]
+        )
         if not root.exists():
-            (caption_layouts if name in caption_layouts.LAYOUTS else layouts).lay_out(name, root)
+            (caption_layouts if name in caption_layouts.LAYOUTS else layouts).lay_out(
+                name, root
+            )
     return [flag for name in names for flag in TINY.get(name, [])]
 
 
@@ -107,7 +125,9 @@ def with_text(argv: list[str]) -> bool:
     return "configs/retrieval" in " ".join(argv) or "TextHead" in " ".join(argv)
 
 
-def test_the_commands_of_the_readme_in_order(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_commands_of_the_readme_in_order(
+    workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     calls = commands("lightning-petl", BESIDE_CODE)
     assert len(calls) >= 5
     (workplace / "toys").mkdir()
@@ -115,15 +135,24 @@ def test_the_commands_of_the_readme_in_order(workplace: Path, capsys: pytest.Cap
     for argv in calls:
         saved = any("runs/default" in argument for argument in argv)
         shown = "--print_config" in argv
-        flags = small(argv) if made_small(argv) and not saved else ["--quick"] * (argv[0] == "doctor")
+        flags = (
+            small(argv)
+            if made_small(argv) and not saved
+            else ["--quick"] * (argv[0] == "doctor")
+        )
         flags += laid_out(argv, workplace) if with_text(argv) else []
         extra = ["--trainer.max_epochs=2"] if saved and argv[0] == "fit" else []
-        assert main([*argv[:-1], *flags, argv[-1]] if shown else [*argv, *flags, *extra]) == 0, argv
+        assert (
+            main([*argv[:-1], *flags, argv[-1]] if shown else [*argv, *flags, *extra])
+            == 0
+        ), argv
     assert (workplace / "runs/default/version_0/artefact").is_dir()
     assert "clip.mp4" in capsys.readouterr().out
 
 
-def test_the_commands_of_the_pages_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_commands_of_the_pages_in_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shutil.copytree(ROOT / "configs", tmp_path / "configs")
     (tmp_path / "toys").mkdir()
     announce(tmp_path / "toys")
@@ -133,27 +162,39 @@ def test_the_commands_of_the_pages_in_order(tmp_path: Path, monkeypatch: pytest.
             doctor._parser().parse_args(argv[1:])
             continue
         tiny = laid_out(argv, tmp_path)
-        assert main([*argv, *tiny, *(small(argv) if made_small(argv) else [])]) == 0, argv
+        assert main([*argv, *tiny, *(small(argv) if made_small(argv) else [])]) == 0, (
+            argv
+        )
 
 
 def test_the_page_on_data_names_every_choice() -> None:
     text = (ROOT / "docs/data.md").read_text("utf-8")
     for base in (VideoDataModule, Sampling, Transform, Augmentation):
         for cls in names._subclasses(base):
-            assert f"`{cls.__name__}`" in text or not cls.__module__.startswith("data_modules")
+            assert f"`{cls.__name__}`" in text or not cls.__module__.startswith(
+                "data_modules"
+            )
 
 
 def test_no_place_is_still_to_be_filled() -> None:
     for path in [*DOCUMENTS, *ROOT.glob("experiments/**/README.md")]:
-        assert not re.search(r"^[A-Z_]{4,}$|TODO|to be written", path.read_text("utf-8"), flags=re.MULTILINE), path
+        assert not re.search(
+            r"^[A-Z_]{4,}$|TODO|to be written",
+            path.read_text("utf-8"),
+            flags=re.MULTILINE,
+        ), path
 
 
 def test_make_knows_its_targets() -> None:
     text = "\n".join(path.read_text("utf-8") for path in DOCUMENTS)
-    targets = {argv[0] for argv in commands("make")} | set(re.findall(r"`make ([a-z-]+)`", text))
+    targets = {argv[0] for argv in commands("make")} | set(
+        re.findall(r"`make ([a-z-]+)`", text)
+    )
     assert {"demo", "test", "check"} <= targets
     for target in targets:
-        subprocess.run(["make", "--dry-run", target], cwd=ROOT, check=True, capture_output=True)
+        subprocess.run(
+            ["make", "--dry-run", target], cwd=ROOT, check=True, capture_output=True
+        )
 
 
 def test_the_example_method_is_a_method() -> None:
@@ -163,27 +204,54 @@ def test_the_example_method_is_a_method() -> None:
     vit = tiny_vit()
     before = vit.dim
     attach(vit, [names["GateAdapter"]()])
-    assert sum(p.numel() for p in vit.parameters() if p.requires_grad) == before * vit.depth
+    assert (
+        sum(p.numel() for p in vit.parameters() if p.requires_grad)
+        == before * vit.depth
+    )
 
 
 @pytest.mark.slow  # programs of their own
 @pytest.mark.parametrize("devices", [1, 2])
-def test_the_example_method_trains_from_a_folder_of_its_own(devices: int, tmp_path: Path) -> None:
+def test_the_example_method_trains_from_a_folder_of_its_own(
+    devices: int, tmp_path: Path
+) -> None:
     """Through the installed program, which has not the current folder among those it imports from."""
     write_own_method(tmp_path)
-    (tmp_path / "timm.py").write_text("raise RuntimeError('this file came before the installed module')")
+    (tmp_path / "timm.py").write_text(
+        "raise RuntimeError('this file came before the installed module')"
+    )
     write_videos(tmp_path / "my_videos")
-    (argv,) = [argv for argv in commands("lightning-petl", [ROOT / "README.md"]) if "gate.yaml" in argv]
-    ranks = [f"--trainer.devices={devices}", f"--trainer.strategy={'ddp' if devices > 1 else 'auto'}"]
+    (argv,) = [
+        argv
+        for argv in commands("lightning-petl", [ROOT / "README.md"])
+        if "gate.yaml" in argv
+    ]
+    ranks = [
+        f"--trainer.devices={devices}",
+        f"--trainer.strategy={'ddp' if devices > 1 else 'auto'}",
+    ]
     flags = [*small(argv), *ranks, f"--data.init_args.batch_size={2 // devices}"]
     program = Path(sys.executable).parent / "lightning-petl"
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    done = subprocess.run([program, *argv, *flags], cwd=tmp_path, capture_output=True, text=True, env=environment)
+    environment = {
+        name: value for name, value in os.environ.items() if name != "PYTHONPATH"
+    }
+    done = subprocess.run(
+        [program, *argv, *flags],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env=environment,
+    )
     assert done.returncode == 0, done.stderr
     assert "GateAdapter" in done.stdout
-    artefact = tmp_path / "runs" / "gate" / "version_0" / "artefact" / "adapter_config.json"
+    artefact = (
+        tmp_path / "runs" / "gate" / "version_0" / "artefact" / "adapter_config.json"
+    )
     (adapter,) = json.loads(artefact.read_text())["adapters"]
-    assert adapter == {"class_path": "my_package.GateAdapter", "init_args": {"blocks": "last 2"}}
+    assert adapter == {
+        "class_path": "my_package.GateAdapter",
+        "init_args": {"blocks": "last 2"},
+    }
 
 
 def test_local_links_lead_somewhere() -> None:

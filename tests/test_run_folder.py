@@ -22,7 +22,15 @@ from tests.runs import Command
 
 def checkpoint(path: Path, run: str, step: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    torch.save({"run": run, "global_step": step, "row": [step - 1, {"a": 1.0}], "w": torch.zeros(1000)}, path)
+    torch.save(
+        {
+            "run": run,
+            "global_step": step,
+            "row": [step - 1, {"a": 1.0}],
+            "w": torch.zeros(1000),
+        },
+        path,
+    )
 
 
 def cut(path: Path) -> None:
@@ -40,14 +48,22 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "run"
 
 
-def test_goes_on_from_the_last_checkpoint_with_what_was_logged_there(folder: Path) -> None:
+def test_goes_on_from_the_last_checkpoint_with_what_was_logged_there(
+    folder: Path,
+) -> None:
     run = RunFolder(folder)
     point = run.begin()
     assert point is not None
-    assert (point.path.name, point.step, point.row) == ("last.ckpt", 5, Row(4, {"a": 1.0}))
+    assert (point.path.name, point.step, point.row) == (
+        "last.ckpt",
+        5,
+        Row(4, {"a": 1.0}),
+    )
 
 
-def test_a_checkpoint_cut_in_half_is_refused_and_the_previous_one_is_used(folder: Path) -> None:
+def test_a_checkpoint_cut_in_half_is_refused_and_the_previous_one_is_used(
+    folder: Path,
+) -> None:
     cut(folder / "checkpoints" / "last.ckpt")
     with pytest.warns(
         UserWarning,
@@ -59,7 +75,9 @@ def test_a_checkpoint_cut_in_half_is_refused_and_the_previous_one_is_used(folder
 
 
 @pytest.mark.parametrize("content", [b"", b"no checkpoint", b"PK\x03\x04"])
-def test_where_nothing_can_be_read_nothing_starts_again_by_itself(folder: Path, content: bytes) -> None:
+def test_where_nothing_can_be_read_nothing_starts_again_by_itself(
+    folder: Path, content: bytes
+) -> None:
     for path in (folder / "checkpoints").iterdir():
         path.write_bytes(content)
     with pytest.raises(ValueError, match="none of its checkpoints can be read"):
@@ -70,8 +88,12 @@ def test_another_runs_checkpoint_is_refused(folder: Path, tmp_path: Path) -> Non
     other = RunFolder(tmp_path / "other")
     other.begin()
     (other.path / "checkpoints").mkdir()
-    shutil.copy(folder / "checkpoints" / "last.ckpt", other.path / "checkpoints" / "last.ckpt")
-    with pytest.raises(ValueError, match=r"last\.ckpt belongs to another run than .*other"):
+    shutil.copy(
+        folder / "checkpoints" / "last.ckpt", other.path / "checkpoints" / "last.ckpt"
+    )
+    with pytest.raises(
+        ValueError, match=r"last\.ckpt belongs to another run than .*other"
+    ):
         other.begin()
 
 
@@ -81,10 +103,17 @@ def test_restarts_without_progress_end_after_three(folder: Path) -> None:
         run.begin()
         run.release()
     run = RunFolder(folder)
-    with pytest.raises(ValueError, match=r"was started 3 times at update 5 and came no further.*run\.json"):
+    with pytest.raises(
+        ValueError,
+        match=r"was started 3 times at update 5 and came no further.*run\.json",
+    ):
         run.begin()
     run.release()
-    checkpoint(folder / "checkpoints" / "last.ckpt", json.loads((folder / "run.json").read_text())["id"], 6)
+    checkpoint(
+        folder / "checkpoints" / "last.ckpt",
+        json.loads((folder / "run.json").read_text())["id"],
+        6,
+    )
     run = RunFolder(folder)
     assert run.begin() is not None
     run.finished()
@@ -117,7 +146,11 @@ def test_files_that_a_killed_process_left_are_removed(folder: Path) -> None:
     for name in (".last.ckpt.123.tmp", ".partial-ranking.csv"):
         (folder / "checkpoints" / name).touch()
     RunFolder(folder)
-    assert sorted(os.listdir(folder / "checkpoints")) == ["epoch=0-step=2.ckpt", "epoch=1-step=4.ckpt", "last.ckpt"]
+    assert sorted(os.listdir(folder / "checkpoints")) == [
+        "epoch=0-step=2.ckpt",
+        "epoch=1-step=4.ckpt",
+        "last.ckpt",
+    ]
 
 
 HOLD = "import sys, time; from pathlib import Path; from lightning_petl.run_folder import RunFolder; "
@@ -127,12 +160,17 @@ HOLD += "run = RunFolder(Path(sys.argv[1])); print('held', flush=True); time.sle
 def test_two_jobs_never_share_a_folder_and_a_dead_one_leaves_it(tmp_path: Path) -> None:
     environment = os.environ | {"SLURM_JOB_ID": "4711"}
     owner = subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(tmp_path / "run")], stdout=subprocess.PIPE, env=environment
+        [sys.executable, "-c", HOLD, str(tmp_path / "run")],
+        stdout=subprocess.PIPE,
+        env=environment,
     )
     with owner:
         assert owner.stdout is not None
         assert owner.stdout.readline() == b"held\n"
-        with pytest.raises(ValueError, match=rf"run is in use by process {owner.pid} on \S+, job 4711: "):
+        with pytest.raises(
+            ValueError,
+            match=rf"run is in use by process {owner.pid} on \S+, job 4711: ",
+        ):
             RunFolder(tmp_path / "run")
         owner.send_signal(signal.SIGKILL)
         owner.wait()
@@ -147,7 +185,9 @@ def _claim(root: Path, queue: "multiprocessing.Queue[str]") -> None:
 def test_versions_are_claimed_once(tmp_path: Path) -> None:
     context = multiprocessing.get_context("fork")
     queue: multiprocessing.Queue[str] = context.Queue()
-    processes = [context.Process(target=_claim, args=(tmp_path, queue)) for _ in range(4)]
+    processes = [
+        context.Process(target=_claim, args=(tmp_path, queue)) for _ in range(4)
+    ]
     for process in processes:
         process.start()
     names = [queue.get(timeout=30) for _ in range(80)]
@@ -159,8 +199,15 @@ def test_versions_are_claimed_once(tmp_path: Path) -> None:
 def test_changes_are_named_with_both_values() -> None:
     before = {"a": 1, "b": {"c": [1], "d": None}, "gone": 2}
     now = {"a": 1, "b": {"c": [1, 2], "d": "x"}, "new": 3}
-    found = {("b.c[1]", "None", "2"), ("b.d", "None", "x"), ("gone", "2", "None"), ("new", "None", "3")}
-    assert {(key, str(old), str(new)) for key, old, new in changes(before, now)} == found
+    found = {
+        ("b.c[1]", "None", "2"),
+        ("b.d", "None", "x"),
+        ("gone", "2", "None"),
+        ("new", "None", "3"),
+    }
+    assert {
+        (key, str(old), str(new)) for key, old, new in changes(before, now)
+    } == found
 
 
 def test_a_resume_reports_every_change_and_keeps_the_updates(
@@ -169,7 +216,11 @@ def test_a_resume_reports_every_change_and_keeps_the_updates(
     run = command.runs / "mine"
     assert main(command("fit", [f"--run_folder={run}"])) == 0
     capsys.readouterr()
-    changed = ["--trainer.max_epochs=2", "--model.optim.lr=0.5", "--model.label_smoothing=0.1"]
+    changed = [
+        "--trainer.max_epochs=2",
+        "--model.optim.lr=0.5",
+        "--model.label_smoothing=0.1",
+    ]
     assert main(command("fit", [f"--run_folder={run}", *changed])) == 0
     shown = capsys.readouterr().out
     told = [line.strip() for line in shown.splitlines() if " -> " in line]
@@ -179,32 +230,71 @@ def test_a_resume_reports_every_change_and_keeps_the_updates(
         "model.init_args.optim.lr: 0.01 -> 0.5",
         "model.init_args.label_smoothing: 0.0 -> 0.1",
     }
-    assert main(command("fit", [f"--run_folder={run}", "--trainer.max_epochs=3", "--data.batch_size=2"])) == 2
+    assert (
+        main(
+            command(
+                "fit",
+                [
+                    f"--run_folder={run}",
+                    "--trainer.max_epochs=3",
+                    "--data.batch_size=2",
+                ],
+            )
+        )
+        == 2
+    )
     told = capsys.readouterr().err.splitlines()[-1]
     assert "an update was 3 clips (1 ranks x 1 passes x 3), now 2 clips" in told
     assert "set model.optim.global_batch=3" in told
 
 
-def test_a_changed_adapter_is_one_line(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_changed_adapter_is_one_line(
+    command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
     run = command.runs / "mine"
-    assert main(command("fit", [f"--run_folder={run}", "--model.adapters+=BitFit"])) == 0
+    assert (
+        main(command("fit", [f"--run_folder={run}", "--model.adapters+=BitFit"])) == 0
+    )
     capsys.readouterr()
-    for _ in range(5):  # none counts as a start without progress, nor does it become what ran last
+    for _ in range(
+        5
+    ):  # none counts as a start without progress, nor does it become what ran last
         flags = ["--model.adapters.init_args.rank=3", "--trainer.max_epochs=2"]
         assert main(command("fit", [f"--run_folder={run}", *flags])) == 2
         shown = capsys.readouterr()
         assert "model.init_args.adapters[0].init_args.rank: 2 -> 3\n" in shown.out
-        assert "model.init_args.adapters[1]: {'class_path': 'lightning_petl.adapters." in shown.out
+        assert (
+            "model.init_args.adapters[1]: {'class_path': 'lightning_petl.adapters."
+            in shown.out
+        )
         assert "belongs to another stack of adapters" in shown.err
-    assert main(command("fit", [f"--run_folder={run}", "--model.adapters+=BitFit", "--trainer.max_epochs=2"])) == 0
+    assert (
+        main(
+            command(
+                "fit",
+                [
+                    f"--run_folder={run}",
+                    "--model.adapters+=BitFit",
+                    "--trainer.max_epochs=2",
+                ],
+            )
+        )
+        == 0
+    )
     assert "rank: " not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
     ("flag", "told"),
     [
-        ("--trainer.logger=false", "trainer.logger=false: a training always writes its events to its folder"),
-        ("--checkpoint.dirpath=elsewhere", r"checkpoint\.dirpath=\S*elsewhere: .*give the folder as --run_folder"),
+        (
+            "--trainer.logger=false",
+            "trainer.logger=false: a training always writes its events to its folder",
+        ),
+        (
+            "--checkpoint.dirpath=elsewhere",
+            r"checkpoint\.dirpath=\S*elsewhere: .*give the folder as --run_folder",
+        ),
     ],
 )
 def test_what_a_resume_needs_lies_in_the_folder(
@@ -218,19 +308,30 @@ def test_what_a_resume_needs_lies_in_the_folder(
 @pytest.mark.parametrize("content", [b"", b"no checkpoint", b"PK\x03\x04"])
 @pytest.mark.parametrize("name", ["fit", "test"])
 def test_what_is_no_checkpoint_is_told(
-    name: str, content: bytes, command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    name: str,
+    content: bytes,
+    command: Command,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     (tmp_path / "x.ckpt").write_bytes(content)
     assert main(command(name, [f"--ckpt_path={tmp_path / 'x.ckpt'}"])) == 2
     told = capsys.readouterr().err
-    assert told.endswith("x.ckpt cannot be read: cut short, damaged, or no checkpoint\n")
+    assert told.endswith(
+        "x.ckpt cannot be read: cut short, damaged, or no checkpoint\n"
+    )
     assert "Traceback" not in told
 
 
-def test_without_a_run_folder_nothing_is_resumed(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_run_folder_nothing_is_resumed(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Neither an older run's checkpoint nor what Lightning takes for one under SLURM."""
     assert main(command("fit")) == 0
-    shutil.copy(command.runs / "version_0" / "checkpoints" / "last.ckpt", command.runs / "hpc_ckpt_7.ckpt")
+    shutil.copy(
+        command.runs / "version_0" / "checkpoints" / "last.ckpt",
+        command.runs / "hpc_ckpt_7.ckpt",
+    )
     values = {
         "NTASKS": "1",
         "JOB_ID": "1",
@@ -246,7 +347,10 @@ def test_without_a_run_folder_nothing_is_resumed(command: Command, monkeypatch: 
         warnings.simplefilter("ignore")  # Lightning's advice to use srun
         assert main(command("fit")) == 0
     steps = [
-        torch.load(command.runs / f"version_{n}" / "checkpoints" / "last.ckpt", weights_only=True)["global_step"]
+        torch.load(
+            command.runs / f"version_{n}" / "checkpoints" / "last.ckpt",
+            weights_only=True,
+        )["global_step"]
         for n in (0, 1)
     ]
     assert steps == [3, 3]
@@ -256,12 +360,18 @@ def test_without_a_run_folder_nothing_is_resumed(command: Command, monkeypatch: 
 
 def test_a_run_folder_is_for_training(command: Command, tmp_path: Path) -> None:
     """A run's own configuration names its folder; a test of it goes elsewhere."""
-    assert main(command("test", ["--untrained=true", f"--run_folder={tmp_path / 'run'}"])) == 0
+    assert (
+        main(command("test", ["--untrained=true", f"--run_folder={tmp_path / 'run'}"]))
+        == 0
+    )
     assert not (tmp_path / "run").exists()
     assert (command.runs / "version_0" / "test_scores.jsonl").is_file()
 
 
-@pytest.mark.parametrize("record", [b"{", b"[1]", b"\xff", b'{"id": 3, "starts": []}', b'{"id": "a", "starts": "x"}'])
+@pytest.mark.parametrize(
+    "record",
+    [b"{", b"[1]", b"\xff", b'{"id": 3, "starts": []}', b'{"id": "a", "starts": "x"}'],
+)
 def test_a_spoiled_record_of_a_run_is_told(record: bytes, tmp_path: Path) -> None:
     (tmp_path / "run.json").write_bytes(record)
     with pytest.raises(ValueError, match=r"run\.json: "):

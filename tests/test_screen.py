@@ -13,7 +13,9 @@ from lightning_petl.screen import show
 from lightning_petl.silenced import plainly_told
 
 
-def test_a_table_does_not_begin_in_the_line_of_the_bar(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_table_does_not_begin_in_the_line_of_the_bar(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     """A terminal takes a line back by a carriage return."""
     console = Console(file=sys.stdout, force_terminal=True, width=60)
     with Live("the bar", console=console, auto_refresh=False) as live:
@@ -28,11 +30,18 @@ def test_a_table_does_not_begin_in_the_line_of_the_bar(capsys: pytest.CaptureFix
     ("file", "expected"),
     [
         ("/here/data_modules/base.py", r"warning: \x1b[2Jone two" + "\n"),
-        ("/here/numpy/core.py", "/here/numpy/core.py:9: UserWarning: \x1b[2Jone\ntwo\n"),
+        (
+            "/here/numpy/core.py",
+            "/here/numpy/core.py:9: UserWarning: \x1b[2Jone\ntwo\n",
+        ),
     ],
 )
-def test_a_warning_of_ours_is_one_line_without_its_place(file: str, expected: str) -> None:
+def test_a_warning_of_ours_is_one_line_without_its_place(
+    file: str, expected: str
+) -> None:
     before = warnings.formatwarning
     with plainly_told():
-        assert warnings.formatwarning("\x1b[2Jone\ntwo", UserWarning, file, 9) == expected
+        assert (
+            warnings.formatwarning("\x1b[2Jone\ntwo", UserWarning, file, 9) == expected
+        )
     assert warnings.formatwarning is before

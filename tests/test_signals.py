@@ -20,5 +20,9 @@ late = Late()  # ends with the interpreter, when Python has taken back all handl
 
 
 @pytest.mark.parametrize("name", ["SIGUSR1", "SIGTERM"])
-def test_a_signal_while_the_interpreter_ends_makes_no_failure_of_a_success(name: str) -> None:
-    assert subprocess.run([sys.executable, "-c", LATE.format(name=name)]).returncode == 0
+def test_a_signal_while_the_interpreter_ends_makes_no_failure_of_a_success(
+    name: str,
+) -> None:
+    assert (
+        subprocess.run([sys.executable, "-c", LATE.format(name=name)]).returncode == 0
+    )

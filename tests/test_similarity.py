@@ -18,14 +18,18 @@ every_recipe = pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
 def sentences(count: int, width: int = 8, length: int = 5, seed: int = 0) -> Words:
     """Random sentences of 1 to ``length`` words."""
     draw = torch.Generator().manual_seed(seed)
-    mask = torch.arange(length) < torch.randint(1, length + 1, (count, 1), generator=draw)
+    mask = torch.arange(length) < torch.randint(
+        1, length + 1, (count, 1), generator=draw
+    )
     tokens = torch.randn(count, length, width, generator=draw)
     return Words(tokens, mask, torch.randn(count, width, generator=draw))
 
 
 def videos(count: int, width: int = 8, frames: int = 3, seed: int = 1) -> Tensor:
     """Random frames."""
-    return torch.randn(count, frames, width, generator=torch.Generator().manual_seed(seed))
+    return torch.randn(
+        count, frames, width, generator=torch.Generator().manual_seed(seed)
+    )
 
 
 def built(recipe: MeanPooling | WTI, width: int = 8) -> Similarity:
@@ -39,9 +43,17 @@ def built(recipe: MeanPooling | WTI, width: int = 8) -> Similarity:
 
 def test_mean_of_unit_frames() -> None:
     """Frames (3, 0) and (0, 1): their directions' mean is (1, 1) / 2, whatever their lengths."""
-    words = Words(torch.zeros(2, 1, 2), torch.ones(2, 1, dtype=torch.bool), torch.tensor([[5.0, 0.0], [2.0, 2.0]]))
-    sim = MeanPooling().build(2)(torch.tensor([[[3.0, 0.0], [0.0, 1.0]], [[-1.0, 0.0], [-2.0, 0.0]]]), words)
-    torch.testing.assert_close(sim, torch.tensor([[math.sqrt(0.5), -1.0], [1.0, -math.sqrt(0.5)]]))
+    words = Words(
+        torch.zeros(2, 1, 2),
+        torch.ones(2, 1, dtype=torch.bool),
+        torch.tensor([[5.0, 0.0], [2.0, 2.0]]),
+    )
+    sim = MeanPooling().build(2)(
+        torch.tensor([[[3.0, 0.0], [0.0, 1.0]], [[-1.0, 0.0], [-2.0, 0.0]]]), words
+    )
+    torch.testing.assert_close(
+        sim, torch.tensor([[math.sqrt(0.5), -1.0], [1.0, -math.sqrt(0.5)]])
+    )
 
 
 @pytest.mark.parametrize(("masked", "second"), [("zero", 0.0), ("ignore", -0.6)])
@@ -53,8 +65,14 @@ def test_weighted_token_interaction_by_hand(masked: str, second: float) -> None:
     module = WTI(masked=masked).build(2)
     for parameter in module.parameters():
         nn.init.zeros_(parameter)
-    tokens, mask = torch.tensor([[[1.0, 0.0], [0.0, 1.0], [9.0, 9.0]]]), torch.tensor([[True, True, False]])
-    sim = module(torch.tensor([[[0.8, 0.6], [-0.8, -0.6]]]), Words(tokens, mask, torch.zeros(1, 2)))
+    tokens, mask = (
+        torch.tensor([[[1.0, 0.0], [0.0, 1.0], [9.0, 9.0]]]),
+        torch.tensor([[True, True, False]]),
+    )
+    sim = module(
+        torch.tensor([[[0.8, 0.6], [-0.8, -0.6]]]),
+        Words(tokens, mask, torch.zeros(1, 2)),
+    )
     expected = ((0.8 + 0.6) / 2 + (0.8 + second) / 2) / 2
     torch.testing.assert_close(sim, torch.tensor([[expected]]))
 
@@ -62,17 +80,29 @@ def test_weighted_token_interaction_by_hand(masked: str, second: float) -> None:
 @pytest.mark.parametrize("masked", ["zero", "ignore"])
 def test_weighted_token_interaction_pair_by_pair(masked: str) -> None:
     module, words, video = built(WTI(masked=masked)), sentences(6), videos(4)
-    expected = torch.tensor([[_interaction(module, words, q, frames, masked) for frames in video] for q in range(6)])
+    expected = torch.tensor(
+        [
+            [_interaction(module, words, q, frames, masked) for frames in video]
+            for q in range(6)
+        ]
+    )
     torch.testing.assert_close(module(video, words).detach(), expected)
 
 
 @torch.no_grad()
-def _interaction(module: Similarity, words: Words, q: int, frames: Tensor, masked: str) -> float:
+def _interaction(
+    module: Similarity, words: Words, q: int, frames: Tensor, masked: str
+) -> float:
     """The definition, over the words that are there."""
     there = [i for i, used in enumerate(words.mask[q]) if used]
-    texts, (word_mlp, frame_mlp) = words.tokens[q][there], (module.word_weight, module.frame_weight)
+    texts, (word_mlp, frame_mlp) = (
+        words.tokens[q][there],
+        (module.word_weight, module.frame_weight),
+    )
     alpha, beta = word_mlp(texts)[:, 0].softmax(0), frame_mlp(frames)[:, 0].softmax(0)
-    cosine = torch.stack([torch.stack([w @ v / w.norm() / v.norm() for v in frames]) for w in texts])
+    cosine = torch.stack(
+        [torch.stack([w @ v / w.norm() / v.norm() for v in frames]) for w in texts]
+    )
     of_words, of_frames = (cosine.max(dim).values for dim in (1, 0))
     if masked == "zero" and len(there) < len(words.mask[q]):
         of_frames = of_frames.clamp(min=0)
@@ -82,7 +112,11 @@ def _interaction(module: Similarity, words: Words, q: int, frames: Tensor, maske
 @every_recipe
 def test_masked_words_mean_nothing(recipe: MeanPooling | WTI) -> None:
     module, words, video = built(recipe), sentences(6), videos(4)
-    other = words._replace(tokens=torch.where(words.mask[..., None], words.tokens, 7 * torch.randn(6, 5, 8)))
+    other = words._replace(
+        tokens=torch.where(
+            words.mask[..., None], words.tokens, 7 * torch.randn(6, 5, 8)
+        )
+    )
     assert not words.mask.all()
     assert torch.equal(module(video, words), module(video, other))
 
@@ -107,12 +141,20 @@ def test_initial_values() -> None:
 def test_identical_directions_are_one(recipe: MeanPooling | WTI) -> None:
     """All words and frames along one direction: similarity 1, whatever their weights and lengths."""
     direction = torch.randn(8, generator=torch.Generator().manual_seed(0))
-    words = Words(direction.expand(1, 5, 8), torch.ones(1, 5, dtype=torch.bool), 2 * direction[None])
-    torch.testing.assert_close(built(recipe)(3 * direction.expand(1, 3, 8), words), torch.ones(1, 1))
+    words = Words(
+        direction.expand(1, 5, 8),
+        torch.ones(1, 5, dtype=torch.bool),
+        2 * direction[None],
+    )
+    torch.testing.assert_close(
+        built(recipe)(3 * direction.expand(1, 3, 8), words), torch.ones(1, 1)
+    )
 
 
 @every_recipe
-def test_blocks_are_parts_of_the_whole(recipe: MeanPooling | WTI, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_blocks_are_parts_of_the_whole(
+    recipe: MeanPooling | WTI, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """However many sentences are compared at a time."""
     module, words, video = built(recipe), sentences(11), videos(7)
     whole = module(video, words).detach()
@@ -132,7 +174,9 @@ def test_filling_is_not_kept(recipe: MeanPooling | WTI) -> None:
     module, words = built(recipe), sentences(11)
     assert words.mask.all(1).any()
     assert not words.mask.all(1).all()
-    video = torch.cat([videos(6), -words.tokens[words.mask.all(1)][:1, :3]])  # where a filled place counts 0, or none
+    video = torch.cat(
+        [videos(6), -words.tokens[words.mask.all(1)][:1, :3]]
+    )  # where a filled place counts 0, or none
     texts, sides = module.texts(words), module.videos(video)
     apart = [module.alone(texts, row) for row in range(11)]
     if isinstance(recipe, WTI):
@@ -142,7 +186,9 @@ def test_filling_is_not_kept(recipe: MeanPooling | WTI) -> None:
     block = module.between(tuple(zip(*apart, strict=True)), sides)
     for rows in (range(11), range(2, 5), range(7, 8)):
         found = block(rows, range(7))
-        torch.testing.assert_close(found, expected[rows.start : rows.stop], rtol=0, atol=1e-14)
+        torch.testing.assert_close(
+            found, expected[rows.start : rows.stop], rtol=0, atol=1e-14
+        )
 
 
 class _Largest(TorchDispatchMode):
@@ -152,12 +198,16 @@ class _Largest(TorchDispatchMode):
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         result = func(*args, **(kwargs or {}))
-        self.numbers = max([self.numbers, *(x.numel() for x in (result,) if isinstance(x, Tensor))])
+        self.numbers = max(
+            [self.numbers, *(x.numel() for x in (result,) if isinstance(x, Tensor))]
+        )
         return result
 
 
 @pytest.mark.parametrize("masked", ["zero", "ignore"])
-def test_cosines_of_all_words_and_frames_are_never_whole(masked: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cosines_of_all_words_and_frames_are_never_whole(
+    masked: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(similarity, "LARGEST", 2000)
     module, words, video = built(WTI(masked=masked)), sentences(40), videos(40)
     block = module.between(module.texts(words), module.videos(video))

@@ -14,7 +14,10 @@ from tests.laws.methods import METHODS
 from tests.tiny import FRAMES, SIZE, adapted
 
 QUICK = ("st_adapter", "lora_qv", "side4video", "multi_tunev", "linear_probe")
-CASES = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in METHODS]
+CASES = [
+    name if name in QUICK else pytest.param(name, marks=pytest.mark.slow)
+    for name in METHODS
+]
 
 
 class Model(nn.Module):
@@ -31,7 +34,11 @@ class Model(nn.Module):
 def parts(model: Model) -> tuple[Tensor, Callable[[], Tensor], Callable[[], Optimizer]]:
     video = torch.zeros(4, FRAMES, 3, SIZE, SIZE, dtype=torch.uint8)
     optimizer = lambda: AdamW([p for p in model.parameters() if p.requires_grad])  # noqa: E731
-    return video, lambda: cross_entropy(model(video), torch.zeros(4, dtype=torch.int64)), optimizer
+    return (
+        video,
+        lambda: cross_entropy(model(video), torch.zeros(4, dtype=torch.int64)),
+        optimizer,
+    )
 
 
 def step_of(model: Model) -> Step:
@@ -68,13 +75,21 @@ def test_two_linear_layers_in_closed_form() -> None:
     b, i, h, k = 64, 256, 512, 128
     model = nn.Sequential(nn.Linear(i, h, bias=False), nn.Linear(h, k, bias=False))
     x = torch.zeros(b, i)
-    step = simulate(model, lambda: model(x).sum(), lambda: AdamW(model.parameters()), batch=[x])
+    step = simulate(
+        model, lambda: model(x).sum(), lambda: AdamW(model.parameters()), batch=[x]
+    )
     assert step.forward == b * i * h + b * h * k
-    assert step.step == step.forward + b * i * h + 2 * b * h * k  # the input needs no gradient
+    assert (
+        step.step == step.forward + b * i * h + 2 * b * h * k
+    )  # the input needs no gradient
     assert step.saved.kept == 4 * (b * i + b * h)
-    assert step.optimizer == 2 * 4 * (i * h + h * k) + 2 * 4  # and a count of steps each
+    assert (
+        step.optimizer == 2 * 4 * (i * h + h * k) + 2 * 4
+    )  # and a count of steps each
     weights = 4 * (i * h + h * k)
-    assert step.peak >= 4 * weights + 4 * b * i  # weights, gradients, two moments, the batch
+    assert (
+        step.peak >= 4 * weights + 4 * b * i
+    )  # weights, gradients, two moments, the batch
 
 
 def test_nothing_is_left_of_the_copy() -> None:

@@ -45,7 +45,9 @@ class Small(LightningModule):
 
     def train_dataloader(self) -> DataLoader[Any]:
         generator = torch.Generator().manual_seed(int(os.environ["LOCAL_RANK"]))
-        return DataLoader([torch.randn(2, generator=generator) for _ in range(16)], batch_size=4)
+        return DataLoader(
+            [torch.randn(2, generator=generator) for _ in range(16)], batch_size=4
+        )
 
     def val_dataloader(self) -> DataLoader[Any]:
         numbers = ([1.0, 2.0], [6.0])[int(os.environ["LOCAL_RANK"])]
@@ -60,8 +62,14 @@ class Watcher(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         replica: Any = trainer.strategy.model
-        self.seen |= {"static": replica.static_graph, "stays": sorted(replica.parameters_to_ignore)}
-        self.seen |= {"buffers": replica.broadcast_buffers, "views": replica.gradient_as_bucket_view}
+        self.seen |= {
+            "static": replica.static_graph,
+            "stays": sorted(replica.parameters_to_ignore),
+        }
+        self.seen |= {
+            "buffers": replica.broadcast_buffers,
+            "views": replica.gradient_as_bucket_view,
+        }
 
     def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
         self.seen["bytes"].append(trainer.strategy.gradient_bytes)
@@ -70,7 +78,11 @@ class Watcher(Callback):
 def fit(module: LightningModule, passes: int) -> dict[str, Any]:
     """Train a module on two ranks for which no strategy is named; what was seen, or what was told."""
     watcher = Watcher()
-    quiet: dict[str, Any] = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+    quiet: dict[str, Any] = {
+        "logger": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+    }
     trainer = Trainer(
         **quiet, accelerator="cpu", devices=2, max_epochs=1, accumulate_grad_batches=passes, callbacks=[watcher],
         enable_checkpointing=False, num_sanity_val_steps=0, use_distributed_sampler=False,
@@ -118,37 +130,56 @@ def ranks() -> list[dict[str, Any]]:
 BYTES = 4 * (2 + 1 + 2)  # weight and bias of the layer, scale and shift of the norm
 
 
-def test_several_devices_replicate_what_trains_and_has_a_gradient(ranks: list[dict[str, Any]]) -> None:
+def test_several_devices_replicate_what_trains_and_has_a_gradient(
+    ranks: list[dict[str, Any]],
+) -> None:
     for seen in ranks:
         plain = seen["plain"]
         assert plain["strategy"] == Replicated.__name__
         assert {name.removeprefix(".") for name in plain["stays"]} == {"dead", "frozen"}
-        assert (plain["static"], plain["buffers"], plain["views"]) == (True, False, True)
+        assert (plain["static"], plain["buffers"], plain["views"]) == (
+            True,
+            False,
+            True,
+        )
         assert plain["bytes"] == [BYTES, 2 * BYTES, 3 * BYTES, 4 * BYTES]
 
 
-def test_a_pass_that_only_accumulates_sends_nothing(ranks: list[dict[str, Any]]) -> None:
+def test_a_pass_that_only_accumulates_sends_nothing(
+    ranks: list[dict[str, Any]],
+) -> None:
     for seen in ranks:
         assert seen["accumulated"]["bytes"] == [0, BYTES, BYTES, 2 * BYTES]
-        assert not seen["accumulated"]["static"]  # torch fails where the first pass of a static graph sends nothing
+        assert not seen["accumulated"][
+            "static"
+        ]  # torch fails where the first pass of a static graph sends nothing
 
 
 @pytest.mark.parametrize("recipe", ["plain", "accumulated"])
-def test_ranks_hold_the_same_weights_and_the_statistics_of_the_first(ranks: list[dict[str, Any]], recipe: str) -> None:
+def test_ranks_hold_the_same_weights_and_the_statistics_of_the_first(
+    ranks: list[dict[str, Any]], recipe: str
+) -> None:
     first, second = (seen[recipe]["state"] for seen in ranks)
     assert first == second
     assert first["dead"] == [1.0, 1.0, 1.0]
     assert first["norm.num_batches_tracked"] == 4
 
 
-def test_ranks_with_other_numbers_of_clips_agree_on_the_mean_over_all(ranks: list[dict[str, Any]]) -> None:
+def test_ranks_with_other_numbers_of_clips_agree_on_the_mean_over_all(
+    ranks: list[dict[str, Any]],
+) -> None:
     assert [seen["plain"]["mean"] for seen in ranks] == [3.0, 3.0]  # of 1, 2 and 6
 
 
 @pytest.mark.parametrize("recipe", ["undeclared", "undeclared_accumulated"])
-def test_what_gets_no_gradient_is_named(ranks: list[dict[str, Any]], recipe: str) -> None:
+def test_what_gets_no_gradient_is_named(
+    ranks: list[dict[str, Any]], recipe: str
+) -> None:
     for seen in ranks:
-        assert "1 trainable tensor(s) got none in the first update: dead of Undertaker" in seen[recipe]["told"]
+        assert (
+            "1 trainable tensor(s) got none in the first update: dead of Undertaker"
+            in seen[recipe]["told"]
+        )
 
 
 def test_another_trunk_on_another_rank_is_named(ranks: list[dict[str, Any]]) -> None:
@@ -159,7 +190,14 @@ def test_another_trunk_on_another_rank_is_named(ranks: list[dict[str, Any]]) -> 
 
 @pytest.mark.parametrize(
     ("said", "meant"),
-    [("auto", "auto"), ("ddp", "ddp"), ("DDP", "ddp"), ("fsdp", "sharded"), ("FSDP", "sharded"), ("Fsdp", "sharded")],
+    [
+        ("auto", "auto"),
+        ("ddp", "ddp"),
+        ("DDP", "ddp"),
+        ("fsdp", "sharded"),
+        ("FSDP", "sharded"),
+        ("Fsdp", "sharded"),
+    ],
 )
 def test_three_names(said: str, meant: str) -> None:
     assert chosen(said) == meant
@@ -171,14 +209,19 @@ def test_three_names(said: str, meant: str) -> None:
      "lightning.pytorch.strategies.FSDPStrategy", DDPStrategy(), SingleDeviceStrategy()],
 )  # fmt: skip
 def test_others_are_refused_with_the_three(said: str | Strategy) -> None:
-    with pytest.raises(ValueError, match="use fsdp, which is FSDP2, ddp or auto; FSDP1, DeepSpeed"):
+    with pytest.raises(
+        ValueError, match="use fsdp, which is FSDP2, ddp or auto; FSDP1, DeepSpeed"
+    ):
         chosen(said)
 
 
 def test_own_strategies_with_options_are_taken() -> None:
     patient = Replicated(timeout=timedelta(hours=1))
     assert chosen(patient) is patient
-    assert chosen("lightning_petl.strategies.Replicated") == "lightning_petl.strategies.Replicated"
+    assert (
+        chosen("lightning_petl.strategies.Replicated")
+        == "lightning_petl.strategies.Replicated"
+    )
 
 
 @pytest.mark.parametrize("strategy", ["fsdp2", "dp", "ddp_spawn", "DDPStrategy"])
@@ -187,5 +230,8 @@ def test_the_program_refuses_before_it_builds(
 ) -> None:
     for name in ("fit", "summary", "check"):
         assert main(command(name, [f"--trainer.strategy={strategy}"])) == 2
-        assert "use fsdp, which is FSDP2, ddp or auto" in capfd.readouterr().err.splitlines()[-1]
+        assert (
+            "use fsdp, which is FSDP2, ddp or auto"
+            in capfd.readouterr().err.splitlines()[-1]
+        )
     assert not command.runs.exists()

@@ -21,7 +21,11 @@ from tests.pairs import announce, frames_of, theirs, written  # noqa: E402
 from tests.tiny import tiny_vit  # noqa: E402
 
 LABELS = ["air_drumming", "holding a cup", "abseiling"]
-PROTOCOL = {"sampling": {"name": "SegmentSampling", "num_frames": 1}, "views": "1x1", "image_size": 32}
+PROTOCOL = {
+    "sampling": {"name": "SegmentSampling", "num_frames": 1},
+    "views": "1x1",
+    "image_size": 32,
+}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -50,26 +54,47 @@ def test_scores_of_one_frame_are_those_of_open_clip(pair: tuple[Any, str]) -> No
     words = [label.replace("_", " ") for label in LABELS]
     templates = [lambda label, text=text: text.format(label) for text in TEMPLATES]
     tokenizer = open_clip.get_tokenizer("toy-quickgelu")
-    weight = open_clip.build_zero_shot_classifier(model, tokenizer, words, templates, num_classes_per_batch=None)
-    expected = model.logit_scale.exp() * model.encode_image(frame[0], normalize=True) @ weight
-    torch.testing.assert_close(head(vit.features(frame)), expected, atol=1e-5, rtol=1e-5)
+    weight = open_clip.build_zero_shot_classifier(
+        model, tokenizer, words, templates, num_classes_per_batch=None
+    )
+    expected = (
+        model.logit_scale.exp() * model.encode_image(frame[0], normalize=True) @ weight
+    )
+    torch.testing.assert_close(
+        head(vit.features(frame)), expected, atol=1e-5, rtol=1e-5
+    )
 
 
-def test_a_frozen_head_trains_nothing_and_a_tuned_one_its_classes(pair: tuple[Any, str]) -> None:
+def test_a_frozen_head_trains_nothing_and_a_tuned_one_its_classes(
+    pair: tuple[Any, str],
+) -> None:
     _, file = pair
     frozen = VideoClassifier(trunk(file), [LoRA(rank=2)], LABELS, head=TextHead())
-    tuned = VideoClassifier(trunk(file), [LoRA(rank=2)], LABELS, head=TextHead(tuned=True))
+    tuned = VideoClassifier(
+        trunk(file), [LoRA(rank=2)], LABELS, head=TextHead(tuned=True)
+    )
     torch.testing.assert_close(tuned.head.weight, frozen.head.weight, rtol=0, atol=0)
     assert set(frozen.owners.values()) == {"LoRA"}
-    assert {name for name, owner in tuned.owners.items() if owner == "head"} == {"head.weight"}
+    assert {name for name, owner in tuned.owners.items() if owner == "head"} == {
+        "head.weight"
+    }
     for model in (frozen, tuned):
-        assert set(model.owners) == {name for name, p in model.named_parameters() if p.requires_grad}
+        assert set(model.owners) == {
+            name for name, p in model.named_parameters() if p.requires_grad
+        }
         assert parameter_groups(dict(model.named_parameters()), model.owners, "all")
 
 
-def test_a_trained_text_head_comes_back_from_an_artefact(pair: tuple[Any, str], tmp_path: Path) -> None:
+def test_a_trained_text_head_comes_back_from_an_artefact(
+    pair: tuple[Any, str], tmp_path: Path
+) -> None:
     _, file = pair
-    model = VideoClassifier(trunk(file), [LoRA(rank=2)], LABELS, head=TextHead(templates=("a {}",), tuned=True)).eval()
+    model = VideoClassifier(
+        trunk(file),
+        [LoRA(rank=2)],
+        LABELS,
+        head=TextHead(templates=("a {}",), tuned=True),
+    ).eval()
     with torch.no_grad():
         model.head.weight.normal_()
     artefact.save(tmp_path / "a", model, PROTOCOL)
@@ -86,7 +111,9 @@ def test_the_head_counts_in_float32_under_autocast(pair: tuple[Any, str]) -> Non
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         scores = head(feature)
     assert scores.dtype == torch.float32
-    torch.testing.assert_close(scores, head(feature), rtol=0.02, atol=0.2)  # the projection alone is rounded
+    torch.testing.assert_close(
+        scores, head(feature), rtol=0.02, atol=0.2
+    )  # the projection alone is rounded
 
 
 def test_siglip_has_a_bias() -> None:
@@ -94,21 +121,35 @@ def test_siglip_has_a_bias() -> None:
     from lightning_petl.text_head import TextClassifier
 
     head = TextClassifier(
-        torch.nn.Identity(), torch.eye(3), scale=torch.tensor(0.0), bias=torch.tensor(-10.0), tuned=False
+        torch.nn.Identity(),
+        torch.eye(3),
+        scale=torch.tensor(0.0),
+        bias=torch.tensor(-10.0),
+        tuned=False,
     )
-    torch.testing.assert_close(head(torch.tensor([[2.0, 0.0, 0.0]])), torch.tensor([[-9.0, -10.0, -10.0]]))
+    torch.testing.assert_close(
+        head(torch.tensor([[2.0, 0.0, 0.0]])), torch.tensor([[-9.0, -10.0, -10.0]])
+    )
 
 
 @pytest.mark.parametrize(
     ("label", "words"),
-    [("brush_hair", "brush hair"), ("ApplyEyeMakeup", "Apply Eye Makeup"), ("Holding a", "Holding a")],
+    [
+        ("brush_hair", "brush hair"),
+        ("ApplyEyeMakeup", "Apply Eye Makeup"),
+        ("Holding a", "Holding a"),
+    ],
 )
 def test_labels_are_spoken(label: str, words: str) -> None:
     assert spoken(label) == words
 
 
-@pytest.mark.parametrize("templates", [(), ("a video",), ("a {0}", "{}"), ("{} and {}",)])
-def test_templates_without_a_place_for_the_label_are_refused(templates: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(
+    "templates", [(), ("a video",), ("a {0}", "{}"), ("{} and {}",)]
+)
+def test_templates_without_a_place_for_the_label_are_refused(
+    templates: tuple[str, ...],
+) -> None:
     with pytest.raises(ValueError, match=r"needs \{\} once"):
         TextHead(templates=templates)
 
@@ -118,29 +159,46 @@ def test_a_trunk_without_text_tower_is_refused() -> None:
         VideoClassifier(tiny_vit(), [LoRA(rank=2)], LABELS, head=TextHead())
 
 
-@pytest.mark.parametrize("reader", [Side4Video(width=128), Side4Video(width=64), AttentiveProbe()])
-def test_a_reader_is_refused_though_it_were_of_the_width_of_the_trunk(pair: tuple[Any, str], reader: Adapter) -> None:
+@pytest.mark.parametrize(
+    "reader", [Side4Video(width=128), Side4Video(width=64), AttentiveProbe()]
+)
+def test_a_reader_is_refused_though_it_were_of_the_width_of_the_trunk(
+    pair: tuple[Any, str], reader: Adapter
+) -> None:
     vit = trunk(pair[1])
     assert vit.dim == 64
-    with pytest.raises(ValueError, match=rf"{type(reader).__name__} answers in its place.*LinearHead"):
+    with pytest.raises(
+        ValueError, match=rf"{type(reader).__name__} answers in its place.*LinearHead"
+    ):
         VideoClassifier(vit, [LoRA(rank=2), reader], LABELS, head=TextHead())
 
 
 def test_numbers_are_no_names(pair: tuple[Any, str]) -> None:
-    with pytest.raises(ValueError, match=r"these are numbers, the first 0: .*names: FILE of a VideoList"):
+    with pytest.raises(
+        ValueError,
+        match=r"these are numbers, the first 0: .*names: FILE of a VideoList",
+    ):
         TextHead().build_on(trunk(pair[1]), [str(number) for number in range(12)])
     TextHead().build_on(trunk(pair[1]), ["3", "three"])
 
 
-@pytest.mark.parametrize("template", ["a {} of {kind}", "a {} {", "} {}", "{0} {}", "{{} }"])
-def test_other_braces_of_a_template_are_text(pair: tuple[Any, str], template: str) -> None:
+@pytest.mark.parametrize(
+    "template", ["a {} of {kind}", "a {} {", "} {}", "{0} {}", "{{} }"]
+)
+def test_other_braces_of_a_template_are_text(
+    pair: tuple[Any, str], template: str
+) -> None:
     start, end = template.split("{}", 1)
     vit = trunk(pair[1])
     braced = TextHead(templates=(template,)).build_on(vit, LABELS).weight
     plain = text_tower(vit.name, vit.weights)
     with torch.no_grad():
-        sentences = plain(plain.tokenize([start + spoken(label) + end for label in LABELS])).sentence
-    torch.testing.assert_close(braced, normalize(sentences, dim=-1), atol=1e-6, rtol=1e-5)
+        sentences = plain(
+            plain.tokenize([start + spoken(label) + end for label in LABELS])
+        ).sentence
+    torch.testing.assert_close(
+        braced, normalize(sentences, dim=-1), atol=1e-6, rtol=1e-5
+    )
 
 
 def test_a_linear_head_is_built_on_a_trunk_too() -> None:

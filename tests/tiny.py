@@ -19,7 +19,12 @@ def tiny_vit(seed: int = 0, name: str = NAME, **options: Any) -> VideoViT:
 
     timm starts biases at 0, norms at 1 and the class token at 1e-6: noise on all of them lets a test see each.
     """
-    settings = {"weights": "random", "image_size": SIZE, "depth": DEPTH, "num_frames": FRAMES} | options
+    settings = {
+        "weights": "random",
+        "image_size": SIZE,
+        "depth": DEPTH,
+        "num_frames": FRAMES,
+    } | options
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         vit = VideoViT(name, **settings)
@@ -62,10 +67,14 @@ def frozen(module: nn.Module) -> dict[str, nn.Parameter]:
     return {name: p for name, p in module.named_parameters() if not p.requires_grad}
 
 
-def clip(batch: int = 2, frames: int = FRAMES, size: int = SIZE, seed: int = 0) -> Tensor:
+def clip(
+    batch: int = 2, frames: int = FRAMES, size: int = SIZE, seed: int = 0
+) -> Tensor:
     """Random uint8 clips ``b t c h w``."""
     generator = torch.Generator().manual_seed(seed)
-    return torch.randint(0, 256, (batch, frames, 3, size, size), dtype=torch.uint8, generator=generator)
+    return torch.randint(
+        0, 256, (batch, frames, 3, size, size), dtype=torch.uint8, generator=generator
+    )
 
 
 def gradients(vit: nn.Module, video: Tensor) -> dict[str, Tensor | None]:

@@ -44,7 +44,10 @@ class SplitLayout(NamedTuple):
     def shards(self, split: str) -> Iterator[tuple[str, range]]:
         """File name and rows of each shard."""
         for number, first in enumerate(range(0, self.rows, self.shard_size)):
-            yield f"{split}-{number:05}.safetensors", range(first, min(first + self.shard_size, self.rows))
+            yield (
+                f"{split}-{number:05}.safetensors",
+                range(first, min(first + self.shard_size, self.rows)),
+            )
 
 
 class Index(NamedTuple):
@@ -66,7 +69,9 @@ class Index(NamedTuple):
 def write_index(folder: Path, index: Index) -> None:
     """There whole or not at all."""
     with whole(folder / INDEX) as partial:
-        partial.write_text(json.dumps(index._asdict(), indent=1, sort_keys=True), "utf-8")
+        partial.write_text(
+            json.dumps(index._asdict(), indent=1, sort_keys=True), "utf-8"
+        )
 
 
 def read_index(folder: Path) -> Index:
@@ -78,23 +83,37 @@ def read_index(folder: Path) -> Index:
     """
     path = inside(folder, INDEX)
     if not path.is_file():
-        raise FileNotFoundError(f"{folder}: holds no feature cache; `lightning-petl cache build` makes one")
+        raise FileNotFoundError(
+            f"{folder}: holds no feature cache; `lightning-petl cache build` makes one"
+        )
     index = read_json(path, most=_MOST_INDEX)
     if not _is_index(index):
-        raise ValueError(f"{path}: is no index of a feature cache; empty the folder and build again")
+        raise ValueError(
+            f"{path}: is no index of a feature cache; empty the folder and build again"
+        )
     layout = {split: SplitLayout(*values) for split, values in index["layout"].items()}
     return Index(**index)._replace(layout=layout)
 
 
 def _is_index(value: Any) -> bool:
     """Tell whether all fields are there, of the right types, and with counts that a cache can have."""
-    if not isinstance(value, dict) or cast(dict[str, Any], value).keys() != set(Index._fields):
+    if not isinstance(value, dict) or cast(dict[str, Any], value).keys() != set(
+        Index._fields
+    ):
         return False
-    key, parts, kept, layout = (cast(dict[str, Any], value)[name] for name in Index._fields)
-    if not (isinstance(key, dict) and isinstance(parts, dict) and isinstance(layout, dict)):
+    key, parts, kept, layout = (
+        cast(dict[str, Any], value)[name] for name in Index._fields
+    )
+    if not (
+        isinstance(key, dict) and isinstance(parts, dict) and isinstance(layout, dict)
+    ):
         return False
     dtypes = all(dtype in _DTYPES for dtype in cast(dict[str, Any], parts).values())
-    return dtypes and kept in get_args(Kept) and all(map(_is_layout, cast(dict[str, Any], layout).values()))
+    return (
+        dtypes
+        and kept in get_args(Kept)
+        and all(map(_is_layout, cast(dict[str, Any], layout).values()))
+    )
 
 
 def _is_layout(value: Any) -> bool:
@@ -132,7 +151,9 @@ class FeatureCache:
         for split in wanted:
             if split not in self._index.layout:
                 held = ",".join([*self._index.layout, split])
-                raise ValueError(f"{self._folder}: holds no {split} split; build it with --splits=[{held}]")
+                raise ValueError(
+                    f"{self._folder}: holds no {split} split; build it with --splits=[{held}]"
+                )
         self._require(wanted)
         for split in wanted:
             for name, rows in self._index.layout[split].shards(split):
@@ -169,7 +190,9 @@ class FeatureCache:
                 "cache of this run"
             )
 
-    def dataset(self, split: str, clips: Sequence[Clip], *, on_fault: OnFault) -> "FeatureDataset":
+    def dataset(
+        self, split: str, clips: Sequence[Clip], *, on_fault: OnFault
+    ) -> "FeatureDataset":
         """The samples of a split."""
         layout = self._index.layout[split]
         paths = [self._folder / name for name, _ in layout.shards(split)]
@@ -200,7 +223,12 @@ class FeatureDataset(Dataset[Sample]):
         names: Collection[str] | None,
         on_fault: OnFault = "count_wrong",
     ) -> None:
-        self._paths, self._layout, self._clips, self._names = paths, layout, clips, names
+        self._paths, self._layout, self._clips, self._names = (
+            paths,
+            layout,
+            clips,
+            names,
+        )
         self._on_fault = on_fault
         self._open: dict[int, Shard] = {}
 
@@ -227,12 +255,16 @@ class FeatureDataset(Dataset[Sample]):
 
     def _read(self, epoch: int, index: int) -> Sample:
         draw = epoch % self._layout.draws
-        number, place = divmod(draw * self._layout.clips + index, self._layout.shard_size)
+        number, place = divmod(
+            draw * self._layout.clips + index, self._layout.shard_size
+        )
         row = self._shard(number).row(place, self._names)
         if not 0 <= row.clip < len(self._clips):
             raise ValueError(damaged(self._paths[number]))
         clip = self._clips[row.clip]
-        return Sample(row.parts, row.labels, clip.clip_id, epoch, row.fault, clip.captions)
+        return Sample(
+            row.parts, row.labels, clip.clip_id, epoch, row.fault, clip.captions
+        )
 
     def _shard(self, number: int) -> Shard:
         if number not in self._open:
@@ -247,7 +279,9 @@ class FeatureDataset(Dataset[Sample]):
 def described(value: object) -> Any:
     """A recipe in JSON types: the names of its classes and all of their fields."""
     if is_dataclass(value):
-        values = {field.name: described(getattr(value, field.name)) for field in fields(value)}
+        values = {
+            field.name: described(getattr(value, field.name)) for field in fields(value)
+        }
         return {"class": type(value).__name__} | values
     if isinstance(value, Mapping):
         return {str(key): described(item) for key, item in value.items()}
@@ -266,8 +300,18 @@ def differences(held: Any, wanted: Any, name: str = "") -> list[str]:
     """Every value of ``wanted`` that is another one in ``held``, by its dotted name."""
     if isinstance(held, Mapping) and isinstance(wanted, Mapping):
         keys = cast(Mapping[str, Any], wanted)
-        return [text for key in keys for text in differences(held.get(key), keys[key], f"{name}.{key}".lstrip("."))]
-    return [] if held == wanted else [f"{name} is {_short(held)} in the cache, here {_short(wanted)}"]
+        return [
+            text
+            for key in keys
+            for text in differences(
+                held.get(key), keys[key], f"{name}.{key}".lstrip(".")
+            )
+        ]
+    return (
+        []
+        if held == wanted
+        else [f"{name} is {_short(held)} in the cache, here {_short(wanted)}"]
+    )
 
 
 def _short(value: Any) -> str:

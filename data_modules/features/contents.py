@@ -30,12 +30,16 @@ def read(folder: Path, split: str, clips: int) -> list[Content | None]:
     return [_entry(line) for line in lines] if len(lines) == clips else [None] * clips
 
 
-def stale(folder: Path, split: str, places: Sequence[Place], *, verify: bool = False) -> list[int]:
+def stale(
+    folder: Path, split: str, places: Sequence[Place], *, verify: bool = False
+) -> list[int]:
     """Return the numbers of the clips whose videos are not those of which the features were computed."""
     return changed(places, read(folder, split, len(places)), verify=verify)
 
 
-def complaint(folder: Path, split: str, numbers: Sequence[int], names: Sequence[str]) -> str:
+def complaint(
+    folder: Path, split: str, numbers: Sequence[int], names: Sequence[str]
+) -> str:
     """Return a sentence about clips whose features are those of other videos."""
     return f"{folder}: {told(numbers, names, f'videos of the {split} split', 'the cache was built from')}"
 

@@ -20,7 +20,15 @@ _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _SCALE, _CHECKSUM, _LABELS, _CLIP = ".scale", ".checksum", "labels", "clip"
 _LARGEST = 127
 # what a file raises that was not written by this module, wherever it is not what it should be
-_UNREADABLE = (SafetensorError, KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError)
+_UNREADABLE = (
+    SafetensorError,
+    KeyError,
+    IndexError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    RuntimeError,
+)
 
 
 class Row(NamedTuple):
@@ -57,21 +65,38 @@ def pack(parts: Mapping[str, Tensor], kept: Kept) -> dict[str, Tensor]:
                 "its numbers; take another model.backbone.frozen_dtype"
             )
         elif kept == "int8":
-            scale = values.float().abs().amax(-1, keepdim=True).clamp_min(torch.finfo(torch.float32).tiny) / _LARGEST
-            packed |= {name: (values.float() / scale).round().to(torch.int8), name + _SCALE: scale}
+            scale = (
+                values.float()
+                .abs()
+                .amax(-1, keepdim=True)
+                .clamp_min(torch.finfo(torch.float32).tiny)
+                / _LARGEST
+            )
+            packed |= {
+                name: (values.float() / scale).round().to(torch.int8),
+                name + _SCALE: scale,
+            }
         else:
             packed[name] = values.to(_DTYPES[kept])
             if not packed[name].isfinite().all():
-                raise ValueError(f"dtype {kept}: {name} holds numbers beyond its range; take bf16")
+                raise ValueError(
+                    f"dtype {kept}: {name} holds numbers beyond its range; take bf16"
+                )
     return packed
 
 
-def unpack(packed: Mapping[str, Tensor], dtypes: Mapping[str, str]) -> dict[str, Tensor]:
+def unpack(
+    packed: Mapping[str, Tensor], dtypes: Mapping[str, str]
+) -> dict[str, Tensor]:
     """The parts in the type in which the trunk computed them, by name."""
-    parts = {name: values for name, values in packed.items() if not name.endswith(_SCALE)}
+    parts = {
+        name: values for name, values in packed.items() if not name.endswith(_SCALE)
+    }
     for name, values in parts.items():
         scale = packed.get(name + _SCALE)
-        parts[name] = (values if scale is None else values * scale).to(getattr(torch, dtypes[name]))
+        parts[name] = (values if scale is None else values * scale).to(
+            getattr(torch, dtypes[name])
+        )
     return parts
 
 
@@ -82,7 +107,9 @@ def num_bytes(packed: Mapping[str, Tensor]) -> int:
 
 def write(path: Path, rows: Sequence[Row]) -> None:
     """Write a shard under a temporary name, through to the disk, then give it its own."""
-    tensors = {name: torch.stack([row.parts[name] for row in rows]) for name in rows[0].parts}
+    tensors = {
+        name: torch.stack([row.parts[name] for row in rows]) for name in rows[0].parts
+    }
     tensors[_LABELS] = torch.tensor([row.labels for row in rows])
     tensors[_CLIP] = torch.tensor([row.clip for row in rows])
     for name in _names(rows[0].parts):
@@ -107,7 +134,9 @@ class Shard:
 
     def __init__(self, path: Path) -> None:
         if not path.is_file():
-            raise FileNotFoundError(f"{path}: is missing; run the same `lightning-petl cache build` to make it")
+            raise FileNotFoundError(
+                f"{path}: is missing; run the same `lightning-petl cache build` to make it"
+            )
         self._path = path
         try:
             check_header(path)
@@ -126,13 +155,32 @@ class Shard:
     def row(self, number: int, names: Collection[str] | None = None) -> Row:
         """Read row ``number``: the parts of these names, or all."""
         try:
-            chosen = sorted(key.removesuffix(_CHECKSUM) for key in self._keys if key.endswith(_CHECKSUM))
-            chosen = chosen if names is None else [name for name in chosen if name in names]
-            keys = [key for name in chosen for key in (name, name + _SCALE) if key in self._keys]
+            chosen = sorted(
+                key.removesuffix(_CHECKSUM)
+                for key in self._keys
+                if key.endswith(_CHECKSUM)
+            )
+            chosen = (
+                chosen if names is None else [name for name in chosen if name in names]
+            )
+            keys = [
+                key
+                for name in chosen
+                for key in (name, name + _SCALE)
+                if key in self._keys
+            ]
             parts = {key: self._read(key, number) for key in keys}
             labels = tuple(cast(list[int], self._read(_LABELS, number).tolist()))
-            row = Row(parts, labels, int(self._read(_CLIP, number)), self._faults.get(str(number), ""))
-            right = [int(self._read(name + _CHECKSUM, number)) == _checksum(row, name) for name in chosen]
+            row = Row(
+                parts,
+                labels,
+                int(self._read(_CLIP, number)),
+                self._faults.get(str(number), ""),
+            )
+            right = [
+                int(self._read(name + _CHECKSUM, number)) == _checksum(row, name)
+                for name in chosen
+            ]
         except _UNREADABLE as error:
             raise ValueError(damaged(self._path)) from error
         if not all(right):
@@ -168,8 +216,12 @@ def _checksum(row: Row, name: str) -> int:
     for key in (name, name + _SCALE):
         if key in row.parts:
             part = row.parts[key]
-            total = zlib.crc32(f"{key} {part.dtype} {tuple(part.shape)}".encode(), total)
-            total = zlib.crc32(part.contiguous().flatten().view(torch.uint8).numpy().data, total)
+            total = zlib.crc32(
+                f"{key} {part.dtype} {tuple(part.shape)}".encode(), total
+            )
+            total = zlib.crc32(
+                part.contiguous().flatten().view(torch.uint8).numpy().data, total
+            )
     return total
 
 

@@ -45,7 +45,9 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     content = dict(pairs)
     if len(content) < len(pairs):
         key, _ = Counter(key for key, _ in pairs).most_common(1)[0]
-        raise ValueError(f"an object has the key {key!r:.60} twice, and only one of the two would be read")
+        raise ValueError(
+            f"an object has the key {key!r:.60} twice, and only one of the two would be read"
+        )
     return content
 
 
@@ -59,8 +61,13 @@ def records(path: Path, found: object, *keys: str) -> list[dict[str, Any]]:
     if not isinstance(found, list) or not found:
         raise ValueError(f"{path}: expected a list that is not empty")
     for number, record in enumerate(cast(list[Any], found)):
-        if not isinstance(record, dict) or not set(keys) <= cast(dict[str, Any], record).keys():
-            raise ValueError(f"{path}: entry {number} is {short(record)}; expected at least {' and '.join(keys)}")
+        if (
+            not isinstance(record, dict)
+            or not set(keys) <= cast(dict[str, Any], record).keys()
+        ):
+            raise ValueError(
+                f"{path}: entry {number} is {short(record)}; expected at least {' and '.join(keys)}"
+            )
     return cast(list[dict[str, Any]], found)
 
 
@@ -70,16 +77,24 @@ def text(path: Path, record: Mapping[str, Any], key: str) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     if not isinstance(value, str) or not value.strip():
-        raise ValueError(f"{path}: expected a name or a whole number as {key}, got {short(record)}")
+        raise ValueError(
+            f"{path}: expected a name or a whole number as {key}, got {short(record)}"
+        )
     return value
 
 
 def read_numbered(path: Path) -> list[str]:
     """The names of a JSON file ``{name: number}`` in order; ValueError where the numbers are not 0, 1, 2, ..."""
     content = read_json(path)
-    names = {str(number): name for name, number in content.items()} if isinstance(content, dict) else {}
+    names = (
+        {str(number): name for name, number in content.items()}
+        if isinstance(content, dict)
+        else {}
+    )
     if not names or set(names) != {str(number) for number in range(len(names))}:
-        raise ValueError(f"{path}: expected {{label: number}} with the numbers 0, 1, 2, ...; got {short(content)}")
+        raise ValueError(
+            f"{path}: expected {{label: number}} with the numbers 0, 1, 2, ...; got {short(content)}"
+        )
     return [names[str(number)] for number in range(len(names))]
 
 
@@ -102,12 +117,22 @@ def read_rows(path: Path, *forms: str, separator: str = "") -> list[list[str]]:
     """
     widths = {len(form.split()) for form in forms}
     read_text(path)  # raises for what is no UTF-8
-    found = [table(path, separator)] if separator else [t for t in tables(path)[0] if t.separator in SEPARATORS]
-    fitting = [t for t in found if len(t.rows[0].cells) in widths and t.has_width(len(t.rows[0].cells))]
+    found = (
+        [table(path, separator)]
+        if separator
+        else [t for t in tables(path)[0] if t.separator in SEPARATORS]
+    )
+    fitting = [
+        t
+        for t in found
+        if len(t.rows[0].cells) in widths and t.has_width(len(t.rows[0].cells))
+    ]
     if not fitting:
         first = found[0]
         row = next((row for row in first.rows if len(row.cells) not in widths), None)
-        row = row or next(row for row in first.rows if len(row.cells) != len(first.rows[0].cells))
+        row = row or next(
+            row for row in first.rows if len(row.cells) != len(first.rows[0].cells)
+        )
         expected = " or ".join(map(repr, forms))
         raise ValueError(
             f"{path}, line {row.line} {first.shown(row)}: expected {expected} in each line, all of one form"
@@ -115,7 +140,9 @@ def read_rows(path: Path, *forms: str, separator: str = "") -> list[list[str]]:
     return [list(row.cells) for row in fitting[0].rows]
 
 
-def read_table(path: Path, *columns: str, others: Sequence[str] = ()) -> list[dict[str, str]]:
+def read_table(
+    path: Path, *columns: str, others: Sequence[str] = ()
+) -> list[dict[str, str]]:
     """The lines below the header of a comma-separated file as {column: cell}.
 
     Raises:
@@ -143,23 +170,41 @@ def clips(source: Path, entries: Sequence[Entry], labels: Sequence[str]) -> list
     return [Clip(entry.clip_id, entry.path, numbers[entry.label]) for entry in entries]
 
 
-def require_unique(source: Path, entries: Sequence[Entry], keys: Sequence[object]) -> None:
+def require_unique(
+    source: Path, entries: Sequence[Entry], keys: Sequence[object]
+) -> None:
     """ValueError where two entries have the same key."""
     first = dict[object, Entry]()
     for entry, key in zip(entries, keys, strict=True):
         other = first.setdefault(key, entry)
         if other is not entry:
-            lines = f"in lines {other.line} and {entry.line}" if entry.line else "twice or more"
-            labels = f", with the labels {other.label!r} and {entry.label!r}" if other.label != entry.label else ""
-            raise ValueError(f"{source}: clip {entry.clip_id} is listed {lines}{labels}")
+            lines = (
+                f"in lines {other.line} and {entry.line}"
+                if entry.line
+                else "twice or more"
+            )
+            labels = (
+                f", with the labels {other.label!r} and {entry.label!r}"
+                if other.label != entry.label
+                else ""
+            )
+            raise ValueError(
+                f"{source}: clip {entry.clip_id} is listed {lines}{labels}"
+            )
 
 
-def _numbers(source: Path, entries: Sequence[Entry], labels: Sequence[str]) -> dict[str, int]:
+def _numbers(
+    source: Path, entries: Sequence[Entry], labels: Sequence[str]
+) -> dict[str, int]:
     """The number of each label of a list."""
     by_name = {label: number for number, label in enumerate(labels)}
     by_number = {str(number): number for number in range(len(labels))}
     found = {entry.label for entry in entries}
-    if found <= by_name.keys() and found <= by_number.keys() and any(by_name[x] != by_number[x] for x in found):
+    if (
+        found <= by_name.keys()
+        and found <= by_number.keys()
+        and any(by_name[x] != by_number[x] for x in found)
+    ):
         label = min(label for label in found if by_name[label] != by_number[label])
         raise ValueError(
             f"{source}: label {label!r} is the name of class {by_name[label]} and the number of class "

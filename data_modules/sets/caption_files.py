@@ -10,7 +10,11 @@ from data_modules.video.suffixes import is_video
 
 
 def captioned(
-    listing: Path, names: Sequence[str], source: Path, captions: Mapping[str, Sequence[Written]], script: Script
+    listing: Path,
+    names: Sequence[str],
+    source: Path,
+    captions: Mapping[str, Sequence[Written]],
+    script: Script,
 ) -> list[tuple[str, ...]]:
     """What ``source`` says of each video that ``listing`` names, as it is written there; a tokenizer cuts what is long.
 
@@ -25,7 +29,9 @@ def captioned(
         raise ValueError(f"{listing}: video {name} is listed {count} times")
     unknown = [name for name in names if not captions.get(name)]
     if unknown and is_video(unknown[0]) and Path(unknown[0]).stem in captions:
-        raise ValueError(f"{listing}: names files, the first {unknown[0]}; remove the suffixes, as {source} has none")
+        raise ValueError(
+            f"{listing}: names files, the first {unknown[0]}; remove the suffixes, as {source} has none"
+        )
     if unknown:
         raise ValueError(
             f"{source}: has no caption of {len(unknown)} of the {len(names)} videos that {listing.name} lists, the "
@@ -39,7 +45,9 @@ def captioned(
     return [tuple(str(caption) for caption, _ in captions[name]) for name in names]
 
 
-def read_csv(path: Path, *columns: str, others: Sequence[str] = ()) -> list[tuple[int, list[str]]]:
+def read_csv(
+    path: Path, *columns: str, others: Sequence[str] = ()
+) -> list[tuple[int, list[str]]]:
     """The number of each line below the header of a comma-separated file, and its cells of these columns.
 
     Args:
@@ -54,4 +62,6 @@ def read_csv(path: Path, *columns: str, others: Sequence[str] = ()) -> list[tupl
     found = table(path, ",")
     header = found.header(path, columns, others)
     places = [header.index(column) for column in columns]
-    return [(row.line, [row.cells[place] for place in places]) for row in found.rows[1:]]
+    return [
+        (row.line, [row.cells[place] for place in places]) for row in found.rows[1:]
+    ]

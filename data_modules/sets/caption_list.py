@@ -42,7 +42,11 @@ class CaptionList(CaptionedVideos):
         **kwargs: Any,
     ) -> None:
         super().__init__(root, videos=videos, **kwargs)
-        self.lists: dict[Split, tuple[str, ...]] = {"train": (train,), "val": (val,), "test": (test, val)}
+        self.lists: dict[Split, tuple[str, ...]] = {
+            "train": (train,),
+            "val": (val,),
+            "test": (test, val),
+        }
 
     def listed(self, split: Split) -> tuple[Path, Sequence[str]]:
         """In the order in which they first appear."""
@@ -53,7 +57,9 @@ class CaptionList(CaptionedVideos):
         """In the order of the list; ./a.mp4 is a.mp4."""
         path = annotation.find(self.root, *self.lists[split])
         captions = dict[str, list[Written]]()
-        for line, video, caption in read_list(path, _FORM, Seen(self.videos, self.files, self.root)):
+        for line, video, caption in read_list(
+            path, _FORM, Seen(self.videos, self.files, self.root)
+        ):
             captions.setdefault(str(PurePath(video)), []).append(Written(caption, line))
         return path, captions
 

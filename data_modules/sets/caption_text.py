@@ -5,7 +5,10 @@ import unicodedata
 from typing import Literal, NamedTuple
 
 Script = Literal["latin", "any"]
-MAX_WORDS, MAX_CHARACTERS = 1_000, 10_000  # the longest text towers read some hundred tokens
+MAX_WORDS, MAX_CHARACTERS = (
+    1_000,
+    10_000,
+)  # the longest text towers read some hundred tokens
 _HALF = re.compile("[\ud800-\udfff]")
 
 
@@ -25,7 +28,11 @@ def fault(caption: object, script: Script) -> str:
     if not isinstance(caption, str):
         return f"is {caption!r:.60}, expected text"
     if not any(unicodedata.category(character)[0] in "LNPS" for character in caption):
-        return "is empty" if not caption.strip() else f"is empty: nothing of {caption[:20]!a} can be seen"
+        return (
+            "is empty"
+            if not caption.strip()
+            else f"is empty: nothing of {caption[:20]!a} can be seen"
+        )
     if (words := len(caption.split())) > MAX_WORDS or len(caption) > MAX_CHARACTERS:
         return (
             f"has {words:,} words, {len(caption):,} characters; more than {MAX_WORDS:,} or {MAX_CHARACTERS:,} are no "
@@ -45,7 +52,9 @@ def _first_foreign_word(caption: str) -> str:
     """The first word with a letter of another script than Latin, where more than half of all letters are."""
     if caption.isascii():
         return ""
-    plain = unicodedata.normalize("NFKC", caption)  # wide and mathematical letters are Latin, too
+    plain = unicodedata.normalize(
+        "NFKC", caption
+    )  # wide and mathematical letters are Latin, too
     foreign = [character for character in plain if _is_foreign(character)]
     if 2 * len(foreign) <= sum(map(str.isalpha, plain)):
         return ""
@@ -53,4 +62,6 @@ def _first_foreign_word(caption: str) -> str:
 
 
 def _is_foreign(character: str) -> bool:
-    return character.isalpha() and not unicodedata.name(character, "").startswith("LATIN")
+    return character.isalpha() and not unicodedata.name(character, "").startswith(
+        "LATIN"
+    )

@@ -16,7 +16,11 @@ from data_modules.sets.caption_text import Script, Written
 from data_modules.sets.listed import ListedVideos
 from data_modules.storage.finder import Wanted
 
-_APART: dict[Split, tuple[Split, ...]] = {"train": ("val", "test"), "val": ("train",), "test": ("train",)}
+_APART: dict[Split, tuple[Split, ...]] = {
+    "train": ("val", "test"),
+    "val": ("train",),
+    "test": ("train",),
+}
 
 
 class CaptionedVideos(ListedVideos):
@@ -53,8 +57,12 @@ class CaptionedVideos(ListedVideos):
         **kwargs: Any,
     ) -> None:
         if kwargs.get("mixing"):
-            raise ValueError("data.mixing blends two videos, which no caption describes: remove it")
-        if getattr(kwargs.get("train_transform"), "flip", False):  # not all transforms have it
+            raise ValueError(
+                "data.mixing blends two videos, which no caption describes: remove it"
+            )
+        if getattr(
+            kwargs.get("train_transform"), "flip", False
+        ):  # not all transforms have it
             raise ValueError(
                 "data.train_transform.flip mirrors videos, and captions say left and right: set it to false"
             )
@@ -85,16 +93,25 @@ class CaptionedVideos(ListedVideos):
         for other in _APART[split]:
             self._require_apart(split, other)
         paths = zip(names, self.paths(split, names), said, strict=True)
-        return [Clip(name, path, number, found) for number, (name, path, found) in enumerate(paths)]
+        return [
+            Clip(name, path, number, found)
+            for number, (name, path, found) in enumerate(paths)
+        ]
 
     def places(self, split: Split) -> list[Path]:
         """Return the folder of the option ``videos``; by default also ``root``."""
         del split
-        return [self.videos, self.root] if self.videos == self.root / self.published else [self.videos]
+        return (
+            [self.videos, self.root]
+            if self.videos == self.root / self.published
+            else [self.videos]
+        )
 
     def paths(self, split: Split, names: Sequence[str]) -> list[Path]:
         """Return where the videos lie, or would."""
-        return self.found(split, [Wanted(self.videos / f"{name}.mp4") for name in names])
+        return self.found(
+            split, [Wanted(self.videos / f"{name}.mp4") for name in names]
+        )
 
     def _list(self, split: Split) -> tuple[Path, Sequence[str]]:
         if split not in self._lists:
@@ -142,8 +159,12 @@ class OneCaption(Dataset[Sample]):
     def __getitem__(self, key: tuple[int, int] | int) -> Sample:
         """Read one sample."""
         sample = self._dataset[key]
-        generator = keyed_generator(self._seed, sample.epoch, f"caption of {sample.clip_id}")
-        return sample._replace(captions=(sample.captions[generator.integers(len(sample.captions))],))
+        generator = keyed_generator(
+            self._seed, sample.epoch, f"caption of {sample.clip_id}"
+        )
+        return sample._replace(
+            captions=(sample.captions[generator.integers(len(sample.captions))],)
+        )
 
 
 def every_pair(clips: Sequence[Clip]) -> list[Clip]:

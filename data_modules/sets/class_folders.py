@@ -4,7 +4,14 @@ from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
-from data_modules.storage.folders import Content, Folders, by_suffix, counted, listed, walk
+from data_modules.storage.folders import (
+    Content,
+    Folders,
+    by_suffix,
+    counted,
+    listed,
+    walk,
+)
 from data_modules.video.suffixes import is_image, is_video
 
 
@@ -34,23 +41,33 @@ class ClassFolders(NamedTuple):
                 f"{self.folder}: holds no class folders with videos; expected one folder of videos for each class, "
                 f"{self.folder.name}/<class>/<video>; {self._instead()}"
             )
-        lost = [name for name in self.empty if any(place.startswith(f"{name}/") for place in self.nested)]
+        lost = [
+            name
+            for name in self.empty
+            if any(place.startswith(f"{name}/") for place in self.nested)
+        ]
         if lost:
-            raise ValueError(f"{self.folder}: {len(lost)} class folder(s), {listed(lost)}, {self._too_deep()}")
+            raise ValueError(
+                f"{self.folder}: {len(lost)} class folder(s), {listed(lost)}, {self._too_deep()}"
+            )
 
     def notes(self) -> list[str]:
         """Return a sentence for each thing that is there and not read."""
         notes = list[str]()
         if self.passed_over:
             counts = counted(self.passed_over)
-            notes.append(f"{self.folder}: passed over {self.passed_over.total()} file(s) that are no videos: {counts}")
+            notes.append(
+                f"{self.folder}: passed over {self.passed_over.total()} file(s) that are no videos: {counts}"
+            )
         if self.loose:
             notes.append(
                 f"{self.folder}: {len(self.loose)} video(s), {listed(self.loose)}, lie beside the class folders and "
                 "belong to no class"
             )
         if self.nested:
-            notes.append(f"{self.folder}: {len(self.nested)} folder(s) {self._too_deep()}")
+            notes.append(
+                f"{self.folder}: {len(self.nested)} folder(s) {self._too_deep()}"
+            )
         if self.empty:
             notes.append(
                 f"{self.folder}: {len(self.empty)} class folder(s) hold no video and are no classes: "
@@ -70,7 +87,11 @@ class ClassFolders(NamedTuple):
             return f"there, folders {self._too_deep()}"
         if self.loose:
             return f"there are {len(self.loose)} video(s), {listed(self.loose)}, without class folders"
-        images = sum(count for suffix, count in self.passed_over.items() if is_image(f"x{suffix}"))
+        images = sum(
+            count
+            for suffix, count in self.passed_over.items()
+            if is_image(f"x{suffix}")
+        )
         if images:
             return (
                 f"there are {images} image(s) in class folders: a clip is a video file, or a folder of its own with "
@@ -78,13 +99,24 @@ class ClassFolders(NamedTuple):
             )
         if self.passed_over:
             return f"there are files, but no videos: {counted(self.passed_over)}"
-        return f"there are {len(self.empty)} empty folder(s): {listed(self.empty)}" if self.empty else "it is empty"
+        return (
+            f"there are {len(self.empty)} empty folder(s): {listed(self.empty)}"
+            if self.empty
+            else "it is empty"
+        )
 
 
 def read_class_folders(folders: Folders, folder: Path) -> ClassFolders:
     """Return what lies in ``folder`` and in the folders in it."""
     content = folders.content(folder)
-    found = ClassFolders(folder, {}, [], {}, [name for name in content.files if is_video(name)], Counter())
+    found = ClassFolders(
+        folder,
+        {},
+        [],
+        {},
+        [name for name in content.files if is_video(name)],
+        Counter(),
+    )
     found.passed_over.update(_no_videos(content))
     for name in content.folders:
         videos = _videos(folders, folder / name, found)
@@ -128,7 +160,16 @@ def _no_videos(content: Content) -> Counter[str]:
 
 _ALIASES = {
     "train": {"training", "trn", "train_set", "trainset", "training_set"},
-    "val": {"valid", "validation", "validate", "dev", "eval", "val_set", "valset", "validation_set"},
+    "val": {
+        "valid",
+        "validation",
+        "validate",
+        "dev",
+        "eval",
+        "val_set",
+        "valset",
+        "validation_set",
+    },
     "test": {"testing", "tst", "test_set", "testset"},
 }
 
@@ -136,7 +177,9 @@ _ALIASES = {
 def alias(folders: Folders, root: Path, split: str) -> str:
     """Return the name of a folder in ``root`` that may be meant by ``split``, such as "training"; empty if none."""
     names = [name for name in folders.content(root).folders if name != split]
-    return next((name for name in names if name.casefold() in _ALIASES[split] | {split}), "")
+    return next(
+        (name for name in names if name.casefold() in _ALIASES[split] | {split}), ""
+    )
 
 
 def no_split(folders: Folders, root: Path, split: str) -> str:
@@ -157,7 +200,11 @@ def _instead(folders: Folders, root: Path, split: str) -> str:
     videos = [name for name in content.files if is_video(name)]
     if videos:
         return f"{root} holds {len(videos)} video(s), {listed(videos, 3)}, without folders of splits and classes"
-    holding = [name for name in content.folders if any(map(is_video, folders.content(root / name).files))]
+    holding = [
+        name
+        for name in content.folders
+        if any(map(is_video, folders.content(root / name).files))
+    ]
     if holding:
         return (
             f"{root} holds {len(holding)} folder(s) of videos, {listed(holding, 3)}: if these are the classes, put "
@@ -166,5 +213,7 @@ def _instead(folders: Folders, root: Path, split: str) -> str:
     if content.folders:
         return f"{root} holds the folder(s) {listed(content.folders)}"
     if content.files:
-        return f"{root} holds files, but no folders: {counted(by_suffix(content.files))}"
+        return (
+            f"{root} holds files, but no folders: {counted(by_suffix(content.files))}"
+        )
     return f"{root} is empty"

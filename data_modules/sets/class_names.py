@@ -12,7 +12,9 @@ from data_modules.sets.list_text import read_text, split_lines
 NUMBER = re.compile("0|[1-9][0-9]*")  # 007 is a name
 _NEARLY_NUMBER = re.compile(r"[+-]?\d+(\.\d*)?")
 _SEVERAL = re.compile(r"[\[(]?\d+(\s*[,;|\s]\s*\d+)+[\])]?")  # "1 3", "[1, 3]"
-_HEADERS = frozenset({"label", "labels", "class", "classes", "class_name", "label_name", "name", "names"})
+_HEADERS = frozenset(
+    {"label", "labels", "class", "classes", "class_name", "label_name", "name", "names"}
+)
 
 
 def read_names(path: Path) -> list[str]:
@@ -21,7 +23,9 @@ def read_names(path: Path) -> list[str]:
     Raises:
         ValueError: no name, a blank line between names, a name twice, a header, or lines that begin with their numbers.
     """
-    names = [line.strip(" \t") for line in split_lines(read_text(path).rstrip("\r\n \t"))]
+    names = [
+        line.strip(" \t") for line in split_lines(read_text(path).rstrip("\r\n \t"))
+    ]
     if not any(names):
         raise ValueError(f"{path}: the list is empty")
     if "" in names:
@@ -33,7 +37,9 @@ def read_names(path: Path) -> list[str]:
     if count > 1:
         raise ValueError(f"{path}: names the class {name!r} {count} times")
     if names[0].lower() in _HEADERS:
-        raise ValueError(f"{path}, line 1 {names[0]!r}: looks like a header, and would be the class 0; remove it")
+        raise ValueError(
+            f"{path}, line 1 {names[0]!r}: looks like a header, and would be the class 0; remove it"
+        )
     if len(names) > 2 and (_are_numbered(names) or _are_numbered(names[1:])):
         raise ValueError(
             f"{path}, line 2 {names[1]!r}: expected a name alone in each line, in the order of their numbers from 0, "
@@ -44,7 +50,9 @@ def read_names(path: Path) -> list[str]:
 
 def require_names(path: Path, labels: Sequence[str], classes: Sequence[str]) -> None:
     """ValueError where labels are numbers and the classes are names in an order that no file gives."""
-    numbers = [label for label in labels if NUMBER.fullmatch(label) and label not in classes]
+    numbers = [
+        label for label in labels if NUMBER.fullmatch(label) and label not in classes
+    ]
     if numbers and not all(map(NUMBER.fullmatch, classes)):
         raise ValueError(
             f"{path}: the label {numbers[0]!r} is a number, and the labels of training are names, such as "
@@ -57,7 +65,9 @@ def _are_numbered(names: Sequence[str]) -> bool:
     """Whether each line is a number and a name, with the numbers 0, 1, 2 or 1, 2, 3."""
     first = [re.split("[ \t,;:]+", name, maxsplit=1) for name in names]
     numbers = [parts[0] for parts in first if len(parts) == 2]
-    return any(numbers == [str(start + n) for n in range(len(names))] for start in (0, 1))
+    return any(
+        numbers == [str(start + n) for n in range(len(names))] for start in (0, 1)
+    )
 
 
 def classes_of(path: Path, labels: Sequence[str]) -> list[str]:
@@ -73,12 +83,18 @@ def classes_of(path: Path, labels: Sequence[str]) -> list[str]:
     found = set(labels)
     several = next(filter(_SEVERAL.fullmatch, labels), None)
     if several:
-        raise ValueError(f"{path}: {several!r} looks like several labels; one label of each video is read")
+        raise ValueError(
+            f"{path}: {several!r} looks like several labels; one label of each video is read"
+        )
     numbers = {int(label) for label in found if NUMBER.fullmatch(label)}
     if len(numbers) < len(found):
         wrong = sorted(label for label in found if not NUMBER.fullmatch(label))[0]
-        if all(map(_NEARLY_NUMBER.fullmatch, found)) and not all(label.isdecimal() for label in found):
-            raise ValueError(f"{path}: {wrong!r} is no number of a class; expected whole numbers from 0 on, or names")
+        if all(map(_NEARLY_NUMBER.fullmatch, found)) and not all(
+            label.isdecimal() for label in found
+        ):
+            raise ValueError(
+                f"{path}: {wrong!r} is no number of a class; expected whole numbers from 0 on, or names"
+            )
         return sorted(found)
     last = max(numbers)
     if last + 1 > 10 * len(numbers):

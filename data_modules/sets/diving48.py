@@ -39,14 +39,24 @@ class Diving48(ListedVideos):
         self.videos = self.root / videos
         path = annotation.find(self.root, "Diving48_vocab.json")
         words = annotation.read_json(path)
-        if not isinstance(words, list) or not words or not all(isinstance(label, list) for label in words):
-            raise ValueError(f"{path}: expected a list of classes, each a list of words")
+        if (
+            not isinstance(words, list)
+            or not words
+            or not all(isinstance(label, list) for label in words)
+        ):
+            raise ValueError(
+                f"{path}: expected a list of classes, each a list of words"
+            )
         super().__init__([" ".join(label) for label in words], **kwargs)
 
     def places(self, split: Split) -> list[Path]:
         """Return the folder of the option ``videos``; by default also others."""
         del split
-        others = [self.root / "videos", self.root] if self.videos == self.root / _VIDEOS else []
+        others = (
+            [self.root / "videos", self.root]
+            if self.videos == self.root / _VIDEOS
+            else []
+        )
         return [self.videos, *others]
 
     def clips(self, split: Split) -> list[Clip]:
@@ -58,7 +68,18 @@ class Diving48(ListedVideos):
         """
         path = annotation.find(self.root, f"Diving48_V2_{_FILES[split]}.json")
         dives = annotation.read_records(path, "vid_name", "label")
-        names = [(annotation.text(path, dive, "vid_name"), annotation.text(path, dive, "label")) for dive in dives]
-        paths = self.found(split, [Wanted(self.videos / f"{name}.mp4") for name, _ in names])
-        entries = [Entry(name, file, label) for (name, label), file in zip(names, paths, strict=True)]
+        names = [
+            (
+                annotation.text(path, dive, "vid_name"),
+                annotation.text(path, dive, "label"),
+            )
+            for dive in dives
+        ]
+        paths = self.found(
+            split, [Wanted(self.videos / f"{name}.mp4") for name, _ in names]
+        )
+        entries = [
+            Entry(name, file, label)
+            for (name, label), file in zip(names, paths, strict=True)
+        ]
         return annotation.clips(path, entries, self.labels)

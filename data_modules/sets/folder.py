@@ -5,7 +5,12 @@ from typing import Any
 
 from data_modules.base import Split, VideoDataModule
 from data_modules.dataset import Clip
-from data_modules.sets.class_folders import ClassFolders, alias, no_split, read_class_folders
+from data_modules.sets.class_folders import (
+    ClassFolders,
+    alias,
+    no_split,
+    read_class_folders,
+)
 from data_modules.storage.files import Files
 from data_modules.storage.folders import listed
 
@@ -43,7 +48,9 @@ class VideoFolder(VideoDataModule):
         found = self._by_class(split)
         unknown = sorted(found.videos.keys() - set(self.labels))
         if unknown:
-            raise ValueError(f"{found.folder}: class folders {unknown} are not among the {len(self.labels)} of train")
+            raise ValueError(
+                f"{found.folder}: class folders {unknown} are not among the {len(self.labels)} of train"
+            )
         for note in found.notes():
             self.note(split, note)
         absent = [name for name in self.labels if name not in found.videos]
@@ -53,8 +60,15 @@ class VideoFolder(VideoDataModule):
                 f"{found.folder}: holds no video of {len(absent)} of the {len(self.labels)} classes of train: "
                 f"{listed(absent)}",
             )
-        paths = [(label, path) for label, name in enumerate(self.labels) for path in found.videos.get(name, [])]
-        return [Clip(f"{path.parent.name}/{path.name}", path, label) for label, path in paths]
+        paths = [
+            (label, path)
+            for label, name in enumerate(self.labels)
+            for path in found.videos.get(name, [])
+        ]
+        return [
+            Clip(f"{path.parent.name}/{path.name}", path, label)
+            for label, path in paths
+        ]
 
     def _by_class(self, split: Split) -> ClassFolders:
         """Return the videos of a split by class; those of val where there is no test.

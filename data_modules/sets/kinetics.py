@@ -45,19 +45,32 @@ class Kinetics(ListedVideos):
 
     depth = 2
 
-    def __init__(self, root: str, *, videos: str = _VIDEOS, num_classes: int | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        root: str,
+        *,
+        videos: str = _VIDEOS,
+        num_classes: int | None = None,
+        **kwargs: Any,
+    ) -> None:
         self.root = Path(root)
         self.videos = videos
         path = self._find("train")
         labels = sorted({clip.label for clip in read_trimmed(path)})
         if num_classes not in (None, len(labels)):
-            raise ValueError(f"{path}: holds {len(labels)} classes, not num_classes={num_classes}")
+            raise ValueError(
+                f"{path}: holds {len(labels)} classes, not num_classes={num_classes}"
+            )
         super().__init__(labels, **kwargs)
 
     def places(self, split: Split) -> list[Path]:
         """Return the folder of the option ``videos``; by default also those of other layouts."""
         others = ["videos/{split}", "videos_{split}"]
-        places = ["replacement", _VIDEOS, *others] if self.videos == _VIDEOS else [self.videos]
+        places = (
+            ["replacement", _VIDEOS, *others]
+            if self.videos == _VIDEOS
+            else [self.videos]
+        )
         return [self.root / place.replace("{split}", _FILES[split]) for place in places]
 
     @staticmethod
@@ -75,20 +88,43 @@ class Kinetics(ListedVideos):
         name = _FILES[split]
         path = self._find(name)
         if split == "train" and len(self.labels) not in _PUBLISHED:
-            self.note(split, f"{len(self.labels)} classes are listed in {path}; Kinetics has 400, 600 or 700")
+            self.note(
+                split,
+                f"{len(self.labels)} classes are listed in {path}; Kinetics has 400, 600 or 700",
+            )
         trimmed = read_trimmed(path)
-        others = sorted({clip.split for clip in trimmed if clip.split and not clip.split.startswith(name)})
+        others = sorted(
+            {
+                clip.split
+                for clip in trimmed
+                if clip.split and not clip.split.startswith(name)
+            }
+        )
         if others:
-            raise ValueError(f"{path}: lists clips of the split {others[0]!r}, expected {name}")
+            raise ValueError(
+                f"{path}: lists clips of the split {others[0]!r}, expected {name}"
+            )
         folder = self.root / self.videos.replace("{split}", name)
         listed = [(_clip_id(clip), clip.label) for clip in trimmed]
-        paths = self.found(split, [Wanted(folder / f"{clip_id}.mp4", label) for clip_id, label in listed])
-        entries = [Entry(clip_id, file, label) for (clip_id, label), file in zip(listed, paths, strict=True)]
+        paths = self.found(
+            split,
+            [Wanted(folder / f"{clip_id}.mp4", label) for clip_id, label in listed],
+        )
+        entries = [
+            Entry(clip_id, file, label)
+            for (clip_id, label), file in zip(listed, paths, strict=True)
+        ]
         return annotation.clips(path, entries, self.labels)
 
     def _find(self, name: str) -> Path:
-        names = [f"{prefix}{name}.{form}" for form in ("csv", "json") for prefix in ("", "kinetics_")]
-        return annotation.find(self.root, *names, *(f"annotations/{file}" for file in names))
+        names = [
+            f"{prefix}{name}.{form}"
+            for form in ("csv", "json")
+            for prefix in ("", "kinetics_")
+        ]
+        return annotation.find(
+            self.root, *names, *(f"annotations/{file}" for file in names)
+        )
 
 
 def _clip_id(clip: Trimmed) -> str:

@@ -42,7 +42,12 @@ def read_list(path: Path, form: Form, seen: Seen) -> list[Listed]:
             no header where several readings are possible or none is.
     """
     reading = ListReader(path, form, seen).reading()
-    places = zip(reading.table.rows, reading.column("path"), reading.column(form.value), strict=True)
+    places = zip(
+        reading.table.rows,
+        reading.column("path"),
+        reading.column(form.value),
+        strict=True,
+    )
     return [Listed(row.line, name, value) for row, name, value in places]
 
 
@@ -72,16 +77,24 @@ class ListReader:
         first = found[0]
         self._form.require_known(self._path, first)
         if len(first.rows) == 1:
-            raise ValueError(f"{self._path}: the list is empty below its header, {first.shown(first.rows[0])}")
+            raise ValueError(
+                f"{self._path}: the list is empty below its header, {first.shown(first.rows[0])}"
+            )
         readings = [self._below_header(table) for table in found if table.is_even]
-        fitting = [reading for reading in readings if reading.table.separator != LAST_BLANK or self._is_sure(reading)]
+        fitting = [
+            reading
+            for reading in readings
+            if reading.table.separator != LAST_BLANK or self._is_sure(reading)
+        ]
         if not fitting:
             first.require_width(self._path, len(first.rows[0].cells))
         self._require_counts(fitting[0], "")
         return fitting[0]
 
     def _below_header(self, table: Table) -> Reading:
-        return Reading(table._replace(rows=table.rows[1:]), self._form.roles(table.rows[0]))
+        return Reading(
+            table._replace(rows=table.rows[1:]), self._form.roles(table.rows[0])
+        )
 
     # --- without a header
 
@@ -92,7 +105,10 @@ class ListReader:
         reading = reading or self._only(found)
         self._require_no_header(reading)
         self._require_order(reading)
-        self._require_counts(reading, f"three columns without a header are {','.join(self._form.names)}, and ")
+        self._require_counts(
+            reading,
+            f"three columns without a header are {','.join(self._form.names)}, and ",
+        )
         self._require_counted(reading)
         return reading
 
@@ -101,25 +117,47 @@ class ListReader:
         fitting = list[Reading]()
         for table in _different([table for table in found if table.is_even]):
             width = len(table.rows[0].cells)
-            fitting += [Reading(table, order) for order in self._form.orders if len(order) == width]
+            fitting += [
+                Reading(table, order)
+                for order in self._form.orders
+                if len(order) == width
+            ]
         return fitting
 
     def _sure(self, readings: Sequence[Reading]) -> Reading | None:
         """The only reading whose paths are videos, None if there is none."""
-        plain = [reading for reading in readings if reading.table.separator != LAST_BLANK]
-        last_blank = [reading for reading in readings if reading.table.separator == LAST_BLANK]
+        plain = [
+            reading for reading in readings if reading.table.separator != LAST_BLANK
+        ]
+        last_blank = [
+            reading for reading in readings if reading.table.separator == LAST_BLANK
+        ]
         sure = _other_paths([reading for reading in plain if self._is_sure(reading)])
         sure = sure or [reading for reading in last_blank if self._is_sure(reading)]
         if len(sure) > 1:
-            sure = [reading for reading in sure if self._seen.are_there(reading.column("path"))] or sure
-        sure = sure or [reading for reading in plain if self._seen.any_is_there(reading.body("path"))]
+            sure = [
+                reading
+                for reading in sure
+                if self._seen.are_there(reading.column("path"))
+            ] or sure
+        sure = sure or [
+            reading
+            for reading in plain
+            if self._seen.any_is_there(reading.body("path"))
+        ]
         if len(sure) > 1:
             raise self._doubtful([reading.table for reading in sure])
         return sure[0] if sure else None
 
     def _only(self, found: Sequence[Table]) -> Reading:
         """The only reading that the number of columns allows, where no path is a video."""
-        even = _different([table for table in found if table.is_even and table.separator != LAST_BLANK])
+        even = _different(
+            [
+                table
+                for table in found
+                if table.is_even and table.separator != LAST_BLANK
+            ]
+        )
         if len(even) > 1:
             raise self._doubtful(even)
         readings = self._fitting(even)
@@ -148,7 +186,9 @@ class ListReader:
         unlike_numbers = all(map(str.isdecimal, values)) and not value.isdecimal()
         unlike_videos = value not in values and self._seen.are_videos(names)
         if named or (names and (unlike_numbers or unlike_videos)):
-            raise self._wrong(reading.table, f"looks like a header, because {name!r} is no video")
+            raise self._wrong(
+                reading.table, f"looks like a header, because {name!r} is no video"
+            )
 
     def _require_order(self, reading: Reading) -> None:
         """Where the first column holds no video and another one does, the columns are in another order."""
@@ -159,41 +199,63 @@ class ListReader:
             cells = reading.table.column(number)
             if self._seen.are_videos(cells[1:] or cells):
                 order = f"{self._form.value},{self._form.path}"
-                raise self._wrong(reading.table, f"the videos are in column {number + 1}, not in column 1", order)
+                raise self._wrong(
+                    reading.table,
+                    f"the videos are in column {number + 1}, not in column 1",
+                    order,
+                )
 
     def _require_counted(self, reading: Reading) -> None:
         """Without a header, three columns may be a path and two labels: the frames of a few videos decide."""
         if "num_frames" not in reading.roles:
             return
         compared, table = 0, reading.table
-        places = zip(table.rows, reading.column("path"), reading.column("num_frames"), strict=True)
+        places = zip(
+            table.rows,
+            reading.column("path"),
+            reading.column("num_frames"),
+            strict=True,
+        )
         for row, name, count in sample(list(places), _TRIED):
             frames = self._seen.num_frames(name)
             if frames not in (None, int(count)):
                 reason = f"without a header {count} is a number of frames, and {name} has {frames}"
-                raise self._wrong(table, f"{reason}; several labels of a video are not read", row=row)
+                raise self._wrong(
+                    table, f"{reason}; several labels of a video are not read", row=row
+                )
             compared += frames is not None
             if compared == _COMPARED:
                 return
         if not compared:
-            raise self._wrong(table, "no video is there to see whether the second column is its number of frames")
+            raise self._wrong(
+                table,
+                "no video is there to see whether the second column is its number of frames",
+            )
 
     # --- both
 
     def _require_counts(self, reading: Reading, rule: str) -> None:
         if "num_frames" not in reading.roles:
             return
-        for row, count in zip(reading.table.rows, reading.column("num_frames"), strict=True):
+        for row, count in zip(
+            reading.table.rows, reading.column("num_frames"), strict=True
+        ):
             if not COUNT.fullmatch(count):
-                raise self._wrong(reading.table, f"{rule}{count!r} is no number of frames", row=row)
+                raise self._wrong(
+                    reading.table, f"{rule}{count!r} is no number of frames", row=row
+                )
 
     def _require_text(self, reading: Reading) -> None:
         """Bytes that are no UTF-8 can only be those of the name of a file."""
         for row in reading.table.rows:
             for role, cell in zip(reading.roles, row.cells, strict=True):
-                if _NO_UTF_8.search(cell) and not (role == "path" and self._seen.is_there(cell)):
+                if _NO_UTF_8.search(cell) and not (
+                    role == "path" and self._seen.is_there(cell)
+                ):
                     place = f"{self._path}, line {row.line}"
-                    raise ValueError(f"{place}: is not UTF-8 text: '{visible(cell)[:60]}'; save the file as UTF-8")
+                    raise ValueError(
+                        f"{place}: is not UTF-8 text: '{visible(cell)[:60]}'; save the file as UTF-8"
+                    )
 
     def _require_filled(self, reading: Reading) -> None:
         for row in reading.table.rows:
@@ -205,14 +267,19 @@ class ListReader:
     def _require_one_header(self, reading: Reading) -> None:
         for row, name in zip(reading.table.rows, reading.column("path"), strict=True):
             if self._form.role(name) and self._form.is_header(row):
-                raise self._wrong(reading.table, "is a header among the lines: were two lists joined?", row=row)
+                raise self._wrong(
+                    reading.table,
+                    "is a header among the lines: were two lists joined?",
+                    row=row,
+                )
 
     def _require_no_separator(self, reading: Reading) -> None:
         """ValueError for "a.mp4 run," in each line, where the comma would become a part of each class."""
         last = {cells[-1][-1] for _, cells in reading.table.rows}
         if last <= {","} or last <= {";"}:
             raise self._wrong(
-                reading.table, f"each line ends with {last.pop()!r}, which is no part of the {self._form.value}"
+                reading.table,
+                f"each line ends with {last.pop()!r}, which is no part of the {self._form.value}",
             )
 
     def _require_slashes(self, reading: Reading) -> None:
@@ -231,18 +298,28 @@ class ListReader:
         """It seems to say how many columns the other lines must have."""
         names = [table.rows[0].cells[0] for table in found]
         is_even = any(table.is_even for table in found)
-        if names[0].startswith("#") and not is_even and not any(map(self._seen.is_video, names)):
+        if (
+            names[0].startswith("#")
+            and not is_even
+            and not any(map(self._seen.is_video, names))
+        ):
             raise self._comment(found[0], found[0].rows[0], names[0])
 
     def _comment(self, table: Table, row: Row, name: str) -> ValueError:
         line = f"{self._path}, line {row.line} {table.shown(row)}"
-        return ValueError(f"{line}: there is no video {name!r}; if this is a comment, remove it")
+        return ValueError(
+            f"{line}: there is no video {name!r}; if this is a comment, remove it"
+        )
 
     # --- what is wrong
 
-    def _wrong(self, table: Table, reason: str, header: str = "", row: Row | None = None) -> ValueError:
+    def _wrong(
+        self, table: Table, reason: str, header: str = "", row: Row | None = None
+    ) -> ValueError:
         row = row or table.rows[0]
-        return ValueError(f"{self._path}, line {row.line} {table.shown(row)}: {reason}; {self._valid(header)}")
+        return ValueError(
+            f"{self._path}, line {row.line} {table.shown(row)}: {reason}; {self._valid(header)}"
+        )
 
     def _valid(self, header: str = "") -> str:
         line = f"{self._form.path},{self._form.value}"
@@ -259,22 +336,40 @@ class ListReader:
     def _misfit(self, table: Table) -> ValueError:
         width, roles = len(table.rows[0].cells), self._form.roles(table.rows[0])
         if any(roles):
-            absent = [name for name in (self._form.path, self._form.value) if self._form.role(name) not in roles]
+            absent = [
+                name
+                for name in (self._form.path, self._form.value)
+                if self._form.role(name) not in roles
+            ]
             return self._wrong(table, f"is a header without the column {absent[0]}")
         try:
             table.require_width(self._path, width)
         except ValueError as error:
             return error
-        way_out = "; a cell that holds a blank is put in double quotes" if table.separator == " " else ""
-        return self._wrong(table, f"has {width} columns and no header that names them{way_out}")
+        way_out = (
+            "; a cell that holds a blank is put in double quotes"
+            if table.separator == " "
+            else ""
+        )
+        return self._wrong(
+            table, f"has {width} columns and no header that names them{way_out}"
+        )
 
 
 def _other_paths(found: Sequence[Reading]) -> list[Reading]:
     """Without those that name the same paths as an earlier one, as blanks do in "a.mp4 ,run"."""
     paths = [reading.column("path") for reading in found]
-    return [reading for number, reading in enumerate(found) if paths[number] not in paths[:number]]
+    return [
+        reading
+        for number, reading in enumerate(found)
+        if paths[number] not in paths[:number]
+    ]
 
 
 def _different(found: Sequence[Table]) -> list[Table]:
     """Without those that another separator parts alike, as a tab and blanks do."""
-    return [table for number, table in enumerate(found) if all(table.rows != other.rows for other in found[:number])]
+    return [
+        table
+        for number, table in enumerate(found)
+        if all(table.rows != other.rows for other in found[:number])
+    ]

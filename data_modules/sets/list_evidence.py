@@ -29,7 +29,12 @@ class Seen:
 
     def are_videos(self, names: Sequence[str]) -> bool:
         """Whether each has the suffix of a video or is there; those without suffix are looked up by sample."""
-        return all(map(self.is_there, sample([name for name in names if not is_video(name)], _ASKED)))
+        return all(
+            map(
+                self.is_there,
+                sample([name for name in names if not is_video(name)], _ASKED),
+            )
+        )
 
     def are_there(self, names: Sequence[str]) -> bool:
         """Whether all of a sample are video files or folders of frames."""
@@ -72,6 +77,9 @@ def _is_video(path: Path) -> bool:
         return True
     try:
         with os.scandir(path) as entries:
-            return any(os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES for entry in entries)
+            return any(
+                os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES
+                for entry in entries
+            )
     except OSError:
         return False

@@ -48,7 +48,9 @@ class Form(NamedTuple):
         if len(cell) > _LONGEST:
             return ""
         name = re.sub("[ -]+", "_", cell.lower())
-        return next((role for role in self.orders[-1] if name in _NAMES[role].split()), "")
+        return next(
+            (role for role in self.orders[-1] if name in _NAMES[role].split()), ""
+        )
 
     def roles(self, row: Row) -> tuple[str, ...]:
         """The role of each cell of a header."""
@@ -62,7 +64,11 @@ class Form(NamedTuple):
         """ValueError for a header with a column that has no meaning, or with two of the same meaning."""
         row, roles = table.rows[0], self.roles(table.rows[0])
         place = f"{path}, line {row.line}: the header {table.shown(row)}"
-        unknown = [cell or "one without a name" for cell, role in zip(row.cells, roles, strict=True) if not role]
+        unknown = [
+            cell or "one without a name"
+            for cell, role in zip(row.cells, roles, strict=True)
+            if not role
+        ]
         if unknown:
             raise ValueError(
                 f"{place} has columns that are not known: {', '.join(unknown)}; nothing would be done with them, so "
@@ -70,8 +76,14 @@ class Form(NamedTuple):
             )
         role, count = Counter(roles).most_common(1)[0]
         if count > 1:
-            names = " and ".join(cell for cell, found in zip(row.cells, roles, strict=True) if found == role)
-            raise ValueError(f"{place} names the {role} {count} times, {names}; keep one of these columns")
+            names = " and ".join(
+                cell
+                for cell, found in zip(row.cells, roles, strict=True)
+                if found == role
+            )
+            raise ValueError(
+                f"{place} names the {role} {count} times, {names}; keep one of these columns"
+            )
 
 
 class Reading(NamedTuple):

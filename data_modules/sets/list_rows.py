@@ -45,21 +45,32 @@ class Table(NamedTuple):
         """Whether each line has so many cells."""
         return all(len(row.cells) == width for row in self.rows)
 
-    def header(self, path: Path, columns: Sequence[str], others: Sequence[str] = ()) -> tuple[str, ...]:
+    def header(
+        self, path: Path, columns: Sequence[str], others: Sequence[str] = ()
+    ) -> tuple[str, ...]:
         """The names in the first line of a file of known columns.
 
         Raises:
             ValueError: one of ``columns`` is not among them, another one is that is not among ``others`` either, one is
                 there twice, or a line has more or fewer cells.
         """
-        names, place = self.rows[0].cells, f"{path}, line {self.rows[0].line}: the header {self.shown(self.rows[0])}"
+        names, place = (
+            self.rows[0].cells,
+            f"{path}, line {self.rows[0].line}: the header {self.shown(self.rows[0])}",
+        )
         absent = [name for name in columns if name not in names]
         if absent:
             raise ValueError(f"{place} has no column {', '.join(absent)}")
-        unknown = [name or "one without a name" for name in names if name not in {*columns, *others}]
+        unknown = [
+            name or "one without a name"
+            for name in names
+            if name not in {*columns, *others}
+        ]
         if unknown:
             known = ", ".join([*columns, *others])
-            raise ValueError(f"{place} has columns that are not known: {', '.join(unknown)}; known are {known}")
+            raise ValueError(
+                f"{place} has columns that are not known: {', '.join(unknown)}; known are {known}"
+            )
         if len(set(names)) < len(names):
             raise ValueError(f"{place} has a column twice")
         self.require_width(path, len(names))
@@ -94,7 +105,9 @@ def table(path: Path, separator: str) -> Table:
     try:
         rows = _rows(read_text(path), separator)
     except csv.Error as error:
-        raise ValueError(f"{path}: is no text parted by {SEPARATORS[separator]}s: {error}") from error
+        raise ValueError(
+            f"{path}: is no text parted by {SEPARATORS[separator]}s: {error}"
+        ) from error
     if not rows:
         raise ValueError(f"{path}: the list is empty")
     return Table(separator, rows)
@@ -115,7 +128,10 @@ def tables(path: Path, *, blanks: bool = True) -> tuple[list[Table], str]:
             that are no UTF-8 are kept as :func:`read_text` does.
     """
     text = read_text(path, any_bytes=True)
-    number, first = next(((n, line) for n, line in enumerate(split_lines(text), 1) if line.strip()), (0, ""))
+    number, first = next(
+        ((n, line) for n, line in enumerate(split_lines(text), 1) if line.strip()),
+        (0, ""),
+    )
     if not first:
         raise ValueError(f"{path}: the list is empty")
     found, wrong = list[Table](), ""
@@ -123,9 +139,15 @@ def tables(path: Path, *, blanks: bool = True) -> tuple[list[Table], str]:
         try:
             found.append(Table(separator, _rows(text, separator)))
         except csv.Error as error:
-            wrong = wrong or f"{path}: is no text parted by {SEPARATORS[separator]}s: {error}"
+            wrong = (
+                wrong
+                or f"{path}: is no text parted by {SEPARATORS[separator]}s: {error}"
+            )
     if not found:
-        raise ValueError(wrong or f"{path}, line {number} {first[:80]!r}: has one column, expected two or more")
+        raise ValueError(
+            wrong
+            or f"{path}, line {number} {first[:80]!r}: has one column, expected two or more"
+        )
     return found, wrong
 
 
@@ -138,9 +160,18 @@ def _separators(text: str, first: str, blanks: bool) -> Iterable[str]:
 
 def _rows(text: str, separator: str) -> list[Row]:
     if separator == LAST_BLANK:
-        return [Row(n, tuple(line.rsplit(maxsplit=1))) for n, line in enumerate(split_lines(text), 1) if line.strip()]
+        return [
+            Row(n, tuple(line.rsplit(maxsplit=1)))
+            for n, line in enumerate(split_lines(text), 1)
+            if line.strip()
+        ]
     text = text.replace("\t", " ") if separator == " " else text
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True, strict=True)
+    reader = csv.reader(
+        io.StringIO(text, newline=""),
+        delimiter=separator,
+        skipinitialspace=True,
+        strict=True,
+    )
     rows, line = list[Row](), 1
     for cells in reader:
         rows.append(Row(line, _stripped(cells, separator)))
@@ -150,6 +181,8 @@ def _rows(text: str, separator: str) -> list[Row]:
 
 def _stripped(cells: list[str], separator: str) -> tuple[str, ...]:
     found = [cell.strip(" \t") for cell in cells]
-    while separator == " " and found and not found[-1]:  # blanks at the end of a line part nothing
+    while (
+        separator == " " and found and not found[-1]
+    ):  # blanks at the end of a line part nothing
         found.pop()
     return tuple(found)

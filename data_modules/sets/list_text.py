@@ -11,7 +11,9 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "UTF-16", "utf-16"),
     (codecs.BOM_UTF16_BE, "UTF-16", "utf-16"),
 )
-_LINE_END = re.compile("\r\n|\r|\n")  # str.splitlines also parts at signs that a name may hold, such as U+2028
+_LINE_END = re.compile(
+    "\r\n|\r|\n"
+)  # str.splitlines also parts at signs that a name may hold, such as U+2028
 
 
 def read_text(path: Path, *, any_bytes: bool = False) -> str:
@@ -25,16 +27,28 @@ def read_text(path: Path, *, any_bytes: bool = False) -> str:
         ValueError: another encoding, or a zero byte or a second byte order mark within; says in which line.
     """
     data = path.read_bytes()
-    name, encoding = next(((name, codec) for mark, name, codec in _MARKS if data.startswith(mark)), ("UTF-8", "utf-8"))
+    name, encoding = next(
+        ((name, codec) for mark, name, codec in _MARKS if data.startswith(mark)),
+        ("UTF-8", "utf-8"),
+    )
     try:
-        text = data.decode(encoding, names.ERRORS if any_bytes and name == "UTF-8" else "strict")
+        text = data.decode(
+            encoding, names.ERRORS if any_bytes and name == "UTF-8" else "strict"
+        )
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise ValueError(f"{path}, line {line}: is not {name} text: {error}; save the file as UTF-8") from error
-    for sign, meaning in (("\0", "a zero byte"), ("\ufeff", "a byte order mark within the file")):
+        raise ValueError(
+            f"{path}, line {line}: is not {name} text: {error}; save the file as UTF-8"
+        ) from error
+    for sign, meaning in (
+        ("\0", "a zero byte"),
+        ("\ufeff", "a byte order mark within the file"),
+    ):
         if sign in text:
             line = len(split_lines(text[: text.index(sign)]))
-            raise ValueError(f"{path}, line {line}: holds {meaning}; save the file as one UTF-8 text")
+            raise ValueError(
+                f"{path}, line {line}: holds {meaning}; save the file as one UTF-8 text"
+            )
     return text
 
 
@@ -49,7 +63,10 @@ def text_lines(path: Path) -> list[tuple[int, str]]:
     Raises:
         ValueError: no such line, or what :func:`read_text` refuses.
     """
-    lines = [(number, line.strip(" \t")) for number, line in enumerate(split_lines(read_text(path)), 1)]
+    lines = [
+        (number, line.strip(" \t"))
+        for number, line in enumerate(split_lines(read_text(path)), 1)
+    ]
     found = [(number, line) for number, line in lines if line]
     if not found:
         raise ValueError(f"{path}: the list is empty")

@@ -48,5 +48,11 @@ class ListedVideos(VideoDataModule):
     def _finder(self, split: Split) -> Finder:
         places = tuple(self.places(split))
         if places not in self._finders:
-            self._finders[places] = Finder(self.folders, places, depth=self.depth, labels=self.labels, same=self.same)
+            self._finders[places] = Finder(
+                self.folders,
+                places,
+                depth=self.depth,
+                labels=self.labels,
+                same=self.same,
+            )
         return self._finders[places]

@@ -21,7 +21,15 @@ from rich.progress import track
 
 from data_modules.atomic import whole
 from data_modules.progress import cpus
-from data_modules.sets.motion_scene import MOTIONS, TEST_CAST, TRAIN_CAST, Cast, Motion, Scene, draw_scene
+from data_modules.sets.motion_scene import (
+    MOTIONS,
+    TEST_CAST,
+    TRAIN_CAST,
+    Cast,
+    Motion,
+    Scene,
+    draw_scene,
+)
 from data_modules.video.encode import write_video
 
 FRAMES, FPS, SIZE = 24, 12, 64  # 2 s; square frames, pixels
@@ -58,17 +66,28 @@ class ClipPlan(NamedTuple):
 
     def draw(self) -> Scene:
         """The clip's frames and the words for its object."""
-        rng = np.random.default_rng([self.seed, list(_SPLITS).index(self.split), self.number])
-        return draw_scene(self.motion, _SPLITS[self.split], rng, frames=FRAMES, size=SIZE)
+        rng = np.random.default_rng(
+            [self.seed, list(_SPLITS).index(self.split), self.number]
+        )
+        return draw_scene(
+            self.motion, _SPLITS[self.split], rng, frames=FRAMES, size=SIZE
+        )
 
     def annotation(self, thing: str) -> dict[str, Any]:
         """The clip's entry in Something-Something's annotation file."""
         template = self.motion.template
         label = template.replace("[something]", thing)
-        return {"id": self.clip_id, "label": label, "template": template, "placeholders": [thing]}
+        return {
+            "id": self.clip_id,
+            "label": label,
+            "template": template,
+            "placeholders": [thing],
+        }
 
 
-def render(root: str | Path, num_train: int = 480, num_test: int = 240, seed: int = 0) -> Path:
+def render(
+    root: str | Path, num_train: int = 480, num_test: int = 240, seed: int = 0
+) -> Path:
     """Draw and encode the data set under ``root``, in one process per CPU, and return ``root``.
 
     A finished data set is left as it is, an interrupted one is completed. The same arguments give the same
@@ -78,13 +97,25 @@ def render(root: str | Path, num_train: int = 480, num_test: int = 240, seed: in
         ValueError: for fewer clips than classes, or a folder that holds another data set.
     """
     root = Path(root)
-    request = {"num_train": num_train, "num_test": num_test, "seed": seed, "frames": FRAMES, "size": SIZE}
+    request = {
+        "num_train": num_train,
+        "num_test": num_test,
+        "seed": seed,
+        "frames": FRAMES,
+        "size": SIZE,
+    }
     if min(num_train, num_test) < len(MOTIONS):
-        raise ValueError(f"num_train={num_train}, num_test={num_test}: each class needs a clip, {len(MOTIONS)} up")
-    return rendered(root, request, partial(_render_all, root, num_train, num_test, seed))
+        raise ValueError(
+            f"num_train={num_train}, num_test={num_test}: each class needs a clip, {len(MOTIONS)} up"
+        )
+    return rendered(
+        root, request, partial(_render_all, root, num_train, num_test, seed)
+    )
 
 
-def rendered(root: Path, request: Mapping[str, int], render_all: Callable[[], None]) -> Path:
+def rendered(
+    root: Path, request: Mapping[str, int], render_all: Callable[[], None]
+) -> Path:
     """Render what is requested unless it is there; ValueError where ``root`` holds another data set."""
     if not _begun(root, request):
         (root / "videos").mkdir(parents=True, exist_ok=True)
@@ -108,22 +139,34 @@ def _begun(root: Path, request: Mapping[str, int]) -> bool:
 
 def _render_all(root: Path, num_train: int, num_test: int, seed: int) -> None:
     plans = [ClipPlan(str(n + 1), "train", n, seed) for n in range(num_train)]
-    plans += [ClipPlan(str(num_train + n + 1), "validation", n, seed) for n in range(num_test)]
+    plans += [
+        ClipPlan(str(num_train + n + 1), "validation", n, seed) for n in range(num_test)
+    ]
     things = write_clips(root, plans)
     for split in _SPLITS:
-        entries = [p.annotation(t) for p, t in zip(plans, things, strict=True) if p.split == split]
+        entries = [
+            p.annotation(t)
+            for p, t in zip(plans, things, strict=True)
+            if p.split == split
+        ]
         _write_json(root / f"{split}.json", entries)
-    labels = {_plain(motion.template): str(index) for index, motion in enumerate(MOTIONS)}
+    labels = {
+        _plain(motion.template): str(index) for index, motion in enumerate(MOTIONS)
+    }
     _write_json(root / "labels.json", labels)
 
 
 def write_clips(root: Path, plans: Sequence[Plan]) -> list[str]:
     """Draw and encode the clips that are not there, in one process per CPU; the words for the object of each."""
-    return list(track(_things(root, plans), total=len(plans), description="Rendering clips"))
+    return list(
+        track(_things(root, plans), total=len(plans), description="Rendering clips")
+    )
 
 
 def _things(root: Path, plans: Sequence[Plan]) -> Iterator[str]:
-    with ProcessPoolExecutor(cpus(), mp_context=get_context("spawn")) as pool:  # fork after torch may deadlock
+    with ProcessPoolExecutor(
+        cpus(), mp_context=get_context("spawn")
+    ) as pool:  # fork after torch may deadlock
         yield from pool.map(partial(_render_one, root), plans, chunksize=8)
 
 
@@ -146,7 +189,8 @@ def _write_json(path: Path, content: object) -> None:
 def main(argv: Sequence[str] | None = None) -> None:
     """Render from the command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m data_modules.sets.motion", description="Render the motion data set."
+        prog="python -m data_modules.sets.motion",
+        description="Render the motion data set.",
     )
     parser.add_argument("root", type=Path)
     parser.add_argument("--num-train", type=int, default=480)

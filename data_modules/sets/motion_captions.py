@@ -56,13 +56,26 @@ class CaptionPlan(NamedTuple):
     def captions(self) -> list[str]:
         """What it shows; in training also how it moves."""
         things = [self._appearance("").words, *([] if self.is_test else ["something"])]
-        return [MOTIONS[self.motion].template.replace("Moving [something]", f"{thing} moving") for thing in things]
+        return [
+            MOTIONS[self.motion].template.replace(
+                "Moving [something]", f"{thing} moving"
+            )
+            for thing in things
+        ]
 
     def draw(self) -> Scene:
         """Its frames."""
         rng = np.random.default_rng([self.seed, *self[:4]])
-        background = str(rng.choice((TEST_CAST if self.is_test else TRAIN_CAST).backgrounds))
-        return draw_appearance(MOTIONS[self.motion], self._appearance(background), rng, frames=FRAMES, size=SIZE)
+        background = str(
+            rng.choice((TEST_CAST if self.is_test else TRAIN_CAST).backgrounds)
+        )
+        return draw_appearance(
+            MOTIONS[self.motion],
+            self._appearance(background),
+            rng,
+            frames=FRAMES,
+            size=SIZE,
+        )
 
     def _appearance(self, background: str) -> Appearance:
         colour = list(COLOURS)[self.colour]
@@ -71,7 +84,9 @@ class CaptionPlan(NamedTuple):
 
 def plans(repeats: int, seed: int) -> list[CaptionPlan]:
     """``repeats`` clips of each combination of training and one of each of test."""
-    kinds = product(range(len(COLOURS)), range(len(SHAPES)), range(len(MOTIONS)), range(repeats))
+    kinds = product(
+        range(len(COLOURS)), range(len(SHAPES)), range(len(MOTIONS)), range(repeats)
+    )
     found = [CaptionPlan(*kind, seed) for kind in kinds]
     return [plan for plan in found if not plan.is_test or plan.number == 0]
 
@@ -86,7 +101,9 @@ class MotionCaptions(CaptionList):
         kwargs: those of :class:`~data_modules.sets.captions.CaptionedVideos`.
     """
 
-    def __init__(self, root: str, *, repeats: int = 2, render_seed: int = 0, **kwargs: Any) -> None:
+    def __init__(
+        self, root: str, *, repeats: int = 2, render_seed: int = 0, **kwargs: Any
+    ) -> None:
         self.repeats, self.render_seed = repeats, render_seed
         super().__init__(root, videos="videos", **kwargs)
 
@@ -107,6 +124,16 @@ def render(root: str | Path, repeats: int = 2, seed: int = 0) -> Path:
 def _render_all(root: Path, clips: Sequence[CaptionPlan]) -> None:
     write_clips(root, clips)
     for name, test in (("train", False), ("val", True)):
-        with whole(root / f"{name}.csv") as partial_file, partial_file.open("w", newline="") as file:
-            rows = [(f"{p.clip_id}.mp4", caption) for p in clips if p.is_test == test for caption in p.captions]
-            csv.writer(file, lineterminator="\n").writerows([("video", "caption"), *rows])
+        with (
+            whole(root / f"{name}.csv") as partial_file,
+            partial_file.open("w", newline="") as file,
+        ):
+            rows = [
+                (f"{p.clip_id}.mp4", caption)
+                for p in clips
+                if p.is_test == test
+                for caption in p.captions
+            ]
+            csv.writer(file, lineterminator="\n").writerows(
+                [("video", "caption"), *rows]
+            )

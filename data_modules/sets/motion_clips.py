@@ -21,9 +21,19 @@ class MotionClips(SomethingSomething):
     CLASSES = 6
 
     def __init__(
-        self, root: str, *, num_train: int = 480, num_test: int = 240, render_seed: int = 0, **kwargs: Any
+        self,
+        root: str,
+        *,
+        num_train: int = 480,
+        num_test: int = 240,
+        render_seed: int = 0,
+        **kwargs: Any,
     ) -> None:
-        self.num_train, self.num_test, self.render_seed = num_train, num_test, render_seed
+        self.num_train, self.num_test, self.render_seed = (
+            num_train,
+            num_test,
+            render_seed,
+        )
         super().__init__(root, videos="videos", **kwargs)
 
     def prepare_data(self) -> None:

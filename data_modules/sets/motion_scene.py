@@ -93,7 +93,9 @@ SHAPES: Mapping[str, Field] = {
     "star": lambda u, v: np.minimum(_triangle(u, v), _triangle(u, -v)),
     "cross": lambda u, v: np.minimum(_box(u, v, 1.0, 0.35), _box(u, v, 0.35, 1.0)),
     "hexagon": lambda u, v: _halfplanes(u, v, 6) - 0.85,
-    "crescent": lambda u, v: np.maximum(np.hypot(u, v) - 1.0, 0.75 - np.hypot(u - 0.55, v)),
+    "crescent": lambda u, v: np.maximum(
+        np.hypot(u, v) - 1.0, 0.75 - np.hypot(u - 0.55, v)
+    ),
     "half-disc": lambda u, v: np.maximum(np.hypot(u, v + 0.4) - 1.0, -v - 0.4),
 }
 
@@ -129,7 +131,9 @@ def _turned(rng: np.random.Generator, size: int) -> tuple[Plane, Plane]:
     return x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
 
 
-def _background(kind: str, rng: np.random.Generator, size: int) -> Float[np.ndarray, "h w"]:
+def _background(
+    kind: str, rng: np.random.Generator, size: int
+) -> Float[np.ndarray, "h w"]:
     """Share of the second background colour, 0-1."""
     u, v = _turned(rng, size)
     match kind:
@@ -163,7 +167,9 @@ def draw_path(motion: Motion, rng: np.random.Generator, frames: int) -> Path:
         path = Path(drift, across, far * (near / far) ** pace, angle)
     else:
         radius = np.full(frames, rng.uniform(0.13, 0.2))
-        path = Path(*((along, across) if motion.axis == "x" else (across, along)), radius, angle)
+        path = Path(
+            *((along, across) if motion.axis == "x" else (across, along)), radius, angle
+        )
     return Path(*(column[::-1] for column in path)) if motion.backwards else path
 
 
@@ -179,7 +185,11 @@ class Appearance(NamedTuple):
     @property
     def words(self) -> str:
         """Of the object, such as ``a red striped disc``."""
-        words = self.first if self.texture == "plain" else f"{self.first} and {self.second} {self.texture}"
+        words = (
+            self.first
+            if self.texture == "plain"
+            else f"{self.first} and {self.second} {self.texture}"
+        )
         return f"{'an' if words[0] in 'aeiou' else 'a'} {words} {self.shape}"
 
 
@@ -190,22 +200,37 @@ class Scene(NamedTuple):
     thing: str
 
 
-def draw_scene(motion: Motion, cast: Cast, rng: np.random.Generator, *, frames: int, size: int) -> Scene:
+def draw_scene(
+    motion: Motion, cast: Cast, rng: np.random.Generator, *, frames: int, size: int
+) -> Scene:
     """Draw one clip of ``frames`` square frames of ``size`` pixels, RGB 0-255."""
     kinds = [str(rng.choice(names)) for names in cast]
-    appearance = Appearance(*kinds, *(str(name) for name in rng.choice(list(COLOURS), 2, replace=False)))
+    appearance = Appearance(
+        *kinds, *(str(name) for name in rng.choice(list(COLOURS), 2, replace=False))
+    )
     return draw_appearance(motion, appearance, rng, frames=frames, size=size)
 
 
 def draw_appearance(
-    motion: Motion, appearance: Appearance, rng: np.random.Generator, *, frames: int, size: int
+    motion: Motion,
+    appearance: Appearance,
+    rng: np.random.Generator,
+    *,
+    frames: int,
+    size: int,
 ) -> Scene:
     """As :func:`draw_scene`, with an appearance that is given."""
-    behind = _two_tone(_background(appearance.background, rng, size), *rng.uniform(0.2, 0.8, (2, 3)))
+    behind = _two_tone(
+        _background(appearance.background, rng, size), *rng.uniform(0.2, 0.8, (2, 3))
+    )
     u, v, radius = _object_coordinates(draw_path(motion, rng, frames), size)
-    cover = np.clip(0.5 - SHAPES[appearance.shape](u, v) * radius * size, 0, 1)[..., None]
+    cover = np.clip(0.5 - SHAPES[appearance.shape](u, v) * radius * size, 0, 1)[
+        ..., None
+    ]
     front = _two_tone(
-        TEXTURES[appearance.texture](u, v), np.array(COLOURS[appearance.first]), np.array(COLOURS[appearance.second])
+        TEXTURES[appearance.texture](u, v),
+        np.array(COLOURS[appearance.first]),
+        np.array(COLOURS[appearance.second]),
     )
     video = cover * front + (1 - cover) * behind
     return Scene((255 * video + 0.5).astype(np.uint8), appearance.words)

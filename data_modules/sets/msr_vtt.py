@@ -35,7 +35,13 @@ class MSRVTT(CaptionedVideos):
         kwargs: those of :class:`~data_modules.sets.captions.CaptionedVideos`.
     """
 
-    def __init__(self, root: str, *, split_name: Literal["1k-A", "7k", "full"] = "1k-A", **kwargs: Any) -> None:
+    def __init__(
+        self,
+        root: str,
+        *,
+        split_name: Literal["1k-A", "7k", "full"] = "1k-A",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(root, **kwargs)
         self.split_name = split_name
 
@@ -43,19 +49,30 @@ class MSRVTT(CaptionedVideos):
         """As the class says."""
         if self.split_name == "full":
             path = self._sentences.path
-            names = [video for video, part in self._sentences.splits if part == _PARTS[split]]
+            names = [
+                video for video, part in self._sentences.splits if part == _PARTS[split]
+            ]
             if not names:
-                raise ValueError(f"{path}: lists no video of the {_PARTS[split]} split; is it the file of all splits?")
+                raise ValueError(
+                    f"{path}: lists no video of the {_PARTS[split]} split; is it the file of all splits?"
+                )
             return path, names
-        path = annotation.find(self.root, _TRAIN[self.split_name] if split == "train" else _TEST)
-        return path, [name.strip() for _, (name,) in read_csv(path, "video_id", others=_COLUMNS)]
+        path = annotation.find(
+            self.root, _TRAIN[self.split_name] if split == "train" else _TEST
+        )
+        return path, [
+            name.strip() for _, (name,) in read_csv(path, "video_id", others=_COLUMNS)
+        ]
 
     def captions(self, split: Split) -> tuple[Path, Mapping[str, Sequence[Written]]]:
         """The sentences of the JSON file, or those of the test list."""
         if split != "train" and self.split_name != "full":
             path = annotation.find(self.root, _TEST)
             rows = read_csv(path, "video_id", "sentence", others=_COLUMNS)
-            return path, {name.strip(): [Written(sentence, line)] for line, (name, sentence) in rows}
+            return path, {
+                name.strip(): [Written(sentence, line)]
+                for line, (name, sentence) in rows
+            }
         found = defaultdict[str, list[Written]](list)
         for video, caption in self._sentences.captions:
             found[video].append(Written(caption))

@@ -6,8 +6,15 @@ from typing import Any, NamedTuple, cast
 
 from data_modules.sets import annotation
 
-_ONE = ("MSRVTT_data.json", "videodatainfo_2017.json", "MSR_VTT.json")  # each of all videos
-_TWO = ("train_val_videodatainfo.json", "test_videodatainfo.json")  # of the challenge of 2016
+_ONE = (
+    "MSRVTT_data.json",
+    "videodatainfo_2017.json",
+    "MSR_VTT.json",
+)  # each of all videos
+_TWO = (
+    "train_val_videodatainfo.json",
+    "test_videodatainfo.json",
+)  # of the challenge of 2016
 
 
 class Sentences(NamedTuple):
@@ -45,15 +52,24 @@ def _splits(path: Path, content: Any) -> list[tuple[str, str]]:
     if isinstance(content, dict) and "annotations" in content:
         return []
     entries = _records(path, content, "videos", "video_id", "split")
-    return [(annotation.text(path, entry, "video_id"), str(entry["split"])) for entry in entries]
+    return [
+        (annotation.text(path, entry, "video_id"), str(entry["split"]))
+        for entry in entries
+    ]
 
 
 def _captions(path: Path, content: Any) -> Sequence[tuple[str, object]]:
     if isinstance(content, dict) and "annotations" in content:  # as COCO names them
         entries = _records(path, content, "annotations", "image_id", "caption")
-        return [(annotation.text(path, entry, "image_id"), entry["caption"]) for entry in entries]
+        return [
+            (annotation.text(path, entry, "image_id"), entry["caption"])
+            for entry in entries
+        ]
     entries = _records(path, content, "sentences", "video_id", "caption")
-    return [(annotation.text(path, entry, "video_id"), entry["caption"]) for entry in entries]
+    return [
+        (annotation.text(path, entry, "video_id"), entry["caption"])
+        for entry in entries
+    ]
 
 
 def _records(path: Path, content: Any, name: str, *keys: str) -> list[dict[str, Any]]:

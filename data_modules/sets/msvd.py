@@ -14,7 +14,15 @@ from data_modules.sets.captions import CaptionedVideos
 from data_modules.sets.list_text import text_lines
 
 # a damaged pickle may raise almost anything
-_DAMAGED = (pickle.UnpicklingError, EOFError, ValueError, TypeError, LookupError, AttributeError, OverflowError)
+_DAMAGED = (
+    pickle.UnpicklingError,
+    EOFError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    OverflowError,
+)
 
 
 class MSVD(CaptionedVideos):
@@ -41,16 +49,23 @@ class MSVD(CaptionedVideos):
 
     def captions(self, split: Split) -> tuple[Path, Mapping[str, Sequence[Written]]]:
         """One file for all splits; words are joined by spaces."""
-        path = annotation.find(self.root, "raw-captions.pkl", "AllVideoDescriptions.txt")
+        path = annotation.find(
+            self.root, "raw-captions.pkl", "AllVideoDescriptions.txt"
+        )
         return path, _of_pickle(path) if path.suffix == ".pkl" else _of_text(path)
 
 
 def _of_pickle(path: Path) -> dict[str, list[Written]]:
     content = read_pickle(path)
-    if not isinstance(content, dict) or not all(isinstance(said, list) for said in content.values()):
+    if not isinstance(content, dict) or not all(
+        isinstance(said, list) for said in content.values()
+    ):
         raise ValueError(f"{path}: expected {{video: [caption, ...]}}")
     videos = cast(dict[str, list[object]], content)
-    return {str(name): [Written(_sentence(words)) for words in said] for name, said in videos.items()}
+    return {
+        str(name): [Written(_sentence(words)) for words in said]
+        for name, said in videos.items()
+    }
 
 
 def _of_text(path: Path) -> dict[str, list[Written]]:
@@ -76,10 +91,14 @@ class _PlainUnpickler(pickle.Unpickler):
 
     @override
     def find_class(self, module_name: str, global_name: str, /) -> NoReturn:
-        raise pickle.UnpicklingError(f"it asks for {module_name}.{global_name}, which is not loaded")
+        raise pickle.UnpicklingError(
+            f"it asks for {module_name}.{global_name}, which is not loaded"
+        )
 
 
 def _sentence(words: object) -> object:
-    if isinstance(words, list) and all(isinstance(word, str) for word in cast(list[object], words)):
+    if isinstance(words, list) and all(
+        isinstance(word, str) for word in cast(list[object], words)
+    ):
         return " ".join(cast(list[str], words))
     return words

@@ -37,7 +37,11 @@ class SomethingSomething(ListedVideos):
 
     CLASSES = 174
 
-    version, form, unseen = 2, ".json", ".webm"  # of the annotation, and of a video that is not on disk
+    version, form, unseen = (
+        2,
+        ".json",
+        ".webm",
+    )  # of the annotation, and of a video that is not on disk
 
     def __init__(self, root: str, *, videos: str = "", **kwargs: Any) -> None:
         self.root = Path(root)
@@ -58,21 +62,37 @@ class SomethingSomething(ListedVideos):
             FileNotFoundError: no list.
             ValueError: an empty list, a damaged or repeated entry, or a label outside the labels file.
         """
-        official, short = ("train", "train") if split == "train" else ("validation", "val")
+        official, short = (
+            ("train", "train") if split == "train" else ("validation", "val")
+        )
         path = self._find(official, f"{short}_videofolder.txt", f"{short}.txt")
         rows = [] if path.suffix == self.form else _counted(path)
-        listed = [(name, label) for name, _, label in rows] if rows else self._official(path)
-        paths = self.found(split, [Wanted(self.videos / f"{i}{self.unseen}") for i, _ in listed])
+        listed = (
+            [(name, label) for name, _, label in rows] if rows else self._official(path)
+        )
+        paths = self.found(
+            split, [Wanted(self.videos / f"{i}{self.unseen}") for i, _ in listed]
+        )
         self._require_frames(path, rows, paths)
-        entries = [Entry(i, file, label) for (i, label), file in zip(listed, paths, strict=True)]
+        entries = [
+            Entry(i, file, label)
+            for (i, label), file in zip(listed, paths, strict=True)
+        ]
         return annotation.clips(path, entries, self.labels)
 
-    def _require_frames(self, path: Path, rows: Sequence[tuple[str, int, str]], places: Sequence[Path]) -> None:
+    def _require_frames(
+        self, path: Path, rows: Sequence[tuple[str, int, str]], places: Sequence[Path]
+    ) -> None:
         """ValueError where the second column is far below the number of frames of all of a few videos."""
         seen = Seen(Path(), self.files, self.root)
-        found = [(row, seen.num_frames(str(place))) for row, place in sample(list(zip(rows, places, strict=False)), 5)]
+        found = [
+            (row, seen.num_frames(str(place)))
+            for row, place in sample(list(zip(rows, places, strict=False)), 5)
+        ]
         compared = [(row, frames) for row, frames in found if frames]
-        if compared and all(_FEW * count < frames for (_, count, _), frames in compared):
+        if compared and all(
+            _FEW * count < frames for (_, count, _), frames in compared
+        ):
             (name, count, _), frames = compared[0]
             raise ValueError(
                 f"{path}: expected {_LIST!r} in each line, and {name} has {frames} frames, not {count}; several labels "
@@ -80,15 +100,26 @@ class SomethingSomething(ListedVideos):
             )
 
     def _find(self, name: str, *others: str) -> Path:
-        names = (f"{prefix}{name}{self.form}" for prefix in (f"something-something-v{self.version}-", ""))
+        names = (
+            f"{prefix}{name}{self.form}"
+            for prefix in (f"something-something-v{self.version}-", "")
+        )
         return annotation.find(self.root, *names, *others)
 
     def _labels(self) -> list[str]:
-        return [plain(label) for label in annotation.read_numbered(self._find("labels"))]
+        return [
+            plain(label) for label in annotation.read_numbered(self._find("labels"))
+        ]
 
     def _official(self, path: Path) -> list[tuple[str, str]]:
         entries = annotation.read_records(path, "id", "template")
-        return [(annotation.text(path, x, "id"), plain(annotation.text(path, x, "template"))) for x in entries]
+        return [
+            (
+                annotation.text(path, x, "id"),
+                plain(annotation.text(path, x, "template")),
+            )
+            for x in entries
+        ]
 
 
 def plain(template: str) -> str:
@@ -100,5 +131,7 @@ def _counted(path: Path) -> list[tuple[str, int, str]]:
     rows = annotation.read_rows(path, _LIST)
     for row in rows:
         if not COUNT.fullmatch(row[1]):
-            raise ValueError(f"{path}: expected {_LIST!r} in each line, and {row[1]!r} of {row} is no number of frames")
+            raise ValueError(
+                f"{path}: expected {_LIST!r} in each line, and {row[1]!r} of {row} is no number of frames"
+            )
     return [(name.rpartition("/")[2], int(count), label) for name, count, label in rows]

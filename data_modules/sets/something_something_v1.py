@@ -30,10 +30,15 @@ class SomethingSomethingV1(SomethingSomething):
 
     def _labels(self) -> list[str]:
         path = self._find("labels")
-        labels = sorted(label for (label,) in annotation.read_rows(path, "label", separator=";"))
+        labels = sorted(
+            label for (label,) in annotation.read_rows(path, "label", separator=";")
+        )
         if len(set(labels)) < len(labels):
             raise ValueError(f"{path}: lists a label twice")
         return labels
 
     def _official(self, path: Path) -> list[tuple[str, str]]:
-        return [(clip_id, label) for clip_id, label in annotation.read_rows(path, "id label", separator=";")]
+        return [
+            (clip_id, label)
+            for clip_id, label in annotation.read_rows(path, "id label", separator=";")
+        ]

@@ -45,20 +45,32 @@ class UCF101(ListedVideos):
         splits: str = "ucfTrainTestlist",
         **kwargs: Any,
     ) -> None:
-        self.root, self.videos, self.splits = Path(root), Path(root) / videos, Path(root) / splits
+        self.root, self.videos, self.splits = (
+            Path(root),
+            Path(root) / videos,
+            Path(root) / splits,
+        )
         if split_number not in (1, 2, 3):
             raise ValueError(f"split_number: expected 1, 2 or 3, got {split_number}")
         self.split_number = split_number
         path = annotation.find(self.splits, "classInd.txt")
         rows = annotation.read_rows(path, "number class", separator=" ")
-        if [number for number, _ in rows] != [str(1 + index) for index in range(len(rows))]:
-            raise ValueError(f"{path}: expected a number and a class in each line, numbered 1, 2, 3, ...")
+        if [number for number, _ in rows] != [
+            str(1 + index) for index in range(len(rows))
+        ]:
+            raise ValueError(
+                f"{path}: expected a number and a class in each line, numbered 1, 2, 3, ..."
+            )
         super().__init__([label for _, label in rows], **kwargs)
 
     def places(self, split: Split) -> list[Path]:
         """Return the folder of the option ``videos``; by default also ``root``."""
         del split
-        return [self.videos, self.root] if self.videos == self.root / _VIDEOS else [self.videos]
+        return (
+            [self.videos, self.root]
+            if self.videos == self.root / _VIDEOS
+            else [self.videos]
+        )
 
     def clips(self, split: Split) -> list[Clip]:
         """In the order of the list.
@@ -75,11 +87,18 @@ class UCF101(ListedVideos):
             raise ValueError(
                 f"{path}: expected <class>/<video>.avi in each line, and a number or none, got {wrong[0]!r}"
             )
-        listed = [Entry(row[0], self.videos / row[0], row[0].partition("/")[0]) for row in rows]
+        listed = [
+            Entry(row[0], self.videos / row[0], row[0].partition("/")[0])
+            for row in rows
+        ]
         paths = self.found(split, [Wanted(entry.path, entry.label) for entry in listed])
-        entries = [entry._replace(path=file) for entry, file in zip(listed, paths, strict=True)]
+        entries = [
+            entry._replace(path=file) for entry, file in zip(listed, paths, strict=True)
+        ]
         clips = annotation.clips(path, entries, self.labels)
         for clip, row in zip(clips, rows, strict=True):
             if row[1:] not in ([], [str(clip.label + 1)]):
-                raise ValueError(f"{path}: {row[0]} has number {row[1]}, its class has {clip.label + 1}")
+                raise ValueError(
+                    f"{path}: {row[0]} has number {row[1]}, its class has {clip.label + 1}"
+                )
         return clips

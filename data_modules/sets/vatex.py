@@ -55,7 +55,9 @@ class VATEX(CaptionedVideos):
         for video, entry in _entries(path):
             if video in captions:
                 raise ValueError(f"{path}: video {video} is listed twice or more")
-            captions[video] = [Written(caption) for caption in _english(path, video, entry)]
+            captions[video] = [
+                Written(caption) for caption in _english(path, video, entry)
+            ]
         return path, captions
 
 
@@ -72,7 +74,9 @@ def _entries(path: Path) -> Iterator[tuple[str, object]]:
 
 
 def _english(path: Path, video: str, entry: object) -> list[object]:
-    english = cast(dict[str, object], entry).get("enCap") if isinstance(entry, dict) else None
+    english = (
+        cast(dict[str, object], entry).get("enCap") if isinstance(entry, dict) else None
+    )
     if not isinstance(english, list):
         raise ValueError(f"{path}: expected {_FORMS}; video {video} has no such list")
     return cast(list[object], english)

@@ -13,4 +13,6 @@ class VideoFiles(VideoDataModule):
         Raises:
             ValueError: always.
         """
-        raise ValueError(f"{type(self).__name__} has no {split} split: it only serves predict")
+        raise ValueError(
+            f"{type(self).__name__} has no {split} split: it only serves predict"
+        )

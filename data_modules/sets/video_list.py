@@ -56,7 +56,11 @@ class VideoList(VideoDataModule):
         self.root, self.files = Path(root), files
         self.videos = self.root / videos
         self._read, self._has_names = dict[Path, list[Listed]](), names is not None
-        self.lists: dict[Split, tuple[str, ...]] = {"train": (train,), "val": (val,), "test": (test, val)}
+        self.lists: dict[Split, tuple[str, ...]] = {
+            "train": (train,),
+            "val": (val,),
+            "test": (test, val),
+        }
         if names is None:
             path = annotation.find(self.root, train)
             labels = classes_of(path, [listed.value for listed in self._listed(path)])
@@ -73,12 +77,21 @@ class VideoList(VideoDataModule):
         """
         path = annotation.find(self.root, *self.lists[split])
         if not self._has_names:
-            require_names(path, [listed.value for listed in self._listed(path)], self.labels)
-        entries = [Entry(name, self.videos / name, label, line) for line, name, label in self._listed(path)]
-        annotation.require_unique(path, entries, [entry.path for entry in entries])  # ./a.mp4 is a.mp4
+            require_names(
+                path, [listed.value for listed in self._listed(path)], self.labels
+            )
+        entries = [
+            Entry(name, self.videos / name, label, line)
+            for line, name, label in self._listed(path)
+        ]
+        annotation.require_unique(
+            path, entries, [entry.path for entry in entries]
+        )  # ./a.mp4 is a.mp4
         return annotation.clips(path, entries, self.labels)
 
     def _listed(self, path: Path) -> list[Listed]:
         if path not in self._read:
-            self._read[path] = read_list(path, _FORM, Seen(self.videos, self.files, self.root))
+            self._read[path] = read_list(
+                path, _FORM, Seen(self.videos, self.files, self.root)
+            )
         return self._read[path]

@@ -60,7 +60,9 @@ class Content(NamedTuple):
         """
         match = _TEXT.fullmatch(text)
         if match is None:
-            raise ValueError(f"expected size, time and two checksums, got {text[:80]!r}")
+            raise ValueError(
+                f"expected size, time and two checksums, got {text[:80]!r}"
+            )
         return cls(int(match[1]), int(match[2]), match[3], match[4])
 
 
@@ -90,7 +92,9 @@ def present(places: Sequence[Place]) -> list[bool]:
     return [found is not None for found in _stats(places)]
 
 
-def changed(places: Sequence[Place], held: Sequence[Content | None], *, verify: bool = False) -> list[int]:
+def changed(
+    places: Sequence[Place], held: Sequence[Content | None], *, verify: bool = False
+) -> list[int]:
     """Return the numbers of the videos that are not those of which ``held`` was made, or cannot be read.
 
     Args:
@@ -101,13 +105,18 @@ def changed(places: Sequence[Place], held: Sequence[Content | None], *, verify: 
     if verify:
         return _differing(places, held, range(len(places)), sha256_of, "sha256")
     stats = _stats(places)
-    numbers = [n for n, entry in enumerate(held) if entry is not None and stats[n] is not None]
+    numbers = [
+        n for n, entry in enumerate(held) if entry is not None and stats[n] is not None
+    ]
     same_size = [n for n in numbers if _pair(held, stats, n)[0]]
     other_time = [n for n in same_size if not _pair(held, stats, n)[1]]
     others = sorted(set(same_size) - set(other_time))
     spots = random.Random(len(places)).sample(others, min(SPOT_CHECKS, len(others)))
     found = set(range(len(places))) - set(same_size)
-    return sorted(found | set(_differing(places, held, [*other_time, *spots], sample_of, "sample")))
+    return sorted(
+        found
+        | set(_differing(places, held, [*other_time, *spots], sample_of, "sample"))
+    )
 
 
 def told(numbers: Sequence[int], names: Sequence[str], what: str, made: str) -> str:
@@ -116,7 +125,9 @@ def told(numbers: Sequence[int], names: Sequence[str], what: str, made: str) -> 
     ``told([1], ["a", "b"], "videos", "the cache was built from")`` is "1 of 2 videos are not those that the cache was
     built from: b".
     """
-    first = ", ".join(names[number] for number in numbers[:5]) + (", ..." if len(numbers) > 5 else "")
+    first = ", ".join(names[number] for number in numbers[:5]) + (
+        ", ..." if len(numbers) > 5 else ""
+    )
     return f"{len(numbers)} of {len(names)} {what} are not those that {made}: {first}"
 
 
@@ -139,7 +150,9 @@ def sample_of(place: Place) -> str:
     for image in images:
         digest.update(os.fsencode(f"{image.name}/{image.stat().st_size}/"))
     for number in range(min(_PICTURES, len(images))):
-        _add_sample(digest, Source(images[number * len(images) // min(_PICTURES, len(images))]))
+        _add_sample(
+            digest, Source(images[number * len(images) // min(_PICTURES, len(images))])
+        )
     return digest.hexdigest()
 
 
@@ -168,11 +181,19 @@ def _differing(
 ) -> list[int]:
     chosen = list(numbers)
     with ThreadPoolExecutor(_THREADS) as pool:
-        found = list(pool.map(_or_none(function), [places[number] for number in chosen]))
-    return [n for n, value in zip(chosen, found, strict=True) if value is None or value != getattr(held[n], field, "")]
+        found = list(
+            pool.map(_or_none(function), [places[number] for number in chosen])
+        )
+    return [
+        n
+        for n, value in zip(chosen, found, strict=True)
+        if value is None or value != getattr(held[n], field, "")
+    ]
 
 
-def _pair(held: Sequence[Content | None], stats: Sequence[tuple[int, int] | None], number: int) -> tuple[bool, bool]:
+def _pair(
+    held: Sequence[Content | None], stats: Sequence[tuple[int, int] | None], number: int
+) -> tuple[bool, bool]:
     """Whether size and time of a video are the same."""
     before, now = held[number], stats[number]
     assert before is not None
@@ -214,12 +235,16 @@ def _stat(place: Place) -> tuple[int, int]:
     if stat.S_ISDIR(status.st_mode):
         return len(_images(source.path)), status.st_mtime_ns
     if not stat.S_ISREG(status.st_mode):
-        raise OSError(errno.EINVAL, "is no file", str(source.path))  # reading a pipe would never end
+        raise OSError(
+            errno.EINVAL, "is no file", str(source.path)
+        )  # reading a pipe would never end
     return status.st_size if source.size is None else source.size, status.st_mtime_ns
 
 
 def _images(folder: Path) -> list[Path]:
-    with os.scandir(folder) as entries:  # which says without another look what is a file
+    with os.scandir(
+        folder
+    ) as entries:  # which says without another look what is a file
         return sorted(Path(entry.path) for entry in entries if entry.is_file())
 
 
@@ -230,7 +255,11 @@ def _source(place: Place) -> Source:
 def _add_sample(digest: _Hash, source: Source) -> None:
     _stat(source)  # raises where there is no file
     with source.path.open("rb") as file:
-        size = os.fstat(file.fileno()).st_size - source.start if source.size is None else source.size
+        size = (
+            os.fstat(file.fileno()).st_size - source.start
+            if source.size is None
+            else source.size
+        )
         digest.update(f"{size}/".encode())
         if size <= _BLOCK * _BLOCKS:
             file.seek(source.start)

@@ -50,13 +50,21 @@ class Files:
 
     def __post_init__(self) -> None:
         if not self.deadline > 0:
-            raise ValueError(f"files.deadline: expected seconds above 0, got {self.deadline}")
+            raise ValueError(
+                f"files.deadline: expected seconds above 0, got {self.deadline}"
+            )
 
     def folders(self, root: Path) -> Folders:
         """Return what reads the folders of the data set at ``root``; the ingested copy knows those that are gone."""
         return Folders(root, lambda: tuple(self._storage or ()))
 
-    def located(self, clips: Sequence[Clip], split: str, root: Path, folders: Folders | None = None) -> Located:
+    def located(
+        self,
+        clips: Sequence[Clip],
+        split: str,
+        root: Path,
+        folders: Folders | None = None,
+    ) -> Located:
         """Return where the clips are to be read; ``folders`` are those of ``root`` that were read before.
 
         Raises:
@@ -65,20 +73,44 @@ class Files:
         """
         keys = [manifest.key(Path(str(clip.path)), root) for clip in clips]
         storage = self._storage
-        there = [key in storage for key in keys] if storage else _on_disk(clips, folders or Folders(root))
+        there = (
+            [key in storage for key in keys]
+            if storage
+            else _on_disk(clips, folders or Folders(root))
+        )
         if storage and keys and not any(there):
             storage.source(keys[0])  # raises: it is the copy of another data set
-        absent = [str(clip.path) for clip, is_there in zip(clips, there, strict=True) if not is_there]
+        absent = [
+            str(clip.path)
+            for clip, is_there in zip(clips, there, strict=True)
+            if not is_there
+        ]
         sentence = _listed(absent, len(clips), split)
         if absent and (self.missing == "stop" or len(absent) == len(clips)):
-            way_out = "" if len(absent) == len(clips) else "; files.missing=leave_out goes on without them"
-            raise FileNotFoundError(f"{sentence}; `lightning-petl data index` lists them all{way_out}")
-        found = [(clip, key) for clip, key, is_there in zip(clips, keys, there, strict=True) if is_there]
+            way_out = (
+                ""
+                if len(absent) == len(clips)
+                else "; files.missing=leave_out goes on without them"
+            )
+            raise FileNotFoundError(
+                f"{sentence}; `lightning-petl data index` lists them all{way_out}"
+            )
+        found = [
+            (clip, key)
+            for clip, key, is_there in zip(clips, keys, there, strict=True)
+            if is_there
+        ]
         if storage:
             storage.require_originals({key: _file(clip) for clip, key in found})
-            found = [(clip._replace(path=storage.source(key)), key) for clip, key in found]
+            found = [
+                (clip._replace(path=storage.source(key)), key) for clip, key in found
+            ]
         keyed = {str(clip.path): key for clip, key in found}
-        return Located([clip for clip, _ in found], keyed, sentence and f"{sentence}; they are left out")
+        return Located(
+            [clip for clip, _ in found],
+            keyed,
+            sentence and f"{sentence}; they are left out",
+        )
 
     def place(self, path: Path, root: Path) -> Path | Source | None:
         """Where one video is read: in the ingested copy or on disk; None where it is not there."""
@@ -91,13 +123,18 @@ class Files:
         """Reason by path: what the ingested copy calls damaged, or the manifest bad or hung if it is still the same."""
         damaged = self._storage.damaged if self._storage else {}
         entries = manifest.read(self._manifest(root))
-        bad = {key: entry for key, entry in entries.items() if entry.status in ("bad", "hung")}
+        bad = {
+            key: entry
+            for key, entry in entries.items()
+            if entry.status in ("bad", "hung")
+        }
         found = {str(clip.path): f"bad: {damaged[key]}" for clip in located.clips
                  if (key := located.keys[str(clip.path)]) in damaged}  # fmt: skip
         return found | {
             str(clip.path): f"{entry.status}: {entry.reason}"
             for clip in located.clips
-            if (entry := bad.get(located.keys[str(clip.path)])) and manifest.describes(entry, _file(clip))
+            if (entry := bad.get(located.keys[str(clip.path)]))
+            and manifest.describes(entry, _file(clip))
         }
 
     def note_hung(self, path: str, located: Located, root: Path) -> Path:
@@ -123,7 +160,10 @@ def _file(clip: Clip) -> Path:
 
 def _on_disk(clips: Sequence[Clip], folders: Folders) -> list[bool]:
     """Each folder is read once: to ask for a hundred thousand files one by one takes minutes on a network disk."""
-    names = {folder: folders.names(folder) for folder in {_file(clip).parent for clip in clips}}
+    names = {
+        folder: folders.names(folder)
+        for folder in {_file(clip).parent for clip in clips}
+    }
     return [_file(clip).name in names[_file(clip).parent] for clip in clips]
 
 
@@ -131,4 +171,6 @@ def _listed(absent: Sequence[str], count: int, split: str) -> str:
     if not absent:
         return ""
     first = ", ".join(absent[:5]) + (", ..." if len(absent) > 5 else "")
-    return f"{len(absent)} of the {count} videos of the {split} split are missing: {first}"
+    return (
+        f"{len(absent)} of the {count} videos of the {split} split are missing: {first}"
+    )

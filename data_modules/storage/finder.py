@@ -35,7 +35,9 @@ class Found(NamedTuple):
     doubled: str
 
 
-_Index = Mapping[str, Sequence[tuple[Path, str]]]  # folders and names, by what is compared of the names
+_Index = Mapping[
+    str, Sequence[tuple[Path, str]]
+]  # folders and names, by what is compared of the names
 
 
 class Finder:
@@ -58,23 +60,41 @@ class Finder:
         labels: Sequence[str] = (),
         same: Callable[[str], str] = str,
     ) -> None:
-        self._folders, self._places, self._depth, self._same = folders, places, depth, same
+        self._folders, self._places, self._depth, self._same = (
+            folders,
+            places,
+            depth,
+            same,
+        )
         self._labels = frozenset(map(_letters, labels))
         self._levels = dict[tuple[Path, int], _Index]()
 
     def find(self, wanted: Sequence[Wanted]) -> Found:
         """Return where the videos are, in order."""
         found = dict[int, list[Path]]()
-        missing = [(number, self._same(stem(video.path.name))) for number, video in enumerate(wanted)]
+        missing = [
+            (number, self._same(stem(video.path.name)))
+            for number, video in enumerate(wanted)
+        ]
         for index in self._indices():
             for number, key in missing:
-                if key in index and (candidates := self._own(index[key], wanted[number].label)):
+                if key in index and (
+                    candidates := self._own(index[key], wanted[number].label)
+                ):
                     found[number] = candidates
             missing = [(number, key) for number, key in missing if number not in found]
             if not missing:
                 break
-        paths = [found[number][0] if number in found else video.path for number, video in enumerate(wanted)]
-        return Found(paths, _doubled([candidates for candidates in found.values() if len(candidates) > 1]))
+        paths = [
+            found[number][0] if number in found else video.path
+            for number, video in enumerate(wanted)
+        ]
+        return Found(
+            paths,
+            _doubled(
+                [candidates for candidates in found.values() if len(candidates) > 1]
+            ),
+        )
 
     def seen(self) -> str:
         """Return a sentence of what the places hold."""
@@ -84,9 +104,19 @@ class Finder:
         if not self._folders.exists(place):
             return f"there is no folder {place}"
         content = self._folders.content(place)
-        files = f"files {counted(by_suffix(content.files))} (such as {content.files[0]})" if content.files else ""
-        folders = f"{len(content.folders)} folder(s) ({listed(content.folders, 3)})" if content.folders else ""
-        return f"{place} holds {' and '.join(filter(None, (folders, files))) or 'nothing'}"
+        files = (
+            f"files {counted(by_suffix(content.files))} (such as {content.files[0]})"
+            if content.files
+            else ""
+        )
+        folders = (
+            f"{len(content.folders)} folder(s) ({listed(content.folders, 3)})"
+            if content.folders
+            else ""
+        )
+        return (
+            f"{place} holds {' and '.join(filter(None, (folders, files))) or 'nothing'}"
+        )
 
     def _indices(self) -> Iterator[_Index]:
         for place in self._places:
@@ -95,7 +125,11 @@ class Finder:
                 if (place, depth) not in self._levels:
                     self._levels[place, depth] = self._index(level)
                 yield self._levels[place, depth]
-                level = [folder / name for folder in level for name in self._folders.content(folder).folders]
+                level = [
+                    folder / name
+                    for folder in level
+                    for name in self._folders.content(folder).folders
+                ]
 
     def _index(self, level: Sequence[Path]) -> _Index:
         """Return the videos and folders in all folders of one level by what is compared of their names."""
@@ -112,8 +146,16 @@ class Finder:
     def _own(self, candidates: Sequence[tuple[Path, str]], label: str) -> list[Path]:
         """Return those in the folder of the class, else those in no class's folder, the best first."""
         wanted = _letters(label)
-        inside = [(folder, name) for folder, name in candidates if wanted and _letters(folder.name) == wanted]
-        outside = [(folder, name) for folder, name in candidates if _letters(folder.name) not in self._labels]
+        inside = [
+            (folder, name)
+            for folder, name in candidates
+            if wanted and _letters(folder.name) == wanted
+        ]
+        outside = [
+            (folder, name)
+            for folder, name in candidates
+            if _letters(folder.name) not in self._labels
+        ]
         videos = inside or outside
         # whether a folder holds frames is not asked: to read 100,000 of them would take minutes
         files = [(folder, name) for folder, name in videos if is_video(name)] or videos

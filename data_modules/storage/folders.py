@@ -12,8 +12,24 @@ from data_modules.video.suffixes import is_series, is_video
 
 # beside names that begin with a dot: what macOS, Windows, Synology, QNAP and file systems leave behind
 _NO_DATA = frozenset(
-    {"__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "$recycle.bin", "system volume information", "lost+found"}
-    | {"@eadir", "#recycle", "#snapshot", "@recycle", "@recently-snapshot", "icon\r", "__pycache__"}
+    {
+        "__macosx",
+        "thumbs.db",
+        "ehthumbs.db",
+        "desktop.ini",
+        "$recycle.bin",
+        "system volume information",
+        "lost+found",
+    }
+    | {
+        "@eadir",
+        "#recycle",
+        "#snapshot",
+        "@recycle",
+        "@recently-snapshot",
+        "icon\r",
+        "__pycache__",
+    }
 )
 
 
@@ -46,8 +62,13 @@ def read(folder: Path) -> Content | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     data = sorted(filter(is_data, kinds))
-    of_kind = {kind: tuple(name for name in data if kinds[name] == kind) for kind in ("file", "folder", "dead")}
-    no_data = frozenset(name for name, kind in kinds.items() if kind != "dead") - set(data)
+    of_kind = {
+        kind: tuple(name for name in data if kinds[name] == kind)
+        for kind in ("file", "folder", "dead")
+    }
+    no_data = frozenset(name for name, kind in kinds.items() if kind != "dead") - set(
+        data
+    )
     return Content(of_kind["file"], of_kind["folder"], no_data, of_kind["dead"])
 
 
@@ -80,7 +101,9 @@ class Folders:
         copied: returns the names of the clips in the ingested copy; none where there is no copy.
     """
 
-    def __init__(self, root: Path, copied: Callable[[], Collection[str]] = tuple) -> None:
+    def __init__(
+        self, root: Path, copied: Callable[[], Collection[str]] = tuple
+    ) -> None:
         self._root, self._names = root, copied
         self._known = dict[Path, Content]()
 
@@ -125,13 +148,21 @@ class Folders:
     @cached_property
     def _copied(self) -> dict[str, Content]:
         """The folders in which the clips of the ingested copy lay."""
-        files, folders = defaultdict[str, set[str]](set), defaultdict[str, set[str]](set)
+        files, folders = (
+            defaultdict[str, set[str]](set),
+            defaultdict[str, set[str]](set),
+        )
         for name in self._names():
             path = PurePosixPath(name)
-            (folders if name in self._copied_frames else files)[str(path.parent)].add(path.name)
+            (folders if name in self._copied_frames else files)[str(path.parent)].add(
+                path.name
+            )
             for folder in path.parents[:-1]:
                 folders[str(folder.parent)].add(folder.name)
-        return {key: Content(_sorted(files[key]), _sorted(folders[key])) for key in files.keys() | folders.keys()}
+        return {
+            key: Content(_sorted(files[key]), _sorted(folders[key]))
+            for key in files.keys() | folders.keys()
+        }
 
 
 def _sorted(names: Iterable[str]) -> tuple[str, ...]:
@@ -145,7 +176,10 @@ def by_suffix(names: Iterable[str]) -> Counter[str]:
 
 def counted(counts: Mapping[str, int]) -> str:
     """Return ".txt 10, .jpg 2", the most frequent first."""
-    return ", ".join(f"{name} {count}" for name, count in sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+    return ", ".join(
+        f"{name} {count}"
+        for name, count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    )
 
 
 def listed(names: Iterable[str], count: int = 5) -> str:

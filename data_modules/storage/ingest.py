@@ -64,19 +64,33 @@ def ingest(
         FileNotFoundError: videos are missing.
     """
     if not (reencode or tar):
-        raise ValueError("reencode=false without tar=true would only copy files; give one of the two")
+        raise ValueError(
+            "reencode=false without tar=true would only copy files; give one of the two"
+        )
     profile = Profile(short_side, crf) if reencode else None
     originals = _originals(data)
-    _claim(output, originals, {"tar": tar, "profile": asdict(profile) if profile else None})
+    _claim(
+        output, originals, {"tar": tar, "profile": asdict(profile) if profile else None}
+    )
     console = Console()
     try:
-        if not (output / INDEX).exists() or _damaged(output, originals, console, verify=verify):
+        if not (output / INDEX).exists() or _damaged(
+            output, originals, console, verify=verify
+        ):
             copy = Copy(output, originals, profile, tar=tar)
-            _run(copy, output, workers=cpus() if workers is None else workers, timeout=timeout, console=console)
+            _run(
+                copy,
+                output,
+                workers=cpus() if workers is None else workers,
+                timeout=timeout,
+                console=console,
+            )
             copy.finish()
         return report(output, originals, console)
     except KeyboardInterrupt:
-        console.print(cell(f"stopped; the same command goes on in {output}"), soft_wrap=True)
+        console.print(
+            cell(f"stopped; the same command goes on in {output}"), soft_wrap=True
+        )
         return 130
 
 
@@ -85,7 +99,9 @@ def _originals(data: VideoDataModule) -> dict[str, Path]:
     splits: tuple[Split, ...] = get_args(Split)
     originals = dict[str, Path]()
     for split in splits:
-        located = replace(data.files, ingested=None).located(data.clips(split), split, data.root)
+        located = replace(data.files, ingested=None).located(
+            data.clips(split), split, data.root
+        )
         if located.absent:
             print(visible(located.absent))
         originals |= {key: Path(path) for path, key in located.keys.items()}
@@ -94,32 +110,48 @@ def _originals(data: VideoDataModule) -> dict[str, Path]:
     return originals
 
 
-def _claim(output: Path, originals: Mapping[str, Path], settings: dict[str, Any]) -> None:
+def _claim(
+    output: Path, originals: Mapping[str, Path], settings: dict[str, Any]
+) -> None:
     """Note what the folder is a copy of and how it is made, or compare with what it notes."""
-    names = hashlib.sha256("\n".join(sorted(originals)).encode(ENCODING, ERRORS)).hexdigest()
+    names = hashlib.sha256(
+        "\n".join(sorted(originals)).encode(ENCODING, ERRORS)
+    ).hexdigest()
     record = {"clips": len(originals), "names": names} | settings
     output.mkdir(parents=True, exist_ok=True)
     path = output / _RECORD
     if not any(output.iterdir()):
         path.write_bytes(to_json(record, indent=1))
     if not path.is_file():
-        raise ValueError(f"{output}: is neither empty nor an ingested copy; name another folder")
+        raise ValueError(
+            f"{output}: is neither empty nor an ingested copy; name another folder"
+        )
     found = read_json(path, most=1 << 16)
     if not isinstance(found, dict):
-        raise ValueError(f"{path}: is no record of an ingested copy; name another folder")
+        raise ValueError(
+            f"{path}: is no record of an ingested copy; name another folder"
+        )
     before = cast(dict[str, Any], found)
-    differs = [f"{name} {before.get(name)}, now {value}" for name, value in record.items() if before.get(name) != value]
+    differs = [
+        f"{name} {before.get(name)}, now {value}"
+        for name, value in record.items()
+        if before.get(name) != value
+    ]
     if differs:
         raise ValueError(
             f"{output}: is a copy of other clips or made otherwise: {'; '.join(differs)}; name another folder"
         )
 
 
-def _damaged(output: Path, originals: Mapping[str, Path], console: Console, *, verify: bool) -> bool:
+def _damaged(
+    output: Path, originals: Mapping[str, Path], console: Console, *, verify: bool
+) -> bool:
     """Delete the files of clips that differ from their checksum or whose original changed; they are made again."""
     damaged, entries = dict[Path, str](), list(read_index(output))
     for entry in of_others(entries, originals, verify=verify):
-        damaged[output / entry.file] = f"{originals[entry.path]}: is not the video that was copied"
+        damaged[output / entry.file] = (
+            f"{originals[entry.path]}: is not the video that was copied"
+        )
     for entry in track(entries, "Checking clips", console=console):
         try:
             check(inside(output, entry.file), entry)
@@ -133,7 +165,9 @@ def _damaged(output: Path, originals: Mapping[str, Path], console: Console, *, v
     return bool(damaged)
 
 
-def _run(copy: Copy, output: Path, *, workers: int, timeout: int | float, console: Console) -> None:
+def _run(
+    copy: Copy, output: Path, *, workers: int, timeout: int | float, console: Console
+) -> None:
     """Copy what is left: first a few clips from all over, which tell how much room the others will need."""
     tasks = copy.tasks()
     first = tasks[:: max(4, len(tasks) // _SAMPLE)]

@@ -9,7 +9,15 @@ from pathlib import Path
 
 from data_modules.atomic import whole
 from data_modules.names import ENCODING, ERRORS, to_csv
-from data_modules.storage.shards import Entry, of_others, packed_size, parse, shard_places, write_index, write_shard
+from data_modules.storage.shards import (
+    Entry,
+    of_others,
+    packed_size,
+    parse,
+    shard_places,
+    write_index,
+    write_shard,
+)
 from data_modules.storage.transcode import Profile, Task
 
 SHARD = 1 << 30  # bytes, about: 1 GiB
@@ -28,10 +36,20 @@ class Copy:
         tar: pack into shards.
     """
 
-    def __init__(self, folder: Path, originals: Mapping[str, Path], profile: Profile | None, *, tar: bool) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        originals: Mapping[str, Path],
+        profile: Profile | None,
+        *,
+        tar: bool,
+    ) -> None:
         self._folder, self._tar = folder, tar
         self._parts = folder / ".parts" if tar else folder
-        self._tasks = {name: Task(name, originals[name], self._parts, profile) for name in sorted(originals)}
+        self._tasks = {
+            name: Task(name, originals[name], self._parts, profile)
+            for name in sorted(originals)
+        }
         self._names = iter(self._tasks)
         self._next = next(self._names, None)
         self._group, self._group_size = list[Entry](), 0
@@ -67,7 +85,10 @@ class Copy:
         if self._tar:
             self._close_shard()
             shutil.rmtree(self._parts, ignore_errors=True)
-        write_index(self._folder, self._placed if self._tar else [self._done[name] for name in self._tasks])
+        write_index(
+            self._folder,
+            self._placed if self._tar else [self._done[name] for name in self._tasks],
+        )
 
     def _still_there(self) -> Iterator[Entry]:
         """The journal's clips whose copy is in a shard, or a file of the right size, and of the original of now."""
@@ -76,7 +97,12 @@ class Copy:
             with tarfile.open(path) as shard:
                 packed.update(shard.getnames())
         noted = [entry for entry in _read(self._journal) if entry.path in self._tasks]
-        others = {entry.path for entry in of_others(noted, {name: task.original for name, task in self._tasks.items()})}
+        others = {
+            entry.path
+            for entry in of_others(
+                noted, {name: task.original for name, task in self._tasks.items()}
+            )
+        }
         for entry in noted:
             there = entry.file in packed or _has_size(self._file(entry), entry.size)
             if there and entry.path not in others:
@@ -108,7 +134,11 @@ class Copy:
             return
         path = self._folder / f"shard-{self._num_shards:05d}.tar"
         files = [self._file(entry) for entry in self._group]
-        self._placed += shard_places(path, self._group) if path.exists() else write_shard(path, self._group, files)
+        self._placed += (
+            shard_places(path, self._group)
+            if path.exists()
+            else write_shard(path, self._group, files)
+        )
         for file in files:
             if file.is_relative_to(self._parts):
                 file.unlink(missing_ok=True)
@@ -121,7 +151,9 @@ def _read(journal: Path) -> Iterator[Entry]:
         return
     with journal.open(newline="", encoding=ENCODING, errors=ERRORS) as file:
         rows = csv.reader(file)
-        with suppress(csv.Error):  # a line without end: nothing is known of those behind it
+        with suppress(
+            csv.Error
+        ):  # a line without end: nothing is known of those behind it
             for row in rows:
                 with suppress(ValueError):
                     yield parse(row)

@@ -60,14 +60,20 @@ def key(path: Path, root: Path) -> str:
     """The name of a file in the manifest of ``root``: from there where it lies inside, else in full; with slashes."""
     if ".." in path.parts:  # a name never leads out of a folder that is copied under it
         path, root = Path(os.path.normpath(path)), Path(os.path.normpath(root))
-    return (path.relative_to(root) if path.is_relative_to(root) else path.absolute()).as_posix()
+    return (
+        path.relative_to(root) if path.is_relative_to(root) else path.absolute()
+    ).as_posix()
 
 
 def stamp(path: Path) -> Stamp | None:
     """Size and time of a file or of a folder of images; None where there is neither."""
     try:
         status = path.stat()
-        size = sum(entry.stat().st_size for entry in os.scandir(path)) if path.is_dir() else status.st_size
+        size = (
+            sum(entry.stat().st_size for entry in os.scandir(path))
+            if path.is_dir()
+            else status.st_size
+        )
     except OSError:
         return None
     return Stamp(size, int(status.st_mtime))
@@ -87,7 +93,9 @@ def describes(entry: Entry, path: Path) -> bool:
     A file that hung is not read, for that may hang again.
     """
     now = stamp(path)
-    return entry.stamp is not None and entry.stamp == (sampled(now, path) if entry.stamp.sample else now)
+    return entry.stamp is not None and entry.stamp == (
+        sampled(now, path) if entry.stamp.sample else now
+    )
 
 
 def read(path: Path) -> dict[str, Entry]:
@@ -100,7 +108,9 @@ def read(path: Path) -> dict[str, Entry]:
         return {}
     header, *lines = path.read_bytes().decode(ENCODING, ERRORS).split("\n")
     if header.rstrip("\r").split(",") != _COLUMNS:
-        raise ValueError(f"{path}: is no manifest with the columns {','.join(_COLUMNS)}; remove it and index again")
+        raise ValueError(
+            f"{path}: is no manifest with the columns {','.join(_COLUMNS)}; remove it and index again"
+        )
     return {entry.path: entry for entry in _entries(lines)}
 
 
@@ -138,12 +148,24 @@ def _writing(path: Path) -> Generator[None]:
 
 
 _INFO: dict[str, type] = get_type_hints(VideoInfo)
-_COLUMNS = ["path", "status", *_INFO, *Stamp._fields, "reason"]  # reason last: a line that was cut has too few
+_COLUMNS = [
+    "path",
+    "status",
+    *_INFO,
+    *Stamp._fields,
+    "reason",
+]  # reason last: a line that was cut has too few
 
 
 def _row(entry: Entry) -> list[str]:
-    measured = (entry.info._asdict() if entry.info else {}) | (entry.stamp._asdict() if entry.stamp else {})
-    values = measured | {"path": entry.path, "status": entry.status, "reason": " ".join(entry.reason.split())}
+    measured = (entry.info._asdict() if entry.info else {}) | (
+        entry.stamp._asdict() if entry.stamp else {}
+    )
+    values = measured | {
+        "path": entry.path,
+        "status": entry.status,
+        "reason": " ".join(entry.reason.split()),
+    }
     return [str(values.get(name, "")) for name in _COLUMNS]
 
 
@@ -159,7 +181,11 @@ def _entries(lines: Sequence[str]) -> Iterator[Entry]:
     start = 0
     while start < len(lines):
         ends = range(start + 1, min(start + _LONGEST_NAME, len(lines)) + 1)
-        found = ((end, entry) for end in ends if (entry := _read_entry("\n".join(lines[start:end]))))
+        found = (
+            (end, entry)
+            for end in ends
+            if (entry := _read_entry("\n".join(lines[start:end])))
+        )
         start, entry = next(found, (start + 1, None))
         if entry:
             yield entry
@@ -176,8 +202,15 @@ def _read_entry(text: str) -> Entry | None:
 def _entry(*row: str) -> Entry:
     path, status, *measured, size, modified, sample, reason = row
     status = _STATUSES[_STATUSES.index(status)]  # pyright: ignore[reportArgumentType]
-    numbers = [of_text(text) for of_text, text in zip(_INFO.values(), measured, strict=True) if status == "ok"]
-    if any(isinstance(value, int | float) and not 0 <= value < math.inf for value in numbers):
+    numbers = [
+        of_text(text)
+        for of_text, text in zip(_INFO.values(), measured, strict=True)
+        if status == "ok"
+    ]
+    if any(
+        isinstance(value, int | float) and not 0 <= value < math.inf
+        for value in numbers
+    ):
         raise ValueError(f"{path}: has a number below zero or none")
     stamp = Stamp(int(size), int(modified), sample) if size else None
     return Entry(path, status, reason, stamp, VideoInfo(*numbers) if numbers else None)

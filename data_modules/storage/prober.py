@@ -21,7 +21,9 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 Failure = Literal["raised", "died", "hung"]
 
-_FORKED = get_context("forkserver")  # fork copies locks that threads hold; a fork server has no threads
+_FORKED = get_context(
+    "forkserver"
+)  # fork copies locks that threads hold; a fork server has no threads
 _START = 300.0  # seconds: a first import from a slow network disk
 
 
@@ -55,7 +57,11 @@ def probe(path: Path) -> VideoInfo:
 
 
 def answers(
-    function: Callable[[Item], Result], items: Iterable[Item], *, workers: int, timeout: int | float
+    function: Callable[[Item], Result],
+    items: Iterable[Item],
+    *,
+    workers: int,
+    timeout: int | float,
 ) -> Iterator[Answer[Item, Result]]:
     """``function`` of each item, in the order in which they finish. Nothing it does can stop or end this process.
 
@@ -69,8 +75,14 @@ def answers(
         ValueError: no worker or no time.
     """
     if workers < 1 or timeout <= 0:
-        raise ValueError(f"workers={workers}, timeout={timeout}: one worker at least, and more than 0 seconds")
-    waiting, idle, busy = iter(items), [_Worker(function, timeout) for _ in range(workers)], list[_Worker[Any, Any]]()
+        raise ValueError(
+            f"workers={workers}, timeout={timeout}: one worker at least, and more than 0 seconds"
+        )
+    waiting, idle, busy = (
+        iter(items),
+        [_Worker(function, timeout) for _ in range(workers)],
+        list[_Worker[Any, Any]](),
+    )
     try:
         while True:
             for worker, item in zip(tuple(idle), waiting):  # noqa: B905  # takes no item that has no worker
@@ -91,7 +103,9 @@ def answers(
 class _Worker(Generic[Item, Result]):
     """A process, started when it is first needed and again after each time it was lost."""
 
-    def __init__(self, function: Callable[[Item], Result], timeout: int | float) -> None:
+    def __init__(
+        self, function: Callable[[Item], Result], timeout: int | float
+    ) -> None:
         self._function, self._timeout = function, timeout
         self._process: Any = None
 
@@ -125,7 +139,9 @@ class _Worker(Generic[Item, Result]):
         self.kill()
         _FORKED.set_forkserver_preload([self._function.__module__])
         self.connection, theirs = _FORKED.Pipe()
-        self._process = _FORKED.Process(target=_serve, args=(self._function, theirs, self._timeout), daemon=True)
+        self._process = _FORKED.Process(
+            target=_serve, args=(self._function, theirs, self._timeout), daemon=True
+        )
         self._process.start()
         theirs.close()
         if not self.connection.poll(_START) or self.connection.recv() != "ready":
@@ -136,18 +152,28 @@ def _finished(busy: list["_Worker[Any, Any]"]) -> list["_Worker[Any, Any]"]:
     """Waits until one of them has answered, died or run out of time."""
     left = min(worker.deadline for worker in busy) - time.monotonic()
     ready = wait([worker.connection for worker in busy], max(left, 0))
-    return [worker for worker in busy if worker.connection in ready or worker.deadline <= time.monotonic()]
+    return [
+        worker
+        for worker in busy
+        if worker.connection in ready or worker.deadline <= time.monotonic()
+    ]
 
 
-def _serve(function: Callable[[Any], Any], connection: Connection, timeout: int | float) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the parent ends this one
+def _serve(
+    function: Callable[[Any], Any], connection: Connection, timeout: int | float
+) -> None:
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # Ctrl-C reaches all processes; the parent ends this one
     connection.send("ready")
     while True:
         try:
             item = connection.recv()
         except EOFError:
             return
-        signal.setitimer(signal.ITIMER_REAL, timeout + 60)  # ends a process that hangs after its parent has gone
+        signal.setitimer(
+            signal.ITIMER_REAL, timeout + 60
+        )  # ends a process that hangs after its parent has gone
         try:
             connection.send((function(item),))
         except Exception as error:
@@ -156,7 +182,11 @@ def _serve(function: Callable[[Any], Any], connection: Connection, timeout: int 
 
 
 def _told(error: Exception) -> str:
-    return str(error) if isinstance(error, ValueError | OSError) else f"{type(error).__name__}: {error}"
+    return (
+        str(error)
+        if isinstance(error, ValueError | OSError)
+        else f"{type(error).__name__}: {error}"
+    )
 
 
 def _death(code: int | None) -> str:

@@ -10,7 +10,9 @@ from data_modules.video.suffixes import VIDEO_SUFFIXES, is_image, is_series, is_
 def existing(path: Path) -> Path:
     """Return the path; FileNotFoundError where there is nothing."""
     if not path.exists():
-        raise FileNotFoundError(f"predict_path: {path} is neither a video file nor a folder")
+        raise FileNotFoundError(
+            f"predict_path: {path} is neither a video file nor a folder"
+        )
     return path
 
 
@@ -25,7 +27,9 @@ def videos_below(path: Path) -> tuple[list[Clip], str]:
     """
     if path.is_file():
         if is_image(path.name):
-            raise ValueError(f"predict_path: {path} is an image; give a video, or a folder with the frames of one")
+            raise ValueError(
+                f"predict_path: {path} is an image; give a video, or a folder with the frames of one"
+            )
         return [Clip(path.name, path, -1)], ""
     found, others = list[Path](), list[str]()
     for folder, content in walk(path):
@@ -36,9 +40,16 @@ def videos_below(path: Path) -> tuple[list[Clip], str]:
         else:
             others += [name for name in content.files if not is_video(name)]
         found += videos
-    passed_over = f"{len(others)} file(s) that are no videos: {counted(by_suffix(others))}"
+    passed_over = (
+        f"{len(others)} file(s) that are no videos: {counted(by_suffix(others))}"
+    )
     if not found:
         holds = f"it holds {passed_over}" if others else "it is empty"
-        raise ValueError(f"predict_path: no video ({listed(VIDEO_SUFFIXES)}) under {path}; {holds}")
-    clips = [Clip(file.relative_to(path).as_posix() if file != path else path.name, file, -1) for file in sorted(found)]
+        raise ValueError(
+            f"predict_path: no video ({listed(VIDEO_SUFFIXES)}) under {path}; {holds}"
+        )
+    clips = [
+        Clip(file.relative_to(path).as_posix() if file != path else path.name, file, -1)
+        for file in sorted(found)
+    ]
     return clips, f"predict_path: passed over {passed_over}" if others else ""

@@ -21,7 +21,9 @@ from data_modules.untrusted import inside
 from data_modules.video.source import Source
 
 INDEX = "index.csv"
-_BLOCK = 512  # of a tar file, bytes: a header takes one, contents are padded to whole ones
+_BLOCK = (
+    512  # of a tar file, bytes: a header takes one, contents are padded to whole ones
+)
 
 Status = Literal["encoded", "copied", "kept", "damaged"]
 
@@ -59,11 +61,18 @@ class Entry(NamedTuple):
     original: Content | None = None
 
 
-def of_others(entries: Sequence[Entry], originals: Mapping[str, Path], *, verify: bool = False) -> list[Entry]:
+def of_others(
+    entries: Sequence[Entry], originals: Mapping[str, Path], *, verify: bool = False
+) -> list[Entry]:
     """Return the entries whose original is not the one that was copied, or is gone; an old entry does not know."""
     knowing = [entry for entry in entries if entry.original]
     places = [originals[entry.path] for entry in knowing]
-    return [knowing[number] for number in changed(places, [entry.original for entry in knowing], verify=verify)]
+    return [
+        knowing[number]
+        for number in changed(
+            places, [entry.original for entry in knowing], verify=verify
+        )
+    ]
 
 
 class Storage:
@@ -83,11 +92,17 @@ class Storage:
     def __init__(self, folder: str | Path) -> None:
         self._folder = Path(folder)
         entries = list(read_index(self._folder))
-        self._places = {entry.path: (entry.file, entry.start, entry.size) for entry in entries}
+        self._places = {
+            entry.path: (entry.file, entry.start, entry.size) for entry in entries
+        }
         self._encoded = {entry.path for entry in entries if entry.status == "encoded"}
-        self._originals = {entry.path: entry.original for entry in entries if entry.original}
+        self._originals = {
+            entry.path: entry.original for entry in entries if entry.original
+        }
         _refuse_links_outside(self._folder, {entry.file for entry in entries})
-        self.damaged = {entry.path: entry.reason for entry in entries if entry.status == "damaged"}
+        self.damaged = {
+            entry.path: entry.reason for entry in entries if entry.status == "damaged"
+        }
         ends: dict[str, int] = {}
         for file, start, size in self._places.values():
             if start:
@@ -117,8 +132,17 @@ class Storage:
             ValueError: some are others.
         """
         names = [name for name in originals if name in self._originals]
-        names = [name for name, there in zip(names, present([originals[name] for name in names]), strict=True) if there]
-        others = changed([originals[name] for name in names], [self._originals[name] for name in names])
+        names = [
+            name
+            for name, there in zip(
+                names, present([originals[name] for name in names]), strict=True
+            )
+            if there
+        ]
+        others = changed(
+            [originals[name] for name in names],
+            [self._originals[name] for name in names],
+        )
         if others:
             raise ValueError(
                 f"{self._folder}: {told(others, names, 'originals', 'were copied')}; run the same `lightning-petl data "
@@ -151,7 +175,9 @@ def read_index(folder: Path) -> Iterator[Entry]:
     """
     path = folder / INDEX
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file; run `lightning-petl data ingest` (again, if it was stopped)")
+        raise FileNotFoundError(
+            f"{path}: no such file; run `lightning-petl data ingest` (again, if it was stopped)"
+        )
     with path.open(newline="", encoding=ENCODING, errors=ERRORS) as file:
         rows = csv.reader(file)
         try:
@@ -160,7 +186,9 @@ def read_index(folder: Path) -> Iterator[Entry]:
             for row in rows:
                 yield parse(row)
         except (ValueError, csv.Error) as error:
-            raise ValueError(f"{path}, line {rows.line_num}: {error}; ingest again to a new folder") from error
+            raise ValueError(
+                f"{path}, line {rows.line_num}: {error}; ingest again to a new folder"
+            ) from error
 
 
 def write_index(folder: Path, entries: Iterable[Entry]) -> None:
@@ -177,11 +205,20 @@ def parse(row: list[str]) -> Entry:
     """
     if len(row) not in (len(Entry._fields), len(Entry._fields) - 1):
         raise ValueError(f"expected {len(Entry._fields)} values, got {len(row)}")
-    entry = Entry(*(of_text(text) for of_text, text in zip(_OF_TEXT, row, strict=False)))
+    entry = Entry(
+        *(of_text(text) for of_text, text in zip(_OF_TEXT, row, strict=False))
+    )
     if min(entry.start, entry.size, entry.num_frames, entry.source_size) < 0:
         raise ValueError(f"expected counts of 0 or more, got {row[2:5]}")
-    if not entry.file or entry.file.startswith("/") or ".." in entry.file.split("/") or "\0" in entry.file:
-        raise ValueError(f"the file {entry.file[:200]!r} does not lie in the folder of the copy")
+    if (
+        not entry.file
+        or entry.file.startswith("/")
+        or ".." in entry.file.split("/")
+        or "\0" in entry.file
+    ):
+        raise ValueError(
+            f"the file {entry.file[:200]!r} does not lie in the folder of the copy"
+        )
     return entry
 
 
@@ -191,7 +228,9 @@ def _content(text: str) -> Content | None:
 
 def _status(text: str) -> Status:
     if text not in get_args(Status):
-        raise ValueError(f"expected one of {', '.join(get_args(Status))}, got {text[:80]!r}")
+        raise ValueError(
+            f"expected one of {', '.join(get_args(Status))}, got {text[:80]!r}"
+        )
     return cast(Status, text)
 
 
@@ -210,7 +249,9 @@ def packed_size(size: int) -> int:
     return _BLOCK + -(-size // _BLOCK) * _BLOCK
 
 
-def write_shard(path: Path, entries: Sequence[Entry], files: Sequence[Path]) -> list[Entry]:
+def write_shard(
+    path: Path, entries: Sequence[Entry], files: Sequence[Path]
+) -> list[Entry]:
     """Pack ``files`` as a tar file in order, read it back, and only then give it its name.
 
     Returns:
@@ -230,7 +271,9 @@ def write_shard(path: Path, entries: Sequence[Entry], files: Sequence[Path]) -> 
 def _pack(path: Path, entries: Sequence[Entry], files: Sequence[Path]) -> None:
     with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as shard:
         for entry, file in zip(entries, files, strict=True):
-            header = tarfile.TarInfo(entry.file)  # no owner and no date: the same clips give the same bytes
+            header = tarfile.TarInfo(
+                entry.file
+            )  # no owner and no date: the same clips give the same bytes
             header.size = entry.size
             with file.open("rb") as content:
                 shard.addfile(header, content)
@@ -244,10 +287,15 @@ def shard_places(path: Path, entries: Sequence[Entry]) -> list[Entry]:
     """
     with tarfile.open(path) as shard:
         members = shard.getmembers()
-    if [(member.name, member.size) for member in members] != [(entry.file, entry.size) for entry in entries]:
-        raise ValueError(f"{path}: does not hold the {len(entries)} clips that it should; delete it and ingest again")
+    if [(member.name, member.size) for member in members] != [
+        (entry.file, entry.size) for entry in entries
+    ]:
+        raise ValueError(
+            f"{path}: does not hold the {len(entries)} clips that it should; delete it and ingest again"
+        )
     return [
-        entry._replace(file=path.name, start=member.offset_data) for entry, member in zip(entries, members, strict=True)
+        entry._replace(file=path.name, start=member.offset_data)
+        for entry, member in zip(entries, members, strict=True)
     ]
 
 
@@ -261,12 +309,16 @@ def check(path: Path, entry: Entry) -> None:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: is missing; it holds {entry.path}")
     if entry.start + entry.size > path.stat().st_size:
-        raise ValueError(f"{path}: is shorter than {entry.path} in it, which ends at {entry.start + entry.size}")
+        raise ValueError(
+            f"{path}: is shorter than {entry.path} in it, which ends at {entry.start + entry.size}"
+        )
     with path.open("rb") as file:
         file.seek(entry.start)
         found = hashlib.sha256(file.read(entry.size)).hexdigest()
     if found != entry.sha256:
-        raise ValueError(f"{path}: the bytes of {entry.path}, {entry.size} from {entry.start}, are not those written")
+        raise ValueError(
+            f"{path}: the bytes of {entry.path}, {entry.size} from {entry.start}, are not those written"
+        )
 
 
 def _refuse_links_outside(folder: Path, files: set[str]) -> None:
@@ -282,7 +334,9 @@ def _refuse_links_outside(folder: Path, files: set[str]) -> None:
 
 def _check_shard(path: Path, end: int) -> None:
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: the shard is missing; copy it here again, or ingest again to a new folder")
+        raise FileNotFoundError(
+            f"{path}: the shard is missing; copy it here again, or ingest again to a new folder"
+        )
     if path.stat().st_size < end:
         raise ValueError(
             f"{path}: the shard has {path.stat().st_size} bytes, and its last clip ends at {end}; copy it again"

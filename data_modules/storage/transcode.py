@@ -20,7 +20,9 @@ from data_modules.video.decode import Video, open_video
 from data_modules.video.encode import Raster, resized, write_fast_video
 
 _MEMORY = 1 << 28  # bytes of pictures decoded at a time
-_FINEST = 10**5  # denominators: fractions of a second that differ are told apart in floats for hours
+_FINEST = (
+    10**5
+)  # denominators: fractions of a second that differ are told apart in floats for hours
 _NANO = 10**9  # ticks a second, about as many as an MP4 file can count
 
 
@@ -60,14 +62,22 @@ class Profile:
 
     def __post_init__(self) -> None:
         if self.short_side < 16 or self.short_side % 2:
-            raise ValueError(f"short_side: expected an even number from 16 on, pixels; got {self.short_side}")
+            raise ValueError(
+                f"short_side: expected an even number from 16 on, pixels; got {self.short_side}"
+            )
         if not 0 < self.crf <= 51:
-            raise ValueError(f"crf: expected 1 to 51, where lower is better and larger; got {self.crf}")
+            raise ValueError(
+                f"crf: expected 1 to 51, where lower is better and larger; got {self.crf}"
+            )
 
     def size(self, height: int, width: int) -> tuple[int, int]:
         """Even height and width of the copy; never larger than the original, which loses at most a row and a column."""
         ratio = min(1.0, self.short_side / min(height, width))
-        return (height // 2 * 2, width // 2 * 2) if ratio == 1 else (_even(height * ratio), _even(width * ratio))
+        return (
+            (height // 2 * 2, width // 2 * 2)
+            if ratio == 1
+            else (_even(height * ratio), _even(width * ratio))
+        )
 
 
 class Task(NamedTuple):
@@ -101,10 +111,16 @@ def copy_clip(task: Task) -> Entry:
         try:
             quality = transcode(task.original, copy, task.profile)
         except Unfaithful:
-            quality = transcode(task.original, copy, replace(task.profile, crf=task.profile.crf // 2 or 1))
+            quality = transcode(
+                task.original,
+                copy,
+                replace(task.profile, crf=task.profile.crf // 2 or 1),
+            )
     except ValueError as error:
         reason = str(error).removeprefix(f"{task.original}: ")
-        return keep(task, "kept" if isinstance(error, Unfaithful) else "damaged", reason)
+        return keep(
+            task, "kept" if isinstance(error, Unfaithful) else "damaged", reason
+        )
     return _entry(task, copy, "encoded", quality.note, quality)
 
 
@@ -115,13 +131,17 @@ def keep(task: Task, status: Status, reason: str) -> Entry:
         ValueError: it is a folder of frame images, and could be a video.
     """
     if task.original.is_dir() and status != "damaged":
-        raise ValueError(f"frame images only become a video by re-encoding. {reason}".strip())
+        raise ValueError(
+            f"frame images only become a video by re-encoding. {reason}".strip()
+        )
     copy = task.original if task.profile is None else _copied(task)
     quality = Quality(0, 0.0, math.inf)
     if status != "damaged":
         try:
             with open_video(copy) as video:
-                quality = Quality(video.num_frames, video.num_frames / video.fps, math.inf)
+                quality = Quality(
+                    video.num_frames, video.num_frames / video.fps, math.inf
+                )
         except ValueError as error:
             status, reason = "damaged", str(error)
     return _entry(task, copy, status, reason, quality)
@@ -145,12 +165,16 @@ def _copied(task: Task) -> Path:
     return partial.replace(copy)
 
 
-def _entry(task: Task, copy: Path, status: Status, reason: str, quality: Quality) -> Entry:
+def _entry(
+    task: Task, copy: Path, status: Status, reason: str, quality: Quality
+) -> Entry:
     with copy.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return Entry(
         path=task.name,
-        file=task.name.lstrip("/") if task.profile is None else copy.relative_to(task.folder).as_posix(),
+        file=task.name.lstrip("/")
+        if task.profile is None
+        else copy.relative_to(task.folder).as_posix(),
         start=0,
         size=copy.stat().st_size,
         num_frames=quality.num_frames,
@@ -165,7 +189,11 @@ def _entry(task: Task, copy: Path, status: Status, reason: str, quality: Quality
 
 
 def _size(path: Path) -> int:
-    return sum(file.stat().st_size for file in path.iterdir()) if path.is_dir() else path.stat().st_size
+    return (
+        sum(file.stat().st_size for file in path.iterdir())
+        if path.is_dir()
+        else path.stat().st_size
+    )
 
 
 def transcode(original: Path, copy: Path, profile: Profile) -> Quality:
@@ -191,29 +219,47 @@ def transcode(original: Path, copy: Path, profile: Profile) -> Quality:
 
 def _write(video: Video, copy: Path, profile: Profile) -> None:
     ticks, time_base = _ticks([*video.seconds.tolist(), video.num_frames / video.fps])
-    if ticks[-1] <= ticks[-2]:  # the stated rate is not that of the frames, and an MP4 file could not state it
-        raise Unfaithful(f"its {video.num_frames} frames last longer than {video.fps:g} a second would")
+    if (
+        ticks[-1] <= ticks[-2]
+    ):  # the stated rate is not that of the frames, and an MP4 file could not state it
+        raise Unfaithful(
+            f"its {video.num_frames} frames last longer than {video.fps:g} a second would"
+        )
     chunks = _chunks(video, profile, _step(video))
     raster, first = next(chunks)
     pictures = chain(first, chain.from_iterable(pictures for _, pictures in chunks))
-    write_fast_video(copy, pictures, raster, ticks=ticks, time_base=time_base, crf=profile.crf)
+    write_fast_video(
+        copy, pictures, raster, ticks=ticks, time_base=time_base, crf=profile.crf
+    )
 
 
 def _compared(video: Video, written: Video, profile: Profile) -> Quality:
     if written.num_frames != video.num_frames:
-        raise Unfaithful(f"{written.num_frames} of its {video.num_frames} frames come back")
-    if np.abs(written.seconds - video.seconds).max() > 1e-6 or not math.isclose(written.fps, video.fps, rel_tol=1e-6):
-        raise Unfaithful(f"its frames, {video.fps:g} a second, come back at other times, {written.fps:g} a second")
+        raise Unfaithful(
+            f"{written.num_frames} of its {video.num_frames} frames come back"
+        )
+    if np.abs(written.seconds - video.seconds).max() > 1e-6 or not math.isclose(
+        written.fps, video.fps, rel_tol=1e-6
+    ):
+        raise Unfaithful(
+            f"its frames, {video.fps:g} a second, come back at other times, {written.fps:g} a second"
+        )
     psnr = _psnr(video, written, profile)
     if psnr < profile.psnr_floor:
-        raise Unfaithful(f"luma within {psnr:.1f} dB, under the floor of {profile.psnr_floor:g}; a lower crf may help")
-    return Quality(video.num_frames, video.num_frames / video.fps, psnr, video.info().note)
+        raise Unfaithful(
+            f"luma within {psnr:.1f} dB, under the floor of {profile.psnr_floor:g}; a lower crf may help"
+        )
+    return Quality(
+        video.num_frames, video.num_frames / video.fps, psnr, video.info().note
+    )
 
 
 def _ticks(instants: list[float]) -> tuple[list[int], Fraction]:
     """The instants, seconds, as whole numbers of the longest tick that measures them all; and that tick."""
     exact = [Fraction(instant).limit_denominator(_FINEST) for instant in instants]
-    tick = Fraction(1, min(math.lcm(*(instant.denominator for instant in exact)), _NANO))
+    tick = Fraction(
+        1, min(math.lcm(*(instant.denominator for instant in exact)), _NANO)
+    )
     return [round(instant / tick) for instant in exact], tick
 
 
@@ -223,10 +269,15 @@ def _step(video: Video) -> int:
     return max(16, _MEMORY // (info.height * info.width * 3 // 2))
 
 
-def _chunks(video: Video, profile: Profile, step: int) -> Iterator[tuple[Raster, UInt8[np.ndarray, "t n"]]]:
+def _chunks(
+    video: Video, profile: Profile, step: int
+) -> Iterator[tuple[Raster, UInt8[np.ndarray, "t n"]]]:
     """All frames at the size of the copy, ``step`` at a time."""
     info = video.info()
-    box, size = Box(0, 0, info.height // 2 * 2, info.width // 2 * 2), profile.size(info.height, info.width)
+    box, size = (
+        Box(0, 0, info.height // 2 * 2, info.width // 2 * 2),
+        profile.size(info.height, info.width),
+    )
     for start in range(0, video.num_frames, step):
         planes = video.planes(range(start, min(start + step, video.num_frames)), box)
         pictures = resized(planes.data.numpy(), planes.height, planes.width, to=size)
@@ -241,7 +292,9 @@ def _psnr(video: Video, written: Video, profile: Profile) -> float:
     """
     squares = count = 0.0
     step = _step(video)
-    both = zip(_chunks(video, profile, step), _chunks(written, profile, step), strict=True)
+    both = zip(
+        _chunks(video, profile, step), _chunks(written, profile, step), strict=True
+    )
     for (raster, expected), (found_raster, found) in both:
         if raster != found_raster:
             raise Unfaithful(f"its pictures, {raster}, come back as {found_raster}")

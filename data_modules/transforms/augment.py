@@ -25,11 +25,15 @@ class Augmentation(ABC):
     """A random change of a clip."""
 
     @abstractmethod
-    def draw(self, num_frames: int, size: int, generator: np.random.Generator) -> Change:
+    def draw(
+        self, num_frames: int, size: int, generator: np.random.Generator
+    ) -> Change:
         """A picklable change of clips "t 3 size size", of plain numbers; random only in ``generator``."""
 
 
-def apply(recipe: Recipe, changes: Sequence[Change], clip: UInt8[Tensor, "t c h w"]) -> UInt8[Tensor, "t c size size"]:
+def apply(
+    recipe: Recipe, changes: Sequence[Change], clip: UInt8[Tensor, "t c h w"]
+) -> UInt8[Tensor, "t c size size"]:
     """Space, then each change in turn, on the device of ``clip``: frames that are already cut to the recipe's box."""
     clip = recipe(clip)
     for change in changes:
@@ -58,16 +62,30 @@ class ColourJitter(Augmentation):
             if strength < 0:
                 raise ValueError(f"{name}: expected 0 or more, got {strength}")
         if self.hue > 0.5:
-            raise ValueError(f"hue: expected at most 0.5, half of the colour circle, got {self.hue}")
+            raise ValueError(
+                f"hue: expected at most 0.5, half of the colour circle, got {self.hue}"
+            )
 
     def draw(self, num_frames: int, size: int, generator: np.random.Generator) -> Steps:
         """See the class."""
-        strengths = {"Brightness": self.brightness, "Contrast": self.contrast, "Color": self.saturation}
-        ranges = {name: (max(0.0, 1 - strength), 1 + strength) for name, strength in strengths.items() if strength}
+        strengths = {
+            "Brightness": self.brightness,
+            "Contrast": self.contrast,
+            "Color": self.saturation,
+        }
+        ranges = {
+            name: (max(0.0, 1 - strength), 1 + strength)
+            for name, strength in strengths.items()
+            if strength
+        }
         if self.hue:
             ranges["Hue"] = (-self.hue, self.hue)
-        steps = [Step(name, generator.uniform(*limits)) for name, limits in ranges.items()]
-        return Steps(tuple(steps[number] for number in generator.permutation(len(steps))))
+        steps = [
+            Step(name, generator.uniform(*limits)) for name, limits in ranges.items()
+        ]
+        return Steps(
+            tuple(steps[number] for number in generator.permutation(len(steps)))
+        )
 
 
 @dataclass(frozen=True)
@@ -81,7 +99,9 @@ class Grayscale(Augmentation):
 
     def draw(self, num_frames: int, size: int, generator: np.random.Generator) -> Steps:
         """See the class."""
-        return Steps((Step("Color", 0.0),) if generator.random() < self.probability else ())
+        return Steps(
+            (Step("Color", 0.0),) if generator.random() < self.probability else ()
+        )
 
 
 @dataclass(frozen=True)
@@ -110,13 +130,23 @@ class RandomErasing(Augmentation):
     def __post_init__(self) -> None:
         _check_probability(self.probability)
         if not 0 < self.area[0] <= self.area[1] <= 1:
-            raise ValueError(f"area: expected 0 < smallest <= largest <= 1, got {self.area}")
+            raise ValueError(
+                f"area: expected 0 < smallest <= largest <= 1, got {self.area}"
+            )
         if not 0 < self.aspect[0] <= self.aspect[1]:
-            raise ValueError(f"aspect: expected 0 < smallest <= largest, got {self.aspect}")
+            raise ValueError(
+                f"aspect: expected 0 < smallest <= largest, got {self.aspect}"
+            )
 
-    def draw(self, num_frames: int, size: int, generator: np.random.Generator) -> Change:
+    def draw(
+        self, num_frames: int, size: int, generator: np.random.Generator
+    ) -> Change:
         """See the class."""
-        box = self._box(size, generator) if generator.random() < self.probability else None
+        box = (
+            self._box(size, generator)
+            if generator.random() < self.probability
+            else None
+        )
         if box is None:
             return Steps()
         seed = int(generator.integers(2**63)) if self.mode == "pixel" else None
@@ -124,13 +154,23 @@ class RandomErasing(Augmentation):
 
     def _box(self, size: int, generator: np.random.Generator) -> Box | None:
         area = size * size * generator.uniform(*self.area, size=10)
-        aspect = np.exp(generator.uniform(math.log(self.aspect[0]), math.log(self.aspect[1]), size=10))
-        heights, widths = np.rint(np.sqrt(area * aspect)), np.rint(np.sqrt(area / aspect))
+        aspect = np.exp(
+            generator.uniform(
+                math.log(self.aspect[0]), math.log(self.aspect[1]), size=10
+            )
+        )
+        heights, widths = (
+            np.rint(np.sqrt(area * aspect)),
+            np.rint(np.sqrt(area / aspect)),
+        )
         fits = (heights < size) & (widths < size)
         if not fits.any():
             return None
         height, width = int(heights[fits.argmax()]), int(widths[fits.argmax()])
-        top, left = generator.integers(size - height + 1), generator.integers(size - width + 1)
+        top, left = (
+            generator.integers(size - height + 1),
+            generator.integers(size - width + 1),
+        )
         return Box(int(top), int(left), height, width)
 
 
@@ -146,8 +186,15 @@ class Erasure:
     def __call__(self, clip: UInt8[Tensor, "t 3 h w"]) -> UInt8[Tensor, "t 3 h w"]:
         """Follow it. The noise is NumPy's on every device, so that all paint the same."""
         shape = (len(clip), 3, self.box.height, self.box.width)
-        noise = np.zeros(shape, np.float32) if self.seed is None else _noise(shape, self.seed)
-        mean, std = (np.array(colour, np.float32)[:, None, None] for colour in (self.mean, self.std))
+        noise = (
+            np.zeros(shape, np.float32)
+            if self.seed is None
+            else _noise(shape, self.seed)
+        )
+        mean, std = (
+            np.array(colour, np.float32)[:, None, None]
+            for colour in (self.mean, self.std)
+        )
         paint = np.rint(mean + std * noise).clip(0, 255).astype(np.uint8)
         clip = clip.clone()
         self.box.cut(clip).copy_(torch.from_numpy(paint))
@@ -155,7 +202,9 @@ class Erasure:
 
 
 def _noise(shape: tuple[int, ...], seed: int) -> np.ndarray:
-    return np.random.Generator(np.random.Philox(key=seed)).standard_normal(shape, np.float32)
+    return np.random.Generator(np.random.Philox(key=seed)).standard_normal(
+        shape, np.float32
+    )
 
 
 def _check_probability(probability: float) -> None:

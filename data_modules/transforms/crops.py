@@ -33,7 +33,9 @@ class Box(NamedTuple):
 
     def cut(self, video: UInt8[Tensor, "*b h w"]) -> UInt8[Tensor, "*b h2 w2"]:
         """The part of every frame inside the box; a view."""
-        return video[..., self.top : self.top + self.height, self.left : self.left + self.width]
+        return video[
+            ..., self.top : self.top + self.height, self.left : self.left + self.width
+        ]
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,9 @@ class Recipe:
     flipped: bool = False
     interpolation: Interpolation = "bilinear"
 
-    def __call__(self, clip: UInt8[Tensor, "t c h w"]) -> UInt8[Tensor, "t c size size"]:
+    def __call__(
+        self, clip: UInt8[Tensor, "t c h w"]
+    ) -> UInt8[Tensor, "t c size size"]:
         """Follow it on frames that are already cut to ``box``, on their device."""
         clip = self.window.cut(resize(clip, *self.resized, self.interpolation))
         return clip.flip(-1) if self.flipped else clip
@@ -65,7 +69,9 @@ class Transform(ABC):
     """What training does to the frames of a clip, the same to each frame."""
 
     @abstractmethod
-    def draw(self, height: int, width: int, size: int, generator: np.random.Generator) -> Recipe:
+    def draw(
+        self, height: int, width: int, size: int, generator: np.random.Generator
+    ) -> Recipe:
         """From frames of ``height`` x ``width`` to a ``size`` x ``size`` clip; random only in ``generator``."""
 
 
@@ -90,11 +96,17 @@ class TrainCrop(Transform):
 
     def __post_init__(self) -> None:
         if not 0 < self.scale[0] <= self.scale[1] <= 1:
-            raise ValueError(f"scale: expected 0 < smallest <= largest <= 1, got {self.scale}")
+            raise ValueError(
+                f"scale: expected 0 < smallest <= largest <= 1, got {self.scale}"
+            )
         if not 0 < self.ratio[0] <= self.ratio[1]:
-            raise ValueError(f"ratio: expected 0 < smallest <= largest, got {self.ratio}")
+            raise ValueError(
+                f"ratio: expected 0 < smallest <= largest, got {self.ratio}"
+            )
 
-    def draw(self, height: int, width: int, size: int, generator: np.random.Generator) -> Recipe:
+    def draw(
+        self, height: int, width: int, size: int, generator: np.random.Generator
+    ) -> Recipe:
         """See the class."""
         box = self.box(height, width, generator)
         return _squeezed(box, size, _mirrored(self.flip, generator), self.interpolation)
@@ -109,7 +121,9 @@ class TrainCrop(Transform):
         if not fits.any():
             return _centre_box(height, width, self.ratio)
         h, w = int(heights[fits.argmax()]), int(widths[fits.argmax()])
-        return Box(int(place[0] * (height - h + 1)), int(place[1] * (width - w + 1)), h, w)
+        return Box(
+            int(place[0] * (height - h + 1)), int(place[1] * (width - w + 1)), h, w
+        )
 
 
 @dataclass(frozen=True)
@@ -134,24 +148,40 @@ class MultiScaleCrop(Transform):
 
     def __post_init__(self) -> None:
         if not self.scales or not all(0 < scale <= 1 for scale in self.scales):
-            raise ValueError(f"scales: expected parts of the short side, above 0 and at most 1, got {self.scales}")
+            raise ValueError(
+                f"scales: expected parts of the short side, above 0 and at most 1, got {self.scales}"
+            )
         if self.max_distort < 0:
             raise ValueError(f"max_distort: expected 0 or more, got {self.max_distort}")
 
-    def draw(self, height: int, width: int, size: int, generator: np.random.Generator) -> Recipe:
+    def draw(
+        self, height: int, width: int, size: int, generator: np.random.Generator
+    ) -> Recipe:
         """See the class."""
         short = min(height, width)
         sides = [max(1, int(short * scale)) for scale in self.scales]
-        sides = [min(size, short) if abs(side - size) < 3 else side for side in sides]  # TSN resizes by no two pixels
+        sides = [
+            min(size, short) if abs(side - size) < 3 else side for side in sides
+        ]  # TSN resizes by no two pixels
         places = range(len(sides))
-        pairs = [(sides[i], sides[k]) for i in places for k in places if abs(i - k) <= self.max_distort]
+        pairs = [
+            (sides[i], sides[k])
+            for i in places
+            for k in places
+            if abs(i - k) <= self.max_distort
+        ]
         h, w = pairs[generator.integers(len(pairs))]
         down, right = _QUARTERS[generator.integers(len(_QUARTERS))]
         box = Box(down * ((height - h) // 4), right * ((width - w) // 4), h, w)
         return _squeezed(box, size, _mirrored(self.flip, generator), self.interpolation)
 
 
-_QUARTERS = [(down, right) for down in (0, 2, 4) for right in (0, 2, 4)] + [(1, 1), (1, 3), (3, 1), (3, 3)]
+_QUARTERS = [(down, right) for down in (0, 2, 4) for right in (0, 2, 4)] + [
+    (1, 1),
+    (1, 3),
+    (3, 1),
+    (3, 3),
+]
 
 
 @dataclass(frozen=True)
@@ -173,13 +203,20 @@ class ShortSideJitterCrop(Transform):
 
     def __post_init__(self) -> None:
         if not 1 <= self.scale[0] <= self.scale[1]:
-            raise ValueError(f"scale: expected 1 <= shortest <= longest, of the crop's size, got {self.scale}")
+            raise ValueError(
+                f"scale: expected 1 <= shortest <= longest, of the crop's size, got {self.scale}"
+            )
 
-    def draw(self, height: int, width: int, size: int, generator: np.random.Generator) -> Recipe:
+    def draw(
+        self, height: int, width: int, size: int, generator: np.random.Generator
+    ) -> Recipe:
         """See the class."""
         short = round(size * generator.uniform(*self.scale))
         side = max(1, round(min(height, width) * size / short))
-        top, left = generator.integers(height - side + 1), generator.integers(width - side + 1)
+        top, left = (
+            generator.integers(height - side + 1),
+            generator.integers(width - side + 1),
+        )
         box = Box(int(top), int(left), side, side)
         return _squeezed(box, size, _mirrored(self.flip, generator), self.interpolation)
 
@@ -198,21 +235,35 @@ class EvalCrop(Transform):
 
     def __post_init__(self) -> None:
         if not 0 < self.crop_ratio <= 1:
-            raise ValueError(f"crop_ratio: expected 0 < crop_ratio <= 1, got {self.crop_ratio}")
+            raise ValueError(
+                f"crop_ratio: expected 0 < crop_ratio <= 1, got {self.crop_ratio}"
+            )
 
-    def draw(self, height: int, width: int, size: int, generator: np.random.Generator) -> Recipe:
+    def draw(
+        self, height: int, width: int, size: int, generator: np.random.Generator
+    ) -> Recipe:
         """The centre crop; nothing is drawn."""
         resized = self._resized(height, width, size)
-        return Recipe(Box(0, 0, height, width), resized, _windows(*resized, size, 1)[0], False, self.interpolation)
+        return Recipe(
+            Box(0, 0, height, width),
+            resized,
+            _windows(*resized, size, 1)[0],
+            False,
+            self.interpolation,
+        )
 
-    def crops(self, video: UInt8[Tensor, "t c h w"], size: int, count: int) -> list[UInt8[Tensor, "t c size size"]]:
+    def crops(
+        self, video: UInt8[Tensor, "t c h w"], size: int, count: int
+    ) -> list[UInt8[Tensor, "t c size size"]]:
         """``count`` crops along the long side, as views: 1, the centre, or 3, both ends and the centre between them.
 
         Raises:
             ValueError: for any other count.
         """
         if count not in (1, 3):
-            raise ValueError(f"crops: expected 1 (centre) or 3 (start, centre, end), got {count}")
+            raise ValueError(
+                f"crops: expected 1 (centre) or 3 (start, centre, end), got {count}"
+            )
         height, width = self._resized(video.shape[-2], video.shape[-1], size)
         video = resize(video, height, width, self.interpolation)
         return [window.cut(video) for window in _windows(height, width, size, count)]
@@ -223,16 +274,28 @@ class EvalCrop(Transform):
 
 
 def resize(
-    video: UInt8[Tensor, "t c h w"], height: int, width: int, interpolation: Interpolation
+    video: UInt8[Tensor, "t c h w"],
+    height: int,
+    width: int,
+    interpolation: Interpolation,
 ) -> UInt8[Tensor, "t c h2 w2"]:
     """To ``height`` x ``width``, antialiased; the input itself where the size is already right."""
     if video.shape[-2:] == (height, width):
         return video
     if has_uint8_resize(video.device):
-        return interpolate(video, size=(height, width), mode=interpolation, antialias=True)
+        return interpolate(
+            video, size=(height, width), mode=interpolation, antialias=True
+        )
     floats = video.float()
-    for shape in ((video.shape[-2], width), (height, width)):  # the passes of the CPU, each rounded and clamped
-        floats = interpolate(floats, size=shape, mode=interpolation, antialias=True).round().clamp(0, 255)
+    for shape in (
+        (video.shape[-2], width),
+        (height, width),
+    ):  # the passes of the CPU, each rounded and clamped
+        floats = (
+            interpolate(floats, size=shape, mode=interpolation, antialias=True)
+            .round()
+            .clamp(0, 255)
+        )
     return floats.to(torch.uint8)
 
 
@@ -249,27 +312,46 @@ def mirrored_labels(labels: Sequence[str]) -> dict[int, int]:
     mirror image is not among the labels is left out here and named by :func:`unmirrored_labels`.
     """
     exact = {label: number for number, label in enumerate(labels)}
-    spelled = {_spelled(label): number for number, label in reversed(list(enumerate(labels)))}
-    found = {number: _mirror_image(label, exact, spelled) for number, label in enumerate(labels)}
-    return {n: other for n, other in found.items() if other is not None and other != n and found[other] == n}
+    spelled = {
+        _spelled(label): number for number, label in reversed(list(enumerate(labels)))
+    }
+    found = {
+        number: _mirror_image(label, exact, spelled)
+        for number, label in enumerate(labels)
+    }
+    return {
+        n: other
+        for n, other in found.items()
+        if other is not None and other != n and found[other] == n
+    }
 
 
 def unmirrored_labels(labels: Sequence[str]) -> list[str]:
     """Return the classes whose names say a side or a turn, but whose mirror images are no classes."""
     mirrored = mirrored_labels(labels)
-    return [label for n, label in enumerate(labels) if n not in mirrored and _other_side(label) != _spelled(label)]
+    return [
+        label
+        for n, label in enumerate(labels)
+        if n not in mirrored and _other_side(label) != _spelled(label)
+    ]
 
 
 _ENDINGS = ("", "ward", "wards", "hand", "handed", "most", "side", "sided")
 _SIDES = [(f"left{ending}", f"right{ending}") for ending in _ENDINGS]
 _TURNS = [("clockwise", "counterclockwise"), ("cw", "ccw")]
-_OPPOSITE = {word: other for pair in _SIDES + _TURNS for word, other in (pair, pair[::-1])}
-_BOTH_SIDES = "left (?:and |or )?right|right (?:and |or )?left"  # the same in the mirror
+_OPPOSITE = {
+    word: other for pair in _SIDES + _TURNS for word, other in (pair, pair[::-1])
+}
+_BOTH_SIDES = (
+    "left (?:and |or )?right|right (?:and |or )?left"  # the same in the mirror
+)
 _NO_SIDE = "right (?:out|away|after|before|now|angle)|left (?:over|behind|alone)"  # "pulling it right out" in SSv2
 _SIDED = re.compile(rf"\b(?:{_BOTH_SIDES}|{_NO_SIDE}|{'|'.join(_OPPOSITE)})\b")
 
 
-def _mirror_image(label: str, exact: Mapping[str, int], spelled: Mapping[str, int]) -> int | None:
+def _mirror_image(
+    label: str, exact: Mapping[str, int], spelled: Mapping[str, int]
+) -> int | None:
     """Return the class of the mirror image; None where there is none or the name says no side."""
     same_case = {"left": "right", "right": "left", "Left": "Right", "Right": "Left"}
     swapped = re.sub(r"\b([Ll]eft|[Rr]ight)\b", lambda word: same_case[word[0]], label)
@@ -285,7 +367,11 @@ def _mirror_image(label: str, exact: Mapping[str, int], spelled: Mapping[str, in
 
 def _other_letter(name: str, spelled: Mapping[str, int]) -> str:
     """Return the name with l and r exchanged: "swipe r" of "swipe l", but none of the letters of an alphabet."""
-    letters = {re.sub(r"\b[lr]\b", letter, name) for letter in string.ascii_lowercase if letter not in "lr"}
+    letters = {
+        re.sub(r"\b[lr]\b", letter, name)
+        for letter in string.ascii_lowercase
+        if letter not in "lr"
+    }
     if any(other in spelled for other in letters - {name}):
         return name
     return re.sub(r"\b[lr]\b", lambda letter: "r" if letter[0] == "l" else "l", name)
@@ -303,18 +389,25 @@ def _spelled(label: str) -> str:
     return " ".join(re.findall(r"[^\W\d_]+|\d+", whole))
 
 
-def _squeezed(box: Box, size: int, flipped: bool, interpolation: Interpolation) -> Recipe:
+def _squeezed(
+    box: Box, size: int, flipped: bool, interpolation: Interpolation
+) -> Recipe:
     return Recipe(box, (size, size), Box(0, 0, size, size), flipped, interpolation)
 
 
 def _mirrored(flip: bool, generator: np.random.Generator) -> bool:
-    return bool(generator.random() < 0.5) and flip  # drawn either way: ``flip`` changes nothing else
+    return (
+        bool(generator.random() < 0.5) and flip
+    )  # drawn either way: ``flip`` changes nothing else
 
 
 def _windows(height: int, width: int, size: int, count: int) -> list[Box]:
     down, right = height - size, width - size
     halves = (1,) if count == 1 else (0, 1, 2)
-    places = [(down // 2, k * right // 2) if right >= down else (k * down // 2, right // 2) for k in halves]
+    places = [
+        (down // 2, k * right // 2) if right >= down else (k * down // 2, right // 2)
+        for k in halves
+    ]
     return [Box(top, left, size, size) for top, left in places]
 
 

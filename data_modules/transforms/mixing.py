@@ -56,7 +56,9 @@ class Mixing:
 
     def __post_init__(self) -> None:
         if min(self.mixup, self.cutmix) < 0 or not self.mixup + self.cutmix:
-            raise ValueError(f"mixup, cutmix: expected 0 or more and one above 0, got {self.mixup}, {self.cutmix}")
+            raise ValueError(
+                f"mixup, cutmix: expected 0 or more and one above 0, got {self.mixup}, {self.cutmix}"
+            )
         for name in ("switch", "probability"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name}: expected 0 to 1, got {getattr(self, name)}")
@@ -76,13 +78,27 @@ class Mixing:
             ValueError: an odd number of clips.
         """
         if len(video) % 2:
-            raise ValueError(f"batch_size: mixing takes clips in pairs, {len(video)} is odd; take an even batch_size")
-        keys = [f"mix/{own}/{other}" for own, other in zip(clip_id[::2], clip_id[1::2], strict=True)]
+            raise ValueError(
+                f"batch_size: mixing takes clips in pairs, {len(video)} is odd; take an even batch_size"
+            )
+        keys = [
+            f"mix/{own}/{other}"
+            for own, other in zip(clip_id[::2], clip_id[1::2], strict=True)
+        ]
         size = video.shape[-2:]
-        mixes = [self.draw(size[0], size[1], keyed_generator(seed, epoch, key)) for key in keys]
+        mixes = [
+            self.draw(size[0], size[1], keyed_generator(seed, epoch, key))
+            for key in keys
+        ]
         pairs = [mix_pair(video[2 * n : 2 * n + 2], mix) for n, mix in enumerate(mixes)]
-        weight = torch.tensor([mix.weight for mix in mixes], dtype=torch.float32, device=video.device)
-        return Mixed(torch.cat(pairs), label.view(-1, 2).flip(1).flatten(), repeat(weight, "n -> (n two)", two=2))
+        weight = torch.tensor(
+            [mix.weight for mix in mixes], dtype=torch.float32, device=video.device
+        )
+        return Mixed(
+            torch.cat(pairs),
+            label.view(-1, 2).flip(1).flatten(),
+            repeat(weight, "n -> (n two)", two=2),
+        )
 
     def draw(self, height: int, width: int, generator: np.random.Generator) -> Mix:
         """Of one pair of clips with frames of ``height`` x ``width``."""
@@ -103,7 +119,13 @@ def mix_pair(pair: UInt8[Tensor, "2 t c h w"], mix: Mix) -> UInt8[Tensor, "2 t c
         mixed = pair.clone()
         mix.box.cut(mixed).copy_(mix.box.cut(other))
         return mixed
-    return pair.float().mul_(mix.weight).add_(other, alpha=1 - mix.weight).round_().to(torch.uint8)
+    return (
+        pair.float()
+        .mul_(mix.weight)
+        .add_(other, alpha=1 - mix.weight)
+        .round_()
+        .to(torch.uint8)
+    )
 
 
 def _exchange(weight: float, centre: tuple[int, int], height: int, width: int) -> Mix:

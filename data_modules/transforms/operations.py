@@ -47,7 +47,9 @@ class Steps:
 def grey(video: Rgb) -> UInt8[Tensor, "t 1 h w"]:
     """ITU-R 601 luma in fixed point: (19595 r + 38470 g + 7471 b + 2^15) / 2^16."""
     red, green, blue = video.to(torch.int32).split(1, dim=1)
-    return ((red * 19595 + green * 38470 + blue * 7471 + (1 << 15)) >> 16).to(torch.uint8)
+    return ((red * 19595 + green * 38470 + blue * 7471 + (1 << 15)) >> 16).to(
+        torch.uint8
+    )
 
 
 def invert(video: Rgb) -> Rgb:
@@ -62,7 +64,11 @@ def posterize(video: Rgb, bits: float) -> Rgb:
 
 def solarize(video: Rgb, threshold: float) -> Rgb:
     """x below ``threshold``, else 255 - x."""
-    return video if threshold > 255 else torch.where(video < int(threshold), video, 255 - video)
+    return (
+        video
+        if threshold > 255
+        else torch.where(video < int(threshold), video, 255 - video)
+    )
 
 
 def solarize_add(video: Rgb, add: float) -> Rgb:
@@ -77,7 +83,9 @@ def brightness(video: Rgb, factor: float) -> Rgb:
 
 def contrast(video: Rgb, factor: float) -> Rgb:
     """Away from the mean grey of the frame by ``factor``."""
-    mean = grey(video).sum(dim=(1, 2, 3), keepdim=True).double() / (video.shape[-2] * video.shape[-1])
+    mean = grey(video).sum(dim=(1, 2, 3), keepdim=True).double() / (
+        video.shape[-2] * video.shape[-1]
+    )
     return _blend((mean + 0.5).floor().float(), video, factor)
 
 
@@ -97,8 +105,13 @@ def sharpness(video: Rgb, factor: float) -> Rgb:
 
 def auto_contrast(video: Rgb) -> Rgb:
     """Each channel of each frame stretched to 0-255; a flat one stays."""
-    low, high = (level.double()[..., None] for level in (video.amin(dim=(2, 3)), video.amax(dim=(2, 3))))
-    scale = torch.full_like(high, 255) / (high - low).clamp(min=1)  # a number over a tensor would round twice
+    low, high = (
+        level.double()[..., None]
+        for level in (video.amin(dim=(2, 3)), video.amax(dim=(2, 3)))
+    )
+    scale = torch.full_like(high, 255) / (high - low).clamp(
+        min=1
+    )  # a number over a tensor would round twice
     levels = _levels(video).double()
     stretched = (levels * scale - low * scale).trunc().clamp(0, 255)
     return _look_up(torch.where(high > low, stretched, levels), video)
@@ -119,16 +132,26 @@ def hue(video: Rgb, turn: float) -> Rgb:
     floats = video.float()
     value, dominant = floats.max(dim=1, keepdim=True)
     chroma = value - floats.amin(dim=1, keepdim=True)
-    lead = (floats.roll(-1, dims=1) - floats.roll(-2, dims=1)).gather(1, dominant)  # red dominant: green - blue
+    lead = (floats.roll(-1, dims=1) - floats.roll(-2, dims=1)).gather(
+        1, dominant
+    )  # red dominant: green - blue
     sixth = lead / chroma.clamp(min=1) + 2 * dominant + 6 * turn
     offset = torch.tensor([5.0, 3.0, 1.0], device=video.device)[:, None, None]
     distance = (sixth + offset) % 6
-    return (value - chroma * torch.minimum(distance, 4 - distance).clamp(0, 1)).round().to(torch.uint8)
+    return (
+        (value - chroma * torch.minimum(distance, 4 - distance).clamp(0, 1))
+        .round()
+        .to(torch.uint8)
+    )
 
 
 def _blend(away_from: Float[Tensor, "*#thwc"], video: Rgb, factor: float) -> Rgb:
     """away_from + factor (video - away_from)."""
-    return ((video.float() - away_from).mul_(factor).add_(away_from)).clamp_(0, 255).to(torch.uint8)
+    return (
+        ((video.float() - away_from).mul_(factor).add_(away_from))
+        .clamp_(0, 255)
+        .to(torch.uint8)
+    )
 
 
 def _levels(video: Rgb) -> Int64[Tensor, " 256"]:
@@ -138,7 +161,9 @@ def _levels(video: Rgb) -> Int64[Tensor, " 256"]:
 def _histogram(video: Rgb) -> Int64[Tensor, "t 3 256"]:
     planes = video.flatten(0, 1).flatten(1).long()
     planes += 256 * torch.arange(len(planes), device=video.device)[:, None]
-    return torch.bincount(planes.flatten(), minlength=256 * len(planes)).view(*video.shape[:2], 256)
+    return torch.bincount(planes.flatten(), minlength=256 * len(planes)).view(
+        *video.shape[:2], 256
+    )
 
 
 def _look_up(table: Tensor, video: Rgb) -> Rgb:

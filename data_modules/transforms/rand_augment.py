@@ -42,7 +42,10 @@ class Policy(NamedTuple):
         head, *sections = text.split("-")
         matches = [_SECTION.fullmatch(section) for section in sections]
         policy = cls(**{match[1]: float(match[2]) for match in matches if match})
-        whole = all(number == int(number) for number in (policy.m, policy.n, policy.mmax, policy.inc))
+        whole = all(
+            number == int(number)
+            for number in (policy.m, policy.n, policy.mmax, policy.inc)
+        )
         if head != "rand" or not all(matches) or not whole or policy.p > 1:
             raise ValueError(
                 "policy: expected such as 'rand-m7-n4-mstd0.5-inc1', with whole numbers m (magnitude), n (operations), "
@@ -53,7 +56,11 @@ class Policy(NamedTuple):
 
     def magnitude(self, generator: np.random.Generator) -> float:
         """Of one operation."""
-        drawn = generator.uniform(0, self.m) if self.mstd > 100 else generator.normal(self.m, self.mstd)
+        drawn = (
+            generator.uniform(0, self.m)
+            if self.mstd > 100
+            else generator.normal(self.m, self.mstd)
+        )
         return min(max(drawn, 0.0), self.mmax)
 
 
@@ -81,14 +88,32 @@ class RandAugment(Augmentation):
         policy = Policy.parse(self.policy)
         arguments = INCREASING if policy.inc else ARGUMENTS
         choices = list(arguments)
-        names = [choices[number] for number in generator.integers(len(choices), size=int(policy.n))]
+        names = [
+            choices[number]
+            for number in generator.integers(len(choices), size=int(policy.n))
+        ]
         names = [name for name in names if generator.random() <= policy.p]
-        return Steps(tuple(self._step(name, arguments[name], policy, generator) for name in names), self.fill)
+        return Steps(
+            tuple(
+                self._step(name, arguments[name], policy, generator) for name in names
+            ),
+            self.fill,
+        )
 
-    def _step(self, name: str, argument: "_Argument", policy: Policy, generator: np.random.Generator) -> Step:
+    def _step(
+        self,
+        name: str,
+        argument: "_Argument",
+        policy: Policy,
+        generator: np.random.Generator,
+    ) -> Step:
         sign = 1 if generator.random() < 0.5 else -1
         value = argument(policy.magnitude(generator) / 10, sign)
-        drawn = ("bilinear", "bicubic")[generator.integers(2)] if self.interpolation == "random" else self.interpolation
+        drawn = (
+            ("bilinear", "bicubic")[generator.integers(2)]
+            if self.interpolation == "random"
+            else self.interpolation
+        )
         return Step(name, value, drawn)
 
 

@@ -49,24 +49,46 @@ def to_rgb(planes: Planes) -> UInt8[Tensor, "t c h w"]:
     rounded to the nearest level (ITU-R BT.601-7, BT.709-6, BT.2020-2). All four pixels of a chroma sample take its
     value, as FFmpeg's conversion without scaling does.
     """
-    half_height, half_width, area = planes.height // 2, planes.width // 2, planes.height * planes.width
+    half_height, half_width, area = (
+        planes.height // 2,
+        planes.width // 2,
+        planes.height * planes.width,
+    )
     luma, chroma = planes.data.float().split([area, area // 2], dim=1)
     chroma = rearrange(chroma, "t (c h w) -> t c h 1 w 1", c=2, h=half_height)
-    luma = rearrange(luma, "t (h i w j) -> t 1 h i w j", h=half_height, i=2, w=half_width)
+    luma = rearrange(
+        luma, "t (h i w j) -> t 1 h i w j", h=half_height, i=2, w=half_width
+    )
     if not planes.full_range:
         luma, chroma = (luma - 16) * (255 / 219), (chroma - 128) * (255 / 224)
     else:
         chroma = chroma - 128
-    rgb = luma + torch.einsum("k c, t c h i w j -> t k h i w j", _chroma_weights(planes.matrix, chroma), chroma)
-    pixels = rearrange(rgb.round_().clamp_(0, 255).byte(), "t k h i w j -> t k (h i) (w j)")
+    rgb = luma + torch.einsum(
+        "k c, t c h i w j -> t k h i w j",
+        _chroma_weights(planes.matrix, chroma),
+        chroma,
+    )
+    pixels = rearrange(
+        rgb.round_().clamp_(0, 255).byte(), "t k h i w j -> t k (h i) (w j)"
+    )
     return planes.box.cut(pixels)
 
 
 def black(num_frames: int, size: int) -> Planes:
     """Planes of black square frames."""
     even = size + size % 2
-    luma, chroma = torch.zeros(num_frames, even * even), torch.full((num_frames, even * even // 2), 128)
-    return Planes(torch.cat([luma, chroma], 1).byte(), even, even, Box(0, 0, size, size), "bt601", full_range=True)
+    luma, chroma = (
+        torch.zeros(num_frames, even * even),
+        torch.full((num_frames, even * even // 2), 128),
+    )
+    return Planes(
+        torch.cat([luma, chroma], 1).byte(),
+        even,
+        even,
+        Box(0, 0, size, size),
+        "bt601",
+        full_range=True,
+    )
 
 
 def _chroma_weights(matrix: str, like: Tensor) -> Float32[Tensor, "3 2"]:

@@ -102,9 +102,13 @@ def open_video(
         raise FileNotFoundError(f"{source}: no such video file")
     try:
         with opened(source) as container:
-            yield Video(FileTrack(container, source, sequential=sequential), str(source))
+            yield Video(
+                FileTrack(container, source, sequential=sequential), str(source)
+            )
     except FFmpegError as error:
-        raise ValueError(f"{source}: cannot be read as a video: {error.strerror}") from error
+        raise ValueError(
+            f"{source}: cannot be read as a video: {error.strerror}"
+        ) from error
 
 
 class Video:
@@ -145,7 +149,9 @@ class Video:
         count, fps = self.num_frames, self.fps
         track = self._track
         size = self.height, self.width
-        return VideoInfo(count, fps, count / fps, *size, track.codec, track.keyframes, track.note)
+        return VideoInfo(
+            count, fps, count / fps, *size, track.codec, track.keyframes, track.note
+        )
 
     def check(self) -> None:
         """Decode every frame once, in order.
@@ -162,9 +168,13 @@ class Video:
             self._shape_of(rank, frame)
         self.info()
 
-    def ranks(self, seconds: Sequence[float] | Float64[np.ndarray, " t"]) -> Int64[np.ndarray, " t"]:
+    def ranks(
+        self, seconds: Sequence[float] | Float64[np.ndarray, " t"]
+    ) -> Int64[np.ndarray, " t"]:
         """The frame that is shown at each time, seconds from the first frame; before it the first."""
-        later = np.searchsorted(self._track.seconds, np.asarray(seconds, np.float64), side="right")
+        later = np.searchsorted(
+            self._track.seconds, np.asarray(seconds, np.float64), side="right"
+        )
         return np.clip(later - 1, 0, self.num_frames - 1)
 
     def at_ticks(self, ticks: Int64[np.ndarray, " t"]) -> Int64[np.ndarray, " t"]:
@@ -185,26 +195,37 @@ class Video:
         """
         box = self._box(box)
 
-        def write(shape: Shape, frame: VideoFrame, row: UInt8[np.ndarray, "h w 3"]) -> None:
+        def write(
+            shape: Shape, frame: VideoFrame, row: UInt8[np.ndarray, "h w 3"]
+        ) -> None:
             row[:] = shape.rgb(frame)[_slices(box)]
 
         pixels = self._gather(indices, (box.height, box.width, 3), write)
         seconds = self._track.seconds[np.asarray(indices)]
-        return Frames(rearrange(torch.from_numpy(pixels), "t h w c -> t c h w"), torch.from_numpy(seconds))
+        return Frames(
+            rearrange(torch.from_numpy(pixels), "t h w c -> t c h w"),
+            torch.from_numpy(seconds),
+        )
 
     def planes(self, indices: Indices, box: Part = None) -> Planes:
         """These frames as the decoder gives them, for :func:`~data_modules.video.colour.to_rgb`; see :meth:`frames`."""
         grown, inside = _grown(self._box(box))
         layout, colors = _layout(grown), list[Colors]()
 
-        def write(shape: Shape, frame: VideoFrame, row: UInt8[np.ndarray, " n"]) -> None:
-            yuv = shape.yuv(frame, colors[0] if colors else None)  # a clip has those of the first frame decoded
+        def write(
+            shape: Shape, frame: VideoFrame, row: UInt8[np.ndarray, " n"]
+        ) -> None:
+            yuv = shape.yuv(
+                frame, colors[0] if colors else None
+            )  # a clip has those of the first frame decoded
             colors.append(yuv.colors)
             for plane, (part, size, place) in zip(yuv.planes, layout, strict=True):
                 _fill(row[place].reshape(size), plane[part])
 
         data = self._gather(indices, (grown.height * grown.width * 3 // 2,), write)
-        return Planes(torch.from_numpy(data), grown.height, grown.width, inside, *colors[0])
+        return Planes(
+            torch.from_numpy(data), grown.height, grown.width, inside, *colors[0]
+        )
 
     def _gather(
         self,
@@ -215,7 +236,9 @@ class Video:
         """What ``write`` puts down of each frame; each is decoded once."""
         asked = [int(index) for index in indices]
         if not asked or min(asked) < 0:
-            raise ValueError(f"{self._name}: frame indices are one or more numbers from 0 on, got {asked}")
+            raise ValueError(
+                f"{self._name}: frame indices are one or more numbers from 0 on, got {asked}"
+            )
         try:
             return self._gathered(asked, size, write)
         except OutOfOrder:  # what was written may be of other frames
@@ -227,7 +250,10 @@ class Video:
         size: tuple[int, ...],
         write: Callable[[Shape, VideoFrame, UInt8[np.ndarray, "..."]], None],
     ) -> UInt8[np.ndarray, "t ..."]:
-        places, parts = defaultdict[int, list[int]](list), np.empty((len(asked), *size), np.uint8)
+        places, parts = (
+            defaultdict[int, list[int]](list),
+            np.empty((len(asked), *size), np.uint8),
+        )
         for place, rank in enumerate(asked):
             places[rank].append(place)
         for rank, frame in self._track.pictures(frozenset(places)):
@@ -281,8 +307,15 @@ class Video:
         if part is None:
             return Box(0, 0, height, width)
         box = part if isinstance(part, Box) else part(height, width)
-        if min(box) < 0 or 0 in box[2:] or box.top + box.height > height or box.left + box.width > width:
-            raise ValueError(f"{self._name}: {box} is not within its frames of {height} x {width} pixels")
+        if (
+            min(box) < 0
+            or 0 in box[2:]
+            or box.top + box.height > height
+            or box.left + box.width > width
+        ):
+            raise ValueError(
+                f"{self._name}: {box} is not within its frames of {height} x {width} pixels"
+            )
         return box
 
 
@@ -305,9 +338,14 @@ def _grown(box: Box) -> tuple[Box, Box]:
 def _layout(box: Box) -> list[_Place]:
     """What a box with even edges shows of each plane, the size of that, and its place in a row."""
     half, area = Box(*(side // 2 for side in box)), box.height * box.width
-    places = slice(0, area), slice(area, area * 5 // 4), slice(area * 5 // 4, area * 3 // 2)
+    places = (
+        slice(0, area),
+        slice(area, area * 5 // 4),
+        slice(area * 5 // 4, area * 3 // 2),
+    )
     return [
-        (_slices(part), (part.height, part.width), place) for part, place in zip((box, half, half), places, strict=True)
+        (_slices(part), (part.height, part.width), place)
+        for part, place in zip((box, half, half), places, strict=True)
     ]
 
 

@@ -25,7 +25,13 @@ _OPTIONS = {"libx264": {"mbtree": "0"}}
 # A key frame every 16, between them 7 flat B frames that no other frame needs: any frame costs at most four decodes.
 # What x264 does for eyes alone is off: at the same bytes luma is 0.7 dB nearer, and there is less to decode.
 _FAST = "keyint=16:min-keyint=16:scenecut=0:open-gop=0:bframes=7:b-adapt=0:b-pyramid=none:psy=0:aq-mode=0:mbtree=0"
-_MATRICES = {"bt709": 1, "fcc": 4, "bt601": 6, "smpte240m": 7, "bt2020": 9}  # ITU-T H.273, table 4
+_MATRICES = {
+    "bt709": 1,
+    "fcc": 4,
+    "bt601": 6,
+    "smpte240m": 7,
+    "bt2020": 9,
+}  # ITU-T H.273, table 4
 
 
 class Raster(NamedTuple):
@@ -102,7 +108,12 @@ def write_fast_video(
     container_options = {"fflags": "bitexact", "movflags": "faststart"}
     rate = Fraction(len(ticks) - 1, ticks[-1] - ticks[0]) / time_base
     try:
-        with whole(path) as partial, av.open(str(partial), "w", format="mp4", options=container_options) as container:
+        with (
+            whole(path) as partial,
+            av.open(
+                str(partial), "w", format="mp4", options=container_options
+            ) as container,
+        ):
             stream = _fast_stream(container, raster, rate, time_base, crf)
             *packets, last = _packets(stream, pictures, raster, ticks, time_base)
             # the mean rate of an MP4 file is over decoding times: the last duration makes it that of the ticks
@@ -114,11 +125,21 @@ def write_fast_video(
 
 
 def _fast_stream(
-    container: OutputContainer, raster: Raster, rate: Fraction, time_base: Fraction, crf: int
+    container: OutputContainer,
+    raster: Raster,
+    rate: Fraction,
+    time_base: Fraction,
+    crf: int,
 ) -> av.VideoStream:
     options = {"tune": "fastdecode", "crf": str(crf), "x264-params": _FAST}
-    stream = container.add_stream("libx264", rate=rate.limit_denominator(1001), options=options)
-    stream.height, stream.width, stream.pix_fmt, stream.thread_count = *raster[:2], "yuv420p", 1
+    stream = container.add_stream(
+        "libx264", rate=rate.limit_denominator(1001), options=options
+    )
+    stream.height, stream.width, stream.pix_fmt, stream.thread_count = (
+        *raster[:2],
+        "yuv420p",
+        1,
+    )
     stream.codec_context.time_base = stream.time_base = time_base
     stream.codec_context.colorspace = _MATRICES[raster.matrix]
     stream.codec_context.color_range = 2 if raster.full_range else 1
@@ -133,7 +154,9 @@ def _packets(
     time_base: Fraction,
 ) -> Iterator[Packet]:
     for picture, (start, end) in zip(pictures, pairwise(ticks), strict=True):
-        frame = av.VideoFrame.from_ndarray(rearrange(picture, "(h w) -> h w", w=raster.width), format="yuv420p")
+        frame = av.VideoFrame.from_ndarray(
+            rearrange(picture, "(h w) -> h w", w=raster.width), format="yuv420p"
+        )
         frame.pts, frame.duration, frame.time_base = start, end - start, time_base
         yield from stream.encode(frame)
     yield from stream.encode(None)
@@ -148,29 +171,51 @@ def resized(
     scaler, scaled = VideoReformatter(), list[UInt8[np.ndarray, "h w"]]()
     for picture in rearrange(pictures, "t (h w) -> t h w", w=width):
         frame = av.VideoFrame.from_ndarray(picture, format="yuv420p")
-        scaled.append(scaler.reformat(frame, to[1], to[0], interpolation="BICUBIC", threads=1).to_ndarray())
+        scaled.append(
+            scaler.reformat(
+                frame, to[1], to[0], interpolation="BICUBIC", threads=1
+            ).to_ndarray()
+        )
     return rearrange(np.stack(scaled), "t h w -> t (h w)")
 
 
-def _encode(path: Path, pixels: UInt8[np.ndarray, "t h w 3"], fps: Fraction, codec: str, gop: int) -> None:
-    with av.open(str(path), "w", options={"fflags": "bitexact"}) as container:  # Matroska draws an identifier
+def _encode(
+    path: Path,
+    pixels: UInt8[np.ndarray, "t h w 3"],
+    fps: Fraction,
+    codec: str,
+    gop: int,
+) -> None:
+    with av.open(
+        str(path), "w", options={"fflags": "bitexact"}
+    ) as container:  # Matroska draws an identifier
         stream = container.add_stream(codec, rate=fps, options=_OPTIONS.get(codec, {}))
-        assert isinstance(stream, av.VideoStream), "a codec name checked as video gave another stream"
+        assert isinstance(stream, av.VideoStream), (
+            "a codec name checked as video gave another stream"
+        )
         stream.height, stream.width = pixels.shape[1:3]
         stream.pix_fmt, stream.thread_count, stream.gop_size = "yuv420p", 1, gop
         for frame in pixels:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+            container.mux(
+                stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24"))
+            )
         container.mux(stream.encode(None))
 
 
 def _check(pixels: np.ndarray, codec: str) -> None:
     if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[3] != 3:
-        raise ValueError(f"frames: expected uint8 't h w 3', got {pixels.dtype} of shape {pixels.shape}")
+        raise ValueError(
+            f"frames: expected uint8 't h w 3', got {pixels.dtype} of shape {pixels.shape}"
+        )
     time, height, width, _ = pixels.shape
     if 0 in pixels.shape or height % 2 or width % 2:
-        raise ValueError(f"frames: need one or more, height and width even; got {time} of {height} x {width}")
+        raise ValueError(
+            f"frames: need one or more, height and width even; got {time} of {height} x {width}"
+        )
     if not _encodes_video(codec):
-        raise ValueError(f"codec: this FFmpeg has no video encoder {codec!r}; libx264 and mpeg4 are usual")
+        raise ValueError(
+            f"codec: this FFmpeg has no video encoder {codec!r}; libx264 and mpeg4 are usual"
+        )
 
 
 def _encodes_video(codec: str) -> bool:

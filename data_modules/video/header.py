@@ -8,8 +8,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 _CLOCK = re.compile(r"(\d+):(\d+):(\d+(?:\.\d+)?)")
-_IDENTITY = bytes.fromhex("00010000 00000000 00000000 00000000 00010000 00000000 00000000 00000000 40000000")
-_PROJECTION, _TRACKS, _CLUSTER = bytes.fromhex("7670"), bytes.fromhex("1654ae6b"), bytes.fromhex("1f43b675")
+_IDENTITY = bytes.fromhex(
+    "00010000 00000000 00000000 00000000 00010000 00000000 00000000 00000000 40000000"
+)
+_PROJECTION, _TRACKS, _CLUSTER = (
+    bytes.fromhex("7670"),
+    bytes.fromhex("1654ae6b"),
+    bytes.fromhex("1f43b675"),
+)
 _HEADER = 1 << 16  # bytes; of Matroska, before the first cluster
 _LARGEST_BOX = 1 << 26  # bytes; of a movie header that is still searched
 

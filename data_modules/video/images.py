@@ -14,7 +14,9 @@ from jaxtyping import Float64
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
 _OTHER_IMAGES = frozenset({".tif", ".tiff", ".gif", ".jp2", ".heic", ".heif", ".avif", ".jxl", ".ppm", ".pgm", ".tga",
                            ".exr", ".dpx"})  # fmt: skip
-_ONE_FOLDER = "one folder holds the images of one video: move the others to folders of their own"
+_ONE_FOLDER = (
+    "one folder holds the images of one video: move the others to folders of their own"
+)
 _LISTED = 5
 
 Picture = TypeVar("Picture")
@@ -37,9 +39,13 @@ class ImageTrack(Generic[Picture]):
     pixel_ratio = 1.0
     size: tuple[int, int] | None = None  # not known before the first image is read
 
-    def __init__(self, folder: Path, read: Callable[[Path], Picture], *, fps: int | float) -> None:
+    def __init__(
+        self, folder: Path, read: Callable[[Path], Picture], *, fps: int | float
+    ) -> None:
         if fps <= 0:
-            raise ValueError(f"fps: a folder of images needs a rate above 0 frames a second, got {fps}")
+            raise ValueError(
+                f"fps: a folder of images needs a rate above 0 frames a second, got {fps}"
+            )
         self._read, self.fps = read, float(fps)
         self.paths = series(folder)
 
@@ -55,7 +61,11 @@ class ImageTrack(Generic[Picture]):
 
     def pictures(self, ranks: frozenset[int]) -> Iterator[tuple[int, Picture]]:
         """The images at ``ranks`` and no other."""
-        return ((rank, self._read(self.paths[rank])) for rank in sorted(ranks) if rank < len(self.paths))
+        return (
+            (rank, self._read(self.paths[rank]))
+            for rank in sorted(ranks)
+            if rank < len(self.paths)
+        )
 
 
 def series(folder: Path) -> list[Path]:
@@ -77,7 +87,9 @@ def series(folder: Path) -> list[Path]:
     if not images:
         raise ValueError(f"{folder}: {_nothing(paths)}")
     if len(kinds := Counter(map(_kind, images))) > 1:
-        raise ValueError(f"{folder}: holds several series of images: {_listed(kinds)}; {_ONE_FOLDER}")
+        raise ValueError(
+            f"{folder}: holds several series of images: {_listed(kinds)}; {_ONE_FOLDER}"
+        )
     images.sort(key=lambda path: (_numbers(path), path.name))
     _check_numbers(folder, images)
     return images
@@ -97,10 +109,18 @@ def _numbers(path: Path) -> list[int]:
 def _check_numbers(folder: Path, images: Sequence[Path]) -> None:
     """Whether one number of each name counts, and no other contradicts it."""
     numbers = list(map(_numbers, images))
-    for (one, other), (number, following) in zip(pairwise(images), pairwise(numbers), strict=True):
+    for (one, other), (number, following) in zip(
+        pairwise(images), pairwise(numbers), strict=True
+    ):
         if number == following:
-            raise ValueError(f"{folder}: {one.name} and {other.name} have the same number; {_ONE_FOLDER}")
-    counters = [column for column in zip(*numbers, strict=True) if all(a < b for a, b in pairwise(column))]
+            raise ValueError(
+                f"{folder}: {one.name} and {other.name} have the same number; {_ONE_FOLDER}"
+            )
+    counters = [
+        column
+        for column in zip(*numbers, strict=True)
+        if all(a < b for a, b in pairwise(column))
+    ]
     if len(images) > 1 and not counters:
         names = f"{images[0].name} to {images[-1].name}"
         raise ValueError(
@@ -108,7 +128,9 @@ def _check_numbers(folder: Path, images: Sequence[Path]) -> None:
             f"each to the next; {_ONE_FOLDER}"
         )
     if counters:
-        _check_gaps(folder, images, min(counters, key=lambda counter: counter[-1] - counter[0]))
+        _check_gaps(
+            folder, images, min(counters, key=lambda counter: counter[-1] - counter[0])
+        )
 
 
 def _check_gaps(folder: Path, images: Sequence[Path], counter: Sequence[int]) -> None:
@@ -120,7 +142,9 @@ def _check_gaps(folder: Path, images: Sequence[Path], counter: Sequence[int]) ->
     step, count = steps.most_common(1)[0] if steps else (1, 0)
     lost = [a + step for a, b in pairwise(counter) if b - a != step]
     if lost and 2 * count > len(counter) and all(other % step == 0 for other in steps):
-        first = ", ".join(map(str, lost[:_LISTED])) + (", ..." if len(lost) > _LISTED else "")
+        first = ", ".join(map(str, lost[:_LISTED])) + (
+            ", ..." if len(lost) > _LISTED else ""
+        )
         raise ValueError(
             f"{folder}: images are missing: {images[0].name} to {images[-1].name} are {len(images)} images without "
             f"number {first}; add them, or number the images without holes"
@@ -129,7 +153,11 @@ def _check_gaps(folder: Path, images: Sequence[Path], counter: Sequence[int]) ->
 
 def _nothing(paths: Sequence[Path]) -> str:
     folders = sorted(path.name for path in paths if path.is_dir())
-    nested = f"; the folders in it, such as {folders[0]}, are other videos" if folders else ""
+    nested = (
+        f"; the folders in it, such as {folders[0]}, are other videos"
+        if folders
+        else ""
+    )
     return f"holds no frame that decodes: no file of {', '.join(sorted(IMAGE_SUFFIXES))} lies in it{nested}"
 
 

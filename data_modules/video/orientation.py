@@ -4,10 +4,21 @@ Such a message may be there beside, or without, a display matrix of the containe
 tells whether the first picture has to be decoded before its size is known.
 """
 
-from data_modules.video.nal_units import counted_units, header_units, length_size, marked_units, plain
+from data_modules.video.nal_units import (
+    counted_units,
+    header_units,
+    length_size,
+    marked_units,
+    plain,
+)
 
-_DISPLAY_ORIENTATION = 47  # payload type: ITU-T H.264, sec. D.1.27; ITU-T H.265, sec. D.2.17
-_SEI = {"h264": 6, "hevc": 39}  # type of the units with messages that go before a picture
+_DISPLAY_ORIENTATION = (
+    47  # payload type: ITU-T H.264, sec. D.1.27; ITU-T H.265, sec. D.2.17
+)
+_SEI = {
+    "h264": 6,
+    "hevc": 39,
+}  # type of the units with messages that go before a picture
 _UNREAD = frozenset({"vvc"})  # may hold such a message, which is not looked for
 
 

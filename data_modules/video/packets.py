@@ -12,9 +12,15 @@ from data_modules.video.picture_order import PictureOrder
 from data_modules.video.plan import UNKNOWN, PacketTable, presentation
 from data_modules.video.source import Source
 
-BY_TIME = frozenset({"h264", "hevc"})  # pictures are shown in the order of their time stamps
-BY_PACKET = frozenset({"vp8", "vp9", "av1", "mjpeg", "mpeg4"})  # and here in the order of their packets
-IN_ORDER = set[int]()  # videos whose times this process found right: each is read in every epoch
+BY_TIME = frozenset(
+    {"h264", "hevc"}
+)  # pictures are shown in the order of their time stamps
+BY_PACKET = frozenset(
+    {"vp8", "vp9", "av1", "mjpeg", "mpeg4"}
+)  # and here in the order of their packets
+IN_ORDER = set[
+    int
+]()  # videos whose times this process found right: each is read in every epoch
 _REMEMBERED = 1 << 18  # videos; a number takes about 100 bytes
 
 
@@ -30,11 +36,20 @@ class Packets:
     """
 
     def __init__(
-        self, codec: str, extradata: bytes, source: Source | None = None, *, may_be_joined: bool = False
+        self,
+        codec: str,
+        extradata: bytes,
+        source: Source | None = None,
+        *,
+        may_be_joined: bool = False,
     ) -> None:
         self._codec, self._may_be_joined = codec, may_be_joined
         self._lacking, self._decoding_times = list[bool](), list[int | None]()
-        self._times, self._keyframe, self._shown = list[int | None](), list[bool](), list[int | None]()
+        self._times, self._keyframe, self._shown = (
+            list[int | None](),
+            list[bool](),
+            list[int | None](),
+        )
         self._identity = source.identity() if source and codec in BY_TIME else None
         unknown = self._identity is not None and self._identity not in IN_ORDER
         self._numbers = PictureOrder(codec, extradata) if unknown else None
@@ -50,7 +65,10 @@ class Packets:
         if self._codec in BY_TIME:
             self._shown += [not packet.is_discard for packet in packets]
         else:
-            self._shown += [not packet.is_discard and frames_shown(self._codec, bytes(packet)) for packet in packets]
+            self._shown += [
+                not packet.is_discard and frames_shown(self._codec, bytes(packet))
+                for packet in packets
+            ]
         if self._numbers is not None:
             self._numbers.extend(packets)
         if self._may_be_joined:
@@ -64,8 +82,14 @@ class Packets:
         lost, and FFmpeg marks the last packet of the first file, or the one before it. Whether anything is lost, the
         decoder tells. A new file shows by its first picture: it is a key frame, or its time does not go on.
         """
-        lacking = [number for number, is_lacking in enumerate(self._lacking) if is_lacking]
-        return frozenset(number for number in lacking if any(map(self._begins, (number + 1, number + 2))))
+        lacking = [
+            number for number, is_lacking in enumerate(self._lacking) if is_lacking
+        ]
+        return frozenset(
+            number
+            for number in lacking
+            if any(map(self._begins, (number + 1, number + 2)))
+        )
 
     def _begins(self, number: int) -> bool:
         """Whether this packet may be the first of a file."""
@@ -77,14 +101,20 @@ class Packets:
     @cached_property
     def stamps(self) -> Int64[np.ndarray, " p"]:
         """Presentation times; ``UNKNOWN`` where there is none."""
-        return np.array([UNKNOWN if time is None else time for time in self._times], np.int64)
+        return np.array(
+            [UNKNOWN if time is None else time for time in self._times], np.int64
+        )
 
     def table(self) -> PacketTable:
         """In which the time of a packet is its number where the codec shows pictures as they are stored."""
         time = self.stamps if self._codec in BY_TIME else np.arange(len(self))
-        return PacketTable(time, np.array(self._keyframe, bool), np.array(self._shown) == 1)
+        return PacketTable(
+            time, np.array(self._keyframe, bool), np.array(self._shown) == 1
+        )
 
-    def order(self, table: PacketTable, *, stores_times: bool) -> tuple[Int64[np.ndarray, " t"] | None, bool]:
+    def order(
+        self, table: PacketTable, *, stores_times: bool
+    ) -> tuple[Int64[np.ndarray, " t"] | None, bool]:
         """The packet of each frame by rank, None where only decoding can tell; and whether each packet still is one.
 
         So it is where times are wrong, or the beginning of a picture is damaged.

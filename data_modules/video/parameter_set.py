@@ -5,7 +5,9 @@ from typing import NamedTuple
 
 from data_modules.video.nal_units import plain
 
-_HIGH_PROFILES = frozenset({100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135})
+_HIGH_PROFILES = frozenset(
+    {100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135}
+)
 _ANY_RATIO = 255  # aspect_ratio_idc: two numbers follow
 _RATIOS = {1: (1, 1), 2: (12, 11), 3: (10, 11), 4: (16, 11), 5: (40, 33), 6: (24, 11), 7: (20, 11), 8: (32, 11),
            9: (80, 33), 10: (18, 11), 11: (15, 11), 12: (64, 33), 13: (160, 99), 14: (4, 3), 15: (3, 2),
@@ -92,7 +94,12 @@ def parameter_set(extradata: bytes) -> ParameterSet | None:
 
     The syntax is that of ITU-T H.264, sec. 7.3.2.1.1 and E.1.1.
     """
-    if len(extradata) < 12 or extradata[0] != 1 or extradata[5] & 31 != 1 or extradata[8] & 31 != 7:
+    if (
+        len(extradata) < 12
+        or extradata[0] != 1
+        or extradata[5] & 31 != 1
+        or extradata[8] & 31 != 7
+    ):
         return None
     try:
         return _read(_Bits(extradata[9 : 8 + int.from_bytes(extradata[6:8], "big")]))
@@ -109,7 +116,11 @@ def numbering(codec: str, unit: bytes) -> Numbering | SliceStart:
     """
     if codec == "h264":
         return _read(_Bits(unit[1:])).numbering
-    return _hevc_picture(_Bits(unit[2:])) if unit[0] >> 1 & 63 == 34 else _hevc_sequence(_Bits(unit[2:]))
+    return (
+        _hevc_picture(_Bits(unit[2:]))
+        if unit[0] >> 1 & 63 == 34
+        else _hevc_sequence(_Bits(unit[2:]))
+    )
 
 
 def _hevc_sequence(bits: _Bits) -> Numbering:
@@ -142,14 +153,23 @@ def _read(bits: _Bits) -> ParameterSet:
     frame_bits = bits.code() + 4
     order_bits = _order_count(bits)
     _, _ = bits.code(), bits.number()  # reference frames, gaps
-    width, map_height, frames_only = 16 * (bits.code() + 1), 16 * (bits.code() + 1), bits.number()
+    width, map_height, frames_only = (
+        16 * (bits.code() + 1),
+        16 * (bits.code() + 1),
+        bits.number(),
+    )
     how = Numbering(order_bits, plane_bits, frame_bits, not frames_only)
     if not frames_only:
         bits.number()
     bits.number()
-    left, right, top, bottom = (bits.code() for _ in range(4)) if bits.number() else (0, 0, 0, 0)
+    left, right, top, bottom = (
+        (bits.code() for _ in range(4)) if bits.number() else (0, 0, 0, 0)
+    )
     across, down = 1 + (chroma in (1, 2)), (1 + (chroma == 1)) * (2 - frames_only)
-    size = map_height * (2 - frames_only) - down * (top + bottom), width - across * (left + right)
+    size = (
+        map_height * (2 - frames_only) - down * (top + bottom),
+        width - across * (left + right),
+    )
     if not bits.number():
         return ParameterSet(*size, (0, 0), None, how)
     return ParameterSet(*size, *_usability(bits), how)
@@ -201,7 +221,11 @@ def _usability(bits: _Bits) -> tuple[tuple[int, int], int | None]:
 
 def _pixel_ratio(bits: _Bits) -> tuple[int, int]:
     kind = bits.number(8)
-    return (bits.number(16), bits.number(16)) if kind == _ANY_RATIO else _RATIOS.get(kind, (0, 0))
+    return (
+        (bits.number(16), bits.number(16))
+        if kind == _ANY_RATIO
+        else _RATIOS.get(kind, (0, 0))
+    )
 
 
 def _skip_display(bits: _Bits) -> None:

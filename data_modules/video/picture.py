@@ -22,7 +22,12 @@ from jaxtyping import UInt8
 from data_modules.video.png import without_profile
 
 # How a file of each begins; its suffix may be wrong.
-_IMAGE_CODECS = {b"\xff\xd8\xff": "mjpeg", b"\x89PNG": "png", b"RIFF": "webp", b"BM": "bmp"}
+_IMAGE_CODECS = {
+    b"\xff\xd8\xff": "mjpeg",
+    b"\x89PNG": "png",
+    b"RIFF": "webp",
+    b"BM": "bmp",
+}
 
 # Numbers of ITU-T H.273 table 4. Where nothing is said (2, 3), or RGB of what is none (0), FFmpeg takes BT.601.
 _MATRICES = {0: "bt601", 1: "bt709", 2: "bt601", 3: "bt601", 4: "fcc", 5: "bt601", 6: "bt601", 7: "smpte240m",
@@ -43,7 +48,9 @@ def _unnamed(kind: type[Type], number: int) -> Type:
 
 
 _kinds: Any = Type
-_kinds._missing_ = classmethod(_unnamed)  # else one such entry makes all entries of a picture unreadable
+_kinds._missing_ = classmethod(
+    _unnamed
+)  # else one such entry makes all entries of a picture unreadable
 _Entries: Any = SideDataContainer  # its stub has no arguments
 
 
@@ -98,7 +105,9 @@ class Shape(NamedTuple):
         A display matrix (ISO 14496-12, sec. 6.2.2) shows (x, y) at (ax + cy, bx + dy); it is rounded to a quarter turn.
         """
         shape = cls.of_size(frame.height, frame.width, pixel_ratio)
-        matrix = _Entries(frame).get("DISPLAYMATRIX")  # frame.side_data would keep the frame in memory
+        matrix = _Entries(frame).get(
+            "DISPLAYMATRIX"
+        )  # frame.side_data would keep the frame in memory
         if matrix is None:
             return shape
         a, b, _, c, d = np.frombuffer(bytes(matrix), np.int32)[:5].tolist()
@@ -136,8 +145,13 @@ class Shape(NamedTuple):
             colors: to which the frame is converted; by default its own stay.
         """
         if self.transposed or self.flipped or self.mirrored:
-            frame = VideoFrame.from_ndarray(np.ascontiguousarray(self.rgb(frame)), format="rgb24")
-        if frame.format.name not in _YUV420 or (frame.height, frame.width) != self.upright:
+            frame = VideoFrame.from_ndarray(
+                np.ascontiguousarray(self.rgb(frame)), format="rgb24"
+            )
+        if (
+            frame.format.name not in _YUV420
+            or (frame.height, frame.width) != self.upright
+        ):
             frame = _reformat(frame, self.upright, "yuv420p")
         if colors not in (None, _colors(frame)):
             frame = _recolored(frame, colors)
@@ -164,7 +178,13 @@ def _recolored(frame: VideoFrame, colors: Colors) -> VideoFrame:
     """Through RGB, as no scaler changes the matrix alone."""
     size = frame.height, frame.width
     color_range = ColorRange.JPEG if colors.full_range else ColorRange.MPEG
-    return _reformat(_reformat(frame, size, "rgb24"), size, "yuv420p", _NUMBERS[colors.matrix], color_range)
+    return _reformat(
+        _reformat(frame, size, "rgb24"),
+        size,
+        "yuv420p",
+        _NUMBERS[colors.matrix],
+        color_range,
+    )
 
 
 def read_image(path: Path) -> VideoFrame:
@@ -174,7 +194,10 @@ def read_image(path: Path) -> VideoFrame:
         ValueError: the file holds no such image, or a damaged one.
     """
     content = path.read_bytes()
-    codec = next((codec for start, codec in _IMAGE_CODECS.items() if content.startswith(start)), None)
+    codec = next(
+        (codec for start, codec in _IMAGE_CODECS.items() if content.startswith(start)),
+        None,
+    )
     if codec is None:
         raise ValueError(
             f"{path}: cannot be read as an image: it begins as no {', '.join(_IMAGE_CODECS.values())} does"
@@ -186,9 +209,13 @@ def read_image(path: Path) -> VideoFrame:
     try:
         frames = [*context.decode(Packet(content)), *context.decode(None)]
     except FFmpegError as error:
-        raise ValueError(f"{path}: cannot be read as an image: {error.strerror}") from error
+        raise ValueError(
+            f"{path}: cannot be read as an image: {error.strerror}"
+        ) from error
     if len(frames) != 1 or frames[0].is_corrupt:
-        raise ValueError(f"{path}: cannot be read as an image: {len(frames)} pictures decode whole")
+        raise ValueError(
+            f"{path}: cannot be read as an image: {len(frames)} pictures decode whole"
+        )
     return frames[0]
 
 
@@ -217,5 +244,8 @@ def _reformat(
 def _plane(plane: VideoPlane, channels: int) -> UInt8[np.ndarray, "h w c"]:
     """The memory of the frame itself."""
     memory: Any = plane
-    shape, strides = (plane.height, plane.width, channels), (plane.line_size, channels, 1)
+    shape, strides = (
+        (plane.height, plane.width, channels),
+        (plane.line_size, channels, 1),
+    )
     return np.ndarray(shape, np.uint8, memory, strides=strides)

@@ -67,7 +67,9 @@ def continued(times: Int64[np.ndarray, " t"], longest: int) -> Int64[np.ndarray,
     return times[0] + np.concatenate([[0], np.cumsum(np.where(joined, usual, steps))])
 
 
-def segments(table: PacketTable, targets: Iterable[int]) -> list[Int64[np.ndarray, " n"]]:
+def segments(
+    table: PacketTable, targets: Iterable[int]
+) -> list[Int64[np.ndarray, " n"]]:
     """What to feed so that the packets ``targets`` give their frames, as little as key frames allow.
 
     Each segment begins with a key frame, before which the decoder is emptied. Pictures of the segment that are shown
@@ -80,14 +82,23 @@ def segments(table: PacketTable, targets: Iterable[int]) -> list[Int64[np.ndarra
     """
     spans: list[tuple[int, int]] = []
     packets = np.array(sorted(targets))
-    for start, target in zip(_entries(table, packets).tolist(), packets.tolist(), strict=True):
-        while spans and start <= spans[-1][1]:  # an open group of pictures may reach back over several
+    for start, target in zip(
+        _entries(table, packets).tolist(), packets.tolist(), strict=True
+    ):
+        while (
+            spans and start <= spans[-1][1]
+        ):  # an open group of pictures may reach back over several
             start = min(start, spans.pop()[0])
         spans.append((start, target + 1))
-    return [start + np.flatnonzero(table.time[start:stop] >= table.time[start]) for start, stop in spans]
+    return [
+        start + np.flatnonzero(table.time[start:stop] >= table.time[start])
+        for start, stop in spans
+    ]
 
 
-def _entries(table: PacketTable, targets: Int64[np.ndarray, " n"]) -> Int64[np.ndarray, " n"]:
+def _entries(
+    table: PacketTable, targets: Int64[np.ndarray, " n"]
+) -> Int64[np.ndarray, " n"]:
     """The last key frame at or before each target in both orders."""
     keyframes = np.flatnonzero(table.keyframe)
     place = np.searchsorted(keyframes, targets, side="right") - 1

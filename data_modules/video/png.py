@@ -13,7 +13,9 @@ def without_profile(content: bytes) -> bytes:
     """
     if _PROFILE not in content[: content.find(_PIXELS)]:
         return content
-    return SIGNATURE + b"".join(chunk for chunk in _chunks(content) if chunk[4:8] != _PROFILE)
+    return SIGNATURE + b"".join(
+        chunk for chunk in _chunks(content) if chunk[4:8] != _PROFILE
+    )
 
 
 def _chunks(content: bytes) -> Iterator[bytes]:

@@ -32,7 +32,16 @@ class Source(NamedTuple):
     def identity(self) -> int:
         """Tells these bytes from others, and from what the file held before it was written again."""
         found = self.path.stat()
-        return hash((found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, self.start, self.size))
+        return hash(
+            (
+                found.st_dev,
+                found.st_ino,
+                found.st_size,
+                found.st_mtime_ns,
+                self.start,
+                self.size,
+            )
+        )
 
     def __str__(self) -> str:
         """As errors name it."""

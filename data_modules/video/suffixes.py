@@ -47,4 +47,6 @@ def _suffix(name: str) -> str:
 def is_series(names: Iterable[str]) -> bool:
     """Whether two or more images among ``names`` differ in nothing but a number, as the frames of a video do."""
     patterns = [re.sub(r"\d+", "#", name) for name in names if is_image(name)]
-    return any("#" in pattern and patterns.count(pattern) > 1 for pattern in set(patterns))
+    return any(
+        "#" in pattern and patterns.count(pattern) > 1 for pattern in set(patterns)
+    )

@@ -45,7 +45,10 @@ def fetch_trunk(cache: Path | None = None) -> Path:
 
 def default_cache() -> Path:
     """The user's cache folder for this library."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lightning_petl"
+    return (
+        Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        / "lightning_petl"
+    )
 
 
 def find_onnx() -> Path:
@@ -53,13 +56,17 @@ def find_onnx() -> Path:
     try:
         found, installed = files(PACKAGE) or [], version(PACKAGE)
     except PackageNotFoundError as error:
-        raise RuntimeError(f"the demo's trunk is in the package {PACKAGE}, which is not installed: {HOW}") from error
+        raise RuntimeError(
+            f"the demo's trunk is in the package {PACKAGE}, which is not installed: {HOW}"
+        ) from error
     for file in found:
         if file.name == "vit_s_focus.onnx":
             path = Path(str(file.locate()))
             _check_digest(path, installed)
             return path
-    raise RuntimeError(f"{PACKAGE} {installed} is installed without vit_s_focus.onnx: {HOW}")
+    raise RuntimeError(
+        f"{PACKAGE} {installed} is installed without vit_s_focus.onnx: {HOW}"
+    )
 
 
 def read_onnx(path: Path) -> Iterator[tuple[str, torch.Tensor]]:
@@ -72,21 +79,43 @@ def read_onnx(path: Path) -> Iterator[tuple[str, torch.Tensor]]:
         import onnx
         from onnx import numpy_helper
     except ImportError as error:
-        raise RuntimeError(f"reading the demo's trunk needs the package onnx: {HOW}") from error
+        raise RuntimeError(
+            f"reading the demo's trunk needs the package onnx: {HOW}"
+        ) from error
     graph: Any = onnx.load(str(path)).graph
-    arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    arrays = {
+        tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer
+    }
     for name, array in arrays.items():
         if name.startswith("backbone."):
             yield name.removeprefix("backbone."), _tensor(array)
     for node in graph.node:
-        if node.op_type == "MatMul" and node.name.startswith("/backbone/") and node.input[1] in arrays:
-            name = node.name.removeprefix("/backbone/").removesuffix("/MatMul").replace("/", ".")
+        if (
+            node.op_type == "MatMul"
+            and node.name.startswith("/backbone/")
+            and node.input[1] in arrays
+        ):
+            name = (
+                node.name.removeprefix("/backbone/")
+                .removesuffix("/MatMul")
+                .replace("/", ".")
+            )
             yield f"{name}.weight", _tensor(arrays[node.input[1]].T)
-    table = {node.name: arrays[node.input[0]] for node in graph.node if node.name in _POSITIONS}
-    yield "embeddings.position_embeddings", _tensor(np.concatenate([table[name] for name in _POSITIONS], axis=1))
+    table = {
+        node.name: arrays[node.input[0]]
+        for node in graph.node
+        if node.name in _POSITIONS
+    }
+    yield (
+        "embeddings.position_embeddings",
+        _tensor(np.concatenate([table[name] for name in _POSITIONS], axis=1)),
+    )
 
 
-_POSITIONS = ("/backbone/embeddings/Concat_6", "/backbone/embeddings/Reshape_1")  # class token, patches
+_POSITIONS = (
+    "/backbone/embeddings/Concat_6",
+    "/backbone/embeddings/Reshape_1",
+)  # class token, patches
 
 
 def _tensor(array: np.ndarray) -> torch.Tensor:

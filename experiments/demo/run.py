@@ -62,9 +62,21 @@ def settings(folder: Path, data: Path, trunk: Path, seed: int) -> list[str]:
 
 def main() -> int:
     """Run the demo; return 0, or 2 where the trunk or the data set cannot be had."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seed", type=int, default=0, help="of initialisation and of the order of clips")
-    parser.add_argument("--folder", type=Path, default=Path("runs/demo"), help="where everything is written")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--seed",
+        type=int,
+        default=0,
+        help="of initialisation and of the order of clips",
+    )
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        default=Path("runs/demo"),
+        help="where everything is written",
+    )
     arguments = parser.parse_args()
     try:
         trunk = fetch_trunk()
@@ -83,9 +95,20 @@ def train_and_test(demo: Demo) -> None:
     """Fit both at once, then test both at once; the first one's progress is shown."""
     first, second = RUNS
     for verb in ("fit", "test"):
-        flags = {run: [f"--ckpt_path={checkpoint(demo.folder / run)}"] if verb == "test" else [] for run in RUNS}
-        with in_background(demo.command(verb, second, *flags[second]), demo, f"{second}_{verb}.log"):
-            subprocess.run(demo.command(verb, first, *flags[first]), env=demo.environment, check=True)
+        flags = {
+            run: [f"--ckpt_path={checkpoint(demo.folder / run)}"]
+            if verb == "test"
+            else []
+            for run in RUNS
+        }
+        with in_background(
+            demo.command(verb, second, *flags[second]), demo, f"{second}_{verb}.log"
+        ):
+            subprocess.run(
+                demo.command(verb, first, *flags[first]),
+                env=demo.environment,
+                check=True,
+            )
 
 
 @contextmanager
@@ -94,11 +117,15 @@ def in_background(command: list[str], demo: Demo, log: str) -> Iterator[None]:
     demo.folder.mkdir(parents=True, exist_ok=True)
     path = demo.folder / log
     with path.open("w") as output:
-        process = subprocess.Popen(command, env=demo.environment, stdout=output, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(
+            command, env=demo.environment, stdout=output, stderr=subprocess.STDOUT
+        )
         try:
             yield
             if process.wait():
-                raise RuntimeError(f"{' '.join(command)} failed:\n{path.read_text()[-2000:]}")
+                raise RuntimeError(
+                    f"{' '.join(command)} failed:\n{path.read_text()[-2000:]}"
+                )
         finally:
             process.kill()
 
@@ -111,7 +138,11 @@ def best_thread_count(processes: int = 1) -> int:
     counts = [1]
     while counts[-1] * 2 <= (os.cpu_count() or 1) // processes:
         counts.append(counts[-1] * 2)
-    return min(counts, key=lambda count: _seconds(count, 1 / len(counts))) if len(counts) > 1 else 1
+    return (
+        min(counts, key=lambda count: _seconds(count, 1 / len(counts)))
+        if len(counts) > 1
+        else 1
+    )
 
 
 def _seconds(threads: int, budget: float) -> float:
@@ -136,7 +167,9 @@ def scalars(run: Path) -> dict[str, float]:
     values: dict[str, float] = {}
     for folder in sorted(run.glob("version_*")):
         events = EventAccumulator(str(folder)).Reload()
-        values |= {tag: events.Scalars(tag)[-1].value for tag in events.Tags()["scalars"]}
+        values |= {
+            tag: events.Scalars(tag)[-1].value for tag in events.Tags()["scalars"]
+        }
     return values
 
 
@@ -148,16 +181,36 @@ def trainable_parameters(run: Path) -> int:
 
 def report(demo: Demo) -> None:
     """Print the table and where to look further."""
-    table = Table("", "top-1", "trainable parameters", "peak memory", "training clips/s", title=f"seed {demo.seed}")
+    table = Table(
+        "",
+        "top-1",
+        "trainable parameters",
+        "peak memory",
+        "training clips/s",
+        title=f"seed {demo.seed}",
+    )
     for run, name in RUNS.items():
         values = scalars(demo.folder / run)
-        cost = f"{values['z_cost/peak_memory_mib']:,.0f} MiB", f"{values['z_cost/clips_per_s']:.1f}"
-        table.add_row(name, f"{values['test/top1']:.3f}", f"{trainable_parameters(demo.folder / run):,}", *cost)
+        cost = (
+            f"{values['z_cost/peak_memory_mib']:,.0f} MiB",
+            f"{values['z_cost/clips_per_s']:.1f}",
+        )
+        table.add_row(
+            name,
+            f"{values['test/top1']:.3f}",
+            f"{trainable_parameters(demo.folder / run):,}",
+            *cost,
+        )
     artefact = next((demo.folder / "multi_tunev").glob("version_*/artefact"))
     video = sorted((demo.data / "videos").iterdir())[0]
     console = Console(soft_wrap=True)
-    console.print(table, "six classes: chance is 0.167; both trained at once, so clips/s share the machine")
-    console.print(f"TensorBoard: {Path(sys.executable).parent / 'tensorboard'} --logdir {demo.folder}")
+    console.print(
+        table,
+        "six classes: chance is 0.167; both trained at once, so clips/s share the machine",
+    )
+    console.print(
+        f"TensorBoard: {Path(sys.executable).parent / 'tensorboard'} --logdir {demo.folder}"
+    )
     console.print(f"artefact:    {artefact}")
     predict = f"{Path(sys.executable).parent / 'lightning-petl'} predict --artefact {artefact}"
     predict += f" --model.backbone.weights {demo.trunk}"

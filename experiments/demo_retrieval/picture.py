@@ -11,7 +11,14 @@ from PIL import Image, ImageDraw, ImageFont
 
 from data_modules.video.decode import open_video
 
-COLUMNS, FRAMES, SIDE, GAP, MARGIN, TEXT = 3, 6, 64, 4, 24, 21  # frames a strip; the rest in pixels
+COLUMNS, FRAMES, SIDE, GAP, MARGIN, TEXT = (
+    3,
+    6,
+    64,
+    4,
+    24,
+    21,
+)  # frames a strip; the rest in pixels
 WIDTH, HEIGHT = FRAMES * (SIDE + GAP), SIDE + 14
 RIGHT = (22, 150, 60)
 
@@ -42,15 +49,33 @@ def draw(answers: Sequence[dict[str, Any]], videos: Path, path: Path) -> Path:
     return path
 
 
-def _draw_answer(sheet: Image.Image, place: Place, answer: dict[str, Any], videos: Path, header: int) -> None:
+def _draw_answer(
+    sheet: Image.Image, place: Place, answer: dict[str, Any], videos: Path, header: int
+) -> None:
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(TEXT)
-    pen.multiline_text(place, "\n".join(wrap(f'"{answer["query"]}"', 36)), fill="black", font=font, spacing=6)
+    pen.multiline_text(
+        place,
+        "\n".join(wrap(f'"{answer["query"]}"', 36)),
+        fill="black",
+        font=font,
+        spacing=6,
+    )
     for rank, name in enumerate(best["video"] for best in answer["best"]):
         y, x = place.y + header + rank * HEIGHT, place.x + TEXT
-        pen.text((place.x, y + SIDE // 2), str(rank + 1), fill="black", font=font, anchor="lm")
+        pen.text(
+            (place.x, y + SIDE // 2),
+            str(rank + 1),
+            fill="black",
+            font=font,
+            anchor="lm",
+        )
         sheet.paste(_strip(videos / name), (x, y))
         if name == answer["video"]:
-            pen.rectangle((x - 5, y - 5, x + WIDTH - GAP + 4, y + SIDE + 4), outline=RIGHT, width=4)
+            pen.rectangle(
+                (x - 5, y - 5, x + WIDTH - GAP + 4, y + SIDE + 4),
+                outline=RIGHT,
+                width=4,
+            )
 
 
 def _strip(path: Path) -> Image.Image:
@@ -60,5 +85,7 @@ def _strip(path: Path) -> Image.Image:
         frames = rearrange(video.frames(ranks).pixels, "t c h w -> t h w c").numpy()
     strip = Image.new("RGB", (WIDTH - GAP, SIDE), "white")
     for number, frame in enumerate(frames):
-        strip.paste(Image.fromarray(frame).resize((SIDE, SIDE)), (number * (SIDE + GAP), 0))
+        strip.paste(
+            Image.fromarray(frame).resize((SIDE, SIDE)), (number * (SIDE + GAP), 0)
+        )
     return strip

@@ -36,15 +36,38 @@ class Demo(NamedTuple):
     def run(self, verb: str, threads: int, *flags: str) -> None:
         """One fit or test; CalledProcessError where it fails."""
         found = settings(self.folder, self.data, self.trunk, self.seed)
-        command = [sys.executable, "-m", "lightning_petl", verb, "-c", str(HERE / "retrieval.yaml"), *found, *flags]
-        subprocess.run(command, env=os.environ | {"OMP_NUM_THREADS": str(threads)}, check=True)
+        command = [
+            sys.executable,
+            "-m",
+            "lightning_petl",
+            verb,
+            "-c",
+            str(HERE / "retrieval.yaml"),
+            *found,
+            *flags,
+        ]
+        subprocess.run(
+            command, env=os.environ | {"OMP_NUM_THREADS": str(threads)}, check=True
+        )
 
 
 def main() -> int:
     """Run the demo; return 0, or 2 where the trunk or the data set cannot be had."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seed", type=int, default=0, help="of initialisation and of the order of clips")
-    parser.add_argument("--folder", type=Path, default=Path("runs/demo_retrieval"), help="where everything is written")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--seed",
+        type=int,
+        default=0,
+        help="of initialisation and of the order of clips",
+    )
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        default=Path("runs/demo_retrieval"),
+        help="where everything is written",
+    )
     arguments = parser.parse_args()
     begun = time.perf_counter()
     try:
@@ -68,7 +91,11 @@ def table(values: dict[str, float], videos: int, title: str) -> Table:
     for name, words in DIRECTIONS.items():
         recalls = [f"{values[f'test/{name}/R{k}']:.1f}" for k in RECALLS]
         rows.add_row(words, *recalls, f"{values[f'test/{name}/MdR']:.1f}")
-    rows.add_row("chance", *(f"{100 * k / videos:.1f}" for k in RECALLS), f"{(videos + 1) / 2:.1f}")
+    rows.add_row(
+        "chance",
+        *(f"{100 * k / videos:.1f}" for k in RECALLS),
+        f"{(videos + 1) / 2:.1f}",
+    )
     return rows
 
 
@@ -78,8 +105,16 @@ def report(demo: Demo, seconds: float) -> None:
     answers = [json.loads(line) for line in found.read_text("utf-8").splitlines()]
     picture = draw(answers, demo.data / "videos", demo.folder / "retrieval.png")
     console = Console(soft_wrap=True)
-    console.print(table(scalars(demo.folder), len({answer["video"] for answer in answers}), f"seed {demo.seed}"))
-    console.print(f"{len(answers)} captions of objects that training never showed; {seconds / 60:.1f} min in all")
+    console.print(
+        table(
+            scalars(demo.folder),
+            len({answer["video"] for answer in answers}),
+            f"seed {demo.seed}",
+        )
+    )
+    console.print(
+        f"{len(answers)} captions of objects that training never showed; {seconds / 60:.1f} min in all"
+    )
     console.print(f"picture:     {picture}\nall answers: {found}")
 
 

@@ -11,7 +11,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 import data_modules.compat  # noqa: F401  # before what imports torchvision
 
 Lines = list[dict[str, Any]]
-logging.getLogger("tensorboard").setLevel(logging.ERROR)  # it warns of each purge of a resume, which is meant
+logging.getLogger("tensorboard").setLevel(
+    logging.ERROR
+)  # it warns of each purge of a resume, which is meant
 _WHAT = ("update", "clips", "loss", "rates")
 
 
@@ -40,7 +42,9 @@ def curves(expected: Lines, actual: Lines, rank: int) -> Iterator[str]:
     order = list(reference)
     for begun in starts(actual):
         first = order.index((begun[0]["epoch"], begun[0]["batch"]))
-        if [(line["epoch"], line["batch"]) for line in begun] != order[first : first + len(begun)]:
+        if [(line["epoch"], line["batch"]) for line in begun] != order[
+            first : first + len(begun)
+        ]:
             yield f"rank {rank}: the start at {order[first]} leaves the order"
 
 
@@ -56,18 +60,35 @@ def _scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
     found = EventAccumulator(str(folder), size_guidance={"scalars": 0})
     found.Reload()
     tags = [tag for tag in found.Tags()["scalars"] if not tag.startswith("z_cost/")]
-    return {tag: [(event.step, event.value) for event in found.Scalars(tag)] for tag in tags}
+    return {
+        tag: [(event.step, event.value) for event in found.Scalars(tag)] for tag in tags
+    }
 
 
 def checkpoints(expected: Path, actual: Path) -> Iterator[str]:
     """Each part of each checkpoint that differs, each file too many or too few."""
-    left, right = ({path.name: path for path in (run / "checkpoints").iterdir()} for run in (expected, actual))
+    left, right = (
+        {path.name: path for path in (run / "checkpoints").iterdir()}
+        for run in (expected, actual)
+    )
     if left.keys() != right.keys():
         yield f"checkpoints: {sorted(right)} instead of {sorted(left)}"
-    yield from (f"temporary file: {path}" for path in actual.rglob("*") if "tmp" in path.name or "partial" in path.name)
+    yield from (
+        f"temporary file: {path}"
+        for path in actual.rglob("*")
+        if "tmp" in path.name or "partial" in path.name
+    )
     for name in sorted(left.keys() & right.keys()):
-        parts = [torch.load(path, weights_only=True) for path in (left[name], right[name])]
-        for part in ("state_dict", "optimizer_states", "lr_schedulers", "global_step", "epoch"):
+        parts = [
+            torch.load(path, weights_only=True) for path in (left[name], right[name])
+        ]
+        for part in (
+            "state_dict",
+            "optimizer_states",
+            "lr_schedulers",
+            "global_step",
+            "epoch",
+        ):
             if not same(parts[0][part], parts[1][part]):
                 yield f"{name}: {part} differs"
         if not same(parts[0]["callbacks"]["EMA"], parts[1]["callbacks"]["EMA"]):
@@ -79,7 +100,9 @@ def same(left: Any, right: Any) -> bool:
     if isinstance(left, torch.Tensor):
         return torch.equal(left, right)
     if isinstance(left, dict):
-        return left.keys() == right.keys() and all(same(value, right[key]) for key, value in left.items())
+        return left.keys() == right.keys() and all(
+            same(value, right[key]) for key, value in left.items()
+        )
     if isinstance(left, list | tuple):
         return len(left) == len(right) and all(map(same, left, right))
     return left == right

@@ -22,10 +22,19 @@ class Recorder(Callback):
         self._folder = Path(folder)
 
     def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: VideoBatch, batch_idx: int
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: VideoBatch,
+        batch_idx: int,
     ) -> None:
         """Append the line."""
-        rates = [group["lr"] for optimizer in trainer.optimizers for group in optimizer.param_groups]
+        rates = [
+            group["lr"]
+            for optimizer in trainer.optimizers
+            for group in optimizer.param_groups
+        ]
         line = {
             "epoch": trainer.current_epoch,
             "batch": batch_idx,
@@ -34,5 +43,7 @@ class Recorder(Callback):
             "loss": float(outputs["loss"]).hex(),
             "rates": [rate.hex() for rate in rates],
         }
-        with (self._folder / f"rank_{trainer.global_rank}.jsonl").open("ab", buffering=0) as file:
+        with (self._folder / f"rank_{trainer.global_rank}.jsonl").open(
+            "ab", buffering=0
+        ) as file:
             file.write(f"{json.dumps(line | {'process': os.getpid()})}\n".encode())

@@ -31,10 +31,19 @@ from lightning_petl.signals import PREEMPTED
 
 HERE = Path(__file__).parent
 METHODS = {
-    "Multi-TuneV": {"class_path": "MultiTuneV", "init_args": {"st_adapter": {"bottleneck": 16}}},
+    "Multi-TuneV": {
+        "class_path": "MultiTuneV",
+        "init_args": {"st_adapter": {"bottleneck": 16}},
+    },
     "Side4Video": {"class_path": "Side4Video", "init_args": {"width": 64}},
 }
-RANKS, EPOCHS, UPDATES, EVERY, BEST = 2, 10, 6, 2, 2  # updates of an epoch, of a checkpoint; best checkpoints kept
+RANKS, EPOCHS, UPDATES, EVERY, BEST = (
+    2,
+    10,
+    6,
+    2,
+    2,
+)  # updates of an epoch, of a checkpoint; best checkpoints kept
 TIMEOUT = 900  # seconds for one start
 
 
@@ -58,17 +67,32 @@ class Stop(NamedTuple):
 
 def main() -> int:
     """Run the drill; return 0 where every resume was exact, else 1."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--stops", type=int, default=20, help="for each method; half of them SIGKILL")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--stops", type=int, default=20, help="for each method; half of them SIGKILL"
+    )
     parser.add_argument("--epochs", type=int, default=EPOCHS)
-    parser.add_argument("--methods", nargs="*", choices=list(METHODS), default=list(METHODS))
+    parser.add_argument(
+        "--methods", nargs="*", choices=list(METHODS), default=list(METHODS)
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
-    parser.add_argument("--output", type=Path, help="folder for results.md; none is written where not given")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        help="folder for results.md; none is written where not given",
+    )
     given = parser.parse_args()
     if given.stops > (most := len(_places(given.epochs))):
-        parser.error(f"--stops {given.stops}: at most {most} fit into --epochs {given.epochs}; give more epochs")
+        parser.error(
+            f"--stops {given.stops}: at most {most} fit into --epochs {given.epochs}; give more epochs"
+        )
     with tempfile.TemporaryDirectory(prefix="drill-") as name:
-        found = {m: drill(Path(name) / m, m, given.stops, given.epochs, given.seed) for m in given.methods}
+        found = {
+            m: drill(Path(name) / m, m, given.stops, given.epochs, given.seed)
+            for m in given.methods
+        }
     for method, (stops, failures) in found.items():
         Console().print(_table(method, stops), *failures, sep="\n")
     if given.output is not None:
@@ -77,7 +101,9 @@ def main() -> int:
     return 0 if all(not failures for _, failures in found.values()) else 1
 
 
-def drill(folder: Path, method: str, stops: int, epochs: int, seed: int) -> tuple[list[Stop], list[str]]:
+def drill(
+    folder: Path, method: str, stops: int, epochs: int, seed: int
+) -> tuple[list[Stop], list[str]]:
     """Train once undisturbed and once with ``stops`` interruptions.
 
     Returns:
@@ -88,13 +114,28 @@ def drill(folder: Path, method: str, stops: int, epochs: int, seed: int) -> tupl
         for split, count in (("train", 4 * UPDATES), ("val", 3)):
             (folder / "videos" / split / label).mkdir(parents=True)
             for index in range(count):
-                write_video(folder / "videos" / split / label / f"{index}.mp4", _bar(step, index), 8, codec="mpeg4")
-    jobs = {name: Job(folder, name, method, epochs) for name in ("undisturbed", "disturbed")}
+                write_video(
+                    folder / "videos" / split / label / f"{index}.mp4",
+                    _bar(step, index),
+                    8,
+                    codec="mpeg4",
+                )
+    jobs = {
+        name: Job(folder, name, method, epochs) for name in ("undisturbed", "disturbed")
+    }
     jobs["undisturbed"].run_to_end()
-    done = list(_disturb(jobs["disturbed"], _moments(stops, epochs, seed), random.Random(seed)))
+    done = list(
+        _disturb(jobs["disturbed"], _moments(stops, epochs, seed), random.Random(seed))
+    )
     begun = [begun[0]["update"] for begun in starts(jobs["disturbed"].lines())]
-    done = [stop._replace(resumed=update) for stop, update in zip(done, begun[1:], strict=True)]
-    return done, [*_differences(*jobs.values()), *(text for stop in done for text in _too_much(stop))]
+    done = [
+        stop._replace(resumed=update)
+        for stop, update in zip(done, begun[1:], strict=True)
+    ]
+    return done, [
+        *_differences(*jobs.values()),
+        *(text for stop in done for text in _too_much(stop)),
+    ]
 
 
 class Job:
@@ -106,16 +147,26 @@ class Job:
         self.folder.mkdir()
         self._log = self.folder / "log.txt"
         config = self.folder / "config.yaml"
-        config.write_text(yaml.safe_dump(_config(folder / "videos", self.folder, method, epochs)))
+        config.write_text(
+            yaml.safe_dump(_config(folder / "videos", self.folder, method, epochs))
+        )
         command = [sys.executable, "-m", "lightning_petl", "fit", "-c", str(config)]
         self._command = [*command, f"--run_folder={self.run}"]
 
     def start(self) -> subprocess.Popen[bytes]:
         """In a session of its own, as a job has."""
-        environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(HERE.parents[1])}
+        environment = os.environ | {
+            "OMP_NUM_THREADS": "1",
+            "PYTHONPATH": str(HERE.parents[1]),
+        }
         with self._log.open("ab") as log:
             return subprocess.Popen(
-                self._command, env=environment, stdout=log, stderr=log, start_new_session=True, cwd=HERE.parents[1]
+                self._command,
+                env=environment,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                cwd=HERE.parents[1],
             )
 
     def run_to_end(self) -> None:
@@ -126,7 +177,9 @@ class Job:
         """
         code = self.start().wait(timeout=TIMEOUT)
         if code != 0:
-            raise RuntimeError(f"{self.run}: exit code {code}\n{self._log.read_text()[-4000:]}")
+            raise RuntimeError(
+                f"{self.run}: exit code {code}\n{self._log.read_text()[-4000:]}"
+            )
 
     def lines(self, rank: int = 0) -> list[dict[str, Any]]:
         """What a rank wrote so far; a line that was cut by a kill is not there."""
@@ -136,7 +189,10 @@ class Job:
 
 
 def _config(videos: Path, folder: Path, method: str, epochs: int) -> dict[str, Any]:
-    recorder = {"class_path": "experiments.drill.recorder.Recorder", "init_args": {"folder": str(folder)}}
+    recorder = {
+        "class_path": "experiments.drill.recorder.Recorder",
+        "init_args": {"folder": str(folder)},
+    }
     return {
         "model": {
             "backbone": {"name": "vit_tiny_patch16_224", "weights": "random", "depth": 2},
@@ -192,19 +248,27 @@ def _disturb(job: Job, stops: list[Stop], generator: random.Random) -> Iterator[
     for number, stop in enumerate(stops):
         process = job.start()
         _await(job, process, stop.update, number)
-        time.sleep(generator.uniform(0, 0.3))  # some updates long: into a pass, a checkpoint, a validation
+        time.sleep(
+            generator.uniform(0, 0.3)
+        )  # some updates long: into a pass, a checkpoint, a validation
         os.killpg(process.pid, stop.kind)
         code = process.wait(timeout=TIMEOUT)
         yield stop._replace(reached=job.lines()[-1]["update"], code=code)
     job.run_to_end()
 
 
-def _await(job: Job, process: subprocess.Popen[bytes], update: int, number: int) -> None:
+def _await(
+    job: Job, process: subprocess.Popen[bytes], update: int, number: int
+) -> None:
     """Wait until the start that is now running is behind ``update``."""
     deadline = time.monotonic() + TIMEOUT
-    while not (len(starts(job.lines())) > number and job.lines()[-1]["update"] >= update):
+    while not (
+        len(starts(job.lines())) > number and job.lines()[-1]["update"] >= update
+    ):
         if process.poll() is not None or time.monotonic() > deadline:
-            raise RuntimeError(f"{job.run} does not reach update {update}: exit code {process.returncode}")
+            raise RuntimeError(
+                f"{job.run} does not reach update {update}: exit code {process.returncode}"
+            )
         time.sleep(0.01)
 
 
@@ -229,14 +293,29 @@ def _too_much(stop: Stop) -> Iterator[str]:
 
 
 def _table(method: str, stops: list[Stop]) -> Table:
-    table = Table("stop", "signal", "reached update", "went on from", "done again", "exit code", title=method)
+    table = Table(
+        "stop",
+        "signal",
+        "reached update",
+        "went on from",
+        "done again",
+        "exit code",
+        title=method,
+    )
     for number, stop in enumerate(stops, start=1):
         table.add_row(*map(str, _row(number, stop)))
     return table
 
 
 def _row(number: int, stop: Stop) -> tuple[Any, ...]:
-    return number, stop.kind.name, stop.reached, stop.resumed, stop.reached - stop.resumed, stop.code
+    return (
+        number,
+        stop.kind.name,
+        stop.reached,
+        stop.resumed,
+        stop.reached - stop.resumed,
+        stop.code,
+    )
 
 
 def _markdown(found: dict[str, tuple[list[Stop], list[str]]]) -> str:
@@ -245,13 +324,20 @@ def _markdown(found: dict[str, tuple[list[Stop], list[str]]]) -> str:
         f"{RANKS} gloo ranks with 2 workers each.",
     ]
     for method, (stops, failures) in found.items():
-        result = "every line, event and weight equal bit for bit" if not failures else f"{len(failures)} differences"
+        result = (
+            "every line, event and weight equal bit for bit"
+            if not failures
+            else f"{len(failures)} differences"
+        )
         lines += ["", f"**{method}**: {len(stops)} stops, {result}.", ""]
         lines += [
             "stop | signal | reached update | went on from | done again | exit code",
             "---:|---|---:|---:|---:|---:",
         ]
-        lines += [" | ".join(map(str, _row(number, stop))) for number, stop in enumerate(stops, start=1)]
+        lines += [
+            " | ".join(map(str, _row(number, stop)))
+            for number, stop in enumerate(stops, start=1)
+        ]
     return "\n".join([*lines, ""])
 
 

@@ -9,7 +9,11 @@ from lightning_petl.backbones.block import Slot
 from lightning_petl.backbones.encoder import Blocks
 from lightning_petl.backbones.vit import VideoViT
 
-_SLOTS: dict[str, Slot] = {"parallel": "beside_mlp", "sequential": "after_mlp", "after_block": "after_block"}
+_SLOTS: dict[str, Slot] = {
+    "parallel": "beside_mlp",
+    "sequential": "after_mlp",
+    "after_block": "after_block",
+}
 
 
 @dataclass(frozen=True, kw_only=True)

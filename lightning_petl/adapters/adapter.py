@@ -56,15 +56,23 @@ def attach(encoder: Encoder, adapters: Sequence[Adapter]) -> None:
     """
     _refuse_twice(adapters)
     parts = [part for adapter in adapters for part in adapter.parts()]
-    vit = cast(VideoViT, encoder)  # what needs no more than an Encoder says so by ``reads_text``
+    vit = cast(
+        VideoViT, encoder
+    )  # what needs no more than an Encoder says so by ``reads_text``
     if not isinstance(encoder, VideoViT):
         _refuse_of_images(encoder, parts)
     _refuse_meaningless(vit, parts)
     for part in parts:
         part.attach(vit)
-        new = {name: part.name for name, p in vit.named_parameters() if p.requires_grad and name not in vit.owners}
+        new = {
+            name: part.name
+            for name, p in vit.named_parameters()
+            if p.requires_grad and name not in vit.owners
+        }
         if not new and not part.alone:
-            raise ValueError(f"{part} attaches to nothing in {vit.name!r}: it would train no parameter")
+            raise ValueError(
+                f"{part} attaches to nothing in {vit.name!r}: it would train no parameter"
+            )
         vit.owners |= new
     vit.cast_frozen()
 
@@ -72,7 +80,9 @@ def attach(encoder: Encoder, adapters: Sequence[Adapter]) -> None:
 def _refuse_of_images(encoder: Encoder, parts: Sequence[Adapter]) -> None:
     for part in parts:
         if not part.reads_text:
-            raise ValueError(f"{part.name} works on frames; the text tower {encoder.name!r} takes LoRA or BitFit")
+            raise ValueError(
+                f"{part.name} works on frames; the text tower {encoder.name!r} takes LoRA or BitFit"
+            )
 
 
 def _refuse_twice(adapters: Sequence[Adapter]) -> None:
@@ -88,13 +98,19 @@ def _refuse_twice(adapters: Sequence[Adapter]) -> None:
 def _refuse_meaningless(encoder: Encoder, parts: Sequence[Adapter]) -> None:
     alone = [part.name for part in parts if part.alone]
     if alone and len(parts) > 1:
-        raise ValueError(f"{alone[0]} stands alone; in this stack it meets {', '.join(p.name for p in parts)}")
+        raise ValueError(
+            f"{alone[0]} stands alone; in this stack it meets {', '.join(p.name for p in parts)}"
+        )
     vit = cast(VideoViT, encoder)
-    for inner, outer in permutations([part for part in parts if isinstance(part, Unfreezing)], 2):
+    for inner, outer in permutations(
+        [part for part in parts if isinstance(part, Unfreezing)], 2
+    ):
         swallowed = {id(p) for p in inner.parameters(vit)}
         # BitFit of q alone adds a vector and trains none of the trunk's own parameters
         if swallowed and swallowed <= {id(p) for p in outer.parameters(vit)}:
-            raise ValueError(f"{outer.name} already trains all that {inner.name} would: remove {inner.name}")
+            raise ValueError(
+                f"{outer.name} already trains all that {inner.name} would: remove {inner.name}"
+            )
 
 
 def require_positive(**values: int | float) -> None:

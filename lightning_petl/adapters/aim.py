@@ -46,7 +46,15 @@ class TemporalAdapter(nn.Module):
         drop_path: probability of leaving the update of a frame out.
     """
 
-    def __init__(self, block: AdaptedBlock, dim: int, bottleneck: int, *, two: bool, drop_path: float) -> None:
+    def __init__(
+        self,
+        block: AdaptedBlock,
+        dim: int,
+        bottleneck: int,
+        *,
+        two: bool,
+        drop_path: float,
+    ) -> None:
         super().__init__()
         self.attn_in, self.attend = block.attn_in, block.attend
         self.into = gelu_adapter(dim, bottleneck) if two else None
@@ -82,8 +90,12 @@ class TemporalEmbedding(nn.Module):
 
     def forward(self, x: Tokens, grid: Grid) -> Tokens:
         if grid.frames != len(self.rows):
-            raise ValueError(f"AIM has a position for each of {len(self.rows)} frames; clips have {grid.frames}")
-        return rearrange(self.rows.repeat(len(x) // grid.frames, 1), "bt d -> bt 1 d").expand_as(x)
+            raise ValueError(
+                f"AIM has a position for each of {len(self.rows)} frames; clips have {grid.frames}"
+            )
+        return rearrange(
+            self.rows.repeat(len(x) // grid.frames, 1), "bt d -> bt 1 d"
+        ).expand_as(x)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,15 +137,21 @@ class AIM(Adapter):
         vit.add_entry(self.name, TemporalEmbedding(vit.grid.frames, vit.dim))
         blocks = vit.select(self.blocks)
         for index, block in enumerate(blocks):
-            self._attach_block(block, vit.dim, self.drop_path * index / max(1, len(blocks) - 1))
+            self._attach_block(
+                block, vit.dim, self.drop_path * index / max(1, len(blocks) - 1)
+            )
         if self.norm:
             for parameter in (*vit.norm.parameters(), *vit.fc_norm.parameters()):
                 parameter.requires_grad_(True)
 
     def _attach_block(self, block: AdaptedBlock, dim: int, drop_path: float) -> None:
         bottleneck = self.bottleneck or dim // 4
-        temporal = TemporalAdapter(block, dim, bottleneck, two=self.temporal_adapters == 2, drop_path=drop_path)
+        temporal = TemporalAdapter(
+            block, dim, bottleneck, two=self.temporal_adapters == 2, drop_path=drop_path
+        )
         block.add("before_attn", self.name, temporal)
         block.add("after_attn", self.name, gelu_adapter(dim, bottleneck))
-        beside = NormedAdapter(block.mlp_in, gelu_adapter(dim, bottleneck, self.scale), drop_path)
+        beside = NormedAdapter(
+            block.mlp_in, gelu_adapter(dim, bottleneck, self.scale), drop_path
+        )
         block.add("beside_mlp", self.name, beside)

@@ -13,7 +13,13 @@ from torch import Tensor, nn
 
 from lightning_petl.adapters.adapter import Adapter, require_distinct, require_positive
 from lightning_petl.adapters.frames import frame_sines
-from lightning_petl.adapters.normalise import Features, LayerNorm, Normed, linear_of, standardise
+from lightning_petl.adapters.normalise import (
+    Features,
+    LayerNorm,
+    Normed,
+    linear_of,
+    standardise,
+)
 from lightning_petl.adapters.tap import recompute, tap_indices
 from lightning_petl.backbones.encoder import Blocks
 from lightning_petl.backbones.vit import VideoViT
@@ -47,10 +53,18 @@ class SelfAttention(nn.Module):
         self.qkv = nn.Linear(dim, 3 * dim)
         self.proj = nn.Linear(dim, dim)
 
-    def forward(self, x: Features, weight: Tensor | None = None, bias: Tensor | None = None) -> Features:
+    def forward(
+        self, x: Features, weight: Tensor | None = None, bias: Tensor | None = None
+    ) -> Features:
         qkv = linear_of(self.qkv, Normed(x, weight, bias))
         q, k, v = rearrange(qkv, "b t n (x h c) -> x b h (t n) c", x=3, h=self.heads)
-        return self.proj(rearrange(F.scaled_dot_product_attention(q, k, v), "b h (t n) c -> b t n (h c)", t=x.shape[1]))
+        return self.proj(
+            rearrange(
+                F.scaled_dot_product_attention(q, k, v),
+                "b h (t n) c -> b t n (h c)",
+                t=x.shape[1],
+            )
+        )
 
 
 class CrossAttention(nn.Module):
@@ -62,9 +76,13 @@ class CrossAttention(nn.Module):
         self.q = nn.Linear(dim, dim)
         self.kv = nn.Linear(dim, 2 * dim)
 
-    def forward(self, query: Float[Tensor, "1 1 1 d"], x: Normed) -> Float[Tensor, "b 1 1 d"]:
+    def forward(
+        self, query: Float[Tensor, "1 1 1 d"], x: Normed
+    ) -> Float[Tensor, "b 1 1 d"]:
         q = rearrange(self.q(query), "1 1 n (h c) -> 1 h n c", h=self.heads)
-        k, v = rearrange(linear_of(self.kv, x), "b t n (x h c) -> x b h (t n) c", x=2, h=self.heads)
+        k, v = rearrange(
+            linear_of(self.kv, x), "b t n (x h c) -> x b h (t n) c", x=2, h=self.heads
+        )
         y = F.scaled_dot_product_attention(q.expand(len(k), -1, -1, -1), k, v)
         return rearrange(y, "b h n c -> b 1 n (h c)")
 
@@ -77,7 +95,9 @@ class Mlp(nn.Module):
         self.fc1 = nn.Linear(dim, MLP_RATIO * dim)
         self.fc2 = nn.Linear(MLP_RATIO * dim, dim)
 
-    def forward(self, x: Features, weight: Tensor | None = None, bias: Tensor | None = None) -> Features:
+    def forward(
+        self, x: Features, weight: Tensor | None = None, bias: Tensor | None = None
+    ) -> Features:
         return self.fc2(F.gelu(linear_of(self.fc1, Normed(x, weight, bias))))
 
 
@@ -108,7 +128,9 @@ class CrossBlock(nn.Module):
         self.attn = CrossAttention(dim, recipe.heads)
         self.mlp = Mlp(dim)
 
-    def forward(self, query: Float[Tensor, "1 1 1 d"], x: Features) -> Float[Tensor, "b 1 1 d"]:
+    def forward(
+        self, query: Float[Tensor, "1 1 1 d"], x: Features
+    ) -> Float[Tensor, "b 1 1 d"]:
         y = query + self.attn(query, self.norm1.split(x))
         return y + self.mlp(*self.norm2.split(y))
 
@@ -128,7 +150,9 @@ class Pooler(nn.Module):
         super().__init__()
         self.feature_dim, self.frame_positions = dim, recipe.frame_positions
         self.taps = nn.ModuleDict({str(index): Tap() for index in taps})
-        self.blocks = nn.ModuleList([SelfBlock(dim, recipe) for _ in range(recipe.blocks)])
+        self.blocks = nn.ModuleList(
+            [SelfBlock(dim, recipe) for _ in range(recipe.blocks)]
+        )
         self.query = nn.Parameter(nn.init.trunc_normal_(torch.empty(dim), std=STD))
         self.cross = CrossBlock(dim, recipe)
         self.apply(_initialise)
@@ -138,14 +162,19 @@ class Pooler(nn.Module):
     def _into_the_stream(self) -> Iterator[tuple[Tensor, int]]:
         """Last weights of every branch, and the number of their block; the query's MLP counts with the last one."""
         for number, block in enumerate(self.blocks, 1):
-            yield from ((block.get_parameter(f"{name}.weight"), number) for name in ("attn.proj", "mlp.fc2"))
+            yield from (
+                (block.get_parameter(f"{name}.weight"), number)
+                for name in ("attn.proj", "mlp.fc2")
+            )
         yield self.cross.mlp.fc2.weight, max(1, len(self.blocks))
 
     @property
     def recomputed(self) -> list[nn.Module]:
         """The parts that the backward pass computes again."""
         blocks = [block for block in self.blocks if isinstance(block, SelfBlock)]
-        return [block.get_submodule(name) for block in blocks for name in block.checkpoint]
+        return [
+            block.get_submodule(name) for block in blocks for name in block.checkpoint
+        ]
 
     def begin(self, video: Float[Tensor, "b t c h w"], grid: Grid) -> Tapped:
         """Nothing yet."""
@@ -204,5 +233,9 @@ class AttentiveProbe(Adapter):
 
     def attach(self, vit: VideoViT) -> None:
         if vit.dim % self.heads:
-            raise ValueError(f"heads {self.heads} do not divide the width {vit.dim} of {vit.name!r}")
-        vit.add_reader(self.name, Pooler(vit.dim, tap_indices(self.taps, vit.depth), self))
+            raise ValueError(
+                f"heads {self.heads} do not divide the width {vit.dim} of {vit.name!r}"
+            )
+        vit.add_reader(
+            self.name, Pooler(vit.dim, tap_indices(self.taps, vit.depth), self)
+        )

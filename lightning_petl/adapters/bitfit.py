@@ -30,13 +30,24 @@ class BitFit(Unfreezing):
 
     reads_text: ClassVar[bool] = True
 
-    targets: tuple[Target, ...] = ("q", "k", "v", "proj", "fc1", "fc2", "norm1", "norm2")
+    targets: tuple[Target, ...] = (
+        "q",
+        "k",
+        "v",
+        "proj",
+        "fc1",
+        "fc2",
+        "norm1",
+        "norm2",
+    )
     outside: bool = True
     blocks: Blocks = "all"
 
     def __post_init__(self) -> None:
         if not self.targets and not self.outside:
-            raise ValueError("targets is empty and outside is false: BitFit would train nothing")
+            raise ValueError(
+                "targets is empty and outside is false: BitFit would train nothing"
+            )
         require_distinct(targets=self.targets)
 
     def parameters(self, vit: Encoder) -> Iterable[nn.Parameter]:
@@ -44,8 +55,14 @@ class BitFit(Unfreezing):
             for target in self.targets:
                 # keys without a bias (EVA) are no reason to refuse all three
                 optional = target == "k" and self._whole_qkv
-                whole = (part for part in block.parts(target) if not self._is_slice(part))
-                yield from (bias for part in whole for bias in _bias(block, part, optional=optional))
+                whole = (
+                    part for part in block.parts(target) if not self._is_slice(part)
+                )
+                yield from (
+                    bias
+                    for part in whole
+                    for bias in _bias(block, part, optional=optional)
+                )
         if self.outside:
             yield from outside_biases(vit)
 
@@ -66,7 +83,9 @@ class BitFit(Unfreezing):
                     linear = block.linear(part.path)
                     width = linear.out_features // part.slices
                     rows = range(part.number * width, (part.number + 1) * width)
-                    linear.add_delta(f"{self.name}_{target}", BiasDelta(rows, linear.out_features))
+                    linear.add_delta(
+                        f"{self.name}_{target}", BiasDelta(rows, linear.out_features)
+                    )
 
 
 def outside_biases(vit: Encoder) -> Iterable[nn.Parameter]:

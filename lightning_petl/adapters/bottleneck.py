@@ -12,7 +12,11 @@ from lightning_petl.shapes import Grid, Tokens
 Activation = Literal["relu", "gelu", "none"]
 Init = Literal["lora", "trunc_normal"]
 
-ACTIVATIONS: dict[Activation, Callable[[], nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "none": nn.Identity}
+ACTIVATIONS: dict[Activation, Callable[[], nn.Module]] = {
+    "relu": nn.ReLU,
+    "gelu": nn.GELU,
+    "none": nn.Identity,
+}
 
 
 class Bottleneck(nn.Module):

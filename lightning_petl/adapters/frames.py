@@ -23,7 +23,10 @@ class FrameConv(nn.Conv2d):
         super().__init__(width, width, (3, 1), padding=(1, 0), groups=width)
 
     def forward(self, input: Features) -> Features:
-        return rearrange(super().forward(rearrange(input, "b t n d -> b d t n")), "b d t n -> b t n d")
+        return rearrange(
+            super().forward(rearrange(input, "b t n d -> b d t n")),
+            "b d t n -> b t n d",
+        )
 
 
 class ClipConv(nn.Conv3d):
@@ -34,7 +37,9 @@ class ClipConv(nn.Conv3d):
         # where a clip of several frames is shorter than the kernel, oneDNN (3.12) leaves taps of the weight's bfloat16
         # gradient wrong or unwritten; frames of zeros behind the clip, whose outputs are dropped, change nothing else
         frames, span = input.shape[2], self.kernel_size[0]
-        missing = span - frames if input.device.type == "cpu" and 1 < frames < span else 0
+        missing = (
+            span - frames if input.device.type == "cpu" and 1 < frames < span else 0
+        )
         if not missing:
             return super().forward(input)
         return super().forward(F.pad(input, (0, 0, 0, 0, 0, missing)))[:, :, :-missing]
@@ -54,7 +59,11 @@ class FrameAttention(nn.Module):
     def forward(self, x: Features) -> Features:
         qkv = self.qkv(x + frame_sines(x))
         q, k, v = rearrange(qkv, "b t n (x h c) -> x (b n) h t c", x=3, h=self.heads)
-        return rearrange(F.scaled_dot_product_attention(q, k, v), "(b n) h t c -> b t n (h c)", b=len(x))
+        return rearrange(
+            F.scaled_dot_product_attention(q, k, v),
+            "(b n) h t c -> b t n (h c)",
+            b=len(x),
+        )
 
 
 class FrameShift(nn.Module):
@@ -77,7 +86,13 @@ MIXINGS: dict[Mixing, Callable[[int], nn.Module]] = {
 def shift(x: Features) -> Features:
     """The first half of the channels from the next frame, the second from the previous one; 0 outside the clip."""
     following, previous = x.chunk(2, dim=-1)
-    return torch.cat([F.pad(following[:, 1:], (0, 0, 0, 0, 0, 1)), F.pad(previous[:, :-1], (0, 0, 0, 0, 1, 0))], dim=-1)
+    return torch.cat(
+        [
+            F.pad(following[:, 1:], (0, 0, 0, 0, 0, 1)),
+            F.pad(previous[:, :-1], (0, 0, 0, 0, 1, 0)),
+        ],
+        dim=-1,
+    )
 
 
 def frame_sines(x: Features) -> Float[Tensor, "t 1 d"]:
@@ -88,4 +103,8 @@ def frame_sines(x: Features) -> Float[Tensor, "t 1 d"]:
     frames, width = x.shape[1], x.shape[-1]
     rates = 10_000.0 ** (-torch.arange(0, width, 2, device=x.device) / width)
     angles = torch.arange(frames, device=x.device)[:, None] * rates
-    return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)[:, None, :width].to(x.dtype)
+    return (
+        torch.stack([angles.sin(), angles.cos()], dim=-1)
+        .flatten(1)[:, None, :width]
+        .to(x.dtype)
+    )

@@ -27,4 +27,8 @@ class LNTuning(Unfreezing):
             for part in (*block.parts("norm1"), *block.parts("norm2")):
                 yield from block.get_submodule(part.path).parameters()
         if self.outside:
-            yield from (*vit.norm_pre.parameters(), *vit.norm.parameters(), *vit.fc_norm.parameters())
+            yield from (
+                *vit.norm_pre.parameters(),
+                *vit.norm.parameters(),
+                *vit.fc_norm.parameters(),
+            )

@@ -29,28 +29,43 @@ class LoRADelta(nn.Module):
     A0: Float[Tensor, "k r i"] | None
     B0: Float[Tensor, "k o r"] | None
 
-    def __init__(self, linear: AdaptedLinear, slices: list[int], num_slices: int, lora: "LoRA") -> None:
+    def __init__(
+        self, linear: AdaptedLinear, slices: list[int], num_slices: int, lora: "LoRA"
+    ) -> None:
         super().__init__()
         out_features = linear.out_features // num_slices
         starts_at_zero = lora.init in ("kaiming", "gaussian")
         # beside a deferred trunk, which has no memory yet, these have: nothing in them comes from its weights
-        device = None if linear.weight.is_meta and starts_at_zero else linear.weight.device
+        device = (
+            None if linear.weight.is_meta and starts_at_zero else linear.weight.device
+        )
         self.num_slices = num_slices
-        self.register_buffer("rows", torch.tensor(slices, device=device), persistent=False)
+        self.register_buffer(
+            "rows", torch.tensor(slices, device=device), persistent=False
+        )
         self.scale = lora.alpha / (math.sqrt(lora.rank) if lora.rslora else lora.rank)
         self.dropout = nn.Dropout(lora.dropout)
-        self.A = nn.Parameter(torch.empty(len(slices), lora.rank, linear.in_features, device=device))
-        self.B = nn.Parameter(torch.zeros(len(slices), out_features, lora.rank, device=device))
+        self.A = nn.Parameter(
+            torch.empty(len(slices), lora.rank, linear.in_features, device=device)
+        )
+        self.B = nn.Parameter(
+            torch.zeros(len(slices), out_features, lora.rank, device=device)
+        )
         weight = linear.weight.detach().float().unflatten(0, (num_slices, -1))[slices]
         initialise(self.A, self.B, weight, lora.init, self.scale)
         self.register_buffer("A0", None if starts_at_zero else self.A.detach().clone())
         self.register_buffer("B0", None if starts_at_zero else self.B.detach().clone())
 
-    def forward(self, x: Float[Tensor, "*batch i"], inner: Inner) -> Float[Tensor, "*batch o"]:
+    def forward(
+        self, x: Float[Tensor, "*batch i"], inner: Inner
+    ) -> Float[Tensor, "*batch o"]:
         return self.add_update(inner(x), x, self.dropout(x))
 
     def add_update(
-        self, y: Float[Tensor, "*batch o"], x: Float[Tensor, "*batch i"], dropped: Float[Tensor, "*batch i"]
+        self,
+        y: Float[Tensor, "*batch o"],
+        x: Float[Tensor, "*batch i"],
+        dropped: Float[Tensor, "*batch i"],
     ) -> Float[Tensor, "*batch o"]:
         """``y + s (B A dropped - B0 A0 x)`` on the adapted rows."""
         update = self.update(dropped, self.A, self.B)
@@ -58,13 +73,18 @@ class LoRADelta(nn.Module):
             update = update - self.update(x, self.A0, self.B0)
         return self.add_rows(y, update)
 
-    def add_rows(self, y: Float[Tensor, "*batch o"], rows: Float[Tensor, "*batch k s"]) -> Float[Tensor, "*batch o"]:
+    def add_rows(
+        self, y: Float[Tensor, "*batch o"], rows: Float[Tensor, "*batch k s"]
+    ) -> Float[Tensor, "*batch o"]:
         """Add to the adapted rows of ``y``."""
         whole = y.unflatten(-1, (self.num_slices, -1))
         return whole.index_add(-2, self.rows, rows.to(y.dtype)).flatten(-2)
 
     def update(
-        self, x: Float[Tensor, "*batch i"], A: Float[Tensor, "k r i"], B: Float[Tensor, "k o r"]
+        self,
+        x: Float[Tensor, "*batch i"],
+        A: Float[Tensor, "k r i"],
+        B: Float[Tensor, "k o r"],
     ) -> Float[Tensor, "*batch k o"]:
         """``s B A x`` for every slice."""
         z = F.linear(x, A.flatten(0, 1)).unflatten(-1, A.shape[:2])
@@ -92,20 +112,30 @@ class DoRADelta(LoRADelta):
 
     exclusive = True
 
-    def __init__(self, linear: AdaptedLinear, slices: list[int], num_slices: int, lora: "LoRA") -> None:
+    def __init__(
+        self, linear: AdaptedLinear, slices: list[int], num_slices: int, lora: "LoRA"
+    ) -> None:
         super().__init__(linear, slices, num_slices, lora)
-        self.linear = (linear,)  # a tuple: the layer must not become a child of its own delta
+        self.linear = (
+            linear,
+        )  # a tuple: the layer must not become a child of its own delta
         self.magnitude = nn.Parameter(self._row_norm(linear.weight)[slices].clone())
 
-    def forward(self, x: Float[Tensor, "*batch i"], inner: Inner) -> Float[Tensor, "*batch o"]:
+    def forward(
+        self, x: Float[Tensor, "*batch i"], inner: Inner
+    ) -> Float[Tensor, "*batch o"]:
         weight, bias = self.linear[0].weight, self.linear[0].bias
         dropped = self.dropout(x)
-        y = self._ratio(weight) * self.add_update(F.linear(dropped, weight), dropped, dropped)
+        y = self._ratio(weight) * self.add_update(
+            F.linear(dropped, weight), dropped, dropped
+        )
         if self.training and self.dropout.p > 0:
             y = y + self._frozen(x - dropped, weight)
         return y if bias is None else y + bias  # pyright: ignore[reportUnnecessaryComparison]
 
-    def _frozen(self, x: Float[Tensor, "*batch i"], weight: Float[Tensor, "o i"]) -> Float[Tensor, "*batch o"]:
+    def _frozen(
+        self, x: Float[Tensor, "*batch i"], weight: Float[Tensor, "o i"]
+    ) -> Float[Tensor, "*batch o"]:
         y = F.linear(x, weight)
         if self.A0 is None or self.B0 is None:
             return y
@@ -113,7 +143,11 @@ class DoRADelta(LoRADelta):
 
     def _ratio(self, weight: Float[Tensor, "o i"]) -> Float[Tensor, " o"]:
         norm = self._row_norm(weight)
-        return torch.ones_like(norm).index_copy(0, self.rows, self.magnitude / norm[self.rows]).flatten()
+        return (
+            torch.ones_like(norm)
+            .index_copy(0, self.rows, self.magnitude / norm[self.rows])
+            .flatten()
+        )
 
     def _row_norm(self, weight: Float[Tensor, "o i"]) -> Float[Tensor, "slices rows"]:
         norm = (weight.float() + self.weight_update()).norm(dim=1).detach()
@@ -160,27 +194,46 @@ class LoRA(Adapter):
             raise ValueError("targets is empty: choose any of q, k, v, o, fc1, fc2")
         require_distinct(targets=self.targets)
         if self.fused == "shared" and 0 < len(set(self.targets) & set("qkv")) < 3:
-            raise ValueError(f"fused: shared adapts q, k and v together; targets are {', '.join(self.targets)}")
+            raise ValueError(
+                f"fused: shared adapts q, k and v together; targets are {', '.join(self.targets)}"
+            )
 
     def attach(self, vit: Encoder) -> None:
         for block in vit.select(self.blocks):
-            parts = [part for target in self.targets for part in block.parts("proj" if target == "o" else target)]
+            parts = [
+                part
+                for target in self.targets
+                for part in block.parts("proj" if target == "o" else target)
+            ]
             paths = dict.fromkeys(part.path for part in parts)
-            if self.fused == "shared" and {"attn.q_proj", "attn.qkv"} & paths.keys() == {"attn.q_proj"}:
-                raise ValueError("fused: shared adapts q, k and v together; this trunk has them apart: use per_slice")
+            if self.fused == "shared" and {
+                "attn.q_proj",
+                "attn.qkv",
+            } & paths.keys() == {"attn.q_proj"}:
+                raise ValueError(
+                    "fused: shared adapts q, k and v together; this trunk has them apart: use per_slice"
+                )
             for path in paths:
                 self._add(block, path, [part for part in parts if part.path == path])
 
     def _add(self, block: AdaptedBlock, path: str, parts: list[Part]) -> None:
         shared = self.fused == "shared" and path == "attn.qkv"
-        slices, num_slices = ([0], 1) if shared else ([part.number for part in parts], parts[0].slices)
+        slices, num_slices = (
+            ([0], 1) if shared else ([part.number for part in parts], parts[0].slices)
+        )
         linear = block.linear(path)
-        delta = (DoRADelta if self.dora else LoRADelta)(linear, slices, num_slices, self)
+        delta = (DoRADelta if self.dora else LoRADelta)(
+            linear, slices, num_slices, self
+        )
         linear.add_delta(self.name, delta)
 
 
 def initialise(
-    A: Float[Tensor, "k r i"], B: Float[Tensor, "k o r"], weight: Float[Tensor, "k o i"], init: Init, scale: float
+    A: Float[Tensor, "k r i"],
+    B: Float[Tensor, "k o r"],
+    weight: Float[Tensor, "k o i"],
+    init: Init,
+    scale: float,
 ) -> None:
     """Set A and B in place.
 

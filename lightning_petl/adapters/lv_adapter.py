@@ -14,13 +14,18 @@ from lightning_petl.backbones.linear import ScaleDelta
 from lightning_petl.backbones.vit import VideoViT
 from lightning_petl.shapes import Grid, Tokens
 
-_SITES: dict[str, tuple[str, Slot]] = {"attn": ("attn.proj", "beside_attn"), "mlp": ("mlp.fc2", "beside_mlp")}
+_SITES: dict[str, tuple[str, Slot]] = {
+    "attn": ("attn.proj", "beside_attn"),
+    "mlp": ("mlp.fc2", "beside_mlp"),
+}
 
 
 class ScaledBottleneck(Bottleneck):
     """``v * s W_up f(W_down x)`` with a vector v over the width, init 1."""
 
-    def __init__(self, dim: int, bottleneck: int, scale: float, activation: Activation) -> None:
+    def __init__(
+        self, dim: int, bottleneck: int, scale: float, activation: Activation
+    ) -> None:
         super().__init__(dim, bottleneck, scale=scale, activation=activation)
         self.vector = nn.Parameter(torch.ones(dim))
 
@@ -64,7 +69,9 @@ class LvAdapter(Adapter):
             for site in self.sites:
                 self._attach_site(block, vit.dim, *_SITES[site])
 
-    def _attach_site(self, block: AdaptedBlock, dim: int, path: str, slot: Slot) -> None:
+    def _attach_site(
+        self, block: AdaptedBlock, dim: int, path: str, slot: Slot
+    ) -> None:
         if self.vector_on != "adapter_branch":
             block.linear(path).add_delta(self.name, ScaleDelta(dim))
         scaled = self.vector_on != "frozen_branch"
@@ -73,5 +80,7 @@ class LvAdapter(Adapter):
             self.name,
             ScaledBottleneck(dim, self.bottleneck, self.scale, self.activation)
             if scaled
-            else Bottleneck(dim, self.bottleneck, scale=self.scale, activation=self.activation),
+            else Bottleneck(
+                dim, self.bottleneck, scale=self.scale, activation=self.activation
+            ),
         )

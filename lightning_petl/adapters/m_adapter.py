@@ -45,7 +45,9 @@ class Fusion(nn.Module):
         self.fc1 = nn.Linear(width, width)
         self.fc2 = nn.Linear(width, width)
 
-    def forward(self, x: Features, weight: Tensor | None = None, bias: Tensor | None = None) -> Features:
+    def forward(
+        self, x: Features, weight: Tensor | None = None, bias: Tensor | None = None
+    ) -> Features:
         return self.fc2(F.gelu(linear_of(self.fc1, Normed(x, weight, bias))))
 
 
@@ -60,7 +62,9 @@ class Temporal(nn.Module):
         nn.init.zeros_(self.up.weight)
         nn.init.zeros_(self.up.bias)
 
-    def forward(self, x: Features, weight: Tensor | None = None, bias: Tensor | None = None) -> Features:
+    def forward(
+        self, x: Features, weight: Tensor | None = None, bias: Tensor | None = None
+    ) -> Features:
         return self.up(self.mix(linear_of(self.down, Normed(x, weight, bias))))
 
 
@@ -81,7 +85,9 @@ class Unit(nn.Module):
         self.gate = nn.Parameter(torch.zeros(1)) if gated else None
         temporal = Temporal(width, recipe.bottleneck or width // 2, recipe.temporal)
         self.parts = nn.ModuleDict({"fusion": Fusion(width), "temporal": temporal})
-        self.norms = nn.ModuleDict({name: LayerNorm(width, lean=recipe.lean) for name in self.parts})
+        self.norms = nn.ModuleDict(
+            {name: LayerNorm(width, lean=recipe.lean) for name in self.parts}
+        )
 
     def forward(self, level: Features, branch: Features | None = None) -> Features:
         x = level if branch is None else self._gated(level, branch)
@@ -91,7 +97,9 @@ class Unit(nn.Module):
     def _gated(self, level: Features, branch: Features) -> Features:
         assert self.gate is not None
         # one tensor is kept for the gate's gradient, s - u; a number without axes leaves half precision as it is
-        return level + torch.sigmoid(self.gate / TEMPERATURE).squeeze() * (branch - level)
+        return level + torch.sigmoid(self.gate / TEMPERATURE).squeeze() * (
+            branch - level
+        )
 
     def _part(self, name: Module, x: Features) -> Features:
         part, normed = self.parts[name], cast(LayerNorm, self.norms[name]).split(x)
@@ -108,7 +116,9 @@ class Level(nn.Module):
         self.index = index
         self.pool: Pool = recipe.pool
         self.tap = TapProjection(dim, recipe.width, norm="before", lean=recipe.lean)
-        self.units = nn.ModuleList([Unit(recipe, gated=self.gated) for _ in range(self.count(index, levels))])
+        self.units = nn.ModuleList(
+            [Unit(recipe, gated=self.gated) for _ in range(self.count(index, levels))]
+        )
 
     @staticmethod
     def count(index: int, levels: int) -> int:
@@ -154,7 +164,11 @@ class ParallelLevel(Level):
         return (branch.tokens[0] + share if branch.tokens else share,)
 
 
-LEVELS: dict[Combine, type[Level]] = {"chain": Level, "tree": TreeLevel, "parallel": ParallelLevel}
+LEVELS: dict[Combine, type[Level]] = {
+    "chain": Level,
+    "tree": TreeLevel,
+    "parallel": ParallelLevel,
+}
 
 
 class MBranch(nn.Module):
@@ -172,8 +186,15 @@ class MBranch(nn.Module):
         super().__init__()
         self.feature_dim, self.pool = recipe.width, recipe.pool
         level, count = LEVELS[recipe.combine], len(taps)
-        self.shares = nn.Parameter(torch.zeros(count)) if recipe.combine == "parallel" else None
-        self.taps = nn.ModuleDict({str(tap): level(dim, recipe, index, count) for index, tap in enumerate(taps)})
+        self.shares = (
+            nn.Parameter(torch.zeros(count)) if recipe.combine == "parallel" else None
+        )
+        self.taps = nn.ModuleDict(
+            {
+                str(tap): level(dim, recipe, index, count)
+                for index, tap in enumerate(taps)
+            }
+        )
         self.norm = LayerNorm(recipe.width, lean=recipe.lean)
 
     @property
@@ -182,7 +203,9 @@ class MBranch(nn.Module):
         first, levels = next(iter(self.taps)), len(self.taps)
         if self.shares is not None:
             return {"shares"} if levels == 1 else set()
-        return {f"taps.{first}.units.0.gate"} if type(self.taps[first]) is Level else set()
+        return (
+            {f"taps.{first}.units.0.gate"} if type(self.taps[first]) is Level else set()
+        )
 
     @property
     def recomputed(self) -> list[nn.Module]:
@@ -205,7 +228,9 @@ class MBranch(nn.Module):
 def rows(z: Tokens, grid: Grid, pool: Pool) -> Float[Tensor, "bt m d"]:
     """The class token, the patches, or both; tokens never meet in the branch, so the others are not needed."""
     if pool == "both":
-        return torch.cat([z[:, :1], z[:, grid.patches]], dim=1) if grid.prefix > 1 else z
+        return (
+            torch.cat([z[:, :1], z[:, grid.patches]], dim=1) if grid.prefix > 1 else z
+        )
     return z[:, :1] if pool == "cls" else z[:, grid.patches]
 
 
@@ -245,13 +270,20 @@ class MAdapter(Adapter):
     lean: bool = True
 
     def __post_init__(self) -> None:
-        require_positive(width=self.width, bottleneck=self.width // 2 if self.bottleneck is None else self.bottleneck)
+        require_positive(
+            width=self.width,
+            bottleneck=self.width // 2 if self.bottleneck is None else self.bottleneck,
+        )
         require_distinct(checkpoint=self.checkpoint)
 
     def attach(self, vit: VideoViT) -> None:
         if self.pool != "gap" and vit.cls_token is None:
-            raise ValueError(f"pool {self.pool!r} reads the class token; {vit.name!r} has none: take pool 'gap'")
-        vit.add_reader(self.name, MBranch(vit.dim, level_indices(self.taps, vit.depth), self))
+            raise ValueError(
+                f"pool {self.pool!r} reads the class token; {vit.name!r} has none: take pool 'gap'"
+            )
+        vit.add_reader(
+            self.name, MBranch(vit.dim, level_indices(self.taps, vit.depth), self)
+        )
 
 
 def level_indices(taps: Blocks, depth: int) -> list[int]:
@@ -263,5 +295,7 @@ def level_indices(taps: Blocks, depth: int) -> list[int]:
     if taps != "quarters":
         return tap_indices(taps, depth)
     if depth < 4:
-        raise ValueError(f"taps 'quarters' needs 4 blocks or more; the trunk has {depth}: take 'all'")
+        raise ValueError(
+            f"taps 'quarters' needs 4 blocks or more; the trunk has {depth}: take 'all'"
+        )
     return [depth * quarter // 4 - 1 for quarter in range(1, 5)]

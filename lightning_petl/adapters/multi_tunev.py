@@ -39,7 +39,9 @@ class MultiTuneV(Adapter):
     st_adapter: STAdapter = STAdapter()
     vpt: VPT = VPT(num_prompts=2)
     lora: LoRA = LoRA(targets=("q", "k", "v"))
-    bitfit: BitFit = BitFit(targets=("q", "k", "v", "fc1", "fc2", "norm2"), outside=False)
+    bitfit: BitFit = BitFit(
+        targets=("q", "k", "v", "fc1", "fc2", "norm2"), outside=False
+    )
     adapt_former: AdaptFormer = AdaptFormer(scale=1.0, placement="after_block")
     blocks: Blocks = "all"
 

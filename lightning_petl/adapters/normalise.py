@@ -37,7 +37,9 @@ def linear_of(linear: nn.Linear, normed: Normed) -> Float[Tensor, "*batch o"]:
     tokens, weight, bias = normed
     if weight is None or bias is None:
         return linear(tokens)
-    return F.linear(tokens, linear.weight * weight, linear.bias + (linear.weight * bias).sum(-1))
+    return F.linear(
+        tokens, linear.weight * weight, linear.bias + (linear.weight * bias).sum(-1)
+    )
 
 
 class Norm(nn.Module, ABC):
@@ -65,11 +67,19 @@ class Norm(nn.Module, ABC):
         """The same norm, affine part included, as PyTorch computes it."""
 
     def forward(self, x: Features) -> Features:
-        return self.standardise(x) * self.weight + self.bias if self.lean else self.reference(x)
+        return (
+            self.standardise(x) * self.weight + self.bias
+            if self.lean
+            else self.reference(x)
+        )
 
     def split(self, x: Features) -> Normed:
         """The tokens and the affine part that the next linear layer takes over."""
-        return Normed(self.standardise(x), self.weight, self.bias) if self.lean else Normed(self.reference(x))
+        return (
+            Normed(self.standardise(x), self.weight, self.bias)
+            if self.lean
+            else Normed(self.reference(x))
+        )
 
 
 class LayerNorm(Norm):
@@ -96,7 +106,9 @@ class GroupNorm(Norm):
 
     @override
     def reference(self, x: Features) -> Features:
-        return F.group_norm(x.movedim(-1, 1), self.groups, self.weight, self.bias, self.eps).movedim(1, -1)
+        return F.group_norm(
+            x.movedim(-1, 1), self.groups, self.weight, self.bias, self.eps
+        ).movedim(1, -1)
 
 
 class BatchNorm(Norm):
@@ -121,7 +133,9 @@ class BatchNorm(Norm):
     @override
     def standardise(self, x: Features) -> Features:
         if not self.training:
-            return _half((x - self.running_mean) * (self.running_var + self.eps).rsqrt())
+            return _half(
+                (x - self.running_mean) * (self.running_var + self.eps).rsqrt()
+            )
         mean, var, count = moments(x, (0, 1, 2), sync=self.sync)
         with torch.no_grad():
             self.running_mean.lerp_(mean.flatten(), self.momentum)
@@ -130,18 +144,32 @@ class BatchNorm(Norm):
 
     @override
     def reference(self, x: Features) -> Features:
-        running, affine = (self.running_mean, self.running_var), (self.weight, self.bias)
-        y = F.batch_norm(x.movedim(-1, 1), *running, *affine, self.training, self.momentum, self.eps)
+        running, affine = (
+            (self.running_mean, self.running_var),
+            (self.weight, self.bias),
+        )
+        y = F.batch_norm(
+            x.movedim(-1, 1), *running, *affine, self.training, self.momentum, self.eps
+        )
         return y.movedim(1, -1)
 
 
 def channel_norm(kind: Kind, width: int, *, lean: bool) -> Norm:
     """BatchNorm of one process (``batch``) or of all (``sync``), or GroupNorm."""
-    return GroupNorm(width, lean=lean) if kind == "group" else BatchNorm(width, lean=lean, sync=kind == "sync")
+    return (
+        GroupNorm(width, lean=lean)
+        if kind == "group"
+        else BatchNorm(width, lean=lean, sync=kind == "sync")
+    )
 
 
 def standardise(
-    x: Tensor, dims: Sequence[int], eps: float, statistics: tuple[Tensor, Tensor] | None = None, *, sync: bool = False
+    x: Tensor,
+    dims: Sequence[int],
+    eps: float,
+    statistics: tuple[Tensor, Tensor] | None = None,
+    *,
+    sync: bool = False,
 ) -> Tensor:
     """``(x - mean) / sqrt(var + eps)`` over ``dims``, through the statistics too, keeping the result alone.
 
@@ -153,11 +181,15 @@ def standardise(
         sync: the statistics are those of all processes.
     """
     mean, var = statistics or moments(x, dims, sync=sync)[:2]
-    return cast(Tensor, _Standardise.apply(x, mean, (var + eps).rsqrt(), tuple(dims), sync))
+    return cast(
+        Tensor, _Standardise.apply(x, mean, (var + eps).rsqrt(), tuple(dims), sync)
+    )
 
 
 @torch.no_grad()
-def moments(x: Tensor, dims: Sequence[int], *, sync: bool = False) -> tuple[Tensor, Tensor, Tensor | int]:
+def moments(
+    x: Tensor, dims: Sequence[int], *, sync: bool = False
+) -> tuple[Tensor, Tensor, Tensor | int]:
     """Mean, biased variance and count of the entries over ``dims``, in float32 at least."""
     x = _wide(x)
     mean, count = _mean(x, dims, sync)
@@ -166,7 +198,9 @@ def moments(x: Tensor, dims: Sequence[int], *, sync: bool = False) -> tuple[Tens
 
 class _Standardise(torch.autograd.Function):
     @staticmethod
-    def forward(x: Tensor, mean: Tensor, scale: Tensor, dims: tuple[int, ...], sync: bool) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def forward(
+        x: Tensor, mean: Tensor, scale: Tensor, dims: tuple[int, ...], sync: bool
+    ) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         return _half((_wide(x) - mean) * scale)
 
     @staticmethod
@@ -179,7 +213,10 @@ class _Standardise(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         output, scale = ctx.saved_tensors
         x, g = _wide(output), _wide(gradient)
-        shift, slope = _mean(g, ctx.dims, ctx.sync)[0], _mean(g * x, ctx.dims, ctx.sync)[0]
+        shift, slope = (
+            _mean(g, ctx.dims, ctx.sync)[0],
+            _mean(g * x, ctx.dims, ctx.sync)[0],
+        )
         return (scale * (g - shift - x * slope)).to(ctx.dtype), None, None, None, None
 
 

@@ -49,7 +49,9 @@ class TemporalConv(nn.Module):
         self.temporal = FrameConv(width)
         self.outer = nn.Linear(width, width)
 
-    def forward(self, x: Features, weight: Tensor | None = None, bias: Tensor | None = None) -> Features:
+    def forward(
+        self, x: Features, weight: Tensor | None = None, bias: Tensor | None = None
+    ) -> Features:
         return self.outer(self.temporal(linear_of(self.inner, Normed(x, weight, bias))))
 
 
@@ -61,7 +63,9 @@ class PatchAttention(nn.Module):
         self.qkv = nn.Linear(width, 3 * width)
         self.proj = nn.Linear(width, width)
 
-    def forward(self, x: Features, weight: Tensor | None = None, bias: Tensor | None = None) -> Patches:
+    def forward(
+        self, x: Features, weight: Tensor | None = None, bias: Tensor | None = None
+    ) -> Patches:
         qkv = linear_of(self.qkv, Normed(x, weight, bias))
         q, k, v = rearrange(qkv, "b t n (x h c) -> x (b t) h n c", x=3, c=HEAD_WIDTH)
         y = F.scaled_dot_product_attention(q[:, :, 1:], k, v)
@@ -76,7 +80,9 @@ class SideMlp(nn.Module):
         self.fc1 = nn.Linear(width, 4 * width)
         self.fc2 = nn.Linear(4 * width, width)
 
-    def forward(self, x: Features, weight: Tensor | None = None, bias: Tensor | None = None) -> Features:
+    def forward(
+        self, x: Features, weight: Tensor | None = None, bias: Tensor | None = None
+    ) -> Features:
         return self.fc2(F.gelu(linear_of(self.fc1, Normed(x, weight, bias))))
 
 
@@ -97,7 +103,9 @@ class SideLayer(nn.Module):
         width, lean, form = recipe.width, recipe.lean, FORMS[recipe.form]
         self.post_norm = form.post_norm
         self.checkpoint = recipe.checkpoint
-        self.tap = TapProjection(dim, width, norm="behind" if self.post_norm else "before", lean=lean)
+        self.tap = TapProjection(
+            dim, width, norm="behind" if self.post_norm else "before", lean=lean
+        )
         self.norms = nn.ModuleDict(
             {
                 "conv": channel_norm(recipe.norm, width, lean=lean),
@@ -114,7 +122,9 @@ class SideLayer(nn.Module):
         trunk = self.tap(z, side.grid)
         x = 0.5 * side.patches + 0.5 * trunk[:, :, side.grid.patches]
         x = x + self._branch("conv", x)
-        x = x + self._branch("attn", torch.cat([shift(trunk[:, :, :1]), x], dim=2) + side.position)
+        x = x + self._branch(
+            "attn", torch.cat([shift(trunk[:, :, :1]), x], dim=2) + side.position
+        )
         x = x + self._branch("mlp", x)
         return side._replace(patches=x)
 
@@ -125,11 +135,15 @@ class SideLayer(nn.Module):
         return norm(y) if self.post_norm else y
 
 
-def _pytorch(tap: TapProjection, conv: TemporalConv, attention: PatchAttention, mlp: SideMlp) -> None:
+def _pytorch(
+    tap: TapProjection, conv: TemporalConv, attention: PatchAttention, mlp: SideMlp
+) -> None:
     pass
 
 
-def _recognition(tap: TapProjection, conv: TemporalConv, attention: PatchAttention, mlp: SideMlp) -> None:
+def _recognition(
+    tap: TapProjection, conv: TemporalConv, attention: PatchAttention, mlp: SideMlp
+) -> None:
     width = attention.proj.in_features
     _normal(attention.qkv, width**-0.5)
     _normal(attention.proj, (24 * width) ** -0.5)
@@ -137,15 +151,22 @@ def _recognition(tap: TapProjection, conv: TemporalConv, attention: PatchAttenti
     nn.init.normal_(mlp.fc2.weight, std=(24 * width) ** -0.5)
 
 
-def _retrieval(tap: TapProjection, conv: TemporalConv, attention: PatchAttention, mlp: SideMlp) -> None:
+def _retrieval(
+    tap: TapProjection, conv: TemporalConv, attention: PatchAttention, mlp: SideMlp
+) -> None:
     for linear in (tap.linear, attention.qkv, attention.proj, mlp.fc1, mlp.fc2):
         _normal(linear, 0.02)
-    for pointwise in (conv.inner, conv.outer):  # published as convolutions: their biases stay PyTorch's
+    for pointwise in (
+        conv.inner,
+        conv.outer,
+    ):  # published as convolutions: their biases stay PyTorch's
         nn.init.normal_(pointwise.weight, std=0.02)
     nn.init.normal_(conv.temporal.weight, std=attention.proj.in_features**-0.5)
 
 
-def _clip_retrieval(tap: TapProjection, conv: TemporalConv, attention: PatchAttention, mlp: SideMlp) -> None:
+def _clip_retrieval(
+    tap: TapProjection, conv: TemporalConv, attention: PatchAttention, mlp: SideMlp
+) -> None:
     _retrieval(tap, conv, attention, mlp)
     nn.init.normal_(attention.qkv.weight, std=attention.proj.in_features**-0.5)
 
@@ -167,14 +188,32 @@ class Published(NamedTuple):
 
 FORMS: dict[Form, Published] = {
     "clip": Published(
-        post_norm=False, last_norm=True, class_position=False, position_std=0.01, initialise=_recognition
+        post_norm=False,
+        last_norm=True,
+        class_position=False,
+        position_std=0.01,
+        initialise=_recognition,
     ),
-    "eva": Published(post_norm=True, last_norm=False, class_position=False, position_std=0.02, initialise=_pytorch),
+    "eva": Published(
+        post_norm=True,
+        last_norm=False,
+        class_position=False,
+        position_std=0.02,
+        initialise=_pytorch,
+    ),
     "clip_retrieval": Published(
-        post_norm=False, last_norm=True, class_position=True, position_std=0.01, initialise=_clip_retrieval
+        post_norm=False,
+        last_norm=True,
+        class_position=True,
+        position_std=0.01,
+        initialise=_clip_retrieval,
     ),
     "eva_retrieval": Published(
-        post_norm=True, last_norm=True, class_position=False, position_std=0.02, initialise=_retrieval
+        post_norm=True,
+        last_norm=True,
+        class_position=False,
+        position_std=0.02,
+        initialise=_retrieval,
     ),
 }
 
@@ -193,18 +232,31 @@ class SideNetwork(nn.Module):
     """
 
     def __init__(
-        self, dim: int, grid: Grid, patch_size: tuple[int, int], taps: list[int], recipe: "Side4Video"
+        self,
+        dim: int,
+        grid: Grid,
+        patch_size: tuple[int, int],
+        taps: list[int],
+        recipe: "Side4Video",
     ) -> None:
         super().__init__()
         self.feature_dim = width = recipe.width
-        self.stem = ClipConv(3, width, (3, *patch_size), stride=(1, *patch_size), padding=(1, 0, 0))
+        self.stem = ClipConv(
+            3, width, (3, *patch_size), stride=(1, *patch_size), padding=(1, 0, 0)
+        )
         self.norm_pre = channel_norm(recipe.norm, width, lean=recipe.lean)
         form = FORMS[recipe.form]
-        self.norm_post = channel_norm(recipe.norm, width, lean=recipe.lean) if form.last_norm else nn.Identity()
+        self.norm_post = (
+            channel_norm(recipe.norm, width, lean=recipe.lean)
+            if form.last_norm
+            else nn.Identity()
+        )
         self.class_position = form.class_position
         position = torch.empty(form.class_position + grid.height * grid.width, width)
         self.position = nn.Parameter(nn.init.normal_(position, std=form.position_std))
-        self.taps = nn.ModuleDict({str(index): SideLayer(dim, recipe) for index in taps})
+        self.taps = nn.ModuleDict(
+            {str(index): SideLayer(dim, recipe) for index in taps}
+        )
 
     @property
     def recomputed(self) -> list[nn.Module]:
@@ -215,8 +267,14 @@ class SideNetwork(nn.Module):
     def begin(self, video: Float[Tensor, "b t c h w"], grid: Grid) -> Side:
         """The patches of the stem."""
         patches = self.stem(rearrange(video, "b t c h w -> b c t h w"))
-        position = self.position if self.class_position else F.pad(self.position, (0, 0, 1, 0))
-        return Side(self.norm_pre(rearrange(patches, "b d t h w -> b t (h w) d")), position, grid)
+        position = (
+            self.position if self.class_position else F.pad(self.position, (0, 0, 1, 0))
+        )
+        return Side(
+            self.norm_pre(rearrange(patches, "b d t h w -> b t (h w) d")),
+            position,
+            grid,
+        )
 
     def end(self, side: Side) -> Feature:
         """The mean patch of each clip.
@@ -232,7 +290,12 @@ class SideNetwork(nn.Module):
 
     def _normed(self, side: Side) -> Patches:
         norm = self.norm_post
-        if self.training and len(side.patches) == 1 and isinstance(norm, BatchNorm) and not norm.sync:
+        if (
+            self.training
+            and len(side.patches) == 1
+            and isinstance(norm, BatchNorm)
+            and not norm.sync
+        ):
             raise ValueError(
                 "norm 'batch' subtracts the mean of the batch, and of one clip in training nothing remains: take a "
                 "batch_size of 2 or more, or norm 'group'"
@@ -278,11 +341,17 @@ class Side4Video(Adapter):
     def __post_init__(self) -> None:
         require_positive(width=self.width)
         if self.width % HEAD_WIDTH:
-            raise ValueError(f"width {self.width} is not a multiple of the head width {HEAD_WIDTH}")
+            raise ValueError(
+                f"width {self.width} is not a multiple of the head width {HEAD_WIDTH}"
+            )
         require_distinct(checkpoint=self.checkpoint)
 
     def attach(self, vit: VideoViT) -> None:
         if vit.cls_token is None:
-            raise ValueError(f"Side4Video shifts the class token between frames; {vit.name!r} has none")
+            raise ValueError(
+                f"Side4Video shifts the class token between frames; {vit.name!r} has none"
+            )
         taps = tap_indices(self.taps, vit.depth)
-        vit.add_reader(self.name, SideNetwork(vit.dim, vit.grid, vit.patch_size, taps, self))
+        vit.add_reader(
+            self.name, SideNetwork(vit.dim, vit.grid, vit.patch_size, taps, self)
+        )

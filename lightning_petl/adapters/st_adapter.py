@@ -25,11 +25,19 @@ class SpatioTemporalBottleneck(nn.Module):
 
     patches_only = True
 
-    def __init__(self, dim: int, bottleneck: int, kernel: tuple[int, int, int], activation: Activation) -> None:
+    def __init__(
+        self,
+        dim: int,
+        bottleneck: int,
+        kernel: tuple[int, int, int],
+        activation: Activation,
+    ) -> None:
         super().__init__()
         padding = (kernel[0] // 2, kernel[1] // 2, kernel[2] // 2)
         self.down = nn.Linear(dim, bottleneck)
-        self.conv = ClipConv(bottleneck, bottleneck, kernel, padding=padding, groups=bottleneck)
+        self.conv = ClipConv(
+            bottleneck, bottleneck, kernel, padding=padding, groups=bottleneck
+        )
         self.activation = ACTIVATIONS[activation]()
         self.up = nn.Linear(bottleneck, dim)
         for tensor in (self.down.bias, self.conv.weight, self.conv.bias, self.up.bias):
@@ -38,7 +46,9 @@ class SpatioTemporalBottleneck(nn.Module):
 
     def forward(self, x: Tokens, grid: Grid) -> Tokens:
         axes = {"t": grid.frames, "h": grid.height, "w": grid.width}
-        z = rearrange(self.down(x[:, grid.patches]), "(b t) (h w) d -> b d t h w", **axes)
+        z = rearrange(
+            self.down(x[:, grid.patches]), "(b t) (h w) d -> b d t h w", **axes
+        )
         z = rearrange(self.activation(self.conv(z)), "b d t h w -> (b t) (h w) d")
         return F.pad(self.up(z), (0, 0, grid.prefix, x.shape[1] - grid.patches.stop))
 
@@ -67,7 +77,9 @@ class STAdapter(Adapter):
     def __post_init__(self) -> None:
         require_positive(bottleneck=self.bottleneck)
         if any(size < 1 or size % 2 == 0 for size in self.kernel):
-            raise ValueError(f"kernel {self.kernel} must be odd, so that the output keeps its frames and patches")
+            raise ValueError(
+                f"kernel {self.kernel} must be odd, so that the output keeps its frames and patches"
+            )
         if not self.sites:
             raise ValueError("sites is empty: choose attn, mlp or both")
         require_distinct(sites=self.sites)
@@ -76,5 +88,7 @@ class STAdapter(Adapter):
         slots: dict[str, Slot] = {"attn": "before_attn", "mlp": "before_mlp"}
         for block in vit.select(self.blocks):
             for site in self.sites:
-                module = SpatioTemporalBottleneck(vit.dim, self.bottleneck, self.kernel, self.activation)
+                module = SpatioTemporalBottleneck(
+                    vit.dim, self.bottleneck, self.kernel, self.activation
+                )
                 block.add(slots[site], self.name, module)

@@ -45,7 +45,11 @@ class TapProjection(nn.Module):
 
     def forward(self, x: Tokens, grid: Grid) -> Float[Tensor, "b t n s"]:
         clips = x.unflatten(0, (-1, grid.frames))
-        return linear_of(self.linear, self.norm.split(clips)) if self.before else self.norm(self.linear(clips))
+        return (
+            linear_of(self.linear, self.norm.split(clips))
+            if self.before
+            else self.norm(self.linear(clips))
+        )
 
 
 def recompute(module: nn.Module, *inputs: Tensor | None) -> Tensor:

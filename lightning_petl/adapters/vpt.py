@@ -40,9 +40,14 @@ class VPT(Adapter):
     blocks: Blocks = "all"
 
     def __post_init__(self) -> None:
-        require_positive(num_prompts=self.num_prompts, project=1 if self.project is None else self.project)
+        require_positive(
+            num_prompts=self.num_prompts,
+            project=1 if self.project is None else self.project,
+        )
         if not self.deep and self.blocks != "all":
-            raise ValueError(f"blocks {self.blocks!r}: shallow prompts pass through all blocks; choose deep: true")
+            raise ValueError(
+                f"blocks {self.blocks!r}: shallow prompts pass through all blocks; choose deep: true"
+            )
 
     def attach(self, vit: VideoViT) -> None:
         project = None if self.project is None else self._projection(vit, self.project)
@@ -60,6 +65,14 @@ class VPT(Adapter):
 
     def _table(self, vit: VideoViT, project: Projection | None) -> PromptTable:
         width = self.project or vit.dim
-        fan = 3 * math.prod(vit.patch_size) + width if self.init == "uniform" else (self.num_prompts + 1) * width
+        fan = (
+            3 * math.prod(vit.patch_size) + width
+            if self.init == "uniform"
+            else (self.num_prompts + 1) * width
+        )
         bound = math.sqrt(6 / fan)
-        return PromptTable(torch.empty(self.num_prompts, width).uniform_(-bound, bound), self.dropout, project)
+        return PromptTable(
+            torch.empty(self.num_prompts, width).uniform_(-bound, bound),
+            self.dropout,
+            project,
+        )

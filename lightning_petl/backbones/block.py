@@ -11,7 +11,15 @@ from torch import Tensor, nn
 from lightning_petl.backbones.linear import AdaptedLinear, insert
 from lightning_petl.shapes import Grid, Tokens
 
-Slot = Literal["before_attn", "after_attn", "beside_attn", "before_mlp", "after_mlp", "beside_mlp", "after_block"]
+Slot = Literal[
+    "before_attn",
+    "after_attn",
+    "beside_attn",
+    "before_mlp",
+    "after_mlp",
+    "beside_mlp",
+    "after_block",
+]
 Projection = Callable[[Tensor], Tensor]
 SLOTS: tuple[Slot, ...] = get_args(Slot)
 
@@ -71,8 +79,12 @@ class AdaptedBlock(nn.Module):
     def __init__(self, block: nn.Module) -> None:
         super().__init__()
         if type(block) is not self.adopts:
-            expected = f"{self.adopts.__module__.rpartition('.')[2]}.{self.adopts.__name__}"
-            raise TypeError(f"{type(self).__name__} adopts timm's {expected}, not {type(block).__name__}")
+            expected = (
+                f"{self.adopts.__module__.rpartition('.')[2]}.{self.adopts.__name__}"
+            )
+            raise TypeError(
+                f"{type(self).__name__} adopts timm's {expected}, not {type(block).__name__}"
+            )
         for name, child in block.named_children():
             self.add_module(name, child)
         self.slots = nn.ModuleDict({slot: nn.ModuleDict() for slot in SLOTS})
@@ -131,7 +143,9 @@ class AdaptedBlock(nn.Module):
         parent_path, _, child = path.rpartition(".")
         parent, layer = self.get_submodule(parent_path), self.get_submodule(path)
         if not isinstance(layer, nn.Linear):
-            raise TypeError(f"{path} is a {type(layer).__name__}, not a linear layer: it cannot take a delta")
+            raise TypeError(
+                f"{path} is a {type(layer).__name__}, not a linear layer: it cannot take a delta"
+            )
         if not isinstance(layer, AdaptedLinear):
             layer = AdaptedLinear(layer)
             parent.add_module(child, layer)
@@ -145,17 +159,33 @@ class AdaptedBlock(nn.Module):
         """
         parts = self._parts()
         if target not in parts:
-            raise ValueError(f"target {target!r} is not a part of this trunk's blocks; they have {', '.join(parts)}")
+            raise ValueError(
+                f"target {target!r} is not a part of this trunk's blocks; they have {', '.join(parts)}"
+            )
         return parts[target]
 
     def _parts(self) -> dict[str, list[Part]]:
         parts = {name: [Part("attn.qkv", index, 3)] for index, name in enumerate("qkv")}
-        parts |= {"proj": [Part("attn.proj")], "fc1": [Part("mlp.fc1")], "fc2": [Part("mlp.fc2")]}
-        return parts | {"norm1": self._norms("norm1", "attn"), "norm2": self._norms("norm2", "mlp")}
+        parts |= {
+            "proj": [Part("attn.proj")],
+            "fc1": [Part("mlp.fc1")],
+            "fc2": [Part("mlp.fc2")],
+        }
+        return parts | {
+            "norm1": self._norms("norm1", "attn"),
+            "norm2": self._norms("norm2", "mlp"),
+        }
 
     def _norms(self, norm: str, branch: str) -> list[Part]:
         inner = self.get_submodule(branch).named_children()
-        return [Part(norm), *(Part(f"{branch}.{name}") for name, m in inner if isinstance(m, nn.LayerNorm))]
+        return [
+            Part(norm),
+            *(
+                Part(f"{branch}.{name}")
+                for name, m in inner
+                if isinstance(m, nn.LayerNorm)
+            ),
+        ]
 
     def trunk_parameters(self) -> Iterator[nn.Parameter]:
         """Yield what was adopted; deltas inside it come along."""
@@ -174,7 +204,12 @@ class PromptTable(nn.Module):
         project: from q to the width of the tokens; owned by the trunk, for blocks share it.
     """
 
-    def __init__(self, rows: Float[Tensor, "p q"], dropout: float, project: Projection | None = None) -> None:
+    def __init__(
+        self,
+        rows: Float[Tensor, "p q"],
+        dropout: float,
+        project: Projection | None = None,
+    ) -> None:
         super().__init__()
         self.rows = nn.Parameter(rows)
         self.project = project

@@ -48,11 +48,17 @@ class Encoder(nn.Module):
     @property
     def frozen_stages(self) -> int:
         """How many leading stages (the embedding, then each block) hold nothing that trains."""
-        trains = [any(p.requires_grad for p in self.embedding_parameters()), *map(owns_trainable, self.blocks)]
+        trains = [
+            any(p.requires_grad for p in self.embedding_parameters()),
+            *map(owns_trainable, self.blocks),
+        ]
         return trains.index(True) if any(trains) else len(trains)
 
     def run(
-        self, embed: Callable[[], Tokens], grid: Grid, read: Callable[[int, Tokens], None] = lambda index, x: None
+        self,
+        embed: Callable[[], Tokens],
+        grid: Grid,
+        read: Callable[[int, Tokens], None] = lambda index, x: None,
     ) -> Tokens:
         """Return the tokens behind the last block; stages in front of what trains run under ``no_grad``.
 
@@ -98,10 +104,19 @@ class Encoder(nn.Module):
         A norm computes in float32 anyway, and its kernels take neither float32 tokens with a bfloat16 weight nor a
         trained bias beside a bfloat16 weight. Norms are 0.05 % of a ViT-B.
         """
-        norms = {id(p) for m in self.modules() if isinstance(m, nn.LayerNorm) for p in m.parameters()}
+        norms = {
+            id(p)
+            for m in self.modules()
+            if isinstance(m, nn.LayerNorm)
+            for p in m.parameters()
+        }
         for parameter in self.parameters():
-            wide = parameter.requires_grad or parameter.ndim == 0 or id(parameter) in norms
-            parameter.data = parameter.data.to(torch.float32 if wide else getattr(torch, self.frozen_dtype))
+            wide = (
+                parameter.requires_grad or parameter.ndim == 0 or id(parameter) in norms
+            )
+            parameter.data = parameter.data.to(
+                torch.float32 if wide else getattr(torch, self.frozen_dtype)
+            )
 
     def train(self, mode: bool = True) -> "Encoder":
         """Set the mode of what trains; frozen modules stay in eval, whoever calls."""
@@ -139,9 +154,19 @@ def block_indices(blocks: Blocks, depth: int) -> list[int]:
     if isinstance(blocks, str):
         word, _, number = blocks.partition(" ")
         count = depth if blocks == "all" else int(number) if number.isdecimal() else 0
-        if (blocks != "all" and word not in ("first", "last")) or not 1 <= count <= depth:
-            raise ValueError(f"blocks {blocks!r} is not a choice of this trunk; valid: {valid}")
+        if (
+            blocks != "all" and word not in ("first", "last")
+        ) or not 1 <= count <= depth:
+            raise ValueError(
+                f"blocks {blocks!r} is not a choice of this trunk; valid: {valid}"
+            )
         return list(range(depth))[-count:] if word == "last" else list(range(count))
-    if not blocks or not all(0 <= index < depth for index in blocks) or len(set(blocks)) < len(blocks):
-        raise ValueError(f"blocks {blocks!r} is not a choice of this trunk; valid: {valid}")
+    if (
+        not blocks
+        or not all(0 <= index < depth for index in blocks)
+        or len(set(blocks)) < len(blocks)
+    ):
+        raise ValueError(
+            f"blocks {blocks!r} is not a choice of this trunk; valid: {valid}"
+        )
     return sorted(blocks)

@@ -27,7 +27,9 @@ class EvaQKV(AdaptedLinear):
         self.in_features, self.out_features = linear.in_features, linear.out_features
         self.weight = linear.weight
         self.deltas = nn.ModuleDict()
-        self.attn = (attn,)  # a tuple: the attention must not become a child of its own layer
+        self.attn = (
+            attn,
+        )  # a tuple: the attention must not become a child of its own layer
 
     @property
     def bias(self) -> Tensor | None:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -65,7 +67,9 @@ class AdaptedEvaBlock(AdaptedBlock):
     def __init__(self, block: nn.Module, rope: RopeTable | None = None) -> None:
         super().__init__(block)
         if type(self.attn) is not EvaAttention:
-            raise TypeError(f"{type(self).__name__} adopts timm's EvaAttention, not {type(self.attn).__name__}")
+            raise TypeError(
+                f"{type(self).__name__} adopts timm's EvaAttention, not {type(self.attn).__name__}"
+            )
         own = dict(block.named_parameters(recurse=False))
         self.gamma_1, self.gamma_2 = own.get("gamma_1"), own.get("gamma_2")
         self.register_buffer("rope", rope, persistent=False)
@@ -76,20 +80,38 @@ class AdaptedEvaBlock(AdaptedBlock):
         q, k, v = self._heads(x)
         q, k = self.attn.q_norm(q), self.attn.k_norm(k)
         if self.rope is not None and grid is not None:
-            q, k = (self._rotated(z, self.rope, grid.patches).type_as(v) for z in (q, k))
-        h = rearrange(F.scaled_dot_product_attention(q, k, v), "b heads n c -> b n (heads c)")
+            q, k = (
+                self._rotated(z, self.rope, grid.patches).type_as(v) for z in (q, k)
+            )
+        h = rearrange(
+            F.scaled_dot_product_attention(q, k, v), "b heads n c -> b n (heads c)"
+        )
         return self.attn.proj_drop(self.attn.proj(self.attn.norm(h)))
 
     def _heads(self, x: Tokens) -> tuple[Heads, Heads, Heads]:
         attn = self.attn
         apart = (attn.q_proj, attn.k_proj, attn.v_proj)
-        parts = [linear(x) for linear in apart if linear] if attn.qkv is None else attn.qkv(x).chunk(3, dim=-1)
-        q, k, v = (rearrange(z, "b n (heads c) -> b heads n c", heads=attn.num_heads) for z in parts)
+        parts = (
+            [linear(x) for linear in apart if linear]
+            if attn.qkv is None
+            else attn.qkv(x).chunk(3, dim=-1)
+        )
+        q, k, v = (
+            rearrange(z, "b n (heads c) -> b heads n c", heads=attn.num_heads)
+            for z in parts
+        )
         return q, k, v
 
     def _rotated(self, z: Heads, rope: RopeTable, patches: slice) -> Heads:
         before, here, behind = z.tensor_split((patches.start, patches.stop), dim=2)
-        return torch.cat([before, apply_rot_embed_cat(here, rope, half=self.attn.rotate_half), behind], dim=2)
+        return torch.cat(
+            [
+                before,
+                apply_rot_embed_cat(here, rope, half=self.attn.rotate_half),
+                behind,
+            ],
+            dim=2,
+        )
 
     def attn_out(self, h: Tokens) -> Tokens:
         """LayerScale, where there is one."""
@@ -104,7 +126,10 @@ class AdaptedEvaBlock(AdaptedBlock):
         if self.attn.qkv is None:
             parts |= {name: [Part(f"attn.{name}_proj")] for name in "qkv"}
         else:
-            parts |= {name: [EvaPart("attn.qkv", index, 3)] for index, name in enumerate("qkv")}
+            parts |= {
+                name: [EvaPart("attn.qkv", index, 3)]
+                for index, name in enumerate("qkv")
+            }
         if isinstance(self.mlp, SwiGLU):
             gate, value = Part("mlp.fc1_g"), Part("mlp.fc1_x")
             parts |= {"fc1": [gate, value], "fc1_g": [gate], "fc1_x": [value]}

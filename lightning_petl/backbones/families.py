@@ -9,7 +9,11 @@ from timm.models import eva, vision_transformer
 from torch import Tensor, nn
 
 from lightning_petl.backbones.block import AdaptedBlock
-from lightning_petl.backbones.eva_block import AdaptedEvaBlock, AdaptedPostNormBlock, RopeTable
+from lightning_petl.backbones.eva_block import (
+    AdaptedEvaBlock,
+    AdaptedPostNormBlock,
+    RopeTable,
+)
 
 Trunk = vision_transformer.VisionTransformer | eva.Eva
 _EVA_BLOCKS: dict[type[nn.Module], type[AdaptedEvaBlock]] = {
@@ -28,17 +32,23 @@ def adopted_blocks(model: Trunk) -> nn.ModuleList:
     if not isinstance(model, eva.Eva):
         return nn.ModuleList(AdaptedBlock(block) for block in blocks)
     rope = _rope_table(model)
-    return nn.ModuleList(_EVA_BLOCKS.get(type(block), AdaptedEvaBlock)(block, rope) for block in blocks)
+    return nn.ModuleList(
+        _EVA_BLOCKS.get(type(block), AdaptedEvaBlock)(block, rope) for block in blocks
+    )
 
 
 def _rope_table(model: eva.Eva) -> RopeTable | None:
     if model.rope is None:
         return None
     if not isinstance(model.rope, RotaryEmbeddingCat | RotaryEmbeddingDinoV3):
-        raise TypeError(f"rotary positions of class {type(model.rope).__name__} are not the same in every block")
+        raise TypeError(
+            f"rotary positions of class {type(model.rope).__name__} are not the same in every block"
+        )
     rope = model.rope.eval()  # in training DINOv3's positions are jittered
     with torch.no_grad():
-        return rope.get_embed(shape=list(model.patch_embed.grid_size) if model.dynamic_img_size else None)
+        return rope.get_embed(
+            shape=list(model.patch_embed.grid_size) if model.dynamic_img_size else None
+        )
 
 
 def to_new_names(state: Mapping[str, Tensor], model: Trunk) -> dict[str, Tensor]:

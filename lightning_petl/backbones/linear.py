@@ -19,7 +19,9 @@ class LinearDelta(Protocol):
     plain weight and bias with the same effect, computed in float32.
     """
 
-    def __call__(self, x: Float[Tensor, "*batch i"], inner: Inner) -> Float[Tensor, "*batch o"]: ...
+    def __call__(
+        self, x: Float[Tensor, "*batch i"], inner: Inner
+    ) -> Float[Tensor, "*batch o"]: ...
 
     def fold(
         self, weight: Float[Tensor, "o i"], bias: Float[Tensor, " o"]
@@ -52,17 +54,25 @@ class AdaptedLinear(nn.Linear):
             ValueError: one of the deltas needs the layer for itself (DoRA).
         """
         insert(self.deltas, name, delta)
-        if len(self.deltas) > 1 and any(getattr(delta, "exclusive", False) for delta in self.deltas.values()):
-            raise ValueError(f"DoRA needs a linear layer for itself; this one has {', '.join(self.deltas)}")
+        if len(self.deltas) > 1 and any(
+            getattr(delta, "exclusive", False) for delta in self.deltas.values()
+        ):
+            raise ValueError(
+                f"DoRA needs a linear layer for itself; this one has {', '.join(self.deltas)}"
+            )
 
     def folded(self) -> nn.Linear:
         """Return a plain layer with every delta folded into its weight and bias."""
         weight = self.weight.detach().float()
-        bias = torch.zeros_like(weight[:, 0]) if self.bias is None else self.bias.detach().float()  # pyright: ignore[reportUnnecessaryComparison]
+        bias = torch.zeros_like(weight[:, 0])
+        if self.bias is not None:  # pyright: ignore[reportUnnecessaryComparison]
+            bias = self.bias.detach().float()
         for delta in self.deltas.values():
             weight, bias = cast(LinearDelta, delta).fold(weight, bias)
         has_bias = self.bias is not None or bool(bias.any())  # pyright: ignore[reportUnnecessaryComparison]
-        plain = nn.Linear(self.in_features, self.out_features, has_bias, device=weight.device)
+        plain = nn.Linear(
+            self.in_features, self.out_features, has_bias, device=weight.device
+        )
         plain.weight = nn.Parameter(weight, False)
         if has_bias:
             plain.bias = nn.Parameter(bias, False)
@@ -76,7 +86,9 @@ class ScaleDelta(nn.Module):
         super().__init__()
         self.vector = nn.Parameter(torch.ones(out_features))
 
-    def forward(self, x: Float[Tensor, "*batch i"], inner: Inner) -> Float[Tensor, "*batch o"]:
+    def forward(
+        self, x: Float[Tensor, "*batch i"], inner: Inner
+    ) -> Float[Tensor, "*batch o"]:
         return self.vector * inner(x)
 
     def fold(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
@@ -91,7 +103,9 @@ class BiasDelta(nn.Module):
         self.bias = nn.Parameter(torch.zeros(len(rows)))
         self.padding = (rows.start, out_features - rows.stop)
 
-    def forward(self, x: Float[Tensor, "*batch i"], inner: Inner) -> Float[Tensor, "*batch o"]:
+    def forward(
+        self, x: Float[Tensor, "*batch i"], inner: Inner
+    ) -> Float[Tensor, "*batch o"]:
         return inner(x) + nn.functional.pad(self.bias, self.padding)
 
     def fold(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
@@ -100,5 +114,8 @@ class BiasDelta(nn.Module):
 
 def insert(modules: nn.Module, name: str, module: nn.Module) -> None:
     """Register ``module`` as ``name``, or as ``name_2``, ``name_3`` where a stack holds a method twice."""
-    free = (name if k == 1 else f"{name}_{k}" for k in range(1, len(list(modules.children())) + 2))
+    free = (
+        name if k == 1 else f"{name}_{k}"
+        for k in range(1, len(list(modules.children())) + 2)
+    )
     modules.add_module(next(key for key in free if key not in modules._modules), module)  # pyright: ignore[reportPrivateUsage]

@@ -45,10 +45,27 @@ _TEXT_NAMES = [
 _NOT_TEXT = r"^(visual\.|input_resolution$|context_length$|vocab_size$)"
 # what a model may say of its towers; where it says more, they are of another kind
 _OF_BOTH = {"layers", "width", "mlp_ratio", "norm_kwargs", "act_kwargs"}
-_OF_TIMM = {"timm_model_name", "timm_model_pretrained", "timm_pool", "timm_proj", "timm_proj_bias"}
+_OF_TIMM = {
+    "timm_model_name",
+    "timm_model_pretrained",
+    "timm_pool",
+    "timm_proj",
+    "timm_proj_bias",
+}
 _OF_IMAGE = _OF_BOTH | _OF_TIMM | {"image_size", "patch_size", "head_width"}
-_OF_TOKENS = {"context_length", "vocab_size", "eos_id", "pad_id", "hf_tokenizer_name", "tokenizer_kwargs"}
-_OF_TEXT = _OF_BOTH | _OF_TOKENS | {"heads", "no_causal_mask", "pool_type", "proj_type", "proj_bias"}
+_OF_TOKENS = {
+    "context_length",
+    "vocab_size",
+    "eos_id",
+    "pad_id",
+    "hf_tokenizer_name",
+    "tokenizer_kwargs",
+}
+_OF_TEXT = (
+    _OF_BOTH
+    | _OF_TOKENS
+    | {"heads", "no_causal_mask", "pool_type", "proj_type", "proj_bias"}
+)
 # SigLIP's tokenizers end a text with it, and fill the rest with it or with 0
 _SIGLIP_END = 1
 
@@ -90,11 +107,15 @@ def projection(vit: FinalNorm) -> nn.Module:
         ValueError: the trunk has no text tower.
     """
     if not vit.joint:
-        raise ValueError("this trunk has no text tower: take a model of open_clip, as open_clip:ViT-B-16-quickgelu")
+        raise ValueError(
+            "this trunk has no text tower: take a model of open_clip, as open_clip:ViT-B-16-quickgelu"
+        )
     return vit.joint[0].requires_grad_(False)
 
 
-def text_tower(name: str, weights: str = "hub", *, context_length: int | None = None) -> TextTower:
+def text_tower(
+    name: str, weights: str = "hub", *, context_length: int | None = None
+) -> TextTower:
     """Return the text tower of a model of open_clip, frozen.
 
     Args:
@@ -107,7 +128,9 @@ def text_tower(name: str, weights: str = "hub", *, context_length: int | None = 
             attend to the filling behind a text.
     """
     if not name.startswith(PREFIX):
-        raise ValueError(f"{name!r} has no text tower: take a model of open_clip, as {PREFIX}ViT-B-16-quickgelu")
+        raise ValueError(
+            f"{name!r} has no text tower: take a model of open_clip, as {PREFIX}ViT-B-16-quickgelu"
+        )
     config = _config(name)
     text = library().CLIPTextCfg(**_known(name, config["text_cfg"], _OF_TEXT))
     length = text.context_length if context_length is None else context_length
@@ -134,22 +157,31 @@ def text_tower(name: str, weights: str = "hub", *, context_length: int | None = 
 
 def published_tags(name: str) -> list[str]:
     """Return the tags of the weights that open_clip knows of a model; none if it does not know the model."""
-    return cast(list[str], library().list_pretrained_tags_by_model(name.removeprefix(PREFIX)))
+    return cast(
+        list[str], library().list_pretrained_tags_by_model(name.removeprefix(PREFIX))
+    )
 
 
 def _config(name: str) -> dict[str, Any]:
     """What open_clip says of a model."""
     model, known = name.removeprefix(PREFIX), cast(list[str], library().list_models())
     if model not in known:
-        near = ", ".join(get_close_matches(model, known, 5, 0.4)) or "open_clip.list_models() lists them"
+        near = (
+            ", ".join(get_close_matches(model, known, 5, 0.4))
+            or "open_clip.list_models() lists them"
+        )
         raise ValueError(f"{model!r} is not a model of open_clip; near: {near}")
     return library().get_model_config(model)
 
 
 def _known(name: str, options: Mapping[str, Any], known: set[str]) -> dict[str, Any]:
-    other = [option for option, value in options.items() if value and option not in known]
+    other = [
+        option for option, value in options.items() if value and option not in known
+    ]
     if other:
-        raise ValueError(f"{name!r} has {', '.join(other)}: CLIP's, SigLIP's and EVA-CLIP's towers are read, not these")
+        raise ValueError(
+            f"{name!r} has {', '.join(other)}: CLIP's, SigLIP's and EVA-CLIP's towers are read, not these"
+        )
     return {option: value for option, value in options.items() if option in known}
 
 
@@ -157,11 +189,15 @@ def _build_image_tower(name: str, config: dict[str, Any], depth: int | None) -> 
     image = library().CLIPVisionCfg(**_known(name, config["vision_cfg"], _OF_IMAGE))
     timm_name = image.timm_model_name
     if not timm_name and not isinstance(image.layers, int):
-        raise ValueError(f"the image tower of {name!r} is a ResNet; a VisionTransformer or Eva is needed")
+        raise ValueError(
+            f"the image tower of {name!r} is a ResNet; a VisionTransformer or Eva is needed"
+        )
     if depth is not None:
         require_depth(name, depth, blocks_of(timm_name) if timm_name else image.layers)
     if timm_name:
-        return create(timm_name, pretrained=False, cut=depth, global_pool=image.timm_pool)
+        return create(
+            timm_name, pretrained=False, cut=depth, global_pool=image.timm_pool
+        )
     model = VisionTransformer(
         img_size=image.image_size,
         patch_size=image.patch_size,
@@ -185,23 +221,39 @@ def _build_head(name: str, config: dict[str, Any], dim: int) -> nn.Linear | nn.I
     if own and image.timm_proj == "none":
         return nn.Identity()
     if own and image.timm_proj not in ("linear", "", None):
-        raise ValueError(f"the image tower of {name!r} ends in timm_proj {image.timm_proj!r}; 'linear' can be read")
+        raise ValueError(
+            f"the image tower of {name!r} ends in timm_proj {image.timm_proj!r}; 'linear' can be read"
+        )
     # without timm_proj, it is the classifier of timm's model, which has a bias
-    head = nn.Linear(dim, width, bias=own and (image.timm_proj_bias or not image.timm_proj))
+    head = nn.Linear(
+        dim, width, bias=own and (image.timm_proj_bias or not image.timm_proj)
+    )
     nn.init.normal_(head.weight, std=dim**-0.5)
     return head
 
 
 def _image_state(state: State) -> State:
     """The image tower's tensors: timm's own names, or OpenAI's, which timm renames."""
-    of_image = {key.removeprefix("visual.trunk."): value for key, value in state.items() if key.startswith("visual.")}
-    return {key: value for key, value in of_image.items() if not key.startswith(("visual.head.", "visual.proj"))}
+    of_image = {
+        key.removeprefix("visual.trunk."): value
+        for key, value in state.items()
+        if key.startswith("visual.")
+    }
+    return {
+        key: value
+        for key, value in of_image.items()
+        if not key.startswith(("visual.head.", "visual.proj"))
+    }
 
 
 def _head_state(state: State) -> State:
     if "visual.proj" in state:
         return {"weight": state["visual.proj"].T}
-    names = {f"visual.{prefix}.{kind}": kind for prefix in ("trunk.head", "head.proj") for kind in ("weight", "bias")}
+    names = {
+        f"visual.{prefix}.{kind}": kind
+        for prefix in ("trunk.head", "head.proj")
+        for kind in ("weight", "bias")
+    }
     return {names[key]: value for key, value in state.items() if key in names}
 
 
@@ -213,13 +265,17 @@ def _text_state(state: State) -> State:
         for pattern, name in _TEXT_NAMES:
             key, replaced = re.subn(pattern, name, key)
             value = value.T if replaced and name == "projection.weight" else value
-        renamed[key] = value.reshape(()) if key in ("logit_scale", "logit_bias") else value
+        renamed[key] = (
+            value.reshape(()) if key in ("logit_scale", "logit_bias") else value
+        )
     return renamed
 
 
 def _family(name: str, config: dict[str, Any], text: Any) -> TextFamily:
     if text.pool_type not in ("argmax", "eos", "last"):
-        raise ValueError(f"{name!r} takes the {text.pool_type!r} token for the text; argmax, eos and last are read")
+        raise ValueError(
+            f"{name!r} takes the {text.pool_type!r} token for the text; argmax, eos and last are read"
+        )
     ends = {"argmax": TextFamily.end, "eos": text.eos_id, "last": _SIGLIP_END}
     return TextFamily(
         vocabulary=text.vocab_size,
@@ -229,15 +285,23 @@ def _family(name: str, config: dict[str, Any], text: Any) -> TextFamily:
         activation=_activation(config, text),
         mlp_ratio=text.mlp_ratio,
         norm_eps=_eps(text),
-        projection="none" if text.proj_type == "none" else "affine" if text.proj_bias else "linear",
-        tokenizer=Tokenizer(text.hf_tokenizer_name, tuple((text.tokenizer_kwargs or {}).items())),
+        projection="none"
+        if text.proj_type == "none"
+        else "affine"
+        if text.proj_bias
+        else "linear",
+        tokenizer=Tokenizer(
+            text.hf_tokenizer_name, tuple((text.tokenizer_kwargs or {}).items())
+        ),
     )
 
 
 def _activation(config: dict[str, Any], tower: Any) -> Activation:
     if config.get("quick_gelu"):
         return "quick_gelu"
-    return "gelu_tanh" if (tower.act_kwargs or {}).get("approximate") == "tanh" else "gelu"
+    return (
+        "gelu_tanh" if (tower.act_kwargs or {}).get("approximate") == "tanh" else "gelu"
+    )
 
 
 def _eps(tower: Any) -> float:
@@ -246,7 +310,9 @@ def _eps(tower: Any) -> float:
 
 def _require_length(name: str, length: int, text: Any) -> None:
     if length > text.context_length:
-        raise ValueError(f"context_length {length} of {name!r}: it has positions for {text.context_length} tokens")
+        raise ValueError(
+            f"context_length {length} of {name!r}: it has positions for {text.context_length} tokens"
+        )
     if length < text.context_length and text.no_causal_mask:
         raise ValueError(
             f"context_length {length} of {name!r}: its tokens attend to the filling behind a text, "
@@ -262,11 +328,15 @@ def _read(name: str, config: dict[str, Any], weights: str) -> _Source | None:
     model, quick = name.removeprefix(PREFIX), config.get("quick_gelu", False)
     if not (tag := _tag(model, weights)):
         state = _without_wrapper(read_state(Path(weights)))
-        if "input_resolution" in state:  # which only OpenAI's own archives hold beside tensors of the towers
+        if (
+            "input_resolution" in state
+        ):  # which only OpenAI's own archives hold beside tensors of the towers
             _require_activation(model, weights, quick, trained=True)
         return _Source(state, weights, {})
     published = cast(dict[str, Any], library().get_pretrained_cfg(model, tag))
-    _require_activation(model, weights, quick, trained=published.get("quick_gelu", False))
+    _require_activation(
+        model, weights, quick, trained=published.get("quick_gelu", False)
+    )
     state = _without_wrapper(read_state(_download(model, tag, published)))
     return _Source(state, weights, _pixels(published["mean"], published["std"]))
 
@@ -276,10 +346,14 @@ def _without_wrapper(state: State) -> State:
     return {key.removeprefix("module."): value for key, value in state.items()}
 
 
-def _require_activation(model: str, weights: str, quick: bool, *, trained: bool) -> None:
+def _require_activation(
+    model: str, weights: str, quick: bool, *, trained: bool
+) -> None:
     if quick != trained:
         other = f"{model}-quickgelu" if trained else model.removesuffix("-quickgelu")
-        raise ValueError(f"weights {weights!r} were trained with {'Quick' * trained}GELU: take {PREFIX}{other}")
+        raise ValueError(
+            f"weights {weights!r} were trained with {'Quick' * trained}GELU: take {PREFIX}{other}"
+        )
 
 
 def _tag(model: str, weights: str) -> str:

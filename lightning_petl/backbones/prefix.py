@@ -30,14 +30,21 @@ def needed(vit: VideoViT) -> list[str]:
     """
     cut = vit.frozen_stages - 1
     if cut < 0:
-        owner = vit.owners.get(next(name for name, p in vit.named_parameters() if p.requires_grad), "something")
-        raise ValueError(f"{owner} trains in front of the first block: nothing of the trunk is frozen up to there")
+        owner = vit.owners.get(
+            next(name for name, p in vit.named_parameters() if p.requires_grad),
+            "something",
+        )
+        raise ValueError(
+            f"{owner} trains in front of the first block: nothing of the trunk is frozen up to there"
+        )
     readers = cast(list[Reader], list(vit.readers.values()))
     tapped = {f"block.{index}" for reader in readers for index in reader.taps}
     stages = _stages(vit)
     names = [name for name in stages[: cut + 1] if name in tapped]
     if cut < vit.depth or not readers:
-        names.append(FEATURE if cut == vit.depth and not _readout_trains(vit) else stages[cut])
+        names.append(
+            FEATURE if cut == vit.depth and not _readout_trains(vit) else stages[cut]
+        )
     if any(getattr(reader, "reads_pixels", True) for reader in readers):
         names.append(PIXELS)
     return list(dict.fromkeys(names))
@@ -82,7 +89,9 @@ def identity(vit: VideoViT, names: Collection[str]) -> dict[str, Any]:
 
 
 @torch.no_grad()
-def prefix(vit: VideoViT, clip: Clip, names: Collection[str] | None = None) -> dict[str, Tensor]:
+def prefix(
+    vit: VideoViT, clip: Clip, names: Collection[str] | None = None
+) -> dict[str, Tensor]:
     """Run the trunk as far as the last of these parts, and return them; None: those that ``vit`` needs."""
     names = needed(vit) if names is None else names
     grid = vit.grid._replace(frames=clip.shape[1])
@@ -92,7 +101,11 @@ def prefix(vit: VideoViT, clip: Clip, names: Collection[str] | None = None) -> d
         for stage, name in enumerate(_stages(vit)):
             if len(parts) == len(names):
                 break
-            x = vit.run_block(vit.blocks[stage - 1], x, grid) if stage else vit.embed(vit.normalise(clip))
+            x = (
+                vit.run_block(vit.blocks[stage - 1], x, grid)
+                if stage
+                else vit.embed(vit.normalise(clip))
+            )
             if name in names:
                 parts[name] = rearrange(x, "(b t) n d -> b t n d", t=grid.frames)
         if FEATURE in names:
@@ -128,7 +141,9 @@ def _readout_trains(vit: VideoViT) -> bool:
     return any(owns_trainable(module) for module in behind if module is not None)
 
 
-def _video(vit: VideoViT, parts: Parts, names: Collection[str]) -> Float[Tensor, "b t c h w"]:
+def _video(
+    vit: VideoViT, parts: Parts, names: Collection[str]
+) -> Float[Tensor, "b t c h w"]:
     """Normalised clips, or frames of no pixels, where nothing reads them."""
     if PIXELS in names:
         return vit.normalise(parts[PIXELS])

@@ -26,14 +26,20 @@ _HF_NAMES = [
     (r"^(vision_model|dinov2|vit|deit)\.", ""),
     (r"^embeddings\.(cls_token|class_embedding)$", "cls_token"),
     (r"^embeddings\.position_embedding(s|\.weight)$", "pos_embed"),
-    (r"^embeddings\.(patch_embeddings\.projection|patch_embedding)\.", "patch_embed.proj."),
+    (
+        r"^embeddings\.(patch_embeddings\.projection|patch_embedding)\.",
+        "patch_embed.proj.",
+    ),
     (r"^pre_layrnorm\.", "norm_pre."),
     (r"^(post_layernorm|layernorm)\.", "norm."),
     (r"^(encoder\.)?layers?\.", "blocks."),
     (r"\.(attention\.attention|attention|self_attn)\.(query|q_proj)\.", ".attn.q."),
     (r"\.(attention\.attention|attention|self_attn)\.(key|k_proj)\.", ".attn.k."),
     (r"\.(attention\.attention|attention|self_attn)\.(value|v_proj)\.", ".attn.v."),
-    (r"\.(attention\.output\.dense|attention\.o_proj|self_attn\.out_proj)\.", ".attn.proj."),
+    (
+        r"\.(attention\.output\.dense|attention\.o_proj|self_attn\.out_proj)\.",
+        ".attn.proj.",
+    ),
     (r"\.intermediate\.dense\.", ".mlp.fc1."),
     (r"^(blocks\.\d+)\.output\.dense\.", r"\1.mlp.fc2."),
     (r"\.(layer_norm1|layernorm_before)\.", ".norm1."),
@@ -59,7 +65,9 @@ def load_trunk(name: str, weights: str, depth: int | None) -> Trunk:
     """
     if depth is not None:
         require_depth(name, depth, blocks_of(name))
-    model = create(name, pretrained=weights == "hub", cut=None if weights == "hub" else depth)
+    model = create(
+        name, pretrained=weights == "hub", cut=None if weights == "hub" else depth
+    )
     if weights not in ("hub", "random"):
         load_weights(model, Path(weights), depth)
     blocks = cast(nn.Sequential, model.blocks)
@@ -70,7 +78,9 @@ def load_trunk(name: str, weights: str, depth: int | None) -> Trunk:
 def require_depth(name: str, depth: int, blocks: int) -> None:
     """Raise ``ValueError`` where a trunk of so many blocks cannot be cut to ``depth``."""
     if not 1 <= depth <= blocks:
-        raise ValueError(f"depth {depth} of {name!r}: it has {blocks} blocks, of which one or more can be kept")
+        raise ValueError(
+            f"depth {depth} of {name!r}: it has {blocks} blocks, of which one or more can be kept"
+        )
 
 
 @cache
@@ -90,38 +100,61 @@ def load_weights(model: Trunk, path: Path, depth: int | None = None) -> None:
     load_state(model, read_state(path), str(path), depth)
 
 
-def load_state(model: Trunk, state: Mapping[str, Tensor], origin: str, depth: int | None = None) -> None:
+def load_state(
+    model: Trunk, state: Mapping[str, Tensor], origin: str, depth: int | None = None
+) -> None:
     """Load tensors of any common dialect as :func:`load_weights` does; ``origin`` is what messages call them."""
     fill(model, converted(model, state, origin, depth), origin, "trunk")
 
 
-def converted(model: Trunk, state: Mapping[str, Tensor], origin: str, depth: int | None = None) -> State:
+def converted(
+    model: Trunk, state: Mapping[str, Tensor], origin: str, depth: int | None = None
+) -> State:
     """Tensors of any common dialect under the trunk's own names; what only gets another name is not copied."""
-    source = _trunk(to_timm_names(state), keep="mask_token")  # by which timm's filter knows DINOv2's files
+    source = _trunk(
+        to_timm_names(state), keep="mask_token"
+    )  # by which timm's filter knows DINOv2's files
     source = source if depth is None else _cut(source, depth)
     patches = model.patch_embed.proj.weight.shape
     # timm's filter would quietly resample the patches of another trunk
-    resized = [key for key, value in source.items() if value.ndim == 4 and value.shape != patches]
+    resized = [
+        key
+        for key, value in source.items()
+        if value.ndim == 4 and value.shape != patches
+    ]
     _refuse("of another shape", resized, origin, "trunk")
     return _trunk(to_new_names(source, model))
 
 
-def fill(module: nn.Module, state: Mapping[str, Tensor], origin: str, what: str) -> None:
+def fill(
+    module: nn.Module, state: Mapping[str, Tensor], origin: str, what: str
+) -> None:
     """Load tensors under the module's own names. Errors as in :func:`require_fit`."""
     require_fit(module, state, origin, what)
     module.load_state_dict(state)
 
 
-def require_fit(module: nn.Module, state: Mapping[str, Tensor], origin: str, what: str) -> None:
+def require_fit(
+    module: nn.Module, state: Mapping[str, Tensor], origin: str, what: str
+) -> None:
     """Raise ``ValueError`` where names or shapes are not those of the module, which ``what`` names."""
     expected = module.state_dict()
     _refuse("missing", expected.keys() - state.keys(), origin, what)
     _refuse("unexpected", state.keys() - expected.keys(), origin, what)
-    _refuse("of another shape", (k for k in expected if expected[k].shape != state[k].shape), origin, what)
+    _refuse(
+        "of another shape",
+        (k for k in expected if expected[k].shape != state[k].shape),
+        origin,
+        what,
+    )
 
 
 def _trunk(state: Mapping[str, Tensor], keep: str = "") -> State:
-    return {key: value for key, value in state.items() if key == keep or not re.search(_NOT_TRUNK, key)}
+    return {
+        key: value
+        for key, value in state.items()
+        if key == keep or not re.search(_NOT_TRUNK, key)
+    }
 
 
 def read_state(path: Path) -> State:
@@ -133,7 +166,9 @@ def read_state(path: Path) -> State:
     """
     if not path.is_file():
         what = " is a folder" if path.is_dir() else ": no such file"
-        raise FileNotFoundError(f"weights {str(path)!r}{what}. Give a path, 'hub', or 'random'")
+        raise FileNotFoundError(
+            f"weights {str(path)!r}{what}. Give a path, 'hub', or 'random'"
+        )
     try:
         return load_file(path) if path.suffix == ".safetensors" else _unpickle(path)
     except UnpicklingError as error:  # torch's own text advises to load it all the same, whatever it would run
@@ -143,16 +178,22 @@ def read_state(path: Path) -> State:
         ) from error
     except (SafetensorError, RuntimeError, EOFError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise ValueError(f"{str(path)!r} cannot be read as weights ({type(error).__name__}: {reason})") from error
+        raise ValueError(
+            f"{str(path)!r} cannot be read as weights ({type(error).__name__}: {reason})"
+        ) from error
 
 
 def _unpickle(path: Path) -> State:
     if _is_torchscript(path):
         with warnings.catch_warnings():  # OpenAI publishes CLIP in no other form
-            warnings.filterwarnings("ignore", "`torch.jit.load` is deprecated", DeprecationWarning)
+            warnings.filterwarnings(
+                "ignore", "`torch.jit.load` is deprecated", DeprecationWarning
+            )
             return torch.jit.load(path, map_location="cpu").state_dict()
     # mapped: a tower of a pair reads its own half alone
-    state = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    state = torch.load(
+        path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)
+    )
     return cast(State, state.get("state_dict", state.get("model", state)))
 
 
@@ -185,7 +226,9 @@ def state_hash(state: Mapping[str, Tensor]) -> str:
         if tensor.is_meta:
             return "meta"
         digest.update(f"{name}{tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().float().cpu().contiguous().view(-1).numpy().tobytes())
+        digest.update(
+            tensor.detach().float().cpu().contiguous().view(-1).numpy().tobytes()
+        )
     return digest.hexdigest()
 
 
@@ -207,7 +250,9 @@ def create(name: str, pretrained: bool, cut: int | None, **options: Any) -> Trun
             "Give weights: <local file>, or weights: random if a random trunk is what you want"
         ) from error
     if not isinstance(model, Trunk):
-        raise ValueError(f"backbone {name!r} is a {type(model).__name__}; a VisionTransformer or Eva is needed")
+        raise ValueError(
+            f"backbone {name!r} is a {type(model).__name__}; a VisionTransformer or Eva is needed"
+        )
     return model
 
 
@@ -221,7 +266,10 @@ def _require_known(name: str) -> None:
     try:
         timm.get_pretrained_cfg(name)
     except RuntimeError as error:
-        tags = [known.partition(".")[2] for known in timm.list_models(f"{architecture}.*", pretrained=True)]
+        tags = [
+            known.partition(".")[2]
+            for known in timm.list_models(f"{architecture}.*", pretrained=True)
+        ]
         near = get_close_matches(tag, tags, n=5) or tags
         raise ValueError(
             f"backbone {name!r}: timm has no weights {tag!r} of {architecture}; near: {', '.join(near)}. With a file "
@@ -241,7 +289,9 @@ def _refuse(how: str, keys: Iterable[str], origin: str, what: str) -> None:
     names = sorted(keys)
     if names:
         shown = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
-        raise ValueError(f"weights {origin!r} do not fit the {what}: {len(names)} tensors are {how}: {shown}")
+        raise ValueError(
+            f"weights {origin!r} do not fit the {what}: {len(names)} tensors are {how}: {shown}"
+        )
 
 
 def _rename(key: str) -> str:
@@ -253,7 +303,9 @@ def _rename(key: str) -> str:
 def _add_batch_axis(state: State) -> State:
     whole = ("cls_token", "pos_embed")
     return {
-        key: value.reshape(*[1] * (3 - value.ndim), *value.shape) if key in whole else value
+        key: value.reshape(*[1] * (3 - value.ndim), *value.shape)
+        if key in whole
+        else value
         for key, value in state.items()
     }
 
@@ -263,7 +315,9 @@ def _fuse(state: State) -> State:
     for key in [key for key in state if ".attn.q." in key]:
         parts = [key.replace(".q.", f".{part}.") for part in "qkv"]
         if all(part in fused for part in parts):
-            fused[key.replace(".q.", ".qkv.")] = torch.cat([fused.pop(part) for part in parts])
+            fused[key.replace(".q.", ".qkv.")] = torch.cat(
+                [fused.pop(part) for part in parts]
+            )
     for kind in ("weight", "bias"):
         if (packed := fused.pop(f"head.attention.in_proj_{kind}", None)) is not None:
             query, key_value = packed.split([len(packed) // 3, 2 * len(packed) // 3])

@@ -39,7 +39,9 @@ def patch_mean(vit: FinalNorm, x: Tokens, grid: Grid) -> Feature:
 def attention_pool(vit: FinalNorm, x: Tokens, grid: Grid) -> Feature:
     """``mean_t attention_pool(N(x_t))``, as SigLIP."""
     assert vit.attn_pool is not None
-    return _frame_mean(rearrange(vit.fc_norm(vit.attn_pool(vit.norm(x))), "bt d -> bt 1 d"), grid)
+    return _frame_mean(
+        rearrange(vit.fc_norm(vit.attn_pool(vit.norm(x))), "bt d -> bt 1 d"), grid
+    )
 
 
 READOUTS: dict[Readout, Callable[[FinalNorm, Tokens, Grid], Feature]] = {
@@ -69,9 +71,15 @@ def final_norm(readout: Readout, vit: FinalNorm, frames: Frames) -> Frames:
 
 def require(readout: Readout, has_class_token: bool, has_attention_pool: bool) -> None:
     """Raise ``ValueError`` where the trunk lacks what the read-out reads."""
-    offered = ["cls_mean_norm", "norm_cls_mean"] * has_class_token + ["patch_mean"] + ["map"] * has_attention_pool
+    offered = (
+        ["cls_mean_norm", "norm_cls_mean"] * has_class_token
+        + ["patch_mean"]
+        + ["map"] * has_attention_pool
+    )
     if readout not in offered:
-        raise ValueError(f"readout {readout!r} is not offered by this trunk; it has {', '.join(offered)}")
+        raise ValueError(
+            f"readout {readout!r} is not offered by this trunk; it has {', '.join(offered)}"
+        )
 
 
 def _frame_mean(x: Tokens, grid: Grid) -> Feature:

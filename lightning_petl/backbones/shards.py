@@ -52,8 +52,14 @@ def load_deferred(name: str, path: Path, depth: int | None) -> tuple[Trunk, Sour
     source = Source(partial(_mapped, whole, path, depth))
     state = source.open()
     require_fit(whole, state, str(path), "trunk")
-    model.load_state_dict({key: value for key, value in state.items() if not key.startswith("blocks.")}, strict=False)
-    first, blocks = cast(nn.Sequential, model.blocks)[0], cast(nn.Sequential, whole.blocks)
+    model.load_state_dict(
+        {key: value for key, value in state.items() if not key.startswith("blocks.")},
+        strict=False,
+    )
+    first, blocks = (
+        cast(nn.Sequential, model.blocks)[0],
+        cast(nn.Sequential, whole.blocks),
+    )
     for block in blocks:
         _copy_constants(first, block)
     model.blocks = blocks  # pyright: ignore[reportAttributeAccessIssue]  # what timm's forward makes of it is not used
@@ -70,4 +76,6 @@ def _copy_constants(source: nn.Module, target: nn.Module) -> None:
     for name, value in source.named_buffers():
         if name not in saved:
             owner, _, key = name.rpartition(".")
-            target.get_submodule(owner).register_buffer(key, value.clone(), persistent=False)
+            target.get_submodule(owner).register_buffer(
+                key, value.clone(), persistent=False
+            )

@@ -99,17 +99,35 @@ class TextTower(Encoder):
         super().__init__()
         _check_sizes(embed_dim, width, depth, heads, context_length)
         self.name, self.weights, self.owners = "TextTower", "random", {}
-        self.dim, self.embed_dim, self.context_length, self.family = width, embed_dim, context_length, family
+        self.dim, self.embed_dim, self.context_length, self.family = (
+            width,
+            embed_dim,
+            context_length,
+            family,
+        )
         self.token_embedding = nn.Embedding(family.vocabulary, width)
         self.pos_embed = nn.Parameter(torch.empty(context_length, width))
         norm = partial(nn.LayerNorm, eps=family.norm_eps)
-        block = partial(Block, width, heads, family.mlp_ratio, qkv_bias=True, norm_layer=cast(type[nn.Module], norm))
+        block = partial(
+            Block,
+            width,
+            heads,
+            family.mlp_ratio,
+            qkv_bias=True,
+            norm_layer=cast(type[nn.Module], norm),
+        )
         activation = cast(type[nn.Module], ACTIVATIONS[family.activation])
         blocks = (block(act_layer=activation) for _ in range(depth))
-        self.blocks = nn.ModuleList(AdaptedTextBlock(block, family.causal) for block in blocks)
+        self.blocks = nn.ModuleList(
+            AdaptedTextBlock(block, family.causal) for block in blocks
+        )
         self.norm = norm(width)
         affine = family.projection == "affine"
-        self.projection = nn.Identity() if family.projection == "none" else nn.Linear(width, embed_dim, bias=affine)
+        self.projection = (
+            nn.Identity()
+            if family.projection == "none"
+            else nn.Linear(width, embed_dim, bias=affine)
+        )
         self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
         self.logit_bias: nn.Parameter | None = None
         self._initialise()
@@ -142,18 +160,28 @@ class TextTower(Encoder):
         Raises:
             ValueError: one of them is not text, or the tokenizer cannot be had.
         """
-        return self.family.tokenizer(texts, self.context_length).to(self.pos_embed.device)
+        return self.family.tokenizer(texts, self.context_length).to(
+            self.pos_embed.device
+        )
 
     def forward(self, ids: Int64[Tensor, "q l"]) -> Words:
         self._check(ids)
         grid = Grid(frames=1, height=1, width=ids.shape[1], prefix=0)
         with self.precision(ids.device):
-            x = self.run(lambda: self.token_embedding(ids) + self.pos_embed[: ids.shape[1]], grid)
+            x = self.run(
+                lambda: self.token_embedding(ids) + self.pos_embed[: ids.shape[1]], grid
+            )
             tokens = self.projection(self.norm(x)).float()
         end = self._end(ids)
-        place = end if self.family.sentence == "end" else torch.full_like(end, ids.shape[1] - 1)
+        place = (
+            end
+            if self.family.sentence == "end"
+            else torch.full_like(end, ids.shape[1] - 1)
+        )
         mask = torch.arange(ids.shape[1], device=ids.device) <= end[:, None]
-        return Words(tokens, mask, tokens[torch.arange(len(ids), device=ids.device), place])
+        return Words(
+            tokens, mask, tokens[torch.arange(len(ids), device=ids.device), place]
+        )
 
     def _end(self, ids: Int64[Tensor, "q l"]) -> Int64[Tensor, " q"]:
         """The place of the first end token; the last one of a text without."""
@@ -162,16 +190,26 @@ class TextTower(Encoder):
 
     def _check(self, ids: Int64[Tensor, "q l"]) -> None:
         length = ids.shape[1]
-        if length > self.context_length or (length < self.context_length and not self.family.causal):
-            raise ValueError(f"texts have {length} tokens; {self.name} reads {self.context_length}: use its tokenize")
+        if length > self.context_length or (
+            length < self.context_length and not self.family.causal
+        ):
+            raise ValueError(
+                f"texts have {length} tokens; {self.name} reads {self.context_length}: use its tokenize"
+            )
 
 
-def _check_sizes(embed_dim: int, width: int, depth: int, heads: int, context_length: int) -> None:
+def _check_sizes(
+    embed_dim: int, width: int, depth: int, heads: int, context_length: int
+) -> None:
     sizes = {"embed_dim": embed_dim, "width": width, "depth": depth, "heads": heads}
     for name, size in sizes.items():
         if size < 1:
             raise ValueError(f"{name} {size} of a text tower must be above zero")
     if width % heads:
-        raise ValueError(f"width {width} of a text tower is not a multiple of its {heads} heads")
+        raise ValueError(
+            f"width {width} of a text tower is not a multiple of its {heads} heads"
+        )
     if context_length < 3:
-        raise ValueError(f"context_length {context_length} holds no word between start and end token: take 3 or more")
+        raise ValueError(
+            f"context_length {context_length} holds no word between start and end token: take 3 or more"
+        )

@@ -25,17 +25,23 @@ class Tokenizer:
     hub: str | None = None
     options: tuple[tuple[str, Any], ...] = ()
 
-    def __call__(self, texts: Sequence[object], context_length: int) -> Int64[Tensor, "q l"]:
+    def __call__(
+        self, texts: Sequence[object], context_length: int
+    ) -> Int64[Tensor, "q l"]:
         """Return the tokens of each text.
 
         Raises:
             ValueError: one is not text, the extra ``retrieval`` is not installed, or the hub cannot be reached.
         """
         if isinstance(texts, str):
-            raise ValueError(f"texts are given as a list; this is one text, {texts[:60]!r}: put it into a list")
+            raise ValueError(
+                f"texts are given as a list; this is one text, {texts[:60]!r}: put it into a list"
+            )
         for index, text in enumerate(texts):
             if not isinstance(text, str):
-                raise ValueError(f"text {index} is {text!r}, a {type(text).__name__}: only strings have tokens")
+                raise ValueError(
+                    f"text {index} is {text!r}, a {type(text).__name__}: only strings have tokens"
+                )
         if not texts:
             return torch.zeros(0, context_length, dtype=torch.long)
         return _load(self)(list(texts), context_length=context_length)

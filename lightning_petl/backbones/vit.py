@@ -15,7 +15,14 @@ from lightning_petl.backbones.families import Trunk, adopted_blocks
 from lightning_petl.backbones.linear import insert
 from lightning_petl.backbones.open_clip import PREFIX, load_image_tower
 from lightning_petl.backbones.pretrained import load_trunk, weights_hash
-from lightning_petl.backbones.readout import READOUTS, FinalNorm, Readout, final_norm, frame_tokens, require
+from lightning_petl.backbones.readout import (
+    READOUTS,
+    FinalNorm,
+    Readout,
+    final_norm,
+    frame_tokens,
+    require,
+)
 from lightning_petl.backbones.shards import Source, load_deferred
 from lightning_petl.shapes import Clip, Feature, Frames, Grid, Tokens
 
@@ -98,7 +105,9 @@ class VideoViT(Encoder, FinalNorm):
         if deferred and weights not in ("hub", "random"):
             model, self.source = load_deferred(name, Path(weights), depth)
         else:
-            model = (load_image_tower if name.startswith(PREFIX) else load_trunk)(name, weights, depth)
+            model = (load_image_tower if name.startswith(PREFIX) else load_trunk)(
+                name, weights, depth
+            )
         require(readout, model.cls_token is not None, model.attn_pool is not None)
         self.name, self.weights, self.frozen_dtype = name, weights, frozen_dtype
         self.readout: Readout = readout
@@ -121,13 +130,21 @@ class VideoViT(Encoder, FinalNorm):
 
     def _adopt(self, model: Trunk, num_frames: int) -> None:
         self.patch_embed, self.norm_pre = model.patch_embed, model.norm_pre
-        self.cls_token, self.reg_token, self.pos_embed = model.cls_token, model.reg_token, model.pos_embed
+        self.cls_token, self.reg_token, self.pos_embed = (
+            model.cls_token,
+            model.reg_token,
+            model.pos_embed,
+        )
         self.no_embed_class = bool(model.no_embed_class)
         self.blocks = adopted_blocks(model)
         self.norm, self.fc_norm = model.norm, model.fc_norm
         self.attn_pool = model.attn_pool if self.readout == "map" else None
         self.joint = (model.head,) if self.name.startswith(PREFIX) else ()
-        self.prompts, self.readers, self.shared = nn.ModuleDict(), nn.ModuleDict(), nn.ModuleDict()
+        self.prompts, self.readers, self.shared = (
+            nn.ModuleDict(),
+            nn.ModuleDict(),
+            nn.ModuleDict(),
+        )
         self.entry = nn.ModuleDict()
         self.image_size = cast(tuple[int, int], self.patch_embed.img_size)
         self.patch_size = cast(tuple[int, int], self.patch_embed.patch_size)
@@ -135,13 +152,18 @@ class VideoViT(Encoder, FinalNorm):
         self.grid = Grid(num_frames, height, width, model.num_prefix_tokens)
         self.dim = int(model.embed_dim)
         for key in ("mean", "std"):
-            values = torch.tensor(cast(dict[str, list[float]], model.pretrained_cfg)[key]).view(3, 1, 1)
+            values = torch.tensor(
+                cast(dict[str, list[float]], model.pretrained_cfg)[key]
+            ).view(3, 1, 1)
             self.register_buffer(f"pixel_{key}", values, persistent=False)
 
     def embedding_parameters(self) -> Iterable[nn.Parameter]:
         """The patch embedding, tokens and positions, and what methods put beside them."""
         modules = (self.patch_embed, self.entry, self.norm_pre, self.prompts)
-        return [*self.parameters(recurse=False), *(p for module in modules for p in module.parameters())]
+        return [
+            *self.parameters(recurse=False),
+            *(p for module in modules for p in module.parameters()),
+        ]
 
     def forward(self, clip: Clip) -> Feature:
         return self.features(self.normalise(clip))
@@ -177,8 +199,13 @@ class VideoViT(Encoder, FinalNorm):
         grid = self.grid._replace(frames=video.shape[1])
         with self.precision(video.device):
             states = self.begin(video, grid)
-            trunk = frame_tokens(self.readout, self, self._run(video, grid, states), grid).float()
-            answers = [_frames_of(reader, state, grid) for reader, state in zip(self._readers, states, strict=True)]
+            trunk = frame_tokens(
+                self.readout, self, self._run(video, grid, states), grid
+            ).float()
+            answers = [
+                _frames_of(reader, state, grid)
+                for reader, state in zip(self._readers, states, strict=True)
+            ]
         return FrameFeatures(trunk, dict(zip(self.readers, answers, strict=True)))
 
     def final_norm(self, frames: Frames) -> Frames:
@@ -186,7 +213,9 @@ class VideoViT(Encoder, FinalNorm):
         with self.precision(frames.device):
             return final_norm(self.readout, self, frames).float()
 
-    def _run(self, video: Float[Tensor, "b t c h w"], grid: Grid, states: list[Any]) -> Tokens:
+    def _run(
+        self, video: Float[Tensor, "b t c h w"], grid: Grid, states: list[Any]
+    ) -> Tokens:
         def read(index: int, x: Tokens) -> None:
             self.read(index, x[:, : grid.patches.stop], states)
 
@@ -204,16 +233,27 @@ class VideoViT(Encoder, FinalNorm):
 
     def end(self, x: Tokens, grid: Grid, states: list[Any]) -> Float[Tensor, "b s"]:
         """Return the mean of what the readers answer, or what the trunk's own read-out reads of its last tokens."""
-        ends = [reader.end(state) for reader, state in zip(self._readers, states, strict=True)]
-        return torch.stack(ends or [READOUTS[self.readout](self, x, grid)]).mean(0).float()
+        ends = [
+            reader.end(state)
+            for reader, state in zip(self._readers, states, strict=True)
+        ]
+        return (
+            torch.stack(ends or [READOUTS[self.readout](self, x, grid)]).mean(0).float()
+        )
 
     def embed(self, video: Float[Tensor, "b t c h w"]) -> Tokens:
         """Return class token, registers, patches with positions and what enters with them, then shallow prompts."""
         x = self.patch_embed(rearrange(video, "b t c h w -> (b t) c h w"))
         x = x.flatten(1, -2)  # trunks of any image size leave rows and columns apart
-        prefix = [token.expand(x.shape[0], -1, -1) for token in (self.cls_token, self.reg_token) if token is not None]
+        prefix = [
+            token.expand(x.shape[0], -1, -1)
+            for token in (self.cls_token, self.reg_token)
+            if token is not None
+        ]
         if self.no_embed_class or self.pos_embed is None:
-            x = torch.cat([*prefix, x if self.pos_embed is None else x + self.pos_embed], dim=1)
+            x = torch.cat(
+                [*prefix, x if self.pos_embed is None else x + self.pos_embed], dim=1
+            )
         else:
             x = torch.cat([*prefix, x], dim=1) + self.pos_embed
         grid = self.grid._replace(frames=video.shape[1])
@@ -239,13 +279,19 @@ class VideoViT(Encoder, FinalNorm):
         Behind the last block's attention nothing carries a patch to the class token any more, and readers see nothing
         behind their last tap; what is dead in itself, they say in an ``unreachable`` of their own.
         """
-        return self._behind_last_tap() if len(self.readers) > 0 else self._beside_the_readout
+        return (
+            self._behind_last_tap()
+            if len(self.readers) > 0
+            else self._beside_the_readout
+        )
 
     @property
     def unreachable_from_frames(self) -> set[str]:
         """Trainable parameters without any path to what :meth:`frames` gives: the trunk is read beside its readers."""
         tapped = any(str(self.depth - 1) in reader.taps for reader in self._readers)
-        return self._dead_in_readers | (set[str]() if tapped else self._beside_the_readout)
+        return self._dead_in_readers | (
+            set[str]() if tapped else self._beside_the_readout
+        )
 
     @property
     def _beside_the_readout(self) -> set[str]:
@@ -255,7 +301,8 @@ class VideoViT(Encoder, FinalNorm):
         return {
             f"{prefix}{path}.{name}"
             for path, module in cast(nn.Module, last.slots).named_modules()
-            if getattr(module, "patches_only", False) and not path.startswith("before_attn")
+            if getattr(module, "patches_only", False)
+            and not path.startswith("before_attn")
             for name, parameter in module.named_parameters()
             if parameter.requires_grad
         }
@@ -265,12 +312,18 @@ class VideoViT(Encoder, FinalNorm):
         blocks = (f"blocks.{index}." for index in range(last + 1, self.depth))
         behind = ("norm.", "fc_norm.", "attn_pool.", *blocks)
         return self._dead_in_readers | {
-            name for name, p in self.named_parameters() if p.requires_grad and name.startswith(behind)
+            name
+            for name, p in self.named_parameters()
+            if p.requires_grad and name.startswith(behind)
         }
 
     @property
     def _dead_in_readers(self) -> set[str]:
-        return {f"readers.{key}.{name}" for key, r in self.readers.items() for name in getattr(r, "unreachable", ())}
+        return {
+            f"readers.{key}.{name}"
+            for key, r in self.readers.items()
+            for name in getattr(r, "unreachable", ())
+        }
 
     def add_entry(self, name: str, module: nn.Module) -> None:
         """Add ``module(tokens, grid)`` to the tokens before the norm in front of the blocks."""
@@ -301,7 +354,9 @@ class VideoViT(Encoder, FinalNorm):
     def _check(self, video: Float[Tensor, "b t c h w"]) -> None:
         if video.shape[-2:] != self.image_size:
             got = tuple(video.shape[-2:])
-            raise ValueError(f"clips are {got} px, the trunk was built for {self.image_size} px: set image_size")
+            raise ValueError(
+                f"clips are {got} px, the trunk was built for {self.image_size} px: set image_size"
+            )
 
 
 def _frames_of(reader: Reader, state: Any, grid: Grid) -> Float[Tensor, "b t s"]:

@@ -39,13 +39,17 @@ class ArtefactWriter(Callback):
         folder, protocol = run_folder(trainer), protocol_of(trainer)
         with averaged(trainer, pl_module):
             artefact.save(folder / LAST, pl_module, protocol)
-        if trainer.is_global_zero:  # a checkpoint file holds whole tensors, so nothing is gathered
+        if (
+            trainer.is_global_zero
+        ):  # a checkpoint file holds whole tensors, so nothing is gathered
             state = _best_state(trainer)
             self.has_best = state is not None
             if state is None:
                 _copy(folder / LAST, folder / BEST)
             else:
-                artefact.write(folder / BEST, artefact.trained(pl_module, state), protocol)
+                artefact.write(
+                    folder / BEST, artefact.trained(pl_module, state), protocol
+                )
 
 
 def protocol_of(trainer: Trainer) -> dict[str, Any]:
@@ -55,14 +59,24 @@ def protocol_of(trainer: Trainer) -> dict[str, Any]:
 
 def _best_state(trainer: Trainer) -> dict[str, torch.Tensor] | None:
     """What is evaluated of the best checkpoint; None where there is none."""
-    kept = (callback for callback in trainer.checkpoint_callbacks if isinstance(callback, ModelCheckpoint))
-    path = next((Path(callback.best_model_path) for callback in kept if callback.monitor), None)
+    kept = (
+        callback
+        for callback in trainer.checkpoint_callbacks
+        if isinstance(callback, ModelCheckpoint)
+    )
+    path = next(
+        (Path(callback.best_model_path) for callback in kept if callback.monitor), None
+    )
     if path is None or not path.is_file():
         return None
     checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     callbacks: list[Callback] = trainer.callbacks  # pyright: ignore[reportAttributeAccessIssue]  # set by name
-    if "callbacks" not in checkpoint and any(isinstance(callback, EMA) for callback in callbacks):
-        rank_zero_warn(f"{path} holds no averages (checkpoint.save_weights_only): {BEST} is that of the last step")
+    if "callbacks" not in checkpoint and any(
+        isinstance(callback, EMA) for callback in callbacks
+    ):
+        rank_zero_warn(
+            f"{path} holds no averages (checkpoint.save_weights_only): {BEST} is that of the last step"
+        )
         return None
     return evaluated_state(checkpoint)
 

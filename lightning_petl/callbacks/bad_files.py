@@ -31,7 +31,9 @@ class BadFiles(Callback):
 
     def __init__(self, budget: float = 0.001) -> None:
         if not 0 <= budget <= 1:
-            raise ValueError(f"bad_files.budget: expected a part from 0 to 1, got {budget}")
+            raise ValueError(
+                f"bad_files.budget: expected a part from 0 to 1, got {budget}"
+            )
         self.budget = budget
         self._trained: set[str] = set()
         self._met: set[str] = set()  # on this rank, in this update
@@ -39,7 +41,12 @@ class BadFiles(Callback):
 
     @override
     def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: VideoBatch, batch_idx: int
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: VideoBatch,
+        batch_idx: int,
     ) -> None:
         self._met |= {fault for fault in batch.fault if fault} - self._trained
         if not trainer.fit_loop._should_accumulate():  # pyright: ignore[reportPrivateUsage]  # once an update
@@ -49,7 +56,9 @@ class BadFiles(Callback):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.fit_loop._should_accumulate():  # pyright: ignore[reportPrivateUsage]  # a limit of time ended it
             self._agree(trainer, pl_module)
-        pl_module.log("data/bad_files", float(len(self._trained)), sync_dist=True, reduce_fx="max")  # equal on all
+        pl_module.log(
+            "data/bad_files", float(len(self._trained)), sync_dist=True, reduce_fx="max"
+        )  # equal on all
 
     @override
     def on_validation_batch_end(
@@ -67,7 +76,9 @@ class BadFiles(Callback):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         faults, self._evaluated = sorted(united(self._evaluated)), set()
         if faults:
-            rank_zero_warn(f"{len(faults)} video(s) could not be read and count as wrong: {'; '.join(faults)}")
+            rank_zero_warn(
+                f"{len(faults)} video(s) could not be read and count as wrong: {'; '.join(faults)}"
+            )
 
     on_test_batch_end, on_test_end = on_validation_batch_end, on_validation_end
 

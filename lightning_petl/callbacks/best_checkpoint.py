@@ -22,10 +22,14 @@ class BestCheckpoint(ModelCheckpoint):
     @override
     def state_key(self) -> str:
         # that of Lightning's own class, which earlier checkpoints have
-        return super().state_key.replace(type(self).__qualname__, ModelCheckpoint.__qualname__, 1)
+        return super().state_key.replace(
+            type(self).__qualname__, ModelCheckpoint.__qualname__, 1
+        )
 
     @override
-    def check_monitor_top_k(self, trainer: Trainer, current: Tensor | None = None) -> bool:
+    def check_monitor_top_k(
+        self, trainer: Trainer, current: Tensor | None = None
+    ) -> bool:
         if current is not None and self.save_top_k != -1 and not math.isfinite(current):
             return False
         return super().check_monitor_top_k(trainer, current)
@@ -41,7 +45,11 @@ class BestCheckpoint(ModelCheckpoint):
         return found
 
     @override
-    def _update_best_and_save(self, current: Tensor, trainer: Trainer, monitor_candidates: dict[str, Any]) -> None:
+    def _update_best_and_save(
+        self, current: Tensor, trainer: Trainer, monitor_candidates: dict[str, Any]
+    ) -> None:
         super()._update_best_and_save(current, trainer, monitor_candidates)
-        if self.best_model_score is not None and not math.isfinite(self.best_model_score):
+        if self.best_model_score is not None and not math.isfinite(
+            self.best_model_score
+        ):
             self.best_model_path = ""

@@ -20,8 +20,18 @@ class CompileBlocks(Callback):
         dynamic: whether sizes are symbols. None: those that change are.
     """
 
-    def __init__(self, backend: str = "inductor", *, mode: str | None = None, dynamic: bool | None = None) -> None:
-        self.options: dict[str, Any] = {"backend": backend, "mode": mode, "dynamic": dynamic}
+    def __init__(
+        self,
+        backend: str = "inductor",
+        *,
+        mode: str | None = None,
+        dynamic: bool | None = None,
+    ) -> None:
+        self.options: dict[str, Any] = {
+            "backend": backend,
+            "mode": mode,
+            "dynamic": dynamic,
+        }
 
     @override
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:

@@ -34,7 +34,9 @@ class EMA(Callback):
         if not 0 <= decay < 1:
             raise ValueError(f"EMA.decay: expected 0 <= decay < 1, got {decay}")
         if every_n_steps < 1:
-            raise ValueError(f"EMA.every_n_steps: expected at least 1, got {every_n_steps}")
+            raise ValueError(
+                f"EMA.every_n_steps: expected at least 1, got {every_n_steps}"
+            )
         self.decay, self.every_n_steps = decay, every_n_steps
         self._average: State = {}
         self._loaded: Mapping[str, Tensor] = {}
@@ -57,7 +59,12 @@ class EMA(Callback):
 
     @override
     def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
     ) -> None:
         if trainer.global_step == self._step:  # a pass that only accumulates
             return
@@ -77,7 +84,9 @@ class EMA(Callback):
     on_test_end = on_predict_end = on_validation_end
 
     @override
-    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
         self._use(pl_module, False)
 
     @override
@@ -86,14 +95,24 @@ class EMA(Callback):
 
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self._average, self._loaded, self._updates = {}, state_dict["average"], state_dict["updates"]
+        self._average, self._loaded, self._updates = (
+            {},
+            state_dict["average"],
+            state_dict["updates"],
+        )
 
     def _begin(self, module: LightningModule) -> None:
         """Start from what was loaded, else from the weights as they are."""
         if not self._average:
             own = trainable_state(module)
-            starts = {name: share(self._loaded.get(name, value), value) for name, value in own.items()}
-            self._average = {name: starts[name].to(value.device, copy=True) for name, value in own.items()}
+            starts = {
+                name: share(self._loaded.get(name, value), value)
+                for name, value in own.items()
+            }
+            self._average = {
+                name: starts[name].to(value.device, copy=True)
+                for name, value in own.items()
+            }
             self._loaded = {}
 
     def _update(self, module: LightningModule) -> None:
@@ -102,7 +121,9 @@ class EMA(Callback):
         own, parameters = trainable_state(module), dict(module.named_parameters())
         averaged = [name for name in own if name in parameters]
         get_ema_multi_avg_fn(decay)(
-            [local(self._average[name]) for name in averaged], [local(own[name]) for name in averaged], 0
+            [local(self._average[name]) for name in averaged],
+            [local(own[name]) for name in averaged],
+            0,
         )
         for name in own.keys() - parameters.keys():
             self._average[name].copy_(own[name])

@@ -28,7 +28,9 @@ class EpochLines(Callback):
     """
 
     def __init__(self) -> None:
-        self._losses = torch.zeros(2)  # their sum in this epoch on this rank, and their number
+        self._losses = torch.zeros(
+            2
+        )  # their sum in this epoch on this rank, and their number
         self._validated: dict[str, float] = {}  # what validation found in this epoch
         self._began = 0.0  # when this start began to train, seconds
         self._first = 0  # the update at which it began
@@ -39,11 +41,19 @@ class EpochLines(Callback):
         self._first = trainer.global_step
         self._losses = self._losses.to(pl_module.device)
         how = "goes on" if trainer.global_step else "begins"
-        _tell(trainer, f"training {how} | update {_of(trainer.global_step, trainer.estimated_stepping_batches)}")
+        _tell(
+            trainer,
+            f"training {how} | update {_of(trainer.global_step, trainer.estimated_stepping_batches)}",
+        )
 
     @override
     def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
     ) -> None:
         self._losses += _sum_and_number(outputs, trainer.accumulate_grad_batches)
 
@@ -52,7 +62,11 @@ class EpochLines(Callback):
         if trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking:
             return
         found = trainer.callback_metrics.items()
-        self._validated = {name.removeprefix("val/"): float(value) for name, value in found if name.startswith("val/")}
+        self._validated = {
+            name.removeprefix("val/"): float(value)
+            for name, value in found
+            if name.startswith("val/")
+        }
         if not trainer.is_last_batch:  # else the end of the epoch follows
             self._tell_line(trainer)
 
@@ -72,14 +86,24 @@ class EpochLines(Callback):
 
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        ranks = dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
-        self._losses = torch.tensor(state_dict["losses"]) / ranks  # they add them up again
+        ranks = (
+            dist.get_world_size()
+            if dist.is_available() and dist.is_initialized()
+            else 1
+        )
+        self._losses = (
+            torch.tensor(state_dict["losses"]) / ranks
+        )  # they add them up again
 
     def _tell_line(self, trainer: Trainer) -> None:
         """Tell where training is. All ranks must call it, for they add up their losses."""
-        total, number = trainer.strategy.reduce(self._losses.clone(), reduce_op="sum").tolist()
+        total, number = trainer.strategy.reduce(
+            self._losses.clone(), reduce_op="sum"
+        ).tolist()
         rate = trainer.callback_metrics.get("cost/clips_per_s")
-        validated = ", ".join(f"{name} {value:.4g}" for name, value in self._validated.items())
+        validated = ", ".join(
+            f"{name} {value:.4g}" for name, value in self._validated.items()
+        )
         parts = [
             f"epoch {_of(trainer.current_epoch + 1, trainer.max_epochs or -1)}",
             f"update {_of(trainer.global_step, trainer.estimated_stepping_batches)}",
@@ -103,7 +127,9 @@ def duration(seconds: int | float) -> str:
     minutes = round(seconds / 60)
     if seconds < 60:
         return f"{seconds:.0f} s"
-    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
+    return (
+        f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
+    )
 
 
 def _sum_and_number(outputs: Any, passes: int) -> Tensor:
@@ -111,7 +137,9 @@ def _sum_and_number(outputs: Any, passes: int) -> Tensor:
     if isinstance(outputs, Tensor):
         outputs = {"loss": outputs}
     # Lightning divides a loss by the passes of its update
-    losses: Tensor = outputs["losses"] if "losses" in outputs else outputs["loss"].detach() * passes
+    losses: Tensor = (
+        outputs["losses"] if "losses" in outputs else outputs["loss"].detach() * passes
+    )
     finite = losses.isfinite()
     return torch.stack([losses.where(finite, 0.0).sum().float(), finite.sum().float()])
 

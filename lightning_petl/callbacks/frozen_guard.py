@@ -31,9 +31,13 @@ class FrozenGuard(Callback):
         self._sums, self._updates = checksums(pl_module), 0
 
     @override
-    def on_before_zero_grad(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
+    def on_before_zero_grad(
+        self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
+    ) -> None:
         self._updates += 1
-        if self._updates == UPDATES + 1:  # the gradients of an update are zeroed before the next one
+        if (
+            self._updates == UPDATES + 1
+        ):  # the gradients of an update are zeroed before the next one
             self._compare(pl_module)
 
     @override
@@ -42,7 +46,9 @@ class FrozenGuard(Callback):
 
     def _compare(self, module: nn.Module) -> None:
         now = checksums(module)
-        changed = united({name for name, value in self._sums.items() if now.get(name) != value})
+        changed = united(
+            {name for name, value in self._sums.items() if now.get(name) != value}
+        )
         if changed:  # on any rank: one that stops alone would leave the others waiting
             raise ValueError(
                 f"{len(changed)} frozen tensor(s) changed during training: {', '.join(sorted(changed)[:5])}; "
@@ -56,9 +62,15 @@ def checksums(module: nn.Module) -> dict[str, int]:
     Of a sharded module each rank sums what it holds.
     """
     trains = trainable_keys(module)
-    return {name: _checksum(local(value)) for name, value in module.state_dict().items() if name not in trains}
+    return {
+        name: _checksum(local(value))
+        for name, value in module.state_dict().items()
+        if name not in trains
+    }
 
 
 def _checksum(tensor: Tensor) -> int:
-    integers = tensor.detach().contiguous().view(-1).view(_INTEGERS[tensor.element_size()])
+    integers = (
+        tensor.detach().contiguous().view(-1).view(_INTEGERS[tensor.element_size()])
+    )
     return int(integers.sum(dtype=torch.int64))

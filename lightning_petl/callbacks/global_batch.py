@@ -43,11 +43,15 @@ class GlobalBatch(Callback):
     """
 
     @override
-    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
         checkpoint["share"] = list(_share(trainer))
 
     @override
-    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+    def on_load_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
         if "share" not in checkpoint or not trainer.training:
             return
         before, now = Share(*checkpoint["share"]), _share(trainer)
@@ -57,7 +61,11 @@ class GlobalBatch(Callback):
                 "batch size, back; to train on with other updates, start a new run"
             )
         if before != now:
-            _translate(checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"], before, now)
+            _translate(
+                checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"],
+                before,
+                now,
+            )
             data = cast(Any, trainer).datamodule
             order = checkpoint.get(type(data).__qualname__)
             if order:
@@ -67,15 +75,26 @@ class GlobalBatch(Callback):
 def _share(trainer: Trainer) -> Share:
     size = getattr(cast(Any, trainer).datamodule, "batch_size", 1)
     trainer.fit_loop.setup_data()  # the number of batches is not known before
-    return Share(trainer.world_size, trainer.accumulate_grad_batches, size, int(trainer.num_training_batches))
+    return Share(
+        trainer.world_size,
+        trainer.accumulate_grad_batches,
+        size,
+        int(trainer.num_training_batches),
+    )
 
 
 def _translate(progress: dict[str, Any], before: Share, now: Share) -> None:
     """Count the batches that are done in passes of ``now``."""
     total, current = progress["total"], progress["current"]
     epochs = ceil((total["completed"] - current["completed"]) / before.batches)
-    behind = {name: current[name] - current["completed"] for name in current}  # in the hook of a batch it is not done
-    done = now.batches if progress["is_last_batch"] else current["ready"] * before.ranks * before.size
+    behind = {
+        name: current[name] - current["completed"] for name in current
+    }  # in the hook of a batch it is not done
+    done = (
+        now.batches
+        if progress["is_last_batch"]
+        else current["ready"] * before.ranks * before.size
+    )
     done = done if progress["is_last_batch"] else done // (now.ranks * now.size)
     completed = done - behind["ready"]
     for name in current:

@@ -18,7 +18,9 @@ class LogInterval(Callback):
 
     @override
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        _set(trainer, 1)  # else Lightning would advise to lower it, before the number of updates is known
+        _set(
+            trainer, 1
+        )  # else Lightning would advise to lower it, before the number of updates is known
 
     @override
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -27,7 +29,9 @@ class LogInterval(Callback):
 
 def interval(updates: int | float) -> int:
     """Return the updates from one point to the next; ``interval(199)`` is 1 and ``interval(1200)`` is 12."""
-    return RAREST if updates == math.inf else int(min(max(updates // POINTS, 1), RAREST))
+    return (
+        RAREST if updates == math.inf else int(min(max(updates // POINTS, 1), RAREST))
+    )
 
 
 def _set(trainer: Trainer, steps: int) -> None:

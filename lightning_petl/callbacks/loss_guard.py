@@ -40,10 +40,16 @@ class LossGuard(Callback):
     """
 
     def __init__(
-        self, on_bad: Literal["stop", "skip"] = "stop", *, spike: float | None = None, budget: int = 10
+        self,
+        on_bad: Literal["stop", "skip"] = "stop",
+        *,
+        spike: float | None = None,
+        budget: int = 10,
     ) -> None:
         if spike is not None and spike <= 1:
-            raise ValueError(f"loss_guard.spike: expected a factor above 1, got {spike}")
+            raise ValueError(
+                f"loss_guard.spike: expected a factor above 1, got {spike}"
+            )
         self.on_bad, self.spike, self.budget = on_bad, spike, budget
         self._losses: deque[float] = deque(maxlen=WINDOW)
         self._saved: list[list[float]] = []
@@ -58,7 +64,9 @@ class LossGuard(Callback):
 
     @override
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        self._folder = Path(trainer.log_dir or ".")  # asks rank zero, so all ranks must be here
+        self._folder = Path(
+            trainer.log_dir or "."
+        )  # asks rank zero, so all ranks must be here
 
     @override
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -70,13 +78,19 @@ class LossGuard(Callback):
             optimizer.register_step_post_hook(_give_back)
 
     @override
-    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
         self._batch, self._random = batch, RandomState.now()
-        if self.on_bad == "skip" and not self._statistics:  # the first pass of an update
+        if (
+            self.on_bad == "skip" and not self._statistics
+        ):  # the first pass of an update
             self._statistics = [buffer.clone() for buffer in self._buffers]
 
     @override
-    def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
+    def on_before_backward(
+        self, trainer: Trainer, pl_module: LightningModule, loss: Tensor
+    ) -> None:
         self._loss = loss.detach()
 
     @override
@@ -89,7 +103,9 @@ class LossGuard(Callback):
             self._found = f"loss {value:g} in update {trainer.global_step}, its batch is {self._keep(trainer, value)}"
 
     @override
-    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
+    def on_before_optimizer_step(
+        self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
+    ) -> None:
         found, statistics = self._found, self._statistics
         self._found, self._statistics = None, []
         if not trainer.strategy.reduce_boolean_decision(found is not None, all=False):
@@ -99,15 +115,24 @@ class LossGuard(Callback):
             raise ValueError(f"{told}; loss_guard.on_bad=skip leaves such updates out")
         self._skipped += 1
         if self._skipped > self.budget:
-            raise ValueError(f"{told}; more than loss_guard.budget={self.budget} updates were left out")
-        rank_zero_warn(f"{told}; this update is left out, the {self._skipped}. of {self.budget}")
+            raise ValueError(
+                f"{told}; more than loss_guard.budget={self.budget} updates were left out"
+            )
+        rank_zero_warn(
+            f"{told}; this update is left out, the {self._skipped}. of {self.budget}"
+        )
         for buffer, value in zip(self._buffers, statistics, strict=True):
             buffer.copy_(value)
         _put_aside(optimizer)
 
     @override
     def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
     ) -> None:
         self._batch = self._loss = None
         if self.on_bad == "skip":
@@ -125,14 +150,22 @@ class LossGuard(Callback):
     def _bad(self, value: float) -> bool:
         if not math.isfinite(value):
             return True
-        return self.spike is not None and len(self._losses) >= HISTORY and value > self.spike * median(self._losses)
+        return (
+            self.spike is not None
+            and len(self._losses) >= HISTORY
+            and value > self.spike * median(self._losses)
+        )
 
     def _keep(self, trainer: Trainer, value: float) -> str:
         """Write the batch; where that is, or why it could not be written."""
         rank = f"_rank={trainer.global_rank}" if trainer.global_rank else ""
         path = self._folder / f"bad_batch_step={trainer.global_step}{rank}.pt"
         content = _plain(cast(VideoBatch, self._batch))
-        content |= {"loss": value, "step": trainer.global_step, "random_state": list(cast(RandomState, self._random))}
+        content |= {
+            "loss": value,
+            "step": trainer.global_step,
+            "random_state": list(cast(RandomState, self._random)),
+        }
         try:
             torch.save(content, path)
         except OSError as error:
@@ -144,7 +177,9 @@ def _plain(batch: VideoBatch) -> dict[str, Any]:
     """All its fields, in types that ``torch.load(weights_only=True)`` reads."""
     video = batch.video if isinstance(batch.video, Tensor) else dict(batch.video)
     partners = batch.partners and batch.partners._asdict()
-    lists = {name: list(getattr(batch, name)) for name in ("clip_id", "fault", "captions")}
+    lists = {
+        name: list(getattr(batch, name)) for name in ("clip_id", "fault", "captions")
+    }
     return {"video": video, "label": batch.label, "partners": partners, **lists}
 
 
@@ -156,7 +191,9 @@ def _unscaled(loss: Tensor, trainer: Trainer) -> float:
 
 
 def _parameters(optimizer: Optimizer) -> list[Tensor]:
-    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    return [
+        parameter for group in optimizer.param_groups for parameter in group["params"]
+    ]
 
 
 def _put_aside(optimizer: Optimizer) -> None:

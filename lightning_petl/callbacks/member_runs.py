@@ -49,21 +49,35 @@ class MemberRuns(Callback):
             for name in self._best:
                 _copy(Path(self._folder, name, BEST), root / name / BEST)
             if trainer.loggers:
-                self._runs = {name: TensorBoardLogger(root.parent, FOLDER, name) for name in pl_module.members}
+                self._runs = {
+                    name: TensorBoardLogger(root.parent, FOLDER, name)
+                    for name in pl_module.members
+                }
         self._folder = str(root)
 
     @override
     def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
     ) -> None:
         step, every = trainer.global_step, cast(int, vars(trainer)["log_every_n_steps"])
         if not self._runs or every == 0 or step % every or step == self._logged:
             return
         bank, self._logged = cast(Bank, pl_module), step
         groups = trainer.optimizers[0].param_groups
-        for name, loss in zip(bank.members, cast(Losses, outputs)["losses"].tolist(), strict=True):
+        for name, loss in zip(
+            bank.members, cast(Losses, outputs)["losses"].tolist(), strict=True
+        ):
             if name not in bank.stopped:
-                rates = {shown_as(f"lr/{g['owner']}"): g["lr"] for g in groups if g["name"].startswith(f"{name}/")}
+                rates = {
+                    shown_as(f"lr/{g['owner']}"): g["lr"]
+                    for g in groups
+                    if g["name"].startswith(f"{name}/")
+                }
                 self._runs[name].log_metrics({"train/loss": loss, **rates}, step)
 
     @override
@@ -75,9 +89,14 @@ class MemberRuns(Callback):
             found = _of(trainer, name, "val/")
             if name in self._runs:
                 self._runs[name].log_metrics(found, trainer.global_step)
-            better = found.get(MONITOR, -math.inf) > self._best.get(name, {}).get(MONITOR, -math.inf)
+            better = found.get(MONITOR, -math.inf) > self._best.get(name, {}).get(
+                MONITOR, -math.inf
+            )
             if fitting and better and name not in pl_module.silent_members:
-                self._best[name] = {MONITOR: found[MONITOR], "step": trainer.global_step}
+                self._best[name] = {
+                    MONITOR: found[MONITOR],
+                    "step": trainer.global_step,
+                }
                 self._write(trainer, pl_module, name, BEST)
         if not fitting:
             self._rank(trainer, pl_module, _scores(trainer, pl_module, "val/"), MONITOR)
@@ -85,7 +104,9 @@ class MemberRuns(Callback):
     @override
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if isinstance(pl_module, Bank):
-            self._rank(trainer, pl_module, _scores(trainer, pl_module, "test/"), "test/top1")
+            self._rank(
+                trainer, pl_module, _scores(trainer, pl_module, "test/"), "test/top1"
+            )
 
     @override
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -101,7 +122,9 @@ class MemberRuns(Callback):
         self._rank(trainer, pl_module, self._best, MONITOR)
 
     @override
-    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
         self._close()
 
     @override
@@ -119,17 +142,32 @@ class MemberRuns(Callback):
 
     def _write(self, trainer: Trainer, bank: Bank, name: str, place: str) -> None:
         with averaged(trainer, bank):
-            artefact.write(Path(self._folder, name, place), bank.trained(name), protocol_of(trainer))
+            artefact.write(
+                Path(self._folder, name, place),
+                bank.trained(name),
+                protocol_of(trainer),
+            )
 
-    def _rank(self, trainer: Trainer, bank: Bank, found: dict[str, dict[str, float]], monitor: str) -> None:
+    def _rank(
+        self,
+        trainer: Trainer,
+        bank: Bank,
+        found: dict[str, dict[str, float]],
+        monitor: str,
+    ) -> None:
         if not trainer.is_global_zero:
             return
         rows = ranking(bank, found, monitor)
         show(_table(rows))
-        write_whole(run_folder(trainer) / RANKING, to_csv([rows[0], *(row.values() for row in rows)]))
+        write_whole(
+            run_folder(trainer) / RANKING,
+            to_csv([rows[0], *(row.values() for row in rows)]),
+        )
 
 
-def ranking(bank: Bank, found: dict[str, dict[str, float]], monitor: str) -> list[dict[str, Any]]:
+def ranking(
+    bank: Bank, found: dict[str, dict[str, float]], monitor: str
+) -> list[dict[str, Any]]:
     """A row a member, best first: its score, the step of it, the hyper-parameters in which members differ.
 
     Args:
@@ -139,26 +177,48 @@ def ranking(bank: Bank, found: dict[str, dict[str, float]], monitor: str) -> lis
     """
     table = {name: settings(member) for name, member in bank.members.items()}
     paths = list(dict.fromkeys(path for values in table.values() for path in values))
-    differing = [path for path in paths if len({values[path] for values in table.values() if path in values}) > 1]
+    differing = [
+        path
+        for path in paths
+        if len({values[path] for values in table.values() if path in values}) > 1
+    ]
     rows = [
-        {"member": name, monitor: found.get(name, {}).get(monitor), "step": found.get(name, {}).get("step")}
+        {
+            "member": name,
+            monitor: found.get(name, {}).get(monitor),
+            "step": found.get(name, {}).get("step"),
+        }
         | {path: values.get(path) for path in differing}
         | ({"stopped": bank.stopped.get(name)} if bank.stopped else {})
-        | ({"outputs": "no numbers" if name in bank.silent_members else None} if bank.silent_members else {})
+        | (
+            {"outputs": "no numbers" if name in bank.silent_members else None}
+            if bank.silent_members
+            else {}
+        )
         for name, values in table.items()
     ]
-    return sorted(rows, key=lambda row: math.inf if row[monitor] is None else -row[monitor])
+    return sorted(
+        rows, key=lambda row: math.inf if row[monitor] is None else -row[monitor]
+    )
 
 
 def _scores(trainer: Trainer, bank: Bank, prefix: str) -> dict[str, dict[str, float]]:
     """The metrics by member; none of those that answered nothing, so that they come last."""
-    return {name: _of(trainer, name, prefix) for name in bank.members if name not in bank.silent_members}
+    return {
+        name: _of(trainer, name, prefix)
+        for name in bank.members
+        if name not in bank.silent_members
+    }
 
 
 def _of(trainer: Trainer, name: str, prefix: str) -> dict[str, float]:
     """The metrics of a member, without its name."""
     found = trainer.callback_metrics.items()
-    return {key.removeprefix(f"{name}/"): float(v) for key, v in found if key.startswith(f"{name}/{prefix}")}
+    return {
+        key.removeprefix(f"{name}/"): float(v)
+        for key, v in found
+        if key.startswith(f"{name}/{prefix}")
+    }
 
 
 def _copy(source: Path, target: Path) -> None:
@@ -169,6 +229,9 @@ def _copy(source: Path, target: Path) -> None:
 def _table(rows: list[dict[str, Any]]) -> Table:
     table = Table(*(key.removeprefix("optim.") for key in rows[0]))
     for row in rows:
-        values = ("" if v is None else f"{v:.4g}" if isinstance(v, float) else str(v) for v in row.values())
+        values = (
+            "" if v is None else f"{v:.4g}" if isinstance(v, float) else str(v)
+            for v in row.values()
+        )
         table.add_row(*map(cell, values))
     return table

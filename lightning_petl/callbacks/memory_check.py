@@ -43,7 +43,11 @@ class MemoryCheck(Callback):
 
     @override
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        if stage == "fit" and isinstance(trainer.strategy, Sharded) and isinstance(pl_module, Task):
+        if (
+            stage == "fit"
+            and isinstance(trainer.strategy, Sharded)
+            and isinstance(pl_module, Task)
+        ):
             self._whole = shapes(pl_module)  # what is sharded cannot be copied
 
     @override
@@ -51,44 +55,77 @@ class MemoryCheck(Callback):
         self._first = trainer.global_step
 
     @override
-    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
         updates = trainer.global_step - self._first
         if self._plan is None and updates == _UPDATES and _comparable(pl_module, batch):
             self._plan = _plan(trainer, batch)
-            self._measured = size(_held(trainer, pl_module))  # before a pass gathers what is shared out
+            self._measured = size(
+                _held(trainer, pl_module)
+            )  # before a pass gathers what is shared out
             self._saving.enter_context(collecting(self._saved))
 
     @override
-    def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
+    def on_before_backward(
+        self, trainer: Trainer, pl_module: LightningModule, loss: Tensor
+    ) -> None:
         self._saving.close()
 
     @override
-    def on_before_zero_grad(self, trainer: Trainer, pl_module: LightningModule, optimizer: Any) -> None:
+    def on_before_zero_grad(
+        self, trainer: Trainer, pl_module: LightningModule, optimizer: Any
+    ) -> None:
         if self._saved:
-            self._measured += bytes_of(self._saved, apart_from=addresses(map(local, pl_module.parameters())))
+            self._measured += bytes_of(
+                self._saved, apart_from=addresses(map(local, pl_module.parameters()))
+            )
             self._saved = {}
 
     @override
-    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
         self._saving.close()
 
     @override
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self._plan is None or not trainer.is_global_zero or not isinstance(pl_module, Task):
+        if (
+            self._plan is None
+            or not trainer.is_global_zero
+            or not isinstance(pl_module, Task)
+        ):
             return
         try:
             summary = summarise(self._whole or pl_module, self._plan)
-        except (RuntimeError, NotImplementedError) as error:  # an operator without rules for shapes ends no training
+        except (
+            RuntimeError,
+            NotImplementedError,
+        ) as error:  # an operator without rules for shapes ends no training
             rank_zero_warn(f"the memory of this run cannot be estimated: {error}")
             return
         on_cuda = pl_module.device.type == "cuda"
-        measured = torch.cuda.max_memory_allocated(pl_module.device) if on_cuda else self._measured
+        measured = (
+            torch.cuda.max_memory_allocated(pl_module.device)
+            if on_cuda
+            else self._measured
+        )
         estimate = summary.peak if on_cuda else summary.counted
         error = estimate / measured - 1
-        rank_zero_info(f"memory: {measured / MIB:.1f} MiB measured, {estimate / MIB:.1f} MiB estimated ({error:+.1%})")
+        rank_zero_info(
+            f"memory: {measured / MIB:.1f} MiB measured, {estimate / MIB:.1f} MiB estimated ({error:+.1%})"
+        )
         for logger in trainer.loggers:
-            found = {"cost/memory_estimate_mib": estimate / MIB, "cost/memory_error": error}
-            logger.log_metrics(found, logger.row.step if isinstance(logger, RunLogger) else trainer.global_step)
+            found = {
+                "cost/memory_estimate_mib": estimate / MIB,
+                "cost/memory_error": error,
+            }
+            logger.log_metrics(
+                found,
+                logger.row.step
+                if isinstance(logger, RunLogger)
+                else trainer.global_step,
+            )
 
 
 def _comparable(model: LightningModule, batch: Any) -> bool:
@@ -109,7 +146,11 @@ def _held(trainer: Trainer, model: LightningModule) -> Iterator[Tensor]:
 
 def _averages(trainer: Trainer) -> list[Tensor]:
     callbacks: list[Callback] = trainer.callbacks  # pyright: ignore[reportAttributeAccessIssue]  # set by name
-    kept = [callback.state_dict()["average"] for callback in callbacks if isinstance(callback, EMA)]
+    kept = [
+        callback.state_dict()["average"]
+        for callback in callbacks
+        if isinstance(callback, EMA)
+    ]
     return [tensor for average in kept for tensor in average.values()]
 
 
@@ -122,7 +163,11 @@ def _plan(trainer: Trainer, batch: VideoBatch) -> Plan:
         num_frames=frames,
         image_size=size,
         ranks=trainer.world_size,
-        strategy="fsdp" if isinstance(strategy, Sharded) else "ddp" if isinstance(strategy, Replicated) else "one",
+        strategy="fsdp"
+        if isinstance(strategy, Sharded)
+        else "ddp"
+        if isinstance(strategy, Replicated)
+        else "one",
         precision=str(trainer.precision),
         passes=trainer.accumulate_grad_batches,
         averaged=bool(_averages(trainer)),

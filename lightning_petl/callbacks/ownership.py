@@ -61,5 +61,11 @@ def _table(rows: list[Share], total: int) -> Table:
 def _markdown(rows: list[Share]) -> str:
     lines = [" | ".join(Share._fields), "---|---:|---:|---:"]
     return "\n".join(
-        [*lines, *(f"{row.owner} | {row.tensors:,} | {row.parameters:,} | {row.unreachable:,}" for row in rows)]
+        [
+            *lines,
+            *(
+                f"{row.owner} | {row.tensors:,} | {row.parameters:,} | {row.unreachable:,}"
+                for row in rows
+            ),
+        ]
     )

@@ -45,7 +45,12 @@ class TestScores(Callback):
         if outputs is None:  # of a bank, whose members each have others
             return
         scores = cast(Scores, outputs)
-        columns = (scores["clip_id"], scores["label"].tolist(), scores["logits"].float().tolist(), scores["fault"])
+        columns = (
+            scores["clip_id"],
+            scores["label"].tolist(),
+            scores["logits"].float().tolist(),
+            scores["fault"],
+        )
         for clip_id, label, logits, fault in zip(*columns, strict=True):
             row = {"clip_id": clip_id, "label": label, "logits": logits}
             self._rows.append(row | ({"fault": fault} if fault else {}))
@@ -89,10 +94,25 @@ class TopClassTable(Callback):
         columns = (top.clip_id, top.label.tolist(), top.probability.tolist(), top.fault)
         for clip, indices, values, fault in zip(*columns, strict=True):
             if fault:
-                self._rows.append({"clip_id": clip, "rank": "", "label": "", "probability": "", "fault": fault})
+                self._rows.append(
+                    {
+                        "clip_id": clip,
+                        "rank": "",
+                        "label": "",
+                        "probability": "",
+                        "fault": fault,
+                    }
+                )
                 continue
-            for rank, (index, value) in enumerate(zip(indices, values, strict=True), start=1):
-                row = {"clip_id": clip, "rank": rank, "label": labels[index], "probability": round(value, 6)}
+            for rank, (index, value) in enumerate(
+                zip(indices, values, strict=True), start=1
+            ):
+                row = {
+                    "clip_id": clip,
+                    "rank": rank,
+                    "label": labels[index],
+                    "probability": round(value, 6),
+                }
                 self._rows.append(row | {"fault": ""})
 
     @override
@@ -122,7 +142,9 @@ def _gather(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _csv(rows: list[dict[str, Any]]) -> bytes:
     columns = ["clip_id", "rank", "label", "probability", "fault"]
-    return to_csv([columns, *([row.get(column, "") for column in columns] for row in rows)])
+    return to_csv(
+        [columns, *([row.get(column, "") for column in columns] for row in rows)]
+    )
 
 
 def _table(rows: list[dict[str, Any]]) -> Table:
@@ -132,5 +154,9 @@ def _table(rows: list[dict[str, Any]]) -> Table:
             table.add_row(cell(row["clip_id"]), "cannot be read", "")
             continue
         first = row["rank"] == 1
-        table.add_row(cell(row["clip_id"] if first else ""), cell(row["label"]), f"{row['probability']:.1%}")
+        table.add_row(
+            cell(row["clip_id"] if first else ""),
+            cell(row["label"]),
+            f"{row['probability']:.1%}",
+        )
     return table

@@ -35,7 +35,9 @@ class Preemption(Checkpoint):
 
     def __init__(self, every_n_steps: int | None = None) -> None:
         if every_n_steps is not None and every_n_steps < 1:
-            raise ValueError(f"preemption.every_n_steps: expected 1 or more, got {every_n_steps}")
+            raise ValueError(
+                f"preemption.every_n_steps: expected 1 or more, got {every_n_steps}"
+            )
         self.every_n_steps = every_n_steps
         self._stop = False
         self._written = -1
@@ -46,8 +48,14 @@ class Preemption(Checkpoint):
             _require_same(trainer, trainer.logger.row.step)
 
     @override
-    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        if trainer.training and isinstance(trainer.logger, RunLogger) and checkpoint.get("run") == trainer.logger.run:
+    def on_load_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        if (
+            trainer.training
+            and isinstance(trainer.logger, RunLogger)
+            and checkpoint.get("run") == trainer.logger.run
+        ):
             _follow(trainer, checkpoint["callbacks"])
 
     @override
@@ -56,19 +64,28 @@ class Preemption(Checkpoint):
 
     @override
     def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
     ) -> None:
         if trainer.fit_loop._should_accumulate():  # pyright: ignore[reportPrivateUsage]  # gradients are not saved
             return
         stop = self._agreed(trainer)
         if _validates_now(trainer) or trainer.is_last_batch:
             return  # a checkpoint of now would go on behind the validation and the end of the epoch
-        if stop or (self.every_n_steps and trainer.global_step % self.every_n_steps == 0):
+        if stop or (
+            self.every_n_steps and trainer.global_step % self.every_n_steps == 0
+        ):
             self._write(trainer)
         self._leave(trainer)
 
     @override
-    def on_sanity_check_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_sanity_check_start(
+        self, trainer: Trainer, pl_module: LightningModule
+    ) -> None:
         _listen()
 
     @override
@@ -97,7 +114,9 @@ class Preemption(Checkpoint):
 
     @override
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if _trains(trainer) and not trainer.is_last_batch:  # else the end of the epoch follows
+        if (
+            _trains(trainer) and not trainer.is_last_batch
+        ):  # else the end of the epoch follows
             self._agreed(trainer)
             self._write(trainer)
             self._leave(trainer)
@@ -109,14 +128,22 @@ class Preemption(Checkpoint):
         self._leave(trainer)
 
     @override
-    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
         if isinstance(trainer.logger, RunLogger):
-            loggers, trainer.loggers = trainer.loggers, trainer.loggers[:1]  # others would keep what comes twice
+            loggers, trainer.loggers = (
+                trainer.loggers,
+                trainer.loggers[:1],
+            )  # others would keep what comes twice
             _log_this_step(trainer)
             trainer.loggers = loggers
             trainer.logger.flush()
             row = trainer.logger.row
-            checkpoint["run"], checkpoint["row"] = trainer.logger.run, [row.step, dict(row.values)]
+            checkpoint["run"], checkpoint["row"] = (
+                trainer.logger.run,
+                [row.step, dict(row.values)],
+            )
 
     def _agreed(self, trainer: Trainer) -> bool:
         """Whether a signal came to any rank; all ranks must ask."""
@@ -131,14 +158,22 @@ class Preemption(Checkpoint):
     def _write(self, trainer: Trainer) -> None:
         if cast(Any, trainer).fast_dev_run:
             return
-        trainer.save_checkpoint(run_folder(trainer) / CHECKPOINTS / LAST, weights_only=False)
+        trainer.save_checkpoint(
+            run_folder(trainer) / CHECKPOINTS / LAST, weights_only=False
+        )
         self._written = trainer.global_step
 
     def _leave(self, trainer: Trainer) -> None:
         if not self._stop:
             return
-        saved = f"; {LAST} is written and the same command goes on" if self._written >= 0 else ""
-        rank_zero_info(f"a signal asked to stop: after update {trainer.global_step}{saved}; exit code {PREEMPTED}")
+        saved = (
+            f"; {LAST} is written and the same command goes on"
+            if self._written >= 0
+            else ""
+        )
+        rank_zero_info(
+            f"a signal asked to stop: after update {trainer.global_step}{saved}; exit code {PREEMPTED}"
+        )
         raise Preempted(PREEMPTED if trainer.is_global_zero else 0)
 
 
@@ -163,13 +198,22 @@ def _follow(trainer: Trainer, states: dict[str, Any]) -> None:
     for callback in trainer.checkpoint_callbacks:
         state = states.get(callback.state_key)
         if isinstance(callback, ModelCheckpoint) and state:
-            states[callback.state_key] = _moved(state, str(state["dirpath"]), str(callback.dirpath))
+            states[callback.state_key] = _moved(
+                state, str(state["dirpath"]), str(callback.dirpath)
+            )
 
 
 def _moved(value: Any, before: str, now: str) -> Any:
     if isinstance(value, dict):
-        return {_moved(key, before, now): _moved(item, before, now) for key, item in value.items()}
-    return now + value.removeprefix(before) if isinstance(value, str) and value.startswith(before) else value
+        return {
+            _moved(key, before, now): _moved(item, before, now)
+            for key, item in value.items()
+        }
+    return (
+        now + value.removeprefix(before)
+        if isinstance(value, str) and value.startswith(before)
+        else value
+    )
 
 
 def _trains(trainer: Trainer) -> bool:
@@ -187,7 +231,9 @@ def _repeat_validation(trainer: Trainer, module: LightningModule) -> None:
     """Let a checkpoint of now say that validation stands before its first batch, which Lightning knows to resume."""
     for callback in cast(list[Any], cast(Any, trainer).callbacks):
         if isinstance(callback, EMA):
-            callback.on_validation_end(trainer, module)  # averages are evaluated, weights are saved
+            callback.on_validation_end(
+                trainer, module
+            )  # averages are evaluated, weights are saved
     progress: Any = trainer.fit_loop.epoch_loop.val_loop.batch_progress
     progress.current.completed = 0
     progress.total.processed -= 1

@@ -28,7 +28,11 @@ class RandomStates(Callback):
 
         All ranks must call it, as they do in ``Trainer.save_checkpoint``.
         """
-        return {"ranks": [list(state) for state in self._pending or _gather(RandomState.now())]}
+        return {
+            "ranks": [
+                list(state) for state in self._pending or _gather(RandomState.now())
+            ]
+        }
 
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -40,7 +44,9 @@ class RandomStates(Callback):
         torch.manual_seed(torch.initial_seed() + trainer.global_rank)
 
     @override
-    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
         if len(self._pending) == trainer.world_size:
             self._pending[trainer.global_rank].restore()
         elif self._pending:

@@ -16,7 +16,9 @@ from typing_extensions import override
 
 PATIENCE = 30.0  # seconds for the other ranks to end by themselves
 _LIGHTNING = "child-process-observer"
-_CUT_OFF = re.compile(r"connection (closed|reset) by peer|broken pipe", re.IGNORECASE)  # of gloo
+_CUT_OFF = re.compile(
+    r"connection (closed|reset) by peer|broken pipe", re.IGNORECASE
+)  # of gloo
 
 
 class RankLost(RuntimeError):
@@ -45,7 +47,11 @@ class Ranks(Callback):
     @override
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         launcher = trainer.strategy.launcher
-        if not isinstance(launcher, _SubprocessScriptLauncher) or not launcher.procs or self._processes:
+        if (
+            not isinstance(launcher, _SubprocessScriptLauncher)
+            or not launcher.procs
+            or self._processes
+        ):
             return
         self._processes = launcher.procs
         for thread in threading.enumerate():
@@ -54,18 +60,28 @@ class Ranks(Callback):
         threading.Thread(target=self._watch, daemon=True).start()
 
     @override
-    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+    def teardown(
+        self, trainer: Trainer, pl_module: LightningModule, stage: str
+    ) -> None:
         self._wait()
 
     @override
-    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
         if isinstance(exception, SystemExit):
             self._wait()
-        elif isinstance(exception, RuntimeError) and not isinstance(exception, torch.OutOfMemoryError):
+        elif isinstance(exception, RuntimeError) and not isinstance(
+            exception, torch.OutOfMemoryError
+        ):
             is_cut_off = _CUT_OFF.search(str(exception)) is not None
-            lost = self._lost(wait=PATIENCE if is_cut_off else 2.0)  # a rank that ends first tidies up
+            lost = self._lost(
+                wait=PATIENCE if is_cut_off else 2.0
+            )  # a rank that ends first tidies up
             if lost is None and is_cut_off:
-                lost = RankLost(f"another rank ended, and its own message says why: {exception}", 1)
+                lost = RankLost(
+                    f"another rank ended, and its own message says why: {exception}", 1
+                )
             if lost is not None:
                 raise lost from exception
 
@@ -85,8 +101,15 @@ class Ranks(Callback):
             for rank, process in enumerate(self._processes, start=1):
                 code = process.poll()
                 if code:
-                    how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-                    return RankLost(f"rank {rank} (process {process.pid}) {how}; the others stop", max(code, 1))
+                    how = (
+                        f"was ended by {signal.Signals(-code).name}"
+                        if code < 0
+                        else f"ended with exit code {code}"
+                    )
+                    return RankLost(
+                        f"rank {rank} (process {process.pid}) {how}; the others stop",
+                        max(code, 1),
+                    )
             if time.monotonic() >= end or not self._processes:
                 return None
             time.sleep(0.05)

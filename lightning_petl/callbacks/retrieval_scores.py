@@ -28,13 +28,17 @@ class RetrievalScores(Callback):
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if isinstance(pl_module, VideoTextRetrieval) and trainer.is_global_zero:
             path = run_folder(trainer) / "retrieval.jsonl"
-            write_whole(path, b"".join(_line(answer) + b"\n" for answer in pl_module.answers))
+            write_whole(
+                path, b"".join(_line(answer) + b"\n" for answer in pl_module.answers)
+            )
             show(_table(trainer.callback_metrics))
             print(f"written to {visible(str(path))}", flush=True)
 
 
 def _line(answer: Answer) -> bytes:
-    best = [{"video": video, "similarity": round(value, 6)} for video, value in answer.best]
+    best = [
+        {"video": video, "similarity": round(value, 6)} for video, value in answer.best
+    ]
     row = answer._asdict() | {"best": best}
     if not answer.fault:
         del row["fault"]
@@ -46,5 +50,8 @@ def _table(metrics: dict[str, Any]) -> Table:
     for name in dict.fromkeys(key.rpartition("/")[0] for key in metrics):
         values = [metrics.get(f"{name}/{column}") for column in COLUMNS]
         if None not in values:
-            table.add_row(name.removeprefix("test/"), *(f"{float(value):.1f}" for value in values if value is not None))
+            table.add_row(
+                name.removeprefix("test/"),
+                *(f"{float(value):.1f}" for value in values if value is not None),
+            )
     return table

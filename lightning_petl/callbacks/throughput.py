@@ -26,7 +26,9 @@ class Throughput(Callback):
     def __init__(self) -> None:
         self._clips = 0  # of this rank, after the first batch
         self._first = 0  # of this rank, in the first batch
-        self._begun = self._start = 0.0  # when the epoch began, and when its first batch had ended
+        self._begun = self._start = (
+            0.0  # when the epoch began, and when its first batch had ended
+        )
         self._sent, self._step = dict[str, int](), 0
 
     @override
@@ -39,7 +41,12 @@ class Throughput(Callback):
 
     @override
     def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: VideoBatch, batch_idx: int
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: VideoBatch,
+        batch_idx: int,
     ) -> None:
         if self._start == 0.0:
             self._start = time.perf_counter()
@@ -50,23 +57,40 @@ class Throughput(Callback):
     @override
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         # every rank logs it, also one that had no second batch, for all of them must meet there
-        pl_module.log("cost/clips_per_s", self._rate() * trainer.world_size, sync_dist=True)
-        pl_module.log("cost/peak_memory_mib", peak_memory_mib(pl_module.device), sync_dist=True, reduce_fx="max")
+        pl_module.log(
+            "cost/clips_per_s", self._rate() * trainer.world_size, sync_dist=True
+        )
+        pl_module.log(
+            "cost/peak_memory_mib",
+            peak_memory_mib(pl_module.device),
+            sync_dist=True,
+            reduce_fx="max",
+        )
         steps = trainer.global_step - self._step
         for kind, total in sent(trainer).items() if steps else ():
             per_step = (total - self._sent[kind]) / steps
-            pl_module.log(f"cost/{kind}_per_step", per_step, sync_dist=True, reduce_fx="max")
+            pl_module.log(
+                f"cost/{kind}_per_step", per_step, sync_dist=True, reduce_fx="max"
+            )
 
     def _rate(self) -> float:
         """Clips of this rank a second."""
         now = time.perf_counter()
-        return self._clips / (now - self._start) if self._clips else self._first / (now - self._begun)
+        return (
+            self._clips / (now - self._start)
+            if self._clips
+            else self._first / (now - self._begun)
+        )
 
 
 def sent(trainer: Trainer) -> dict[str, int]:
     """Bytes that this rank has exchanged so far, by kind; none in a single process."""
     strategy = trainer.strategy
-    return {kind: getattr(strategy, kind) for kind in ("gradient_bytes", "gathered_bytes") if hasattr(strategy, kind)}
+    return {
+        kind: getattr(strategy, kind)
+        for kind in ("gradient_bytes", "gathered_bytes")
+        if hasattr(strategy, kind)
+    }
 
 
 def peak_memory_mib(device: torch.device) -> float:

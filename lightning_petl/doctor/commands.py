@@ -26,7 +26,11 @@ def run(argv: list[str]) -> int:
         print(*(json.dumps(finding._asdict()) for finding in findings), sep="\n")
         return int(bad > 0)
     console.print(report(findings))
-    console.print(f"{bad} of {len(findings)} findings must be mended" if bad else "nothing is wrong")
+    console.print(
+        f"{bad} of {len(findings)} findings must be mended"
+        if bad
+        else "nothing is wrong"
+    )
     return int(bad > 0)
 
 
@@ -69,9 +73,15 @@ def _cluster(options: argparse.Namespace) -> Iterator[tuple[str, Check]]:
     yield "SLURM's rules", cluster.rules
     yield "tasks", cluster.inside_job
     yield "a node", partial(steps.one_node, where, options.runs)
-    yield "nodes", partial(steps.nodes, options.nodes, options.gpus, where, options.runs)
+    yield (
+        "nodes",
+        partial(steps.nodes, options.nodes, options.gpus, where, options.runs),
+    )
     if not options.quick:
-        yield "preempted job", partial(steps.preempted_job, options.partition, options.runs)
+        yield (
+            "preempted job",
+            partial(steps.preempted_job, options.partition, options.runs),
+        )
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -80,12 +90,39 @@ def _parser() -> argparse.ArgumentParser:
         description="Check what training needs of this machine, or of a cluster, and say what is wrong.",
     )
     add: Callable[..., object] = parser.add_argument
-    add("--slurm", action="store_true", help="also check the cluster; needs SLURM's clients")
-    add("--nodes", type=int, default=2, help="nodes that must compute together (with --slurm)")
-    add("--gpus", type=int, default=0, help="GPUs of each node that must compute together (with --slurm)")
+    add(
+        "--slurm",
+        action="store_true",
+        help="also check the cluster; needs SLURM's clients",
+    )
+    add(
+        "--nodes",
+        type=int,
+        default=2,
+        help="nodes that must compute together (with --slurm)",
+    )
+    add(
+        "--gpus",
+        type=int,
+        default=0,
+        help="GPUs of each node that must compute together (with --slurm)",
+    )
     add("--partition", help="where the jobs of --slurm go")
-    add("--video", type=Path, help="a video of yours to decode; one is drawn where not given")
-    add("--runs", type=Path, default=Path("runs"), help="the folder that runs are written to")
+    add(
+        "--video",
+        type=Path,
+        help="a video of yours to decode; one is drawn where not given",
+    )
+    add(
+        "--runs",
+        type=Path,
+        default=Path("runs"),
+        help="the folder that runs are written to",
+    )
     add("--json", action="store_true", help="print the findings as JSON, one a line")
-    add("--quick", action="store_true", help="leave out the drills, which train for a moment")
+    add(
+        "--quick",
+        action="store_true",
+        help="leave out the drills, which train for a moment",
+    )
     return parser

@@ -25,9 +25,16 @@ def decode_rate(video: Path | None) -> Iterator[Finding]:
         with open_video(path) as opened:
             told = f"{opened.width}x{opened.height}, {opened.num_frames} frames"
         rates = {workers: _rate(path, workers) for workers in sorted({1, cpus()})}
-    found = ", ".join(f"{rate:.0f} clips/s by {workers} process(es)" for workers, rate in rates.items())
+    found = ", ".join(
+        f"{rate:.0f} clips/s by {workers} process(es)"
+        for workers, rate in rates.items()
+    )
     slow = rates[1] < _PLENTY
-    advice = "lightning-petl data ingest makes copies that decode several times faster" if slow else ""
+    advice = (
+        "lightning-petl data ingest makes copies that decode several times faster"
+        if slow
+        else ""
+    )
     yield Finding("decoding", "slow" if slow else "good", f"{told}: {found}", advice)
 
 
@@ -56,7 +63,12 @@ def _spread(num_frames: int) -> Sequence[int]:
 
 
 def _drawn(folder: Path) -> Path:
-    noise = np.random.default_rng(0).integers(0, 255, (64, 86, 3), dtype=np.uint8).repeat(4, 0).repeat(4, 1)[:, :340]
+    noise = (
+        np.random.default_rng(0)
+        .integers(0, 255, (64, 86, 3), dtype=np.uint8)
+        .repeat(4, 0)
+        .repeat(4, 1)[:, :340]
+    )
     frames = np.stack([np.roll(noise, 3 * shift, axis=1) for shift in range(250)])
     write_video(folder / "drawn.mp4", frames, 25)
     return folder / "drawn.mp4"

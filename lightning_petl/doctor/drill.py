@@ -19,11 +19,20 @@ from lightning_petl.doctor.ranks import last_line
 _PREEMPTED = 75
 _PATIENCE = 300  # seconds
 _CONFIG = {
-    "trainer": {"accelerator": "cpu", "devices": 1, "max_epochs": 400, "enable_progress_bar": False},
+    "trainer": {
+        "accelerator": "cpu",
+        "devices": 1,
+        "max_epochs": 400,
+        "enable_progress_bar": False,
+    },
     "model": {
         "class_path": "VideoClassifier",
         "init_args": {
-            "backbone": {"name": "vit_tiny_patch16_224", "weights": "random", "depth": 1},
+            "backbone": {
+                "name": "vit_tiny_patch16_224",
+                "weights": "random",
+                "depth": 1,
+            },
             "adapters": [{"class_path": "LoRA", "init_args": {"rank": 2}}],
         },
     },
@@ -34,7 +43,14 @@ def preemption() -> Iterator[Finding]:
     """SIGUSR1 in mid-training: exit code 75, a checkpoint, and the same command goes on behind it."""
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder, "run")
-        command = [sys.executable, "-m", "lightning_petl", "fit", "-c", str(training(Path(folder)))]
+        command = [
+            sys.executable,
+            "-m",
+            "lightning_petl",
+            "fit",
+            "-c",
+            str(training(Path(folder))),
+        ]
         command += [f"--run_folder={run}"]
         with Path(folder, "log").open("w+") as log:
             first = subprocess.Popen(command, stdout=log, stderr=log)
@@ -44,14 +60,25 @@ def preemption() -> Iterator[Finding]:
             log.seek(0)
             told = last_line(log.read())
         if not started or code != _PREEMPTED:
-            yield Finding("preemption", "bad", f"exit code {code} instead of {_PREEMPTED}: {told}")
+            yield Finding(
+                "preemption", "bad", f"exit code {code} instead of {_PREEMPTED}: {told}"
+            )
             return
-        again = subprocess.run([*command, "--trainer.max_steps=1"], capture_output=True, text=True, timeout=_PATIENCE)
+        again = subprocess.run(
+            [*command, "--trainer.max_steps=1"],
+            capture_output=True,
+            text=True,
+            timeout=_PATIENCE,
+        )
     if again.returncode:
-        yield Finding("preemption", "bad", f"it did not go on: {last_line(again.stderr)}")
+        yield Finding(
+            "preemption", "bad", f"it did not go on: {last_line(again.stderr)}"
+        )
     else:
         yield Finding(
-            "preemption", "good", "a signal is answered by a checkpoint, and the same command goes on from it"
+            "preemption",
+            "good",
+            "a signal is answered by a checkpoint, and the same command goes on from it",
         )
 
 
@@ -63,9 +90,19 @@ def training(folder: Path) -> Path:
             (folder / "videos" / split / label).mkdir(parents=True)
             for number in range(4):
                 frames = rng.integers(0, 255, (8, 48, 48, 3), dtype=np.uint8)
-                write_video(folder / "videos" / split / label / f"{number}.mp4", frames, 8, codec="mpeg4")
+                write_video(
+                    folder / "videos" / split / label / f"{number}.mp4",
+                    frames,
+                    8,
+                    codec="mpeg4",
+                )
     sampling = {"class_path": "SegmentSampling", "init_args": {"num_frames": 4}}
-    options = {"root": str(folder / "videos"), "sampling": sampling, "image_size": 32, "batch_size": 2}
+    options = {
+        "root": str(folder / "videos"),
+        "sampling": sampling,
+        "image_size": 32,
+        "batch_size": 2,
+    }
     data = {"class_path": "VideoFolder", "init_args": options | {"num_workers": 0}}
     path = folder / "training.yaml"
     path.write_text(yaml.safe_dump(_CONFIG | {"data": data}))

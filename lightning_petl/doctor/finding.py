@@ -36,7 +36,9 @@ def guarded(name: str, check: Check) -> list[Finding]:
         findings.extend(check())  # keeps those before a failure
     except Exception as error:
         kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
-        findings.append(Finding(name, "bad", f"{kind}{' '.join(str(error).split())[:300]}"))
+        findings.append(
+            Finding(name, "bad", f"{kind}{' '.join(str(error).split())[:300]}")
+        )
     return findings
 
 
@@ -45,5 +47,10 @@ def report(findings: Iterable[Finding]) -> Table:
     table = Table("check", "", "found", "advice", show_lines=True)
     for finding in findings:
         colour = _COLOURS[finding.state]
-        table.add_row(finding.check, f"[{colour}]{finding.state}[/]", Text(finding.found), Text(finding.advice))
+        table.add_row(
+            finding.check,
+            f"[{colour}]{finding.state}[/]",
+            Text(finding.found),
+            Text(finding.advice),
+        )
     return table

@@ -32,12 +32,21 @@ def two_processes() -> Iterator[Finding]:
 
     count = max(2, torch.cuda.device_count())
     with tempfile.TemporaryDirectory() as folder:
-        environment = os.environ | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port()), SEEN: folder}
+        environment = os.environ | {
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": str(_free_port()),
+            SEEN: folder,
+        }
         command = [sys.executable, "-m", "lightning_petl.doctor.ranks"]
         ranks = [
             subprocess.Popen(
                 command,
-                env=environment | {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(count)},
+                env=environment
+                | {
+                    "RANK": str(rank),
+                    "LOCAL_RANK": str(rank),
+                    "WORLD_SIZE": str(count),
+                },
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 text=True,
@@ -47,36 +56,63 @@ def two_processes() -> Iterator[Finding]:
         told = [rank.communicate(timeout=2 * _TIMEOUT) for rank in ranks]
     failed = [number for number, rank in enumerate(ranks) if rank.returncode]
     if failed:
-        yield Finding("ranks", "bad", f"rank {failed[0]} of {count} failed: {last_line(told[failed[0]][1])}", ADVICE)
+        yield Finding(
+            "ranks",
+            "bad",
+            f"rank {failed[0]} of {count} failed: {last_line(told[failed[0]][1])}",
+            ADVICE,
+        )
     else:
         yield of_report("ranks", told[0][0], count)
 
 
-def of_report(check: str, printed: str, expected: int, *, cuda: bool = False) -> Finding:
+def of_report(
+    check: str, printed: str, expected: int, *, cuda: bool = False
+) -> Finding:
     """What rank zero has printed, as a line of the report; ``cuda``: whether they were given GPUs."""
     report: dict[str, Any] = json.loads(last_line(printed))
     hosts = report["hosts"]
-    names, speed = ", ".join(sorted(set(hosts))), f"{_BYTES / 2**20:.0f} MiB summed in {report['seconds'] * 1e3:.0f} ms"
+    names, speed = (
+        ", ".join(sorted(set(hosts))),
+        f"{_BYTES / 2**20:.0f} MiB summed in {report['seconds'] * 1e3:.0f} ms",
+    )
     told = f"{report['ranks']} ranks on {len(set(hosts))} host(s) ({names}) over {report['backend']}: {speed}"
     if report["ranks"] != expected:
-        return Finding(check, "bad", told, f"{expected} were started: they do not find one another")
-    if not all(report["seen"]):
-        blind = [host for host, seen in zip(hosts, report["seen"], strict=True) if not seen]
         return Finding(
-            check, "bad", f"{told}; not seen on {', '.join(blind)}: {report['folder']}", "use a shared folder"
+            check, "bad", told, f"{expected} were started: they do not find one another"
+        )
+    if not all(report["seen"]):
+        blind = [
+            host for host, seen in zip(hosts, report["seen"], strict=True) if not seen
+        ]
+        return Finding(
+            check,
+            "bad",
+            f"{told}; not seen on {', '.join(blind)}: {report['folder']}",
+            "use a shared folder",
         )
     if cuda and report["backend"] != "nccl":
         return Finding(
-            check, "bad", f"{told}; torch sees no GPU there", "nvidia-smi on a node, and a CUDA build of torch"
+            check,
+            "bad",
+            f"{told}; torch sees no GPU there",
+            "nvidia-smi on a node, and a CUDA build of torch",
         )
     slow = _BYTES / report["seconds"] < _SLOW
-    advice = "set NCCL_SOCKET_IFNAME or GLOO_SOCKET_IFNAME to the fast network" if slow else ""
+    advice = (
+        "set NCCL_SOCKET_IFNAME or GLOO_SOCKET_IFNAME to the fast network"
+        if slow
+        else ""
+    )
     return Finding(check, "slow" if slow else "good", told, advice)
 
 
 def last_line(text: str) -> str:
     """The last that is not empty."""
-    return next((line for line in reversed(text.strip().splitlines()) if line.strip()), "nothing was printed")
+    return next(
+        (line for line in reversed(text.strip().splitlines()) if line.strip()),
+        "nothing was printed",
+    )
 
 
 def main() -> int:
@@ -89,16 +125,28 @@ def main() -> int:
     backend = "nccl" if cuda else "gloo"
     device = torch.device("cuda", where["local"]) if cuda else torch.device("cpu")
     dist.init_process_group(
-        backend, rank=where["rank"], world_size=where["size"], timeout=timedelta(seconds=_TIMEOUT), init_method="env://"
+        backend,
+        rank=where["rank"],
+        world_size=where["size"],
+        timeout=timedelta(seconds=_TIMEOUT),
+        init_method="env://",
     )
     folder = os.environ.get(SEEN, "")
     seen = _seen(Path(folder), where["rank"], dist.barrier) if folder else True
     told: list[Any] = [None] * where["size"]
-    dist.all_gather_object(told, (os.environ.get("SLURMD_NODENAME", socket.gethostname()), seen))
+    dist.all_gather_object(
+        told, (os.environ.get("SLURMD_NODENAME", socket.gethostname()), seen)
+    )
     seconds = _summed_in(torch.ones(_GRADIENT, device=device))
     if where["rank"] == 0:
         hosts, seens = zip(*told, strict=True)
-        report = {"ranks": where["size"], "hosts": hosts, "seen": seens, "folder": folder, "backend": backend}
+        report = {
+            "ranks": where["size"],
+            "hosts": hosts,
+            "seen": seens,
+            "folder": folder,
+            "backend": backend,
+        }
         print(json.dumps(report | {"seconds": seconds}), flush=True)
     dist.destroy_process_group()
     return 0
@@ -107,7 +155,11 @@ def main() -> int:
 def _where(environment: Mapping[str, str]) -> dict[str, int]:
     names = {"rank": "RANK", "local": "LOCAL_RANK", "size": "WORLD_SIZE"}
     if "RANK" not in environment:
-        names = {"rank": "SLURM_PROCID", "local": "SLURM_LOCALID", "size": "SLURM_NTASKS"}
+        names = {
+            "rank": "SLURM_PROCID",
+            "local": "SLURM_LOCALID",
+            "size": "SLURM_NTASKS",
+        }
     return {key: int(environment[name]) for key, name in names.items()}
 
 

@@ -28,13 +28,26 @@ _ENDED = {"COMPLETED", "GONE", *cluster.FAILED}  # GONE: the controller has forg
 
 def options(partition: str | None, gpus: int) -> Sequence[str]:
     """Where a step runs, for srun."""
-    return [f"--partition={partition}"] * bool(partition) + [f"--gres=gpu:{gpus}"] * bool(gpus)
+    return [f"--partition={partition}"] * bool(partition) + [
+        f"--gres=gpu:{gpus}"
+    ] * bool(gpus)
 
 
 def one_node(where: Sequence[str], shared: Path) -> Iterator[Finding]:
     """The checks of a machine, made on a compute node: its devices, threads and decode rate are not a login node's."""
-    command = [sys.executable, "-m", "lightning_petl", "doctor", "--quick", "--json", f"--runs={shared}"]
-    done = _srun([*where, "--nodes=1", "--ntasks=1"], f'echo "$SLURMD_NODENAME"; {shlex.join(command)}')
+    command = [
+        sys.executable,
+        "-m",
+        "lightning_petl",
+        "doctor",
+        "--quick",
+        "--json",
+        f"--runs={shared}",
+    ]
+    done = _srun(
+        [*where, "--nodes=1", "--ntasks=1"],
+        f'echo "$SLURMD_NODENAME"; {shlex.join(command)}',
+    )
     name, *lines = done.stdout.splitlines() or [""]
     if not lines:
         yield _no_step("node", done.stderr)
@@ -43,7 +56,9 @@ def one_node(where: Sequence[str], shared: Path) -> Iterator[Finding]:
         yield finding._replace(check=f"{finding.check} on {name}")
 
 
-def nodes(count: int, gpus: int, where: Sequence[str], shared: Path) -> Iterator[Finding]:
+def nodes(
+    count: int, gpus: int, where: Sequence[str], shared: Path
+) -> Iterator[Finding]:
     """One rank a GPU, or a node, on each of so many nodes: they find one another, see one folder, sum a gradient."""
     per_node = gpus or 1
     command = shlex.join([sys.executable, "-m", "lightning_petl.doctor.ranks"])
@@ -59,8 +74,19 @@ def nodes(count: int, gpus: int, where: Sequence[str], shared: Path) -> Iterator
 def preempted_job(partition: str | None, shared: Path) -> Iterator[Finding]:
     """A submitted training that gets SIGUSR1: it is requeued by itself and goes on behind its checkpoint."""
     with _inside(shared) as folder:
-        command = [sys.executable, "-m", "lightning_petl", "submit", "--name=doctor", "--time=10"]
-        command += [*options(partition, 0), f"--config={training(folder)}", f"--runs={folder}"]
+        command = [
+            sys.executable,
+            "-m",
+            "lightning_petl",
+            "submit",
+            "--name=doctor",
+            "--time=10",
+        ]
+        command += [
+            *options(partition, 0),
+            f"--config={training(folder)}",
+            f"--runs={folder}",
+        ]
         done = subprocess.run(command, capture_output=True, text=True)
         number = re.match(r"submitted (\d+) ", done.stdout)
         if number is None:
@@ -70,7 +96,9 @@ def preempted_job(partition: str | None, shared: Path) -> Iterator[Finding]:
             yield _followed(number[1], folder)
         finally:
             subprocess.run(["scancel", number[1]], capture_output=True)
-            waited(lambda: _state(number[1]) in _ENDED)  # until then it writes to the folder
+            waited(
+                lambda: _state(number[1]) in _ENDED
+            )  # until then it writes to the folder
 
 
 def _followed(job: str, folder: Path) -> Finding:
@@ -98,12 +126,21 @@ def _not_come(job: str, folder: Path, told: str) -> Finding:
     log = "".join(path.read_text(errors="replace") for path in folder.rglob(LOG))
     told = f"job {job} {told}; it is {state} ({_fields(job).get('Reason')}); its log ends: {last_line(log)}"
     waits = state == "PENDING"
-    return Finding("preempted job", "slow" if waits else "bad", told, "try again" if waits else "docs/slurm.md")
+    return Finding(
+        "preempted job",
+        "slow" if waits else "bad",
+        told,
+        "try again" if waits else "docs/slurm.md",
+    )
 
 
 def _starts(folder: Path) -> list[int]:
     """The updates at which training has started."""
-    return [step for path in folder.rglob("run.json") for step in json.loads(path.read_text())["starts"]]
+    return [
+        step
+        for path in folder.rglob("run.json")
+        for step in json.loads(path.read_text())["starts"]
+    ]
 
 
 def _state(job: str) -> str:
@@ -122,21 +159,46 @@ def _inside(shared: Path) -> Generator[Path]:
         yield Path(folder).absolute()
 
 
-def _srun(where: Sequence[str], script: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def _srun(
+    where: Sequence[str], script: str, **environment: str
+) -> subprocess.CompletedProcess[str]:
     script += " || { code=$?; sleep 1; exit $code; }"  # the end of a task may overtake its last words
-    command = ["srun", *where, "--job-name=doctor", "--time=5", f"--immediate={_FREE_WITHIN}", "--kill-on-bad-exit=1"]
+    command = [
+        "srun",
+        *where,
+        "--job-name=doctor",
+        "--time=5",
+        f"--immediate={_FREE_WITHIN}",
+        "--kill-on-bad-exit=1",
+    ]
     return subprocess.run(
-        [*command, "bash", "-c", script], capture_output=True, text=True, env=os.environ | environment
+        [*command, "bash", "-c", script],
+        capture_output=True,
+        text=True,
+        env=os.environ | environment,
     )
 
 
 def _no_step(check: str, stderr: str) -> Finding:
     """Why there was no result: what a task said, else what srun did."""
-    lines = [line for line in stderr.splitlines() if line.strip() and "queued and waiting" not in line]
+    lines = [
+        line
+        for line in stderr.splitlines()
+        if line.strip() and "queued and waiting" not in line
+    ]
     tasks = [line for line in lines if not line.startswith(("srun: ", "slurmstepd"))]
-    told = tasks[-1] if tasks else "; ".join(line.removeprefix("srun: ").removeprefix("error: ") for line in lines)
+    told = (
+        tasks[-1]
+        if tasks
+        else "; ".join(
+            line.removeprefix("srun: ").removeprefix("error: ") for line in lines
+        )
+    )
     if "Requested nodes are busy" in stderr:
         return Finding(
-            check, "slow", f"not seen: {told}", f"no free nodes within {_FREE_WITHIN} s; squeue shows who waits"
+            check,
+            "slow",
+            f"not seen: {told}",
+            f"no free nodes within {_FREE_WITHIN} s; squeue shows who waits",
         )
     return Finding(check, "bad", told, ADVICE if tasks else "")

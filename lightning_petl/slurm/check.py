@@ -41,7 +41,11 @@ def _batches(config: dict[str, Any]) -> None:
     optim, trainer = config["model"]["init_args"].get("optim") or {}, config["trainer"]
     micro = config["data"]["init_args"].get("batch_size")
     if optim.get("global_batch") is not None and micro is not None:
-        accumulation(optim["global_batch"], ranks=trainer["num_nodes"] * int(trainer["devices"]), micro=micro)
+        accumulation(
+            optim["global_batch"],
+            ranks=trainer["num_nodes"] * int(trainer["devices"]),
+            micro=micro,
+        )
 
 
 if __name__ == "__main__":

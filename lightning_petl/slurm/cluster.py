@@ -7,7 +7,16 @@ from pathlib import Path
 _FIELD = re.compile(r"(\S+?)=(.*?)(?=\s+[\w/:&.]+=|\s*$)")
 
 FAILED = frozenset(
-    {"FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY", "BOOT_FAIL", "DEADLINE", "PREEMPTED"}
+    {
+        "FAILED",
+        "CANCELLED",
+        "TIMEOUT",
+        "NODE_FAIL",
+        "OUT_OF_MEMORY",
+        "BOOT_FAIL",
+        "DEADLINE",
+        "PREEMPTED",
+    }
 )
 """States in which a job has ended without success."""
 
@@ -26,19 +35,27 @@ def call(*command: str, text: str | None = None) -> str:
             "submit --dry-run prints the script anywhere"
         ) from None
     if done.returncode:
-        raise ValueError(f"{command[0]}: {' '.join((done.stderr or done.stdout).split())}")
+        raise ValueError(
+            f"{command[0]}: {' '.join((done.stderr or done.stdout).split())}"
+        )
     return done.stdout
 
 
 def jobs() -> list[dict[str, str]]:
     """The fields of every job that the controller still knows; a waiting array is one job."""
-    return [_fields(line) for line in call("scontrol", "show", "job", "-o").splitlines() if line.startswith("JobId=")]
+    return [
+        _fields(line)
+        for line in call("scontrol", "show", "job", "-o").splitlines()
+        if line.startswith("JobId=")
+    ]
 
 
 def partitions() -> dict[str, dict[str, str]]:
     """The fields of every partition, by name."""
     lines = call("scontrol", "show", "partition", "-o").splitlines()
-    return {fields["PartitionName"]: fields for line in lines if (fields := _fields(line))}
+    return {
+        fields["PartitionName"]: fields for line in lines if (fields := _fields(line))
+    }
 
 
 def chosen_partition(name: str | None) -> tuple[str, dict[str, str]]:
@@ -48,11 +65,22 @@ def chosen_partition(name: str | None) -> tuple[str, dict[str, str]]:
         ValueError: there is none.
     """
     known = partitions()
-    name = name or next((partition for partition, given in known.items() if given.get("Default") == "YES"), None)
+    name = name or next(
+        (
+            partition
+            for partition, given in known.items()
+            if given.get("Default") == "YES"
+        ),
+        None,
+    )
     if name is None:
-        raise ValueError(f"partition: the cluster has no default one; it has {', '.join(known)}")
+        raise ValueError(
+            f"partition: the cluster has no default one; it has {', '.join(known)}"
+        )
     if name not in known:
-        raise ValueError(f"partition {name!r} is unknown; the cluster has {', '.join(known)}")
+        raise ValueError(
+            f"partition {name!r} is unknown; the cluster has {', '.join(known)}"
+        )
     return name, known[name]
 
 
@@ -63,7 +91,9 @@ def check(script: str) -> None:
 
 def sbatch(script: Path) -> str:
     """Submit a script; its job number."""
-    return call("sbatch", "--parsable", str(script)).strip().split(";")[0]  # a federation appends its cluster
+    return (
+        call("sbatch", "--parsable", str(script)).strip().split(";")[0]
+    )  # a federation appends its cluster
 
 
 def _fields(line: str) -> dict[str, str]:

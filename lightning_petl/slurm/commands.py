@@ -6,7 +6,12 @@ from collections.abc import Callable
 from lightning_petl.slurm.jobs import cancel, logs, status
 from lightning_petl.slurm.submit import submit
 
-COMMANDS: dict[str, Callable[[list[str]], int]] = {"submit": submit, "status": status, "cancel": cancel, "logs": logs}
+COMMANDS: dict[str, Callable[[list[str]], int]] = {
+    "submit": submit,
+    "status": status,
+    "cancel": cancel,
+    "logs": logs,
+}
 
 
 def run(argv: list[str]) -> int:

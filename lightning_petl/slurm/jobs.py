@@ -20,7 +20,16 @@ from lightning_petl.slurm import cluster
 from lightning_petl.slurm.script import LOG
 from lightning_petl.slurm.submit import JOBS
 
-ACTIVE = ("PENDING", "CONFIGURING", "RUNNING", "COMPLETING", "SUSPENDED", "REQUEUED", "RESIZING", "STOPPED")
+ACTIVE = (
+    "PENDING",
+    "CONFIGURING",
+    "RUNNING",
+    "COMPLETING",
+    "SUSPENDED",
+    "REQUEUED",
+    "RESIZING",
+    "STOPPED",
+)
 POLL = 2.0  # seconds between two looks at a log
 
 
@@ -43,8 +52,16 @@ class Job:
     @property
     def step(self) -> str:
         """That was logged last; nothing before the first."""
-        files = (RawEventFileLoader(str(file)).Load() for file in self.folder.glob("events.out.tfevents.*"))
-        return str(max((Event.FromString(record).step for file in files for record in file), default=""))
+        files = (
+            RawEventFileLoader(str(file)).Load()
+            for file in self.folder.glob("events.out.tfevents.*")
+        )
+        return str(
+            max(
+                (Event.FromString(record).step for file in files for record in file),
+                default="",
+            )
+        )
 
 
 def status(argv: list[str]) -> int:
@@ -52,10 +69,23 @@ def status(argv: list[str]) -> int:
     parser = _parser("status", "Table of the submitted jobs.")
     parser.add_argument("name", nargs="?", help="only jobs of this name")
     given = parser.parse_args(argv)
-    table = Table(*["job", "name", "state", "reason", "time", "restarts", "step", "folder"], box=None, pad_edge=False)
+    table = Table(
+        *["job", "name", "state", "reason", "time", "restarts", "step", "folder"],
+        box=None,
+        pad_edge=False,
+    )
     for job in _jobs(Path(given.runs), given.name or "*"):
         folder = str(job.folder.relative_to(Path(given.runs).absolute().parent))
-        values = (job.number, job.name, job.state, job.reason, job.time, job.restarts, job.step, folder)
+        values = (
+            job.number,
+            job.name,
+            job.state,
+            job.reason,
+            job.time,
+            job.restarts,
+            job.step,
+            folder,
+        )
         table.add_row(*map(Text, values))  # not markup
     Console(width=None if sys.stdout.isatty() else 200).print(table)
     return 0
@@ -68,7 +98,9 @@ def cancel(argv: list[str]) -> int:
         ValueError: none of them is waiting or running.
     """
     parser = _parser("cancel", "End jobs; they do not come back.")
-    parser.add_argument("job", help="number of a job (17, or 17_0 of an array), or name")
+    parser.add_argument(
+        "job", help="number of a job (17, or 17_0 of an array), or name"
+    )
     given = parser.parse_args(argv)
     found = [job.number for job in _find(Path(given.runs), given.job) if job.active]
     if not found:
@@ -85,13 +117,19 @@ def logs(argv: list[str]) -> int:
         ValueError: it has not started.
     """
     parser = _parser("logs", "What a job has written.")
-    parser.add_argument("job", help="number of a job (17, or 17_0 of an array), or name, for its newest")
-    parser.add_argument("-f", "--follow", action="store_true", help="go on until the job ends")
+    parser.add_argument(
+        "job", help="number of a job (17, or 17_0 of an array), or name, for its newest"
+    )
+    parser.add_argument(
+        "-f", "--follow", action="store_true", help="go on until the job ends"
+    )
     given = parser.parse_args(argv)
     job = _find(Path(given.runs), given.job)[-1]
     file = job.folder / LOG
     if not file.exists() and not given.follow:
-        raise ValueError(f"logs: job {job.number} has written nothing yet; it is {job.state} ({job.reason})")
+        raise ValueError(
+            f"logs: job {job.number} has written nothing yet; it is {job.state} ({job.reason})"
+        )
     while given.follow and not file.exists() and job.active:
         time.sleep(POLL)
         job = _find(Path(given.runs), job.number)[-1]
@@ -117,26 +155,42 @@ def _find(runs: Path, wanted: str) -> list[Job]:
     jobs = list(_jobs(runs, "*" if is_number else wanted))
     if is_number:
         array = wanted.partition("_")[0]
-        jobs = [job for job in jobs if wanted in (job.number, job.number.partition("_")[0])] or [
-            job for job in jobs if "[" in job.number and job.number.startswith(f"{array}_")
+        jobs = [
+            job for job in jobs if wanted in (job.number, job.number.partition("_")[0])
+        ] or [
+            job
+            for job in jobs
+            if "[" in job.number and job.number.startswith(f"{array}_")
         ]
     if not jobs:
-        raise ValueError(f"no job {wanted!r} was submitted from here; see lightning-petl status")
+        raise ValueError(
+            f"no job {wanted!r} was submitted from here; see lightning-petl status"
+        )
     return jobs
 
 
 def _jobs(runs: Path, name: str) -> Iterator[Job]:
     """Every job of the submissions in ``runs/name``."""
     known = cluster.jobs()
-    files = sorted(runs.absolute().glob(f"{name}/*/{JOBS}"), key=lambda file: file.parent.name)
+    files = sorted(
+        runs.absolute().glob(f"{name}/*/{JOBS}"), key=lambda file: file.parent.name
+    )
     for file in files:
         for number in file.read_text("utf-8").split():
             yield from _of_submission(number, file.parent, known)
 
 
-def _of_submission(number: str, folder: Path, known: Sequence[dict[str, str]]) -> Iterator[Job]:
-    tasks = [fields for fields in known if number in (fields.get("ArrayJobId"), fields["JobId"])]
-    for fields in sorted(tasks, key=lambda fields: _first_number(fields.get("ArrayTaskId", "0"))):
+def _of_submission(
+    number: str, folder: Path, known: Sequence[dict[str, str]]
+) -> Iterator[Job]:
+    tasks = [
+        fields
+        for fields in known
+        if number in (fields.get("ArrayJobId"), fields["JobId"])
+    ]
+    for fields in sorted(
+        tasks, key=lambda fields: _first_number(fields.get("ArrayTaskId", "0"))
+    ):
         task = fields.get("ArrayTaskId", "")
         yield Job(
             f"{number}_{task if task.isdigit() else f'[{task}]'}" if task else number,
@@ -155,7 +209,9 @@ def _forgotten(number: str, folder: Path) -> Job:
     """The controller drops ended jobs after some minutes; the accounting, if there is any, keeps them."""
     state, elapsed = "ENDED", ""
     with suppress(ValueError):
-        first = cluster.call("sacct", "-n", "-X", "-P", "-j", number, "-o", "State,Elapsed").splitlines()
+        first = cluster.call(
+            "sacct", "-n", "-X", "-P", "-j", number, "-o", "State,Elapsed"
+        ).splitlines()
         state, elapsed = first[0].split("|") if first else (state, elapsed)
     return Job(number, folder.parent.name, state, "", elapsed, "", folder)
 

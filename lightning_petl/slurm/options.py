@@ -55,8 +55,14 @@ def parse(argv: list[str]) -> Order:
     try:
         given = vars(_parser().parse_args(argv))
     except ArgumentError as error:
-        quoted = '; YAML takes it for a number unless it is quoted: "24:00:00"' if 'key "time"' in str(error) else ""
-        raise ValueError(f"submit: {' '.join(explained(str(error), Known()).split())}{quoted}") from None
+        quoted = (
+            '; YAML takes it for a number unless it is quoted: "24:00:00"'
+            if 'key "time"' in str(error)
+            else ""
+        )
+        raise ValueError(
+            f"submit: {' '.join(explained(str(error), Known()).split())}{quoted}"
+        ) from None
     _not_ours(fit)
     return Order(
         request=Request(
@@ -82,15 +88,42 @@ def _parser() -> ArgumentParser:
         exit_on_error=False,
         allow_abbrev=False,
     )
-    parser.add_argument("--slurm", action="config", help="YAML file with any of these options, as configs/slurm has.")
-    parser.add_argument("-c", "--config", type=str, action="append", help="YAML file for fit; may be repeated.")
-    parser.add_argument("--name", type=str, default="default", help="The job writes to RUNS/NAME/DATE-TIME.")
+    parser.add_argument(
+        "--slurm",
+        action="config",
+        help="YAML file with any of these options, as configs/slurm has.",
+    )
+    parser.add_argument(
+        "-c",
+        "--config",
+        type=str,
+        action="append",
+        help="YAML file for fit; may be repeated.",
+    )
+    parser.add_argument(
+        "--name",
+        type=str,
+        default="default",
+        help="The job writes to RUNS/NAME/DATE-TIME.",
+    )
     parser.add_argument("--runs", type=str, default="runs", help="Folder of all runs.")
     parser.add_argument(
-        "--seeds", type=str | None, default=None, help="One run for each, as 0,1,2; initial values and data follow."
+        "--seeds",
+        type=str | None,
+        default=None,
+        help="One run for each, as 0,1,2; initial values and data follow.",
     )
-    parser.add_argument("--sweep", type=str, action="append", help="KEY=VALUE,VALUE: one run for each combination.")
-    parser.add_argument("--dry-run", action="store_true", help="Print the script, write and submit nothing.")
+    parser.add_argument(
+        "--sweep",
+        type=str,
+        action="append",
+        help="KEY=VALUE,VALUE: one run for each combination.",
+    )
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="Print the script, write and submit nothing.",
+    )
     for group in (Tasks, Queue, Limits, Launch):
         parser.add_class_arguments(group)
     return parser
@@ -112,11 +145,15 @@ def _varied(seeds: str | None, sweep: Sequence[str] | None) -> dict[str, list[st
     for text in sweep or ():
         key, equals, values = text.partition("=")
         if not (key and equals) or key in varied or f"--{key}" in OURS:
-            raise ValueError(f"sweep {text!r} is not KEY=VALUE,VALUE with a KEY of fit that is swept once")
+            raise ValueError(
+                f"sweep {text!r} is not KEY=VALUE,VALUE with a KEY of fit that is swept once"
+            )
         varied[key] = split(values)
     if seeds is not None:
         if not all(seed.isdigit() for seed in seeds.split(",")):
-            raise ValueError(f"seeds must be whole numbers with commas between them, not {seeds!r}")
+            raise ValueError(
+                f"seeds must be whole numbers with commas between them, not {seeds!r}"
+            )
         varied[SEED] = seeds.split(",")
     return varied
 
@@ -125,4 +162,6 @@ def _not_ours(fit: Sequence[str]) -> None:
     for flag in fit:
         name = flag.partition("=")[0]
         if name in OURS:
-            raise ValueError(f"{name} must agree with the tasks of the job: submit sets it from {OURS[name]}")
+            raise ValueError(
+                f"{name} must agree with the tasks of the job: submit sets it from {OURS[name]}"
+            )

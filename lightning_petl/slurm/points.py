@@ -24,12 +24,16 @@ def points(sweep: Mapping[str, Sequence[str]]) -> list[Point]:
     """
     for key, values in sweep.items():
         if not values or "" in values or len(set(values)) < len(values):
-            raise ValueError(f"sweep {key}: the values must be given and differ, not {','.join(values) or 'nothing'!r}")
+            raise ValueError(
+                f"sweep {key}: the values must be given and differ, not {','.join(values) or 'nothing'!r}"
+            )
     names = _short(list(sweep))
     found = [
         Point(
             tuple(f"--{key}={value}" for key, value in zip(sweep, values, strict=True)),
-            _folder([f"{name}={value}" for name, value in zip(names, values, strict=True)]),
+            _folder(
+                [f"{name}={value}" for name, value in zip(names, values, strict=True)]
+            ),
         )
         for values in product(*sweep.values())
     ]
@@ -55,7 +59,10 @@ def split(values: str) -> list[str]:
 def _short(keys: list[str]) -> list[str]:
     """The last word of each key, or the whole key where two end alike."""
     last = ["seed" if key == SEED else key.rpartition(".")[2] for key in keys]
-    return [word if last.count(word) == 1 else key for word, key in zip(last, keys, strict=True)]
+    return [
+        word if last.count(word) == 1 else key
+        for word, key in zip(last, keys, strict=True)
+    ]
 
 
 def _folder(words: list[str]) -> str:

@@ -74,7 +74,9 @@ class Queue:
 
     def __post_init__(self) -> None:
         if self.after is not None and not re.fullmatch(r"\d+(,\d+)*", self.after):
-            raise ValueError(f"after {self.after!r}: numbers of jobs with commas between them, as status shows them")
+            raise ValueError(
+                f"after {self.after!r}: numbers of jobs with commas between them, as status shows them"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,9 +101,13 @@ class Limits:
     def __post_init__(self) -> None:
         for name in ("notice", "chain"):
             if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+                raise ValueError(
+                    f"{name} must be at least 1, not {getattr(self, name)}"
+                )
         if seconds(self.time) <= self.notice:
-            raise ValueError(f"time {self.time} must be longer than the notice of {self.notice} seconds before its end")
+            raise ValueError(
+                f"time {self.time} must be longer than the notice of {self.notice} seconds before its end"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,7 +133,9 @@ class Launch:
 
     def __post_init__(self) -> None:
         if self.wait < 0:
-            raise ValueError(f"wait must be 0 (for ever) or more seconds, not {self.wait}")
+            raise ValueError(
+                f"wait must be 0 (for ever) or more seconds, not {self.wait}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,9 +154,13 @@ class Request:
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"\w[\w.+-]*", self.name):
-            raise ValueError(f"name {self.name!r}: letters, digits and . _ + - only, it names a folder and a job")
+            raise ValueError(
+                f"name {self.name!r}: letters, digits and . _ + - only, it names a folder and a job"
+            )
         if self.name in _INTERACTIVE:
-            raise ValueError(f"name {self.name!r} is what SLURM calls an interactive shell; choose another one")
+            raise ValueError(
+                f"name {self.name!r} is what SLURM calls an interactive shell; choose another one"
+            )
 
 
 def seconds(time: str) -> int:
@@ -162,7 +174,9 @@ def seconds(time: str) -> int:
     """
     match = _TIME.fullmatch(time)
     if match is None:
-        raise ValueError(f"time {time!r} is not MINUTES, HOURS:MINUTES:SECONDS or DAYS-HOURS:MINUTES:SECONDS")
+        raise ValueError(
+            f"time {time!r} is not MINUTES, HOURS:MINUTES:SECONDS or DAYS-HOURS:MINUTES:SECONDS"
+        )
     parts = [int(part) for part in match["clock"].split(":")]
     if match["days"] is not None:
         hours, minutes, rest = parts + [0] * (3 - len(parts))

@@ -48,7 +48,9 @@ esac
 """
 
 
-def script(request: Request, folder: Path, *, array: int, after: str | None = None) -> str:
+def script(
+    request: Request, folder: Path, *, array: int, after: str | None = None
+) -> str:
     """The text for sbatch.
 
     Args:
@@ -57,15 +59,30 @@ def script(request: Request, folder: Path, *, array: int, after: str | None = No
         array: number of runs; their folders are ``0``, ``1``, ... in ``folder``. 0: ``folder`` is the run's.
         after: condition on other jobs in sbatch's form.
     """
-    directives = "\n".join(f"#SBATCH {option}" for option in _options(request, folder, array, after))
+    directives = "\n".join(
+        f"#SBATCH {option}" for option in _options(request, folder, array, after)
+    )
     launch = request.launch
-    command = [*shlex.split(launch.container), launch.python, "-P", "-m", "lightning_petl", "fit"]
+    command = [
+        *shlex.split(launch.container),
+        launch.python,
+        "-P",
+        "-m",
+        "lightning_petl",
+        "fit",
+    ]
     body = _BODY.format(
         code=shlex.quote(str(folder / "code")),
         setup="\n".join(launch.setup),
-        run=f'$(readlink -f {shlex.quote(str(folder))}/"$SLURM_ARRAY_TASK_ID")' if array else shlex.quote(str(folder)),
+        run=f'$(readlink -f {shlex.quote(str(folder))}/"$SLURM_ARRAY_TASK_ID")'
+        if array
+        else shlex.quote(str(folder)),
         srun=shlex.join(
-            [f"--cpus-per-task={request.tasks.cpus_per_task}", f"--wait={launch.wait}", *launch.srun]
+            [
+                f"--cpus-per-task={request.tasks.cpus_per_task}",
+                f"--wait={launch.wait}",
+                *launch.srun,
+            ]
         ),  # srun takes no cpus-per-task from sbatch since 22.05
         command=shlex.join(command),
         frozen=FROZEN,
@@ -74,7 +91,9 @@ def script(request: Request, folder: Path, *, array: int, after: str | None = No
     return f"#!/bin/bash\n{directives}\n{body}"
 
 
-def _options(request: Request, folder: Path, array: int, after: str | None) -> Iterator[str]:
+def _options(
+    request: Request, folder: Path, array: int, after: str | None
+) -> Iterator[str]:
     tasks, queue, limits = request.tasks, request.queue, request.limits
     yield f"--job-name={request.name}"
     yield f"--nodes={tasks.nodes}"

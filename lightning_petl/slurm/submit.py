@@ -48,7 +48,9 @@ def submit(argv: list[str]) -> int:
     return 0
 
 
-def _read(order: Order, folder: Path) -> tuple[Request, int, Sequence[Path], Sequence[str]]:
+def _read(
+    order: Order, folder: Path
+) -> tuple[Request, int, Sequence[Path], Sequence[str]]:
     """The whole request, the number of runs of an array, and the place and configuration of each run."""
     several = order.points[0].flags != ()
     places = [folder / point.folder if several else folder for point in order.points]
@@ -73,7 +75,9 @@ def _check_partition(request: Request) -> None:
     name, fields = cluster.chosen_partition(request.queue.partition)
     longest = fields.get("MaxTime", "UNLIMITED")
     if longest != "UNLIMITED" and seconds(request.limits.time) > seconds(longest):
-        raise ValueError(f"time {request.limits.time} is longer than partition {name!r} allows: {longest}")
+        raise ValueError(
+            f"time {request.limits.time} is longer than partition {name!r} allows: {longest}"
+        )
 
 
 def _check_dependency(request: Request) -> None:
@@ -82,17 +86,27 @@ def _check_dependency(request: Request) -> None:
         return
     known = cluster.jobs()
     for number in request.queue.after.split(","):
-        states = [job["JobState"] for job in known if number in (job["JobId"], job.get("ArrayJobId"))]
+        states = [
+            job["JobState"]
+            for job in known
+            if number in (job["JobId"], job.get("ArrayJobId"))
+        ]
         if not states:
-            raise ValueError(f"after: SLURM knows no job {number}; one that has long ended is not waited for")
+            raise ValueError(
+                f"after: SLURM knows no job {number}; one that has long ended is not waited for"
+            )
         if failed := set(states) & cluster.FAILED:
-            raise ValueError(f"after: job {number} has ended as {', '.join(sorted(failed))} and can no longer succeed")
+            raise ValueError(
+                f"after: job {number} has ended as {', '.join(sorted(failed))} and can no longer succeed"
+            )
 
 
 def _names(base: Path) -> Iterator[Path]:
     """By the time of the day, then with numbers: what a submission may be called."""
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
-    return (base / (stamp if not number else f"{stamp}-{number}") for number in range(1000))
+    return (
+        base / (stamp if not number else f"{stamp}-{number}") for number in range(1000)
+    )
 
 
 def _claimed(base: Path) -> Path:
@@ -101,7 +115,9 @@ def _claimed(base: Path) -> Path:
         with suppress(FileExistsError):
             folder.mkdir(parents=True)
             return folder
-    raise ValueError(f"name: a thousand submissions have just been made in {base}; wait a second")
+    raise ValueError(
+        f"name: a thousand submissions have just been made in {base}; wait a second"
+    )
 
 
 def _give_up(folder: Path) -> None:
@@ -123,7 +139,12 @@ def _configurations(order: Order, places: Sequence[Path]) -> list[str]:
         [*files, *order.fit, *point.flags, *ours, f"--run_folder={place}"]
         for point, place in zip(order.points, places, strict=True)
     ]
-    here = os.pathsep.join([str(_home("lightning_petl").parent), *filter(None, [os.environ.get("PYTHONPATH")])])
+    here = os.pathsep.join(
+        [
+            str(_home("lightning_petl").parent),
+            *filter(None, [os.environ.get("PYTHONPATH")]),
+        ]
+    )
     done = subprocess.run(
         [sys.executable, "-P", "-m", "lightning_petl.slurm.check"],
         input=json.dumps(lines),
@@ -132,8 +153,14 @@ def _configurations(order: Order, places: Sequence[Path]) -> list[str]:
         env=os.environ | {"PYTHONPATH": here},
     )
     if done.returncode:
-        told = [line for line in done.stderr.splitlines() if line.startswith("lightning-petl: ")]
-        raise ValueError(told[-1].removeprefix("lightning-petl: ") if told else done.stderr)
+        told = [
+            line
+            for line in done.stderr.splitlines()
+            if line.startswith("lightning-petl: ")
+        ]
+        raise ValueError(
+            told[-1].removeprefix("lightning-petl: ") if told else done.stderr
+        )
     return json.loads(done.stdout)
 
 
@@ -157,20 +184,34 @@ def _with_processors(request: Request, configs: Sequence[dict[str, Any]]) -> Req
     tasks = request.tasks
     for accelerator in {config["trainer"]["accelerator"] for config in configs}:
         if tasks.gpus and accelerator == "cpu":
-            raise ValueError(f"{tasks.gpus} GPUs a node, but the configuration trains with trainer.accelerator cpu")
+            raise ValueError(
+                f"{tasks.gpus} GPUs a node, but the configuration trains with trainer.accelerator cpu"
+            )
         if not tasks.gpus and accelerator in ("gpu", "cuda"):
-            raise ValueError(f"gpus is 0, but the configuration trains with trainer.accelerator {accelerator}")
-    workers = max(config["data"]["init_args"].get("num_workers", 0) for config in configs)
-    return replace(request, tasks=replace(tasks, cpus_per_task=tasks.cpus_per_task or workers + 1))
+            raise ValueError(
+                f"gpus is 0, but the configuration trains with trainer.accelerator {accelerator}"
+            )
+    workers = max(
+        config["data"]["init_args"].get("num_workers", 0) for config in configs
+    )
+    return replace(
+        request, tasks=replace(tasks, cpus_per_task=tasks.cpus_per_task or workers + 1)
+    )
 
 
 def _write(folder: Path, places: Sequence[Path], texts: Sequence[str]) -> None:
     for name in PACKAGES:
-        shutil.copytree(_home(name), folder / "code" / name, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
+        shutil.copytree(
+            _home(name),
+            folder / "code" / name,
+            ignore=shutil.ignore_patterns("__pycache__", "*.pyc"),
+        )
     for number, (place, text) in enumerate(zip(places, texts, strict=True)):
         if place != folder:
             place.mkdir()
-            (folder / str(number)).symlink_to(place.name)  # sbatch's --output knows the number only
+            (folder / str(number)).symlink_to(
+                place.name
+            )  # sbatch's --output knows the number only
         (place / FROZEN).write_text(text, "utf-8")
 
 

@@ -15,7 +15,13 @@ def check_tasks(nodes: int, devices: Any) -> None:
         ValueError: each task would train by itself, or wait for ranks that nobody starts.
     """
     tasks = int(os.environ.get("SLURM_NTASKS", "1"))
-    number = len(devices) if isinstance(devices, list) else int(devices) if str(devices).isdigit() else None
+    number = (
+        len(devices)
+        if isinstance(devices, list)
+        else int(devices)
+        if str(devices).isdigit()
+        else None
+    )
     if number is None:
         return
     ranks = nodes * number
@@ -25,4 +31,6 @@ def check_tasks(nodes: int, devices: Any) -> None:
             "make them equal, or let lightning-petl submit set both"
         )
     if tasks > 1 and "SLURM_STEP_ID" not in os.environ:
-        raise ValueError(f"this job has {tasks} tasks and only one of them runs: start the program with srun")
+        raise ValueError(
+            f"this job has {tasks} tasks and only one of them runs: start the program with srun"
+        )

@@ -71,12 +71,22 @@ class Abreast(nn.Module):
         self.members = nn.ModuleList(members)
         self.streams = [Stream() for _ in members]
         # not a module of this one: the trunk owns this reader, and a circle would have no end
-        self.own: Callable[[Tokens, Grid], Feature] = partial(READOUTS[vit.readout], vit)
+        self.own: Callable[[Tokens, Grid], Feature] = partial(
+            READOUTS[vit.readout], vit
+        )
         self.last = str(vit.depth - 1)
         self.bare = all(len(member) == 0 for member in members)
-        self.widths = [readers[0].feature_dim if (readers := _readers(member)) else vit.dim for member in members]
+        self.widths = [
+            readers[0].feature_dim if (readers := _readers(member)) else vit.dim
+            for member in members
+        ]
         self.feature_dim = sum(self.widths)
-        tapped = {index for member in members for reader in _readers(member) for index in reader.taps}
+        tapped = {
+            index
+            for member in members
+            for reader in _readers(member)
+            for index in reader.taps
+        }
         own = {self.last} if any(len(member) == 0 for member in members) else set[str]()
         self.taps: Mapping[str, Callable[[Tokens, Passing], Passing]] = {
             index: partial(self._tap, index) for index in tapped | own
@@ -85,7 +95,11 @@ class Abreast(nn.Module):
     @property
     def reads_pixels(self) -> bool:
         """Whether any reader needs the frames beside the tapped tokens."""
-        return any(getattr(reader, "reads_pixels", True) for member in self.members for reader in _readers(member))
+        return any(
+            getattr(reader, "reads_pixels", True)
+            for member in self.members
+            for reader in _readers(member)
+        )
 
     @property
     def unreachable(self) -> set[str]:
@@ -99,35 +113,50 @@ class Abreast(nn.Module):
 
     def of_each(self, features: Feature) -> Sequence[Float[Tensor, "b _"]]:
         """Each member's part of what the trunk with this reader answers; of the bare trunk, all of it for each."""
-        return [features] * len(self.widths) if self.bare else features.split(self.widths, dim=1)
+        return (
+            [features] * len(self.widths)
+            if self.bare
+            else features.split(self.widths, dim=1)
+        )
 
     def begin(self, video: Float[Tensor, "b t c h w"], grid: Grid) -> Passing:
         """The first state of every reader."""
         states: States = []
         for member, stream in zip(self.members, self.streams, strict=True):
             with stream.drawing(video.device):
-                states.append([reader.begin(video, grid) for reader in _readers(member)])
+                states.append(
+                    [reader.begin(video, grid) for reader in _readers(member)]
+                )
         return Passing(states, None, grid, video.device)
 
     def _tap(self, index: str, x: Tokens, passing: Passing) -> Passing:
-        for member, stream, states in zip(self.members, self.streams, passing.states, strict=True):
+        for member, stream, states in zip(
+            self.members, self.streams, passing.states, strict=True
+        ):
             for k, reader in enumerate(_readers(member)):
                 if index in reader.taps:
                     with stream.drawing(x.device):
                         states[k] = reader.taps[index](x, states[k])
         lacking = index == self.last and any(not states for states in passing.states)
-        return passing._replace(feature=self.own(x, passing.grid)) if lacking else passing
+        return (
+            passing._replace(feature=self.own(x, passing.grid)) if lacking else passing
+        )
 
     def end(self, passing: Passing) -> Feature:
         """The members' features, one behind the other."""
         features: list[Feature] = []
-        for member, stream, states in zip(self.members, self.streams, passing.states, strict=True):
+        for member, stream, states in zip(
+            self.members, self.streams, passing.states, strict=True
+        ):
             if not states:
                 assert passing.feature is not None
                 features.append(passing.feature.float())
                 continue
             with stream.drawing(passing.device):
-                ends = [reader.end(state) for reader, state in zip(_readers(member), states, strict=True)]
+                ends = [
+                    reader.end(state)
+                    for reader, state in zip(_readers(member), states, strict=True)
+                ]
             features.append(torch.stack(ends).mean(0).float())
         return torch.cat(features, dim=1)
 
@@ -141,7 +170,10 @@ def _cuda(device: torch.device) -> list[torch.device]:
 
 
 def _states(device: torch.device) -> list[Tensor]:
-    return [torch.get_rng_state(), *(torch.cuda.get_rng_state(cuda) for cuda in _cuda(device))]
+    return [
+        torch.get_rng_state(),
+        *(torch.cuda.get_rng_state(cuda) for cuda in _cuda(device)),
+    ]
 
 
 def _restore(states: list[Tensor], device: torch.device) -> None:

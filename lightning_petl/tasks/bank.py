@@ -84,7 +84,10 @@ class Bank(Task):
         """Member -> updates that were made when its loss was no number."""
         self._saved_streams: list[Any] = []
         self.begin()
-        self.val_metrics, self.test_metrics = self._metrics("val"), self._metrics("test")
+        self.val_metrics, self.test_metrics = (
+            self._metrics("val"),
+            self._metrics("test"),
+        )
         self.val_losses = nn.ModuleList([MeanLoss() for _ in self.members])
         self.answered = nn.ModuleList([Answered() for _ in self.members])
         self.silent_members = set[str]()
@@ -101,16 +104,22 @@ class Bank(Task):
                 if member.seed is not None:
                     torch.default_generator.manual_seed(member.seed)
                 readers.append(_readers(backbone, name, member))
-                widths = [cast(Reader, reader).feature_dim for reader in readers[-1].values()] or [backbone.dim]
+                widths = [
+                    cast(Reader, reader).feature_dim for reader in readers[-1].values()
+                ] or [backbone.dim]
                 heads.append(member.head.build(widths[0], len(self.labels)))
         abreast = Abreast(backbone, readers)
         if not abreast.bare:
             backbone.add_reader(READER, abreast)
-        self._abreast = (abreast,)  # in a tuple it is no module of this one: the trunk owns its readers
+        self._abreast = (
+            abreast,
+        )  # in a tuple it is no module of this one: the trunk owns its readers
         return heads
 
     def _metrics(self, stage: str) -> nn.ModuleList:
-        return nn.ModuleList([accuracies(len(self.labels), f"{name}/{stage}/") for name in self.members])
+        return nn.ModuleList(
+            [accuracies(len(self.labels), f"{name}/{stage}/") for name in self.members]
+        )
 
     @property
     def abreast(self) -> Abreast:
@@ -128,47 +137,83 @@ class Bank(Task):
 
     def _owned(self) -> Iterator[dict[str, str]]:
         """Of each member, the owner of each trainable parameter."""
-        for number, (readers, head) in enumerate(zip(self.abreast.members, self.heads, strict=True)):
+        for number, (readers, head) in enumerate(
+            zip(self.abreast.members, self.heads, strict=True)
+        ):
             prefix = f"backbone.readers.{READER}.members.{number}."
-            inside = {f"{prefix}{name}": name.partition(".")[0] for name, _ in readers.named_parameters()}
-            yield inside | {f"heads.{number}.{name}": "head" for name, _ in head.named_parameters()}
+            inside = {
+                f"{prefix}{name}": name.partition(".")[0]
+                for name, _ in readers.named_parameters()
+            }
+            yield inside | {
+                f"heads.{number}.{name}": "head" for name, _ in head.named_parameters()
+            }
 
     @property
     def unreachable(self) -> set[str]:
         """Trainable parameters without a path to the read-out, and those of stopped members."""
-        dead = {name for name, owner in self.owners.items() if owner.rpartition("/")[0] in self.stopped}
+        dead = {
+            name
+            for name, owner in self.owners.items()
+            if owner.rpartition("/")[0] in self.stopped
+        }
         return dead | super().unreachable
 
     def trained(self, name: str) -> Trained:
         """What an artefact holds of a member."""
         number, member = list(self.members).index(name), self.members[name]
-        parts = {"backbone.readers": self.abreast.members[number], "head": self.heads[number]}
-        weights = {f"{part}.{key}": v for part, module in parts.items() for key, v in trainable_state(module).items()}
-        return Trained(self.backbone, member.adapters, member.head, self.labels, weights)
+        parts = {
+            "backbone.readers": self.abreast.members[number],
+            "head": self.heads[number],
+        }
+        weights = {
+            f"{part}.{key}": v
+            for part, module in parts.items()
+            for key, v in trainable_state(module).items()
+        }
+        return Trained(
+            self.backbone, member.adapters, member.head, self.labels, weights
+        )
 
     def forward(self, video: Video | Features) -> list[ViewLogits]:
         """The logits of each member."""
         features, views = clip_features(self.backbone, video)
         logits: list[ViewLogits] = []
-        for head, stream, feature in zip(self.heads, self.abreast.streams, self.abreast.of_each(features), strict=True):
+        for head, stream, feature in zip(
+            self.heads,
+            self.abreast.streams,
+            self.abreast.of_each(features),
+            strict=True,
+        ):
             with stream.drawing(feature.device):
                 logits.append(rearrange(head(feature), "(b v) k -> b v k", v=views))
         return logits
 
     def training_step(self, batch: VideoBatch, batch_idx: int) -> Losses:
         losses = [
-            classification_loss(logits, batch.label, batch.partners, member.label_smoothing)
-            for logits, member in zip(self(batch.video), self.members.values(), strict=True)
+            classification_loss(
+                logits, batch.label, batch.partners, member.label_smoothing
+            )
+            for logits, member in zip(
+                self(batch.video), self.members.values(), strict=True
+            )
         ]
         told = torch.stack(losses).detach()
         self._stop(told)
         terms = [
             _nothing(self._weights_of(number)) if name in self.stopped else loss
-            for number, (name, loss) in enumerate(zip(self.members, losses, strict=True))
+            for number, (name, loss) in enumerate(
+                zip(self.members, losses, strict=True)
+            )
         ]
         total = torch.stack(terms).sum()
         going = len(self.members) - len(self.stopped)
-        self.log("train/loss", total.detach() / going, batch_size=len(batch.label), prog_bar=True)
+        self.log(
+            "train/loss",
+            total.detach() / going,
+            batch_size=len(batch.label),
+            prog_bar=True,
+        )
         return Losses(loss=total, losses=told)
 
     def _stop(self, losses: Float[Tensor, " m"]) -> None:
@@ -179,9 +224,13 @@ class Bank(Task):
         for name, good in zip(self.members, finite.tolist(), strict=True):
             if not good and name not in self.stopped:
                 self.stopped[name] = self.global_step
-                rank_zero_warn(f"member {name}: its loss is no number after {self.global_step} updates; it stops here")
+                rank_zero_warn(
+                    f"member {name}: its loss is no number after {self.global_step} updates; it stops here"
+                )
         if len(self.stopped) == len(self.members):
-            raise ValueError(f"the loss of every member is no number, since these updates: {self.stopped}")
+            raise ValueError(
+                f"the loss of every member is no number, since these updates: {self.stopped}"
+            )
 
     def validation_step(self, batch: VideoBatch, batch_idx: int) -> None:
         for number, answers in self._evaluated(batch, self.val_metrics):
@@ -192,9 +241,14 @@ class Bank(Task):
         """Log the metrics of each member that goes on; ``val/top1`` is that of the best one."""
         super().on_validation_epoch_end()
         for number in self._going:
-            self.log(f"{self._names[number]}/val/loss", cast(MeanLoss, self.val_losses[number]))
+            self.log(
+                f"{self._names[number]}/val/loss",
+                cast(MeanLoss, self.val_losses[number]),
+            )
         best = max(self._log(self.val_metrics), default=0.0)
-        self.log("val/top1", best, prog_bar=True, sync_dist=True, reduce_fx="max")  # equal on all ranks
+        self.log(
+            "val/top1", best, prog_bar=True, sync_dist=True, reduce_fx="max"
+        )  # equal on all ranks
 
     def test_step(self, batch: VideoBatch, batch_idx: int) -> None:
         for _ in self._evaluated(batch, self.test_metrics):
@@ -219,17 +273,26 @@ class Bank(Task):
         return scores
 
     def predict_step(self, batch: VideoBatch, batch_idx: int) -> None:
-        raise ValueError("a bank has many answers: predict with a member, --artefact <run>/members/<name>/artefact")
+        raise ValueError(
+            "a bank has many answers: predict with a member, --artefact <run>/members/<name>/artefact"
+        )
 
-    def _evaluated(self, batch: VideoBatch, metrics: nn.ModuleList) -> Iterator[tuple[int, Answers]]:
+    def _evaluated(
+        self, batch: VideoBatch, metrics: nn.ModuleList
+    ) -> Iterator[tuple[int, Answers]]:
         """Count what each member that goes on makes of a batch."""
         found = self(batch.video)
         for number in self._going:
             answers = Answers.of(batch, found[number])
-            self._no_numbers.update(f"{clip} (member {self._names[number]})" for clip in answers.without_numbers)
+            self._no_numbers.update(
+                f"{clip} (member {self._names[number]})"
+                for clip in answers.without_numbers
+            )
             scores = cast(MetricCollection, metrics[number])
             scores.update(answers.probabilities, answers.label, answers.readable)
-            cast(Answered, self.answered[number]).update(answers.numbers, answers.readable)
+            cast(Answered, self.answered[number]).update(
+                answers.numbers, answers.readable
+            )
             yield number, answers
 
     @property
@@ -239,7 +302,11 @@ class Bank(Task):
     @property
     def _going(self) -> list[int]:
         """Numbers of the members that have not stopped; the same on all ranks."""
-        return [number for number, name in enumerate(self.members) if name not in self.stopped]
+        return [
+            number
+            for number, name in enumerate(self.members)
+            if name not in self.stopped
+        ]
 
     def setup(self, stage: str) -> None:
         """Compare a cache of features with the trunk; accumulate gradients as the members ask for, all the same."""
@@ -248,15 +315,21 @@ class Bank(Task):
             return
         asked = {member.optim.global_batch for member in self.members.values()}
         if len(asked) > 1:
-            raise ValueError(f"members share their batches: global_batch must be one for all of them, not {asked}")
+            raise ValueError(
+                f"members share their batches: global_batch must be one for all of them, not {asked}"
+            )
         if self.trainer.gradient_clip_val:
-            raise ValueError("each member has a gradient of its own: set its clip_norm, not trainer.gradient_clip_val")
+            raise ValueError(
+                "each member has a gradient of its own: set its clip_norm, not trainer.gradient_clip_val"
+            )
         accumulate(self.trainer, asked.pop())
 
     def configure_optimizers(self) -> Any:
         updates, parameters = Updates.of(self.trainer), dict(self.named_parameters())
         optimizers, factors = dict[str, Optimizer](), list[Callable[[int], float]]()
-        for (name, member), owned in zip(self.members.items(), self._owned(), strict=True):
+        for (name, member), owned in zip(
+            self.members.items(), self._owned(), strict=True
+        ):
             optim, own = member.optim, {key: parameters[key] for key in owned}
             optimizers[name] = optim.optimizer(own, owned, updates.rate(optim))
             factor = optim.schedule.factor(updates.steps, updates.epochs)
@@ -266,7 +339,10 @@ class Bank(Task):
                 factors.append(lambda i, factor=factor, every=every: factor(i // every))
         optimizer = Together(optimizers, self.stopped)
         scheduler = ScheduledRates(optimizer, factors, self.print)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
+        }
 
     def configure_gradient_clipping(
         self,
@@ -280,7 +356,10 @@ class Bank(Task):
                 clip_grad_norm_(self._weights_of(number), member.clip_norm)
 
     def _weights_of(self, number: int) -> list[nn.Parameter]:
-        return [*self.abreast.members[number].parameters(), *self.heads[number].parameters()]
+        return [
+            *self.abreast.members[number].parameters(),
+            *self.heads[number].parameters(),
+        ]
 
     def on_train_start(self) -> None:
         """Dropout of each member draws what a run of its own would draw, or goes on where it was saved."""
@@ -290,23 +369,35 @@ class Bank(Task):
                 f"the checkpoint holds the random streams of {len(self._saved_streams)} rank(s), this run has {ranks}: "
                 "dropout will differ from a run without the stop"
             )
-        for number, (stream, member) in enumerate(zip(self.abreast.streams, self.members.values(), strict=True)):
-            stream.start(self.device, None if member.seed is None else member.seed + rank)
+        for number, (stream, member) in enumerate(
+            zip(self.abreast.streams, self.members.values(), strict=True)
+        ):
+            stream.start(
+                self.device, None if member.seed is None else member.seed + rank
+            )
             if len(self._saved_streams) == ranks:
-                stream.state = [state.cpu() for state in self._saved_streams[rank][number]]
+                stream.state = [
+                    state.cpu() for state in self._saved_streams[rank][number]
+                ]
         self._saved_streams = []
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_save_checkpoint(checkpoint)
         streams = of_all_ranks([stream.state for stream in self.abreast.streams])
-        checkpoint["bank"] = {"members": list(self.members), "stopped": dict(self.stopped), "streams": streams}
+        checkpoint["bank"] = {
+            "members": list(self.members),
+            "stopped": dict(self.stopped),
+            "streams": streams,
+        }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         if "bank" not in checkpoint:
             raise ValueError("not a training state of a bank")
         saved = checkpoint["bank"]
         if saved["members"] != list(self.members):
-            raise ValueError(f"the checkpoint's members are {', '.join(saved['members'])}: not those of this bank")
+            raise ValueError(
+                f"the checkpoint's members are {', '.join(saved['members'])}: not those of this bank"
+            )
         super().on_load_checkpoint(checkpoint)
         self.stopped |= saved["stopped"]
         self._saved_streams = saved["streams"]
@@ -320,9 +411,13 @@ def _readers(vit: VideoViT, name: str, member: Member) -> nn.ModuleDict:
     """
     before = _outside_readers(vit)
     attach(vit, member.adapters)
-    inside = {owner for key, owner in vit.owners.items() if not key.startswith("readers.")}
+    inside = {
+        owner for key, owner in vit.owners.items() if not key.startswith("readers.")
+    }
     if inside or _outside_readers(vit) != before:
-        found = ", ".join(sorted(inside)) or ", ".join(adapter.name for adapter in member.adapters)
+        found = ", ".join(sorted(inside)) or ", ".join(
+            adapter.name for adapter in member.adapters
+        )
         raise ValueError(
             f"member {name}: {found} changes the trunk, whose one pass all members of a bank share; only readers may "
             "stand here (side networks and probes): train it in a run of its own"
@@ -334,9 +429,15 @@ def _readers(vit: VideoViT, name: str, member: Member) -> nn.ModuleDict:
 
 def _outside_readers(vit: VideoViT) -> list[int]:
     """What the trunk consists of, but for its readers."""
-    return [id(module) for name, module in vit.named_modules() if not name.startswith("readers")]
+    return [
+        id(module)
+        for name, module in vit.named_modules()
+        if not name.startswith("readers")
+    ]
 
 
 def _nothing(parameters: Sequence[nn.Parameter]) -> Tensor:
     """Zero, with a gradient of zeros: ranks wait for a gradient of every parameter."""
-    return torch.stack([(parameter.nan_to_num() * 0).sum() for parameter in parameters]).sum()
+    return torch.stack(
+        [(parameter.nan_to_num() * 0).sum() for parameter in parameters]
+    ).sum()

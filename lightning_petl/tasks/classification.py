@@ -42,14 +42,27 @@ class Answers(NamedTuple):
     @classmethod
     def of(cls, batch: VideoBatch, logits: ViewLogits) -> "Answers":
         """Take the rows of ``batch`` that are clips of the data set."""
-        rows = [row for row in range(len(batch.label)) if not (batch.padding and batch.padding[row])]
+        rows = [
+            row
+            for row in range(len(batch.label))
+            if not (batch.padding and batch.padding[row])
+        ]
         faults = batch.fault or [""] * len(batch.label)
-        return cls([batch.clip_id[row] for row in rows], batch.label[rows], [faults[row] for row in rows], logits[rows])
+        return cls(
+            [batch.clip_id[row] for row in rows],
+            batch.label[rows],
+            [faults[row] for row in rows],
+            logits[rows],
+        )
 
     @property
     def readable(self) -> Bool[Tensor, " b"]:
         """Which videos could be read."""
-        return torch.tensor([not fault for fault in self.fault], dtype=torch.bool, device=self.logits.device)
+        return torch.tensor(
+            [not fault for fault in self.fault],
+            dtype=torch.bool,
+            device=self.logits.device,
+        )
 
     @property
     def numbers(self) -> Bool[Tensor, " b"]:
@@ -60,7 +73,9 @@ class Answers(NamedTuple):
     def without_numbers(self) -> list[str]:
         """Names of the readable clips of which a logit is NaN or infinite."""
         lost = (self.readable & ~self.numbers).tolist()
-        return [name for name, is_lost in zip(self.clip_id, lost, strict=True) if is_lost]
+        return [
+            name for name, is_lost in zip(self.clip_id, lost, strict=True) if is_lost
+        ]
 
     @property
     def probabilities(self) -> Logits:
@@ -118,18 +133,31 @@ class VideoClassifier(Task):
         super().__init__()
         check_labels(labels, label_smoothing)
         attach(backbone, adapters)
-        self.backbone, self.adapters, self.labels = backbone, tuple(adapters), tuple(labels)
+        self.backbone, self.adapters, self.labels = (
+            backbone,
+            tuple(adapters),
+            tuple(labels),
+        )
         self.head_recipe, self.head = head, head.build_on(backbone, labels)
         self.optim, self.label_smoothing = optim, label_smoothing
         self.begin()
-        self.val_metrics, self.test_metrics = accuracies(len(labels), "val/"), accuracies(len(labels), "test/")
+        self.val_metrics, self.test_metrics = (
+            accuracies(len(labels), "val/"),
+            accuracies(len(labels), "test/"),
+        )
         self.val_loss, self.val_answered = MeanLoss(), Answered()
 
     @property
     def owners(self) -> dict[str, str]:
         """Owner of each trainable parameter: an adapter, or ``head``."""
-        trunk = {f"backbone.{name}": owner for name, owner in self.backbone.owners.items()}
-        return trunk | {f"head.{name}": "head" for name, p in self.head.named_parameters() if p.requires_grad}
+        trunk = {
+            f"backbone.{name}": owner for name, owner in self.backbone.owners.items()
+        }
+        return trunk | {
+            f"head.{name}": "head"
+            for name, p in self.head.named_parameters()
+            if p.requires_grad
+        }
 
     def forward(self, video: Video | Features) -> ViewLogits:
         feature, views = clip_features(self.backbone, video)
@@ -140,8 +168,12 @@ class VideoClassifier(Task):
         return reduce(self(video).softmax(-1), "b v k -> b k", "mean")
 
     def training_step(self, batch: VideoBatch, batch_idx: int) -> Tensor:
-        loss = classification_loss(self(batch.video), batch.label, batch.partners, self.label_smoothing)
-        self.log("train/loss", loss.detach(), batch_size=len(batch.label), prog_bar=True)
+        loss = classification_loss(
+            self(batch.video), batch.label, batch.partners, self.label_smoothing
+        )
+        self.log(
+            "train/loss", loss.detach(), batch_size=len(batch.label), prog_bar=True
+        )
         return loss
 
     def validation_step(self, batch: VideoBatch, batch_idx: int) -> None:
@@ -163,7 +195,12 @@ class VideoClassifier(Task):
         self.require_numbers(answers.without_numbers)
         self.test_metrics.update(answers.probabilities, answers.label, answers.readable)
         logits = unreadable_as_wrong(answers.logits, answers)
-        return Scores(clip_id=answers.clip_id, label=answers.label, logits=logits, fault=answers.fault)
+        return Scores(
+            clip_id=answers.clip_id,
+            label=answers.label,
+            logits=logits,
+            fault=answers.fault,
+        )
 
     def on_test_epoch_end(self) -> None:
         """As :meth:`on_validation_epoch_end`."""
@@ -186,10 +223,15 @@ class VideoClassifier(Task):
         super().setup(stage)
 
 
-def clip_features(vit: VideoViT, video: Video | Features) -> tuple[Float[Tensor, "bv d"], int]:
+def clip_features(
+    vit: VideoViT, video: Video | Features
+) -> tuple[Float[Tensor, "bv d"], int]:
     """The features of all views, ``"(b v) d"``, of pixels or of what a cache keeps of them, and the number of views."""
     if isinstance(video, Mapping):
-        parts = {name: rearrange(part, "b v ... -> (b v) ...") for name, part in video.items()}
+        parts = {
+            name: rearrange(part, "b v ... -> (b v) ...")
+            for name, part in video.items()
+        }
         return features_from(vit, parts), next(iter(video.values())).shape[1]
     return vit(rearrange(video, "b v t c h w -> (b v) t c h w")), video.shape[1]
 
@@ -220,26 +262,40 @@ def unreadable_as_wrong(logits: ViewLogits, batch: VideoBatch | Answers) -> View
     if not rows:
         return logits
     wrong = torch.zeros_like(logits[rows])
-    wrong[torch.arange(len(rows)), :, batch.label[rows]] = -1e4  # probability 0, and still a number in JSON
+    wrong[
+        torch.arange(len(rows)), :, batch.label[rows]
+    ] = -1e4  # probability 0, and still a number in JSON
     return logits.index_copy(0, torch.tensor(rows, device=logits.device), wrong)
 
 
 def classification_loss(
-    logits: ViewLogits, label: Labels, partners: Partners | None = None, smoothing: float = 0.0
+    logits: ViewLogits,
+    label: Labels,
+    partners: Partners | None = None,
+    smoothing: float = 0.0,
 ) -> Float[Tensor, ""]:
     """``mean of w CE(logits, label) + (1 - w) CE(logits, partner)``; w = 1 where nothing was mixed."""
     views, folded = logits.shape[1], rearrange(logits, "b v k -> (b v) k")
-    own = cross_entropy(folded, label.repeat_interleave(views), label_smoothing=smoothing, reduction="none")
+    own = cross_entropy(
+        folded,
+        label.repeat_interleave(views),
+        label_smoothing=smoothing,
+        reduction="none",
+    )
     if partners is None:
         return own.mean()
     other_label, weight = (values.repeat_interleave(views) for values in partners)
-    other = cross_entropy(folded, other_label, label_smoothing=smoothing, reduction="none")
+    other = cross_entropy(
+        folded, other_label, label_smoothing=smoothing, reduction="none"
+    )
     return (weight * own + (1 - weight) * other).mean()
 
 
 def check_labels(labels: list[str], label_smoothing: float) -> None:
     twice = sorted({label for label in labels if labels.count(label) > 1})
     if twice:
-        raise ValueError(f"labels must be unique, but these occur twice: {', '.join(twice)}")
+        raise ValueError(
+            f"labels must be unique, but these occur twice: {', '.join(twice)}"
+        )
     if not 0 <= label_smoothing < 1:
         raise ValueError(f"label_smoothing must lie in [0, 1), got {label_smoothing}")

@@ -81,18 +81,26 @@ class Gallery(NamedTuple):
         """
         entries = sorted(entries, key=attrgetter("clip_id"))
         found = sorted(
-            _of_all_ranks([entry._replace(captions=(), texts=[]) for entry in entries]), key=attrgetter("clip_id")
+            _of_all_ranks([entry._replace(captions=(), texts=[]) for entry in entries]),
+            key=attrgetter("clip_id"),
         )
         number = {entry.clip_id: position for position, entry in enumerate(found)}
         assert len(number) == len(found), "a video was seen twice"
         return cls(
             list(number),
             torch.tensor([entry.readable for entry in found], device=device),
-            tuple(torch.cat(parts) for parts in zip(*(entry.video for entry in found), strict=True)),
+            tuple(
+                torch.cat(parts)
+                for parts in zip(*(entry.video for entry in found), strict=True)
+            ),
             [caption for entry in entries for caption in entry.captions],
-            tuple(zip(*(sides for entry in entries for sides in entry.texts), strict=True)),
+            tuple(
+                zip(*(sides for entry in entries for sides in entry.texts), strict=True)
+            ),
             torch.tensor(
-                [number[entry.clip_id] for entry in entries for _ in entry.captions], dtype=torch.int64, device=device
+                [number[entry.clip_id] for entry in entries for _ in entry.captions],
+                dtype=torch.int64,
+                device=device,
             ),
             {entry.clip_id: entry.fault for entry in found if entry.fault},
         )
@@ -102,11 +110,15 @@ class Gallery(NamedTuple):
         block = similarity.between(self.texts, self.videos, device=self.owner.device)
 
         def readable(rows: range, columns: range) -> Float64[Tensor, "q b"]:
-            return block(rows, columns).masked_fill(~self.readable[columns.start : columns.stop], -torch.inf)
+            return block(rows, columns).masked_fill(
+                ~self.readable[columns.start : columns.stop], -torch.inf
+            )
 
         return readable
 
-    def answers(self, similarity: Block, *, rows: int = 1024, best: int = 5) -> list[Answer]:
+    def answers(
+        self, similarity: Block, *, rows: int = 1024, best: int = 5
+    ) -> list[Answer]:
         """What the captions of all ranks find, so many at a time: on the first rank; on others nothing.
 
         All ranks must call it.
@@ -122,13 +134,23 @@ class Gallery(NamedTuple):
             top = block.topk(min(best, len(self.clip_ids)))
             found = zip(top.indices.tolist(), top.values.tolist(), strict=True)
             ranks, owners = _ranks(block, owner).tolist(), owner.tolist()
-            for number, rank, video, (indices, values) in zip(numbers, ranks, owners, found, strict=True):
-                pairs = [(self.clip_ids[i], s) for i, s in zip(indices, values, strict=True) if s > -torch.inf]
+            for number, rank, video, (indices, values) in zip(
+                numbers, ranks, owners, found, strict=True
+            ):
+                pairs = [
+                    (self.clip_ids[i], s)
+                    for i, s in zip(indices, values, strict=True)
+                    if s > -torch.inf
+                ]
                 name = self.clip_ids[video]
-                yield Answer(self.captions[number], name, rank, pairs, self.faults.get(name, ""))
+                yield Answer(
+                    self.captions[number], name, rank, pairs, self.faults.get(name, "")
+                )
 
 
-def _ranks(block: Float64[Tensor, "q b"], owner: Int64[Tensor, " q"]) -> Float64[Tensor, " q"]:
+def _ranks(
+    block: Float64[Tensor, "q b"], owner: Int64[Tensor, " q"]
+) -> Float64[Tensor, " q"]:
     own = block.gather(1, owner[:, None])
     better, tied = block > own + TIE * own.abs(), (block - own).abs() <= TIE * own.abs()
     found = own[:, 0].isfinite()
@@ -148,6 +170,8 @@ def _of_all_ranks(entries: Sequence[Entry]) -> list[Entry]:
 def _on_first_rank(answers: list[Answer]) -> list[Answer]:
     if not several_ranks():
         return answers
-    ranks: list[Any] | None = [None] * dist.get_world_size() if is_first_rank() else None
+    ranks: list[Any] | None = (
+        [None] * dist.get_world_size() if is_first_rank() else None
+    )
     dist.gather_object(answers, ranks)
     return [answer for rank in ranks or [] for answer in rank]

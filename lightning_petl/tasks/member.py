@@ -61,18 +61,32 @@ def expand(members: Mapping[str, Member], grid: Grid) -> dict[str, Member]:
     found: dict[str, Member] = {}
     for name, member in members.items():
         for point in _points(grid):
-            full, changed = _named(name, {path: value for path, value in point.items() if len(grid[path]) > 1}), member
+            full, changed = (
+                _named(
+                    name,
+                    {
+                        path: value
+                        for path, value in point.items()
+                        if len(grid[path]) > 1
+                    },
+                ),
+                member,
+            )
             for path, value in point.items():
                 changed = cast(Member, _changed(changed, path.split("."), value, path))
             if full in found:
-                raise ValueError(f"grid: two members are called {full}: does an axis name a value twice?")
+                raise ValueError(
+                    f"grid: two members are called {full}: does an axis name a value twice?"
+                )
             found[full] = changed
     return found
 
 
 def settings(member: Member) -> dict[str, Any]:
     """Its hyper-parameters by path, as in a grid; tuples and lists as text."""
-    methods = {"adapters": "+".join(adapter.name for adapter in member.adapters) or "none"}
+    methods = {
+        "adapters": "+".join(adapter.name for adapter in member.adapters) or "none"
+    }
     return methods | dict(_leaves(member, ""))
 
 
@@ -86,11 +100,19 @@ def _points(grid: Grid) -> list[dict[str, Any]]:
 def _named(name: str, point: Mapping[str, Any]) -> str:
     leaves = [path.rpartition(".")[2] for path in point]
     paths = leaves if len(set(leaves)) == len(leaves) else list(point)
-    values = (f"{value:g}" if isinstance(value, float) else str(value) for value in point.values())
-    parts = [f"{path}={re.sub(r'[^.+=,A-Za-z0-9_-]+', '_', value)}" for path, value in zip(paths, values, strict=True)]
+    values = (
+        f"{value:g}" if isinstance(value, float) else str(value)
+        for value in point.values()
+    )
+    parts = [
+        f"{path}={re.sub(r'[^.+=,A-Za-z0-9_-]+', '_', value)}"
+        for path, value in zip(paths, values, strict=True)
+    ]
     full = "-".join([name, *parts])
     if not re.fullmatch(r"[A-Za-z0-9_][.+=,A-Za-z0-9_-]*", full):
-        raise ValueError(f"the member {full!r} gets a folder: name it with letters, digits and . _ - + = , alone")
+        raise ValueError(
+            f"the member {full!r} gets a folder: name it with letters, digits and . _ - + = , alone"
+        )
     return full
 
 
@@ -100,17 +122,26 @@ def _changed(recipe: Any, keys: list[str], value: Any, path: str) -> Any:
     if isinstance(recipe, list):  # of methods
         methods = {adapter.name: adapter for adapter in cast(list[Adapter], recipe)}
         _known(key, methods, path)
-        return [_changed(m, rest, value, path) if rest and name == key else m for name, m in methods.items()]
+        return [
+            _changed(m, rest, value, path) if rest and name == key else m
+            for name, m in methods.items()
+        ]
     if not is_dataclass(recipe) or isinstance(recipe, type):
         raise ValueError(f"grid: {path} leads into {recipe!r}, which has no parts")
     _known(key, [f.name for f in fields(recipe)], path)
-    inner = _changed(getattr(recipe, key), rest, value, path) if rest else _typed(recipe, key, value, path)
+    inner = (
+        _changed(getattr(recipe, key), rest, value, path)
+        if rest
+        else _typed(recipe, key, value, path)
+    )
     return replace(recipe, **{key: inner})
 
 
 def _known(key: str, names: Any, path: str) -> None:
     if key not in names:
-        raise ValueError(f"grid: {path}: no {key!r} here; there is {', '.join(names) or 'nothing'}")
+        raise ValueError(
+            f"grid: {path}: no {key!r} here; there is {', '.join(names) or 'nothing'}"
+        )
 
 
 def _typed(recipe: Any, key: str, value: Any, path: str) -> Any:
@@ -133,4 +164,7 @@ def _leaves(recipe: Any, prefix: str) -> Iterator[tuple[str, Any]]:
         elif is_dataclass(value):
             yield from _leaves(value, f"{prefix}{name}.")
         else:
-            yield prefix + name, value if isinstance(value, int | float | str) else str(value)
+            yield (
+                prefix + name,
+                value if isinstance(value, int | float | str) else str(value),
+            )

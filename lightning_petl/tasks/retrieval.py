@@ -53,7 +53,9 @@ class JointSpace:
     def __post_init__(self) -> None:
         for name, value in (("block", self.block), ("dual_softmax", self.dual_softmax)):
             if value is not None and value <= 0:
-                raise ValueError(f"joint.{name} {value} must be above zero, or left out")
+                raise ValueError(
+                    f"joint.{name} {value} must be above zero, or left out"
+                )
 
 
 class VideoTextRetrieval(Task):
@@ -105,19 +107,37 @@ class VideoTextRetrieval(Task):
     ) -> None:
         super().__init__()
         attach(backbone, adapters)
-        self.backbone, self.adapters, self.optim, self.joint = backbone, tuple(adapters), optim, joint
-        self.projection = projection(backbone) if text is None else _new_projection(backbone.dim, text.embed_dim)
+        self.backbone, self.adapters, self.optim, self.joint = (
+            backbone,
+            tuple(adapters),
+            optim,
+            joint,
+        )
+        self.projection = (
+            projection(backbone)
+            if text is None
+            else _new_projection(backbone.dim, text.embed_dim)
+        )
         self.projection.requires_grad_(joint.train_projection or text is not None)
         if joint.train_projection:
             self._train_final_norm()
         length = joint.context_length
-        self.text = text_tower(backbone.name, backbone.weights, context_length=length) if text is None else text
-        self.published_text = None if text is not None else Trunk(self.text.name, self.text.weights_hash)
+        self.text = (
+            text_tower(backbone.name, backbone.weights, context_length=length)
+            if text is None
+            else text
+        )
+        self.published_text = (
+            None if text is not None else Trunk(self.text.name, self.text.weights_hash)
+        )
         self._adapt_text(text_adapters or [])
         if text is not None:
             _require_new(text, joint.context_length)
         self.side_projection = nn.ModuleDict(
-            {name: _zero(cast(Reader, r).feature_dim, backbone.dim) for name, r in backbone.readers.items()}
+            {
+                name: _zero(cast(Reader, r).feature_dim, backbone.dim)
+                for name, r in backbone.readers.items()
+            }
         )
         self.similarity = joint.similarity.build(self.text.embed_dim)
         self.begin()
@@ -125,7 +145,10 @@ class VideoTextRetrieval(Task):
         self.answers: list[Answer] = []
 
     def _train_final_norm(self) -> None:
-        pooled = self.backbone.readout in ("patch_mean", "map")  # behind a norm that is no part of N
+        pooled = self.backbone.readout in (
+            "patch_mean",
+            "map",
+        )  # behind a norm that is no part of N
         for name in ["fc_norm"] if pooled else ["norm", "fc_norm"]:
             for key, parameter in self.backbone.get_submodule(name).named_parameters():
                 parameter.requires_grad_(True)
@@ -135,7 +158,9 @@ class VideoTextRetrieval(Task):
         if adapters:
             attach(self.text, adapters)
         self.text.logit_scale.requires_grad_(True)
-        if self.text.logit_bias is not None:  # the softmax of the loss takes no notice of it
+        if (
+            self.text.logit_bias is not None
+        ):  # the softmax of the loss takes no notice of it
             self.text.logit_bias.requires_grad_(False)
 
     def setup(self, stage: str) -> None:
@@ -150,10 +175,16 @@ class VideoTextRetrieval(Task):
     @property
     def owners(self) -> dict[str, str]:
         """Owner of each trainable parameter."""
-        owners = {f"backbone.{name}": owner for name, owner in self.backbone.owners.items()}
+        owners = {
+            f"backbone.{name}": owner for name, owner in self.backbone.owners.items()
+        }
         for owner in ("side_projection", "similarity", "projection", "text"):
             module = self.get_submodule(owner)
-            owners |= {f"{owner}.{name}": owner for name, p in module.named_parameters() if p.requires_grad}
+            owners |= {
+                f"{owner}.{name}": owner
+                for name, p in module.named_parameters()
+                if p.requires_grad
+            }
         return owners | {"text.logit_scale": "logit_scale"}
 
     @property
@@ -187,7 +218,9 @@ class VideoTextRetrieval(Task):
             logit_scale=self.text.logit_scale,
             block=self.joint.block,
         )
-        self.log("train/loss", loss.detach(), batch_size=len(batch.label), prog_bar=True)
+        self.log(
+            "train/loss", loss.detach(), batch_size=len(batch.label), prog_bar=True
+        )
         return loss
 
     def validation_step(self, batch: VideoBatch, batch_idx: int) -> None:
@@ -216,10 +249,16 @@ class VideoTextRetrieval(Task):
         entries, self._entries = self._entries, []
         gallery = Gallery.of(entries, self.device)
         block, videos = gallery.similarities(self.similarity), len(gallery.clip_ids)
-        metrics = retrieval_metrics(block, gallery.owner, videos, dual_softmax=dual_softmax)
+        metrics = retrieval_metrics(
+            block, gallery.owner, videos, dual_softmax=dual_softmax
+        )
         logged = {f"{split}/{name}": value for name, value in metrics.items()}
-        self.silent = len(gallery.faults) == videos and NO_NUMBER in gallery.faults.values()
-        self.log_dict(logged, sync_dist=True, reduce_fx="max")  # of equal values; their mean may be rounded
+        self.silent = (
+            len(gallery.faults) == videos and NO_NUMBER in gallery.faults.values()
+        )
+        self.log_dict(
+            logged, sync_dist=True, reduce_fx="max"
+        )  # of equal values; their mean may be rounded
         return gallery
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -234,22 +273,45 @@ class VideoTextRetrieval(Task):
     def _seen(self, batch: VideoBatch) -> list[Entry]:
         captions = _captions(batch)
         videos = _here(self.similarity.videos(self.videos(_pixels(batch.video))))
-        texts = _here(self.similarity.texts(self.texts([caption for said in captions for caption in said])))
+        texts = _here(
+            self.similarity.texts(
+                self.texts([caption for said in captions for caption in said])
+            )
+        )
         sentences = (_kept(self.similarity.alone(texts, row)) for row in count())
         faults = batch.fault or [""] * len(captions)
         entries: list[Entry] = []
-        for row, (clip_id, fault, said) in enumerate(zip(batch.clip_id, faults, captions, strict=True)):
+        for row, (clip_id, fault, said) in enumerate(
+            zip(batch.clip_id, faults, captions, strict=True)
+        ):
             video = _kept(tuple(side[row : row + 1] for side in videos))
-            entry = Entry(clip_id, not fault, video, said, list(islice(sentences, len(said))), fault)
+            entry = Entry(
+                clip_id,
+                not fault,
+                video,
+                said,
+                list(islice(sentences, len(said))),
+                fault,
+            )
             entries.append(_never_found(entry) if _without_numbers(entry) else entry)
-        entries = [entry for row, entry in enumerate(entries) if not (batch.padding and batch.padding[row])]
-        self.require_numbers(entry.clip_id for entry in entries if entry.fault == NO_NUMBER)
+        entries = [
+            entry
+            for row, entry in enumerate(entries)
+            if not (batch.padding and batch.padding[row])
+        ]
+        self.require_numbers(
+            entry.clip_id for entry in entries if entry.fault == NO_NUMBER
+        )
         return entries
 
 
 def _require_new(text: TextTower, context_length: int | None) -> None:
     """Refuse a text tower of its own whose random weights would be in no checkpoint, or that is told to read less."""
-    frozen = [name for name, p in text.named_parameters() if not p.requires_grad and name != "logit_bias"]
+    frozen = [
+        name
+        for name, p in text.named_parameters()
+        if not p.requires_grad and name != "logit_bias"
+    ]
     if frozen:
         raise ValueError(
             f"text is a new tower with random weights, and {len(frozen)} of its tensors do not train, such as "
@@ -273,7 +335,9 @@ def _never_found(entry: Entry) -> Entry:
     return entry._replace(
         readable=False,
         video=tuple(side.nan_to_num(0, 0, 0) for side in entry.video),
-        texts=[tuple(side.nan_to_num(0, 0, 0) for side in text) for text in entry.texts],
+        texts=[
+            tuple(side.nan_to_num(0, 0, 0) for side in text) for text in entry.texts
+        ],
         fault=entry.fault or NO_NUMBER,
     )
 
@@ -289,7 +353,9 @@ def _captions(batch: VideoBatch) -> Sequence[tuple[str, ...]]:
 
 def _pixels(video: Video | Features) -> Video:
     if isinstance(video, Mapping):
-        raise ValueError("data.cache keeps what a classifier reads; VideoTextRetrieval needs the clips: remove it")
+        raise ValueError(
+            "data.cache keeps what a classifier reads; VideoTextRetrieval needs the clips: remove it"
+        )
     return video
 
 

@@ -107,17 +107,27 @@ class Task(LightningModule):
         self._no_numbers = set()
         if names:
             shown = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
-            rank_zero_warn(f"the outputs for {len(names)} clip(s) are no numbers and count as wrong: {shown}")
+            rank_zero_warn(
+                f"the outputs for {len(names)} clip(s) are no numbers and count as wrong: {shown}"
+            )
 
     on_test_epoch_end = on_validation_epoch_end
 
     def configure_optimizers(self) -> Any:
         updates = Updates.of(self.trainer)
-        optimizer = self.optim.optimizer(dict(self.named_parameters()), self.owners, updates.rate(self.optim))
+        optimizer = self.optim.optimizer(
+            dict(self.named_parameters()), self.owners, updates.rate(self.optim)
+        )
         factor = self.optim.schedule.factor(updates.steps, updates.epochs)
         scheduler = ScheduledRates(optimizer, factor, self.print)
         self.print(updates.told(self.optim))
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": self.optim.schedule.per}}
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {
+                "scheduler": scheduler,
+                "interval": self.optim.schedule.per,
+            },
+        }
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["state_dict"] = trainable_state(self)
@@ -125,8 +135,12 @@ class Task(LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         if "trunk" not in checkpoint:
-            raise ValueError("not a training state of this program: it does not say which trunk it was trained on")
+            raise ValueError(
+                "not a training state of this program: it does not say which trunk it was trained on"
+            )
         Trunk(*checkpoint["trunk"]).require(self.trunk)
         check_trainable(self, checkpoint["state_dict"])
         if checkpoint["labels"] != list(self.labels):
-            raise ValueError(f"the checkpoint was trained on other labels: {checkpoint['labels'][:5]}...")
+            raise ValueError(
+                f"the checkpoint was trained on other labels: {checkpoint['labels'][:5]}..."
+            )

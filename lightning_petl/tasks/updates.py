@@ -35,12 +35,24 @@ class Updates(NamedTuple):
         """
         steps = trainer.estimated_stepping_batches
         if steps == float("inf"):
-            raise ValueError("the length of training is unknown: set trainer.max_epochs or trainer.max_steps")
+            raise ValueError(
+                "the length of training is unknown: set trainer.max_epochs or trainer.max_steps"
+            )
         trainer.fit_loop.setup_data()  # with max_steps alone the Trainer does not know its epochs yet
-        passes, batches = trainer.accumulate_grad_batches, int(trainer.num_training_batches)
+        passes, batches = (
+            trainer.accumulate_grad_batches,
+            int(trainer.num_training_batches),
+        )
         micro = _micro_batch(trainer)
         clips = None if micro is None else micro * trainer.world_size * passes
-        return cls(int(steps), steps * passes / batches, passes, -(-batches // passes), clips, trainer.world_size)
+        return cls(
+            int(steps),
+            steps * passes / batches,
+            passes,
+            -(-batches // passes),
+            clips,
+            trainer.world_size,
+        )
 
     def rate(self, optim: Optimisation) -> float:
         """Learning rate of ``optim`` for updates of this size.
@@ -66,10 +78,14 @@ def accumulate(trainer: Trainer, global_batch: int | None) -> None:
     """
     if global_batch is None:
         return
-    steps = accumulation(global_batch, ranks=trainer.world_size, micro=_known(_micro_batch(trainer)))
+    steps = accumulation(
+        global_batch, ranks=trainer.world_size, micro=_known(_micro_batch(trainer))
+    )
     given = trainer.accumulate_grad_batches
     if given not in (1, steps):
-        raise ValueError(f"global_batch asks for {steps} accumulated passes, accumulate_grad_batches is {given}")
+        raise ValueError(
+            f"global_batch asks for {steps} accumulated passes, accumulate_grad_batches is {given}"
+        )
     trainer.accumulate_grad_batches = steps
 
 
@@ -79,5 +95,7 @@ def _micro_batch(trainer: Trainer) -> int | None:
 
 def _known(clips: int | None) -> int:
     if clips is None:
-        raise ValueError("global_batch and lr_per need a data module that has a batch_size")
+        raise ValueError(
+            "global_batch and lr_per need a data module that has a batch_size"
+        )
     return clips

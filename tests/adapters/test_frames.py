@@ -6,7 +6,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from lightning_petl.adapters.frames import MIXINGS, ClipConv, FrameAttention, FrameConv, FrameShift, frame_sines
+from lightning_petl.adapters.frames import (
+    MIXINGS,
+    ClipConv,
+    FrameAttention,
+    FrameConv,
+    FrameShift,
+    frame_sines,
+)
 
 
 def _x(frames: int = 4, width: int = 6) -> Tensor:
@@ -22,7 +29,12 @@ def _neighbours(x: Tensor) -> tuple[Tensor, Tensor]:
 def test_convolution_is_a_weighted_sum_of_three_frames() -> None:
     conv, x = FrameConv(6), _x()
     (previous, following), weight = _neighbours(x), conv.weight[:, 0, :, 0]
-    expected = weight[:, 0] * previous + weight[:, 1] * x + weight[:, 2] * following + conv.bias
+    expected = (
+        weight[:, 0] * previous
+        + weight[:, 1] * x
+        + weight[:, 2] * following
+        + conv.bias
+    )
     torch.testing.assert_close(conv(x), expected)
 
 
@@ -31,7 +43,10 @@ def test_shift_moves_half_the_channels_each_way(width: int) -> None:
     x = _x(width=width)
     previous, following = _neighbours(x)
     half = math.ceil(width / 2)
-    assert torch.equal(FrameShift(width)(x), torch.cat([following[..., :half], previous[..., half:]], dim=-1))
+    assert torch.equal(
+        FrameShift(width)(x),
+        torch.cat([following[..., :half], previous[..., half:]], dim=-1),
+    )
 
 
 @pytest.mark.parametrize(("width", "head"), [(6, 6), (128, 64), (96, 96)])
@@ -77,22 +92,32 @@ CONVOLUTIONS = {
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("frames", range(1, 9))
 @pytest.mark.parametrize("name", CONVOLUTIONS)
-def test_gradients_of_a_convolution_over_frames(name: str, frames: int, dtype: torch.dtype) -> None:
+def test_gradients_of_a_convolution_over_frames(
+    name: str, frames: int, dtype: torch.dtype
+) -> None:
     """Each tap's, of clips shorter and longer than the kernel, against PyTorch's own kernels in float64."""
     channels, width, kernel, stride, groups = CONVOLUTIONS[name]
     inside = int(stride == 1)  # patches are not padded
     padding = (kernel[0] // 2, inside * (kernel[1] // 2), inside * (kernel[2] // 2))
     torch.manual_seed(0)
-    conv = ClipConv(channels, width, kernel, stride=stride, padding=padding, groups=groups)
-    x = torch.randn(2, frames, 32, 32, channels).movedim(-1, 1).requires_grad_()  # channels last, as tokens are
+    conv = ClipConv(
+        channels, width, kernel, stride=stride, padding=padding, groups=groups
+    )
+    x = (
+        torch.randn(2, frames, 32, 32, channels).movedim(-1, 1).requires_grad_()
+    )  # channels last, as tokens are
     with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
         y = conv(x)
     g = torch.randn_like(y)
     got = torch.autograd.grad(y, [x, *conv.parameters()], g)
-    inputs = [v.detach().to(dtype).double().requires_grad_() for v in (x, *conv.parameters())]
+    inputs = [
+        v.detach().to(dtype).double().requires_grad_() for v in (x, *conv.parameters())
+    ]
     exact = torch.conv3d(*inputs, stride=stride, padding=padding, groups=groups)
     assert y.shape == exact.shape
     tolerance = 1e-5 if dtype == torch.float32 else 0.01
     assert (y.double() - exact).norm() < tolerance * exact.norm()
-    for gradient, expected in zip(got, torch.autograd.grad(exact, inputs, g.double()), strict=True):
+    for gradient, expected in zip(
+        got, torch.autograd.grad(exact, inputs, g.double()), strict=True
+    ):
         assert (gradient.double() - expected).norm() < tolerance * expected.norm()

@@ -16,7 +16,10 @@ from lightning_petl.shapes import Grid
 from tests.families import toy_vit
 from tests.tiny import adapted, clip, gradients, randomised, trainable
 
-B16, L14 = (f"vit_{name}_clip_quickgelu_224.openai" for name in ("base_patch16", "large_patch14"))
+B16, L14 = (
+    f"vit_{name}_clip_quickgelu_224.openai"
+    for name in ("base_patch16", "large_patch14")
+)
 CLASSES = 174
 
 
@@ -39,7 +42,9 @@ def _on_meta(name: str, recipe: MAdapter) -> VideoViT:
 def test_counts(name: str, width: int, taps: str, count: int, combine: str) -> None:
     """With a head of 174 classes; equal shares of parallel levels count as the gates of a chain."""
     vit = _on_meta(name, MAdapter(width=width, taps=taps, combine=combine))
-    assert sum(p.numel() for p in trainable(vit).values()) + (width + 1) * CLASSES == count
+    assert (
+        sum(p.numel() for p in trainable(vit).values()) + (width + 1) * CLASSES == count
+    )
 
 
 @pytest.mark.parametrize("levels", range(1, 14))
@@ -103,7 +108,10 @@ def _written_out(vit: VideoViT, video: Tensor, combine: str, pool: str) -> Tenso
         s = _pairwise(levels, units)
     elif combine == "parallel":
         shares = branch.shares.exp() / branch.shares.exp().sum()
-        s = sum(share * _unit(unit, u, None) for share, u, (unit,) in zip(shares, levels, units, strict=True))
+        s = sum(
+            share * _unit(unit, u, None)
+            for share, u, (unit,) in zip(shares, levels, units, strict=True)
+        )
     else:
         s = None
         for u, (unit,) in zip(levels, units, strict=True):
@@ -114,7 +122,9 @@ def _written_out(vit: VideoViT, video: Tensor, combine: str, pool: str) -> Tenso
 
 
 @pytest.mark.parametrize("depth", [2, 3, 4, 5, 7])
-@pytest.mark.parametrize(("combine", "pool"), [("chain", "both"), ("tree", "gap"), ("parallel", "cls")])
+@pytest.mark.parametrize(
+    ("combine", "pool"), [("chain", "both"), ("tree", "gap"), ("parallel", "cls")]
+)
 def test_written_out(combine: str, pool: str, depth: int) -> None:
     vit = randomised([MAdapter(width=16, combine=combine, pool=pool)], depth=depth)
     expected = _written_out(vit, clip(), combine, pool)
@@ -127,15 +137,23 @@ def test_time_is_seen_once_it_has_learned(temporal: str, combine: str) -> None:
     """At init no frame sees another; then reversed time is another clip, and one frame is a clip, too."""
     recipe = MAdapter(width=64, temporal=temporal, combine=combine)
     blind, seeing = adapted([recipe]), randomised([recipe])
-    torch.testing.assert_close(blind(clip().flip(1)), blind(clip()), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        blind(clip().flip(1)), blind(clip()), atol=1e-5, rtol=1e-5
+    )
     assert (seeing(clip().flip(1)) - seeing(clip())).abs().max() > 1e-3
     assert seeing(clip(frames=1)).isfinite().all()
 
 
 def test_initial_gates_and_shares() -> None:
-    chain, parallel = (adapted([MAdapter(width=64, combine=c)]).readers["MAdapter"] for c in ("chain", "parallel"))
+    chain, parallel = (
+        adapted([MAdapter(width=64, combine=c)]).readers["MAdapter"]
+        for c in ("chain", "parallel")
+    )
     assert all(not level.units[0].gate.any() for level in chain.taps.values())
-    assert parallel.begin(clip().float(), Grid(4, 2, 2, 1)).shares.tolist() == [0.5, 0.5]
+    assert parallel.begin(clip().float(), Grid(4, 2, 2, 1)).shares.tolist() == [
+        0.5,
+        0.5,
+    ]
     assert not chain.taps["0"].units[0].parts["temporal"].up.weight.any()
 
 
@@ -145,14 +163,18 @@ def test_only_pooled_rows_are_read(pool: str) -> None:
     vit = toy_vit("vit_small_patch14_reg4_dinov2")
     attach(vit, [MAdapter(width=64, pool=pool)])
     seen: list[Tensor] = []
-    vit.readers["MAdapter"].taps["0"].tap.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    vit.readers["MAdapter"].taps["0"].tap.register_forward_pre_hook(
+        lambda _, args: seen.append(args[0])
+    )
     vit(clip())
     assert seen[0].shape[1] == {"cls": 1, "gap": 4, "both": 5}[pool]
 
 
 def test_a_trunk_without_class_token_is_pooled_over_patches() -> None:
     name = "vit_medium_patch16_rope_reg1_gap_256"
-    with pytest.raises(ValueError, match=r"pool 'both' reads the class token; .* take pool 'gap'"):
+    with pytest.raises(
+        ValueError, match=r"pool 'both' reads the class token; .* take pool 'gap'"
+    ):
         attach(toy_vit(name), [MAdapter(width=64)])
     vit = toy_vit(name)
     attach(vit, [MAdapter(width=64, pool="gap")])
@@ -160,14 +182,24 @@ def test_a_trunk_without_class_token_is_pooled_over_patches() -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{"width": 0}, {"bottleneck": 0}, {"checkpoint": ("fusion", "fusion")}, {"width": 1}], ids=str
+    "options",
+    [
+        {"width": 0},
+        {"bottleneck": 0},
+        {"checkpoint": ("fusion", "fusion")},
+        {"width": 1},
+    ],
+    ids=str,
 )
 def test_refuses(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"must be above zero|name one twice"):
         MAdapter(**options)
 
 
-SAVINGS = [{"lean": False}, *({"checkpoint": c} for c in [("fusion",), ("temporal",), ("fusion", "temporal")])]
+SAVINGS = [
+    {"lean": False},
+    *({"checkpoint": c} for c in [("fusion",), ("temporal",), ("fusion", "temporal")]),
+]
 
 
 @pytest.mark.parametrize("saving", SAVINGS, ids=str)
@@ -175,9 +207,16 @@ SAVINGS = [{"lean": False}, *({"checkpoint": c} for c in [("fusion",), ("tempora
 def test_savings_change_nothing(combine: str, saving: dict[str, Any]) -> None:
     """In-backbone gradients, too: what is standardised passes them on."""
     base, saved = (
-        randomised([LoRA(rank=2), MAdapter(width=64, combine=combine, **options)], depth=3) for options in ({}, saving)
+        randomised(
+            [LoRA(rank=2), MAdapter(width=64, combine=combine, **options)], depth=3
+        )
+        for options in ({}, saving)
     )
-    tolerance = {"atol": 0, "rtol": 0} if "checkpoint" in saving else {"atol": 1e-5, "rtol": 1e-4}
+    tolerance = (
+        {"atol": 0, "rtol": 0}
+        if "checkpoint" in saving
+        else {"atol": 1e-5, "rtol": 1e-4}
+    )
     expected = gradients(base, clip())
     for name, gradient in gradients(saved, clip()).items():
         torch.testing.assert_close(gradient, expected[name], **tolerance)
@@ -223,18 +262,31 @@ def test_keeps_no_tokens_of_the_trunk() -> None:
     for block in vit.blocks:
         block.register_forward_hook(lambda *args: tokens.append(args[-1]))
     saved: list[Tensor] = []
-    with torch.autograd.graph.saved_tensors_hooks(lambda t: saved.append(t) or t, lambda t: t):
+    with torch.autograd.graph.saved_tensors_hooks(
+        lambda t: saved.append(t) or t, lambda t: t
+    ):
         vit(clip())
-    assert not {t.untyped_storage().data_ptr() for t in tokens} & {t.untyped_storage().data_ptr() for t in saved}
-    trunk = {id(p) for name, p in vit.named_parameters() if not name.startswith("readers.")}
+    assert not {t.untyped_storage().data_ptr() for t in tokens} & {
+        t.untyped_storage().data_ptr() for t in saved
+    }
+    trunk = {
+        id(p) for name, p in vit.named_parameters() if not name.startswith("readers.")
+    }
     assert not trunk & {id(t) for t in saved}
 
 
 def test_lora_below_a_tap_learns_and_above_it_does_not() -> None:
     vit = randomised([LoRA(rank=2), MAdapter(width=64, taps=[0, 1])], depth=3)
-    grads = {name: grad for name, grad in gradients(vit, clip()).items() if "LoRA" in name}
+    grads = {
+        name: grad for name, grad in gradients(vit, clip()).items() if "LoRA" in name
+    }
     reached = {name for name, grad in grads.items() if grad is not None and grad.any()}
     assert reached == {name for name in grads if not name.startswith("blocks.2.")}
-    assert vit.unreachable == set(grads) - reached | {"readers.MAdapter.taps.0.units.0.gate"}
+    assert vit.unreachable == set(grads) - reached | {
+        "readers.MAdapter.taps.0.units.0.gate"
+    }
     assert vit.frozen_stages == 1
-    assert saved_bytes(lambda: vit(clip())).kept > saved_bytes(lambda: adapted([MAdapter(width=64)])(clip())).kept
+    assert (
+        saved_bytes(lambda: vit(clip())).kept
+        > saved_bytes(lambda: adapted([MAdapter(width=64)])(clip())).kept
+    )

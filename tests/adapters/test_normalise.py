@@ -6,7 +6,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lightning_petl.adapters.normalise import BatchNorm, GroupNorm, LayerNorm, Norm, linear_of, standardise
+from lightning_petl.adapters.normalise import (
+    BatchNorm,
+    GroupNorm,
+    LayerNorm,
+    Norm,
+    linear_of,
+    standardise,
+)
 from lightning_petl.memory import saved_bytes
 from tests.tiny import shake
 
@@ -42,7 +49,9 @@ def _pair(kind: str, lean: bool) -> tuple[Norm, nn.Module]:
 
 
 def _x(dtype: torch.dtype = torch.float32) -> Tensor:
-    x = torch.randn(3, 4, 5, WIDTH, generator=torch.Generator().manual_seed(0), dtype=dtype)
+    x = torch.randn(
+        3, 4, 5, WIDTH, generator=torch.Generator().manual_seed(0), dtype=dtype
+    )
     return (3 * x + 2).requires_grad_()
 
 
@@ -60,12 +69,16 @@ def test_equals_pytorchs(kind: str, lean: bool, training: bool) -> None:
         expected = linear(theirs(y)) + theirs(y).sum(-1, keepdim=True)
         torch.testing.assert_close(got, expected, atol=1e-4, rtol=1e-5)
         for output in (got, expected):
-            (output * torch.linspace(-1, 1, output.numel()).view_as(output)).sum().backward()
+            (
+                output * torch.linspace(-1, 1, output.numel()).view_as(output)
+            ).sum().backward()
         torch.testing.assert_close(x.grad, y.grad, atol=1e-5, rtol=1e-4)
     for own, other in zip(ours.parameters(), theirs.parameters(), strict=True):
         torch.testing.assert_close(own.grad, other.grad, atol=1e-3, rtol=1e-4)
     for name, buffer in ours.named_buffers():
-        torch.testing.assert_close(buffer, theirs.norm.get_buffer(name), atol=1e-6, rtol=1e-5)
+        torch.testing.assert_close(
+            buffer, theirs.norm.get_buffer(name), atol=1e-6, rtol=1e-5
+        )
 
 
 @pytest.mark.parametrize("dims", [(-1,), (0, 1, 2), (1, 2, 4)], ids=str)
@@ -89,9 +102,13 @@ def test_affine_part_has_the_gradient_of_the_unfolded_layer() -> None:
         torch.testing.assert_close(own.grad, expected.grad, atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize(("autocast", "bytes_each"), [(True, 2), (False, 4)], ids=["bfloat16", "float32"])
+@pytest.mark.parametrize(
+    ("autocast", "bytes_each"), [(True, 2), (False, 4)], ids=["bfloat16", "float32"]
+)
 @every_norm
-def test_keeps_one_copy_in_the_precision_of_the_computation(kind: str, autocast: bool, bytes_each: int) -> None:
+def test_keeps_one_copy_in_the_precision_of_the_computation(
+    kind: str, autocast: bool, bytes_each: int
+) -> None:
     kept: dict[bool, int] = {}
     for lean in (True, False):
         norm, linear = _pair(kind, lean)[0], nn.Linear(WIDTH, 1)
@@ -101,7 +118,9 @@ def test_keeps_one_copy_in_the_precision_of_the_computation(kind: str, autocast:
             kept[lean] = saved_bytes(lambda: linear_of(linear, norm.split(x))).kept  # noqa: B023
         kept[lean] -= sum(4 * weight.numel() for weight in weights if weight.ndim < 3)
     tokens = _x().numel()
-    assert tokens * bytes_each <= kept[True] < tokens * bytes_each + 5_000  # and statistics of clips or channels
+    assert (
+        tokens * bytes_each <= kept[True] < tokens * bytes_each + 5_000
+    )  # and statistics of clips or channels
     assert kept[False] > kept[True] + tokens * 2
 
 

@@ -20,7 +20,10 @@ from lightning_petl.shapes import Grid
 from lightning_petl.tasks.classification import VideoClassifier
 from tests.tiny import adapted, clip, gradients, randomised, trainable
 
-B32, B16, L14 = (f"vit_{name}_clip_quickgelu_224.openai" for name in ("base_patch32", "base_patch16", "large_patch14"))
+B32, B16, L14 = (
+    f"vit_{name}_clip_quickgelu_224.openai"
+    for name in ("base_patch32", "base_patch16", "large_patch14")
+)
 WIDTHS = {B32: 768, B16: 768, L14: 1024}
 MIB = 2**20
 

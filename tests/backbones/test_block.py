@@ -44,7 +44,9 @@ def test_drop_path_acts_as_in_timm() -> None:
 
 @pytest.mark.parametrize("other", [nn.Identity(), ParallelScalingBlock(32, 4)])
 def test_other_blocks_are_refused(other: nn.Module) -> None:
-    with pytest.raises(TypeError, match=rf"vision_transformer.Block, not {type(other).__name__}"):
+    with pytest.raises(
+        TypeError, match=rf"vision_transformer.Block, not {type(other).__name__}"
+    ):
         AdaptedBlock(other)
 
 
@@ -82,7 +84,9 @@ def test_slot_is_where_the_equation_says(slot: str) -> None:
 
 def test_slots_give_distinct_outputs() -> None:
     outputs = [_equation(_block(init_values=0.5), _tokens(), slot) for slot in SLOTS]
-    assert all((a - b).abs().max() > 1e-3 for i, a in enumerate(outputs) for b in outputs[:i])
+    assert all(
+        (a - b).abs().max() > 1e-3 for i, a in enumerate(outputs) for b in outputs[:i]
+    )
 
 
 def test_modules_of_one_slot_are_summed_under_their_own_names() -> None:

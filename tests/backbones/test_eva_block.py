@@ -21,7 +21,11 @@ from tests.families import EVA, SIZES, toy_model, toy_vit
 from tests.tiny import SIZE, clip, gradients, shake, trainable
 
 every_trunk = pytest.mark.parametrize("name", EVA)
-FUSED, APART, POST_NORM = "eva02_tiny_patch14_224", "eva02_base_patch16_clip_224", "eva02_enormous_patch14_clip_224"
+FUSED, APART, POST_NORM = (
+    "eva02_tiny_patch14_224",
+    "eva02_base_patch16_clip_224",
+    "eva02_enormous_patch14_clip_224",
+)
 
 
 def _frames(size: int = SIZE) -> Tensor:
@@ -31,7 +35,9 @@ def _frames(size: int = SIZE) -> Tensor:
 def _tokens(vit: VideoViT, frames: Tensor) -> Tensor:
     """Tokens behind the final norm."""
     seen: list[Tensor] = []
-    handle = vit.blocks[-1].register_forward_hook(lambda module, args, output: seen.append(output))
+    handle = vit.blocks[-1].register_forward_hook(
+        lambda module, args, output: seen.append(output)
+    )
     vit.features(frames[:, None])
     handle.remove()
     return vit.norm(seen[0])
@@ -59,30 +65,42 @@ def test_other_image_size_is_timm(name: str, size: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "readout"), [(APART, "norm_cls_mean"), (POST_NORM, "cls_mean_norm"), (FUSED, "patch_mean")]
+    ("name", "readout"),
+    [(APART, "norm_cls_mean"), (POST_NORM, "cls_mean_norm"), (FUSED, "patch_mean")],
 )
 def test_readout_is_the_pooling_of_timm(name: str, readout: str) -> None:
     model = toy_model(name)
     expected = model(_frames())
     vit = toy_vit(name, model, readout=readout)
-    torch.testing.assert_close(vit.features(_frames()[:, None]), expected, atol=1e-6, rtol=1e-6)
+    torch.testing.assert_close(
+        vit.features(_frames()[:, None]), expected, atol=1e-6, rtol=1e-6
+    )
 
 
 @pytest.mark.parametrize("name", ["eva02_tiny_patch14_224", "vit_small_patch16_dinov3"])
 def test_by_name_at_native_width(name: str) -> None:
-    vit = VideoViT(name, weights="random", depth=1, image_size=SIZE if "16" in name else 28).eval()
+    vit = VideoViT(
+        name, weights="random", depth=1, image_size=SIZE if "16" in name else 28
+    ).eval()
     model = timm.create_model(name, num_classes=0, depth=1, img_size=vit.image_size[0])
     model.load_state_dict(vit.state_dict())
     assert torch.equal(
-        _tokens(vit, _frames(vit.image_size[0])), model.eval().forward_features(_frames(vit.image_size[0]))
+        _tokens(vit, _frames(vit.image_size[0])),
+        model.eval().forward_features(_frames(vit.image_size[0])),
     )
 
 
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("vit_pe_core_tiny_patch16_384", "AdaptedEvaBlock adopts timm's EvaAttention, not AttentionRope"),
-        ("vit_small_patch16_rope_mixed_224", "RotaryEmbeddingMixed are not the same in every block"),
+        (
+            "vit_pe_core_tiny_patch16_384",
+            "AdaptedEvaBlock adopts timm's EvaAttention, not AttentionRope",
+        ),
+        (
+            "vit_small_patch16_rope_mixed_224",
+            "RotaryEmbeddingMixed are not the same in every block",
+        ),
     ],
 )
 def test_what_is_not_known_is_refused(name: str, message: str) -> None:
@@ -91,10 +109,13 @@ def test_what_is_not_known_is_refused(name: str, message: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("adopted", "expected"), [(AdaptedEvaBlock, "EvaBlock"), (AdaptedPostNormBlock, "EvaBlockPostNorm")]
+    ("adopted", "expected"),
+    [(AdaptedEvaBlock, "EvaBlock"), (AdaptedPostNormBlock, "EvaBlockPostNorm")],
 )
 def test_other_blocks_are_refused(adopted: type[AdaptedBlock], expected: str) -> None:
-    with pytest.raises(TypeError, match=rf"adopts timm's eva\.{expected}, not Identity"):
+    with pytest.raises(
+        TypeError, match=rf"adopts timm's eva\.{expected}, not Identity"
+    ):
         adopted(nn.Identity())
 
 
@@ -105,14 +126,22 @@ def test_the_largest_trunk_builds_without_memory() -> None:
     d, f = 1792, 15_360
     block = 4 * d * d + 3 * d + 2 * d * f + f + d + 4 * d
     outside = 3 * 14 * 14 * d + d + d + 257 * d + 2 * d
-    assert sum(p.numel() for p in vit.parameters()) == 64 * block + outside == 4_348_720_896
+    assert (
+        sum(p.numel() for p in vit.parameters())
+        == 64 * block + outside
+        == 4_348_720_896
+    )
     assert {type(block) for block in vit.blocks} == {AdaptedPostNormBlock}
     assert all(p.is_meta for p in vit.parameters())
 
 
 @pytest.mark.parametrize(
     ("name", "millions"),
-    [("eva_giant_patch14_224", 1_012.56), ("eva02_base_patch14_448", 87.12), ("eva02_large_patch14_448", 305.08)],
+    [
+        ("eva_giant_patch14_224", 1_012.56),
+        ("eva02_base_patch14_448", 87.12),
+        ("eva02_large_patch14_448", 305.08),
+    ],
 )
 def test_published_counts(name: str, millions: float) -> None:
     """timm's table of ImageNet results counts the head of 1000 classes."""
@@ -133,16 +162,31 @@ class _Shift(nn.Module):
 def _blocks(post_norm: bool) -> tuple[Any, AdaptedBlock, Tensor]:
     """timm's block, ours, and sines and cosines of four patches."""
     torch.manual_seed(0)
-    options: dict[str, Any] = {"swiglu_mlp": True, "scale_mlp": True, "scale_attn_inner": True}
-    cls, adopted = (EvaBlockPostNorm, AdaptedPostNormBlock) if post_norm else (EvaBlock, AdaptedEvaBlock)
-    build = lambda: cls(32, 4, **options, **({} if post_norm else {"init_values": 0.5})).eval()  # noqa: E731
+    options: dict[str, Any] = {
+        "swiglu_mlp": True,
+        "scale_mlp": True,
+        "scale_attn_inner": True,
+    }
+    cls, adopted = (
+        (EvaBlockPostNorm, AdaptedPostNormBlock)
+        if post_norm
+        else (EvaBlock, AdaptedEvaBlock)
+    )
+
+    def build():
+        return cls(
+            32, 4, **options, **({} if post_norm else {"init_values": 0.5})
+        ).eval()
+
     block, copy, rope = build(), build(), torch.randn(4, 16)
     shake(block.parameters(), 0.1)
     copy.load_state_dict(block.state_dict())
     return block, adopted(copy, rope), rope
 
 
-def _equation(block: Any, rope: Tensor, x: Tensor, slot: str, post_norm: bool) -> Tensor:
+def _equation(
+    block: Any, rope: Tensor, x: Tensor, slot: str, post_norm: bool
+) -> Tensor:
     """The block with one module in ``slot``, written out."""
 
     def d(name: str, z: Tensor) -> Tensor:
@@ -203,7 +247,12 @@ def test_folding_restores_the_keys_of_timm(name: str) -> None:
     model.load_state_dict(vit.state_dict())
     mean, std = vit.pixel_mean, vit.pixel_std
     frames = ((clip(frames=1) / 255 - mean) / std).flatten(0, 1)
-    torch.testing.assert_close(vit.norm(_raw(vit, frames)), model.forward_features(frames), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(
+        vit.norm(_raw(vit, frames)),
+        model.forward_features(frames),
+        atol=1e-4,
+        rtol=1e-4,
+    )
 
 
 def _raw(vit: VideoViT, frames: Tensor) -> Tensor:
@@ -244,11 +293,42 @@ def test_folding_a_bias_that_the_trunk_lacks_loses_nothing(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "inside"),
     [
-        (FUSED, {"attn.q_bias", "attn.v_bias", "attn.proj", "mlp.fc1", "mlp.fc2", "norm1", "norm2"}),
-        (POST_NORM, {"attn.q_bias", "attn.v_bias", "attn.proj", "mlp.fc1", "mlp.fc2", "norm1", "norm2"}),
+        (
+            FUSED,
+            {
+                "attn.q_bias",
+                "attn.v_bias",
+                "attn.proj",
+                "mlp.fc1",
+                "mlp.fc2",
+                "norm1",
+                "norm2",
+            },
+        ),
+        (
+            POST_NORM,
+            {
+                "attn.q_bias",
+                "attn.v_bias",
+                "attn.proj",
+                "mlp.fc1",
+                "mlp.fc2",
+                "norm1",
+                "norm2",
+            },
+        ),
         (
             APART,
-            {"attn.q_proj", "attn.v_proj", "attn.proj", "attn.norm", "mlp.fc1_g", "mlp.fc1_x", "mlp.norm", "mlp.fc2"}
+            {
+                "attn.q_proj",
+                "attn.v_proj",
+                "attn.proj",
+                "attn.norm",
+                "mlp.fc1_g",
+                "mlp.fc1_x",
+                "mlp.norm",
+                "mlp.fc2",
+            }
             | {"norm1", "norm2"},
         ),
     ],
@@ -256,7 +336,10 @@ def test_folding_a_bias_that_the_trunk_lacks_loses_nothing(name: str) -> None:
 def test_bitfit_trains_every_bias_of_a_block(name: str, inside: set[str]) -> None:
     vit = toy_vit(name)
     attach(vit, [BitFit(outside=False)])
-    expected = {f"blocks.0.{path}" if path.endswith("_bias") else f"blocks.0.{path}.bias" for path in inside}
+    expected = {
+        f"blocks.0.{path}" if path.endswith("_bias") else f"blocks.0.{path}.bias"
+        for path in inside
+    }
     assert {key for key in trainable(vit) if key.startswith("blocks.0.")} == expected
     grads = gradients(vit, clip())
     assert all(grad is not None and grad.any() for grad in grads.values())
@@ -266,22 +349,33 @@ def test_bitfit_trains_every_bias_of_a_block(name: str, inside: set[str]) -> Non
 def test_part_of_the_biases(name: str) -> None:
     vit = toy_vit(name)
     attach(vit, [BitFit(targets=("q",), outside=False)])
-    assert not any("deltas" in key for key in trainable(vit))  # q has a bias of its own: nothing is added
+    assert not any(
+        "deltas" in key for key in trainable(vit)
+    )  # q has a bias of its own: nothing is added
     assert sum(p.numel() for p in trainable(vit).values()) == 2 * 192
-    with pytest.raises(ValueError, match=r"BitFit: attn\.(qkv|k_proj) of this trunk has no bias"):
+    with pytest.raises(
+        ValueError, match=r"BitFit: attn\.(qkv|k_proj) of this trunk has no bias"
+    ):
         attach(toy_vit(name), [BitFit(targets=("k",))])
 
 
 def test_targets_of_swiglu() -> None:
     vit = toy_vit(APART)
-    attach(vit, [LoRA(rank=2, targets=("fc1_g",), blocks=[0]), LoRA(rank=2, targets=("fc1",), blocks=[1])])
+    attach(
+        vit,
+        [
+            LoRA(rank=2, targets=("fc1_g",), blocks=[0]),
+            LoRA(rank=2, targets=("fc1",), blocks=[1]),
+        ],
+    )
     assert {key.split(".deltas")[0] for key in trainable(vit)} == {
         "blocks.0.mlp.fc1_g",
         "blocks.1.mlp.fc1_g",
         "blocks.1.mlp.fc1_x",
     }
     with pytest.raises(
-        ValueError, match=r"target 'fc1_g' is not a part of this trunk's blocks; they have q, k, v, proj"
+        ValueError,
+        match=r"target 'fc1_g' is not a part of this trunk's blocks; they have q, k, v, proj",
     ):
         attach(toy_vit(FUSED), [LoRA(targets=("fc1_g",))])
 
@@ -293,15 +387,34 @@ def test_one_a_for_layers_that_are_apart() -> None:
 
 def _published_names(model: nn.Module) -> dict[str, Tensor]:
     """EVA-CLIP's release, written out by hand: a prefix, its own names of the MLP, tables of sines beside."""
-    names = {"mlp.fc1_g": "mlp.w1", "mlp.fc1_x": "mlp.w2", "mlp.fc2": "mlp.w3", "mlp.norm": "mlp.ffn_ln"}
-    names |= {"attn.norm": "attn.inner_attn_ln", "attn.q_proj.bias": "attn.q_bias", "attn.v_proj.bias": "attn.v_bias"}
+    names = {
+        "mlp.fc1_g": "mlp.w1",
+        "mlp.fc1_x": "mlp.w2",
+        "mlp.fc2": "mlp.w3",
+        "mlp.norm": "mlp.ffn_ln",
+    }
+    names |= {
+        "attn.norm": "attn.inner_attn_ln",
+        "attn.q_proj.bias": "attn.q_bias",
+        "attn.v_proj.bias": "attn.v_bias",
+    }
     state = {}
     for key, value in model.state_dict().items():
         for ours, theirs in names.items():
             key = key.replace(ours, theirs)
         state[f"visual.{key}"] = value.clone()
-    beside = {"visual.rope.freqs_cos": torch.ones(4, 64), "visual.head.weight": torch.zeros(8, 192)}
-    return state | beside | {"logit_scale": torch.ones(()), "text.positional_embedding": torch.zeros(7, 64)}
+    beside = {
+        "visual.rope.freqs_cos": torch.ones(4, 64),
+        "visual.head.weight": torch.zeros(8, 192),
+    }
+    return (
+        state
+        | beside
+        | {
+            "logit_scale": torch.ones(()),
+            "text.positional_embedding": torch.zeros(7, 64),
+        }
+    )
 
 
 def test_weights_with_the_published_names(tmp_path: Path) -> None:
@@ -333,4 +446,7 @@ def test_frozen_bf16_trunk(name: str) -> None:
     assert half.blocks[0].mlp.fc2.weight.dtype == torch.bfloat16
     difference = (half(clip()) - full(clip())).norm() / full(clip()).norm()
     assert difference < 0.03
-    assert all(grad is not None and grad.dtype == torch.float32 for grad in gradients(half, clip()).values())
+    assert all(
+        grad is not None and grad.dtype == torch.float32
+        for grad in gradients(half, clip()).values()
+    )

@@ -24,7 +24,9 @@ every_family = pytest.mark.parametrize(("name", "size"), FAMILIES.items())
 
 
 def _timm(vit: VideoViT, size: int, **options: Any) -> VisionTransformer:
-    model = timm.create_model(vit.name, num_classes=0, depth=vit.depth, img_size=size, **options)
+    model = timm.create_model(
+        vit.name, num_classes=0, depth=vit.depth, img_size=size, **options
+    )
     model.load_state_dict(vit.state_dict())
     return model.eval()
 
@@ -32,7 +34,9 @@ def _timm(vit: VideoViT, size: int, **options: Any) -> VisionTransformer:
 def _normalised(vit: VideoViT, video: Tensor) -> Tensor:
     """Frames ``(b t) c h w`` as timm's own transform gives them to its model."""
     config = timm.get_pretrained_cfg(vit.name)
-    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (config.mean, config.std))
+    mean, std = (
+        torch.tensor(values).view(3, 1, 1) for values in (config.mean, config.std)
+    )
     return ((video.float() / 255 - mean) / std).flatten(0, 1)
 
 
@@ -59,7 +63,9 @@ def test_attention_pool_is_siglip() -> None:
     video = clip(frames=1)
     model = _timm(vit, 32)
     assert vit.state_dict().keys() == model.state_dict().keys()
-    torch.testing.assert_close(vit(video), model(_normalised(vit, video)), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        vit(video), model(_normalised(vit, video)), atol=1e-5, rtol=1e-5
+    )
 
 
 def test_patch_mean_is_average_pooling() -> None:
@@ -75,7 +81,9 @@ def test_patch_mean_of_a_trunk_that_pools_before_its_norm() -> None:
     vit = tiny_vit(name="vit_medium_patch16_gap_256", readout="patch_mean", depth=1)
     video = clip(frames=1)
     model = _timm(vit, 32)
-    torch.testing.assert_close(vit(video), model(_normalised(vit, video)), atol=1e-6, rtol=1e-6)
+    torch.testing.assert_close(
+        vit(video), model(_normalised(vit, video)), atol=1e-6, rtol=1e-6
+    )
 
 
 def test_mean_then_norm_differs_from_norm_then_mean() -> None:
@@ -95,17 +103,28 @@ def test_other_image_size_interpolates_positions_as_timm() -> None:
         torch.manual_seed(0)
         vit = VideoViT("vit_tiny_patch16_224", weights="random", depth=1, image_size=96)
         torch.manual_seed(0)
-        native = timm.create_model("vit_tiny_patch16_224", num_classes=0, depth=1).eval()
+        native = timm.create_model(
+            "vit_tiny_patch16_224", num_classes=0, depth=1
+        ).eval()
     native.set_input_size(img_size=(96, 96))
     assert vit.grid[1:] == (6, 6, 1)
     assert torch.equal(vit.pos_embed, native.pos_embed)
-    assert torch.equal(vit.eval()(clip(frames=1, size=96)), native(_normalised(vit, clip(frames=1, size=96))))
+    assert torch.equal(
+        vit.eval()(clip(frames=1, size=96)),
+        native(_normalised(vit, clip(frames=1, size=96))),
+    )
 
 
 def test_each_trunk_normalises_with_its_own_statistics() -> None:
     """CLIP's mean and std are not ImageNet's, nor SigLIP's."""
     names = ["vit_base_patch16_clip_quickgelu_224.openai", SIGLIP]
-    clip_trunk, siglip = (tiny_vit(name=name, depth=1, readout="patch_mean") for name in names)
-    assert clip_trunk.pixel_mean.flatten().tolist() == pytest.approx([0.48145466, 0.4578275, 0.40821073])
-    assert clip_trunk.pixel_std.flatten().tolist() == pytest.approx([0.26862954, 0.26130258, 0.27577711])
+    clip_trunk, siglip = (
+        tiny_vit(name=name, depth=1, readout="patch_mean") for name in names
+    )
+    assert clip_trunk.pixel_mean.flatten().tolist() == pytest.approx(
+        [0.48145466, 0.4578275, 0.40821073]
+    )
+    assert clip_trunk.pixel_std.flatten().tolist() == pytest.approx(
+        [0.26862954, 0.26130258, 0.27577711]
+    )
     assert siglip.pixel_mean.flatten().tolist() == [0.5] * 3

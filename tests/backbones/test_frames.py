@@ -58,9 +58,13 @@ def test_the_class_token_in_front_of_the_norm() -> None:
     video = normalised(vit)
     frames = vit.frames(video)
     assert frames.readers == {}
-    assert torch.equal(frames.trunk, last_tokens(vit, video)[:, 0].unflatten(0, (2, FRAMES)))
+    assert torch.equal(
+        frames.trunk, last_tokens(vit, video)[:, 0].unflatten(0, (2, FRAMES))
+    )
     weight, bias = vit.norm.weight, vit.norm.bias
-    expected = nn.functional.layer_norm(frames.trunk, (192,), weight, bias, vit.norm.eps)
+    expected = nn.functional.layer_norm(
+        frames.trunk, (192,), weight, bias, vit.norm.eps
+    )
     torch.testing.assert_close(vit.final_norm(frames.trunk), expected)
 
 
@@ -88,7 +92,10 @@ def test_the_feature_is_made_of_the_frames(name: str, readout: str) -> None:
 def test_the_norm_of_the_mean_comes_from_the_same_frames() -> None:
     vit = tiny_vit(readout="cls_mean_norm")
     video = normalised(vit)
-    torch.testing.assert_close(vit.final_norm(vit.frames(video).trunk.mean(1, keepdim=True))[:, 0], vit.features(video))
+    torch.testing.assert_close(
+        vit.final_norm(vit.frames(video).trunk.mean(1, keepdim=True))[:, 0],
+        vit.features(video),
+    )
 
 
 @pytest.mark.parametrize("frames", [1, 3])
@@ -110,7 +117,9 @@ def test_readers_answer_for_frames_or_say_the_same_of_all() -> None:
     assert list(frames.readers) == ["Clip", "Frames"]
     tokens = vit.blocks[0](vit.embed(video), vit.grid).mean(1).unflatten(0, (2, FRAMES))
     torch.testing.assert_close(frames.readers["Frames"], tokens)
-    torch.testing.assert_close(frames.readers["Clip"], tokens.mean(1, keepdim=True).expand(-1, FRAMES, -1))
+    torch.testing.assert_close(
+        frames.readers["Clip"], tokens.mean(1, keepdim=True).expand(-1, FRAMES, -1)
+    )
     assert torch.equal(frames.trunk, tiny_vit().frames(video).trunk)
 
 
@@ -134,7 +143,10 @@ def test_prompts_have_left() -> None:
 def test_bfloat16_gives_float32() -> None:
     vit, wide = tiny_vit(frozen_dtype="bfloat16"), tiny_vit()
     attach(vit, [LoRA()])
-    frames, expected = vit.frames(normalised(vit)).trunk, wide.frames(normalised(wide)).trunk
+    frames, expected = (
+        vit.frames(normalised(vit)).trunk,
+        wide.frames(normalised(wide)).trunk,
+    )
     assert frames.dtype == vit.final_norm(frames).dtype == torch.float32
     assert (frames - expected).norm() < 0.05 * expected.norm()
 
@@ -152,6 +164,8 @@ def test_beside_a_reader_all_of_the_trunk_is_reached() -> None:
     shake(trainable(vit).values(), 0.05)
     frames = vit.frames(normalised(vit))
     (vit.final_norm(frames.trunk) + frames.readers["Frames"]).square().sum().backward()
-    dead = {name for name, p in trainable(vit).items() if p.grad is None or not p.grad.any()}
+    dead = {
+        name for name, p in trainable(vit).items() if p.grad is None or not p.grad.any()
+    }
     assert dead == vit.unreachable_from_frames == set()
     assert vit.unreachable

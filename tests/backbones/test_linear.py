@@ -4,7 +4,13 @@ import pytest
 import torch
 from torch import nn
 
-from lightning_petl.backbones.linear import AdaptedLinear, BiasDelta, LinearDelta, ScaleDelta, insert
+from lightning_petl.backbones.linear import (
+    AdaptedLinear,
+    BiasDelta,
+    LinearDelta,
+    ScaleDelta,
+    insert,
+)
 
 
 def _linear(bias: bool = True) -> nn.Linear:
@@ -43,7 +49,11 @@ def test_deltas_apply_in_stack_order() -> None:
 
 
 @pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize("order", [(_scale, _shift), (_shift, _scale), (_scale,), ()], ids=lambda o: str(len(o)))
+@pytest.mark.parametrize(
+    "order",
+    [(_scale, _shift), (_shift, _scale), (_scale,), ()],
+    ids=lambda o: str(len(o)),
+)
 def test_folded_equals_unfolded(bias: bool, order: tuple) -> None:
     ours, x = AdaptedLinear(_linear(bias)), torch.randn(3, 8)
     for build in order:

@@ -11,7 +11,12 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from lightning_petl.backbones import VideoViT
-from lightning_petl.backbones.pretrained import load_trunk, load_weights, read_state, weights_hash
+from lightning_petl.backbones.pretrained import (
+    load_trunk,
+    load_weights,
+    read_state,
+    weights_hash,
+)
 from tests.tiny import NAME, clip, shake, tiny_vit
 
 transformers = pytest.importorskip("transformers")
@@ -28,7 +33,13 @@ SIZES: dict[str, Any] = {
 
 def _toy(name: str = CLIP, seed: int = 0, **options: Any) -> VisionTransformer:
     """A timm model at toy size, of the same architecture as the trunk of that name."""
-    sizes = {"embed_dim": 64, "depth": 2, "num_heads": 4, "patch_size": 8, "img_size": 32} | options
+    sizes = {
+        "embed_dim": 64,
+        "depth": 2,
+        "num_heads": 4,
+        "patch_size": 8,
+        "img_size": 32,
+    } | options
     torch.manual_seed(seed)
     model = timm.create_model(name, num_classes=0, **sizes).eval()
     shake(model.parameters(), 0.1)
@@ -49,7 +60,11 @@ def _openai_names(model: VisionTransformer) -> dict[str, Tensor]:
         "mlp.fc1": "mlp.c_fc",
         "mlp.fc2": "mlp.c_proj",
     }
-    outside = {"patch_embed.proj": "conv1", "pos_embed": "positional_embedding", "cls_token": "class_embedding"}
+    outside = {
+        "patch_embed.proj": "conv1",
+        "pos_embed": "positional_embedding",
+        "cls_token": "class_embedding",
+    }
     outside |= {"norm_pre": "ln_pre", "blocks.": "transformer.resblocks."}
     state = {}
     for key, value in model.state_dict().items():
@@ -59,7 +74,11 @@ def _openai_names(model: VisionTransformer) -> dict[str, Tensor]:
         for ours, theirs in outside.items():
             new = new.replace(ours, theirs)
         state[new] = (
-            value.squeeze(0) if key == "pos_embed" else value.flatten() if key == "cls_token" else value.clone()
+            value.squeeze(0)
+            if key == "pos_embed"
+            else value.flatten()
+            if key == "cls_token"
+            else value.clone()
         )
     return state
 
@@ -88,7 +107,10 @@ def test_wrapped_state(tmp_path: Path, wrapper: str) -> None:
 
 
 def test_heads_and_projections_are_left_out(tmp_path: Path) -> None:
-    state = _toy().state_dict() | {"head.weight": torch.zeros(5, 64), "head.bias": torch.zeros(5)}
+    state = _toy().state_dict() | {
+        "head.weight": torch.zeros(5, 64),
+        "head.bias": torch.zeros(5),
+    }
     torch.save(state, tmp_path / "w.pth")
     assert _same(_load(tmp_path / "w.pth"), _toy())
 
@@ -103,7 +125,10 @@ def test_openai_names(tmp_path: Path, whole: bool) -> None:
             "logit_scale": torch.ones(()),
             "token_embedding.weight": state["visual.ln_post.bias"],
         }
-        state |= {"text_projection": torch.zeros(2, 2), "positional_embedding": torch.zeros(7, 64)}
+        state |= {
+            "text_projection": torch.zeros(2, 2),
+            "positional_embedding": torch.zeros(7, 64),
+        }
     torch.save(state, tmp_path / "clip.pt")
     assert _same(_load(tmp_path / "clip.pt"), _toy())
 
@@ -152,13 +177,26 @@ def test_dinov2_release_with_registers(tmp_path: Path) -> None:
     name = "vit_small_patch14_reg4_dinov2"
     source = _toy(name)
     torch.save(_dinov2_names(source), tmp_path / "dinov2.pth")
-    torch.testing.assert_close(_load(tmp_path / "dinov2.pth", name)(_frames()), source(_frames()), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        _load(tmp_path / "dinov2.pth", name)(_frames()),
+        source(_frames()),
+        atol=1e-5,
+        rtol=1e-5,
+    )
 
 
 _HF = {
-    "clip": (CLIP, "CLIPVision", {"intermediate_size": 256, "hidden_act": "quick_gelu"}),
+    "clip": (
+        CLIP,
+        "CLIPVision",
+        {"intermediate_size": 256, "hidden_act": "quick_gelu"},
+    ),
     "dinov2": ("vit_small_patch14_dinov2", "Dinov2", {"mlp_ratio": 4}),
-    "vit": ("vit_base_patch16_224", "ViT", {"intermediate_size": 256, "layer_norm_eps": 1e-6}),
+    "vit": (
+        "vit_base_patch16_224",
+        "ViT",
+        {"intermediate_size": 256, "layer_norm_eps": 1e-6},
+    ),
     "siglip": (
         "vit_base_patch16_siglip_224",
         "SiglipVision",
@@ -179,7 +217,11 @@ def _hf(family: str) -> nn.Module:
 def _hf_feature(family: str, model: Any) -> Tensor:
     with torch.no_grad():
         output = model(pixel_values=_frames())
-    return output.last_hidden_state[:, 0] if family in ("vit", "dinov2") else output.pooler_output
+    return (
+        output.last_hidden_state[:, 0]
+        if family in ("vit", "dinov2")
+        else output.pooler_output
+    )
 
 
 @pytest.mark.parametrize("saved", [True, False], ids=["saved", "in_memory"])
@@ -187,13 +229,17 @@ def _hf_feature(family: str, model: Any) -> Tensor:
 def test_hugging_face_names(tmp_path: Path, family: str, saved: bool) -> None:
     model = _hf(family)
     if saved:
-        model.save_pretrained(tmp_path)  # the names of the files on the hub, which transformers 5 no longer has inside
+        model.save_pretrained(
+            tmp_path
+        )  # the names of the files on the hub, which transformers 5 no longer has inside
     else:
         save_file(model.state_dict(), tmp_path / "model.safetensors")
     ours = _load(tmp_path / "model.safetensors", _HF[family][0])
     with torch.no_grad():
         feature = ours(_frames())
-    torch.testing.assert_close(feature, _hf_feature(family, model), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        feature, _hf_feature(family, model), atol=1e-5, rtol=1e-5
+    )
 
 
 def test_hugging_face_clip_with_its_text_tower(tmp_path: Path) -> None:
@@ -206,7 +252,9 @@ def test_hugging_face_clip_with_its_text_tower(tmp_path: Path) -> None:
         "vocab_size": 50,
     }
     torch.manual_seed(0)
-    model = transformers.CLIPModel(transformers.CLIPConfig(text_config=text, vision_config=vision)).eval()
+    model = transformers.CLIPModel(
+        transformers.CLIPConfig(text_config=text, vision_config=vision)
+    ).eval()
     model.save_pretrained(tmp_path)
     ours = _load(tmp_path / "model.safetensors")
     expected = _hf_feature("clip", model.vision_model)
@@ -238,7 +286,9 @@ def test_what_does_not_fit_is_named(tmp_path: Path, change: str, message: str) -
     before = {key: value.clone() for key, value in model.state_dict().items()}
     with pytest.raises(ValueError, match=message):
         load_weights(model, tmp_path / "w.safetensors")
-    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+    assert all(
+        torch.equal(value, before[key]) for key, value in model.state_dict().items()
+    )
 
 
 def test_half_a_hugging_face_file(tmp_path: Path) -> None:
@@ -252,7 +302,9 @@ def test_half_a_hugging_face_file(tmp_path: Path) -> None:
 def test_weights_of_another_patch_size(tmp_path: Path) -> None:
     """timm would resample the patch embedding without a word."""
     save_file(_toy(patch_size=4).state_dict(), tmp_path / "w.safetensors")
-    with pytest.raises(ValueError, match=r"of another shape: patch_embed\.proj\.weight"):
+    with pytest.raises(
+        ValueError, match=r"of another shape: patch_embed\.proj\.weight"
+    ):
         _load(tmp_path / "w.safetensors")
 
 
@@ -262,27 +314,41 @@ def test_weights_of_a_deeper_trunk(tmp_path: Path) -> None:
         _load(tmp_path / "w.safetensors")
     model = _toy(seed=1)
     load_weights(model, tmp_path / "w.safetensors", depth=2)
-    assert torch.equal(model.blocks[1].mlp.fc1.weight, _toy(depth=3).blocks[1].mlp.fc1.weight)
+    assert torch.equal(
+        model.blocks[1].mlp.fc1.weight, _toy(depth=3).blocks[1].mlp.fc1.weight
+    )
 
 
 def test_positions_of_another_image_size_are_interpolated(tmp_path: Path) -> None:
     save_file(_toy(img_size=48).state_dict(), tmp_path / "w.safetensors")
     source = _toy(img_size=48)
     source.set_input_size(img_size=(32, 32))
-    torch.testing.assert_close(_load(tmp_path / "w.safetensors").pos_embed, source.pos_embed, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        _load(tmp_path / "w.safetensors").pos_embed,
+        source.pos_embed,
+        atol=1e-5,
+        rtol=1e-5,
+    )
 
 
 def test_local_file_through_the_trunk(tmp_path: Path) -> None:
     source = tiny_vit(image_size=None)
     save_file(source.state_dict(), tmp_path / "w.safetensors")
-    loaded = VideoViT(NAME, weights=str(tmp_path / "w.safetensors"), depth=2, num_frames=4).eval()
+    loaded = VideoViT(
+        NAME, weights=str(tmp_path / "w.safetensors"), depth=2, num_frames=4
+    ).eval()
     assert torch.equal(loaded(clip(size=224)), source(clip(size=224)))
-    with pytest.raises(ValueError, match=r"120 tensors are missing: blocks\.10\."):  # 12 in each of 10 blocks
+    with pytest.raises(
+        ValueError, match=r"120 tensors are missing: blocks\.10\."
+    ):  # 12 in each of 10 blocks
         VideoViT(NAME, weights=str(tmp_path / "w.safetensors"))
 
 
 def test_missing_file() -> None:
-    with pytest.raises(FileNotFoundError, match=r"'nowhere\.pth': no such file\. Give a path, 'hub', or 'random'"):
+    with pytest.raises(
+        FileNotFoundError,
+        match=r"'nowhere\.pth': no such file\. Give a path, 'hub', or 'random'",
+    ):
         VideoViT(NAME, weights="nowhere.pth")
 
 
@@ -300,12 +366,18 @@ def test_pickle_with_code_is_not_run(tmp_path: Path) -> None:
 
 
 def test_unknown_name_shows_near_ones() -> None:
-    with pytest.raises(ValueError, match=r"'vit_tiny_patch16_999' is not a timm model; near: .*vit_tiny_patch16_224"):
+    with pytest.raises(
+        ValueError,
+        match=r"'vit_tiny_patch16_999' is not a timm model; near: .*vit_tiny_patch16_224",
+    ):
         VideoViT("vit_tiny_patch16_999", weights="random")
 
 
 def test_another_architecture() -> None:
-    with pytest.raises(ValueError, match="'resnet10t' is a ResNet; a VisionTransformer or Eva is needed"):
+    with pytest.raises(
+        ValueError,
+        match="'resnet10t' is a ResNet; a VisionTransformer or Eva is needed",
+    ):
         VideoViT("resnet10t", weights="random")
 
 
@@ -315,21 +387,30 @@ def test_depth_the_trunk_does_not_have(tmp_path: Path, depth: int) -> None:
         VideoViT(NAME, weights="random", depth=depth)
 
 
-@pytest.mark.parametrize("error", [OSError("no network"), RuntimeError("no pretrained weights")])
-def test_hub_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+@pytest.mark.parametrize(
+    "error", [OSError("no network"), RuntimeError("no pretrained weights")]
+)
+def test_hub_that_cannot_be_reached(
+    monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
     def fail(*args: Any, **kwargs: Any) -> None:
         assert kwargs["pretrained"]
         raise error
 
     monkeypatch.setattr(timm, "create_model", fail)
-    with pytest.raises(ValueError, match=rf"weights of '{NAME}' cannot be had from the hub.*{error}.*weights: random"):
+    with pytest.raises(
+        ValueError,
+        match=rf"weights of '{NAME}' cannot be had from the hub.*{error}.*weights: random",
+    ):
         VideoViT(NAME)
 
 
 def test_hub_weights_are_cut_to_depth(monkeypatch: pytest.MonkeyPatch) -> None:
     def create(name: str, pretrained: bool, **options: Any) -> VisionTransformer:
         assert pretrained
-        assert "depth" not in options  # timm's strict loading would refuse the file of the whole trunk
+        assert (
+            "depth" not in options
+        )  # timm's strict loading would refuse the file of the whole trunk
         return whole
 
     whole = timm.create_model(NAME, num_classes=0, depth=3)

@@ -33,7 +33,9 @@ class _SumOfTaps(nn.Module):
         super().__init__()
         torch.manual_seed(len(taps))
         self.log: Log = []
-        self.taps = nn.ModuleDict({str(index): _Tap(self.log, str(index)) for index in taps})
+        self.taps = nn.ModuleDict(
+            {str(index): _Tap(self.log, str(index)) for index in taps}
+        )
 
     def begin(self, video: Tensor, grid: Grid) -> Tensor:
         self.log.append(("begin", tuple(video.shape), video.requires_grad))
@@ -60,9 +62,13 @@ def test_taps_are_called_as_their_block_finishes() -> None:
     vit = _with(reader)
     blocks: list[int] = []
     for index, block in enumerate(vit.blocks):
-        block.register_forward_hook(lambda *_, index=index: blocks.append(index) or None)
+        block.register_forward_hook(
+            lambda *_, index=index: blocks.append(index) or None
+        )
         if str(index) in reader.taps:
-            reader.taps[str(index)].register_forward_hook(lambda *_, index=index: blocks.append(-index) or None)
+            reader.taps[str(index)].register_forward_hook(
+                lambda *_, index=index: blocks.append(-index) or None
+            )
     vit(clip())
     assert blocks == [0, 0, 1, 2, -2]
     assert [entry[0] for entry in reader.log] == ["begin", "0", "2", "end"]
@@ -93,7 +99,9 @@ def test_a_reader_replaces_the_trunks_feature() -> None:
         x = block(x, vit.grid)
         if str(index) in reader.taps:
             expected = expected + reader.taps[str(index)].linear(x).mean(1)
-    torch.testing.assert_close(vit(clip()), expected.unflatten(0, (2, 4)).mean(1), atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(
+        vit(clip()), expected.unflatten(0, (2, 4)).mean(1), atol=1e-6, rtol=1e-5
+    )
 
 
 def test_two_readers_are_averaged() -> None:
@@ -125,7 +133,10 @@ def test_beside_a_method_taps_carry_its_gradient() -> None:
     vit = _with(reader)
     attach(vit, [LoRA(rank=2, blocks=[1])])
     grads = gradients(vit, clip())
-    assert {name: flag for name, _, flag in reader.log if name in "02"} == {"0": False, "2": True}
+    assert {name: flag for name, _, flag in reader.log if name in "02"} == {
+        "0": False,
+        "2": True,
+    }
     assert grads["blocks.1.attn.qkv.deltas.LoRA.B"].any()
 
 
@@ -134,7 +145,11 @@ def test_behind_the_last_tap_nothing_is_reachable() -> None:
     attach(vit, [LoRA(rank=2), LNTuning()])
     shake(trainable(vit).values(), 0.05)
     grads = gradients(vit, clip())
-    assert vit.unreachable == {name for name, grad in grads.items() if grad is None or not grad.any()} != set()
+    assert (
+        vit.unreachable
+        == {name for name, grad in grads.items() if grad is None or not grad.any()}
+        != set()
+    )
     assert {name.split(".")[0] for name in vit.unreachable} == {"blocks", "norm"}
 
 
@@ -149,12 +164,20 @@ def _kept(vit: VideoViT) -> int:
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         vit(clip())
-    return sum(tensor.untyped_storage().nbytes() for address, tensor in kept.items() if address not in weights)
+    return sum(
+        tensor.untyped_storage().nbytes()
+        for address, tensor in kept.items()
+        if address not in weights
+    )
 
 
 def test_the_trunk_keeps_no_activations() -> None:
     """Only tapped tokens are kept: four blocks more between the taps add nothing."""
-    assert _kept(_with(_SumOfTaps([0]), depth=1)) == _kept(_with(_SumOfTaps([0]), depth=5)) > 0
+    assert (
+        _kept(_with(_SumOfTaps([0]), depth=1))
+        == _kept(_with(_SumOfTaps([0]), depth=5))
+        > 0
+    )
 
 
 def test_reader_trains_and_trunk_evaluates() -> None:

@@ -8,7 +8,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lightning_petl.adapters import VPT, BitFit, FullFineTuning, LinearProbe, LoRA, Side4Video, attach
+from lightning_petl.adapters import (
+    VPT,
+    BitFit,
+    FullFineTuning,
+    LinearProbe,
+    LoRA,
+    Side4Video,
+    attach,
+)
 from lightning_petl.backbones.text import TextFamily, TextTower, Words
 from tests.tiny import frozen, shake, trainable
 
@@ -18,7 +26,14 @@ TOY = TextFamily(vocabulary=100, end=END)
 
 def tower(seed: int = 0, noise: float = 0.05, **options: Any) -> TextTower:
     """Two blocks over a vocabulary of a hundred."""
-    settings = {"embed_dim": EMBED, "width": WIDTH, "depth": DEPTH, "heads": 4, "context_length": LENGTH, "family": TOY}
+    settings = {
+        "embed_dim": EMBED,
+        "width": WIDTH,
+        "depth": DEPTH,
+        "heads": 4,
+        "context_length": LENGTH,
+        "family": TOY,
+    }
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         text = TextTower(**settings | options)
@@ -28,7 +43,9 @@ def tower(seed: int = 0, noise: float = 0.05, **options: Any) -> TextTower:
 
 def ids(*lengths: int) -> Tensor:
     """Texts of so many tokens, the end token among them, filled with 0."""
-    words = torch.randint(1, END, (len(lengths), LENGTH), generator=torch.Generator().manual_seed(0))
+    words = torch.randint(
+        1, END, (len(lengths), LENGTH), generator=torch.Generator().manual_seed(0)
+    )
     for text, length in zip(words, lengths, strict=True):
         text[length - 1], text[length:] = END, 0
     return words
@@ -39,7 +56,9 @@ def written_out(text: TextTower, ids: Tensor, causal: bool) -> Tensor:
     x = text.token_embedding.weight[ids] + text.pos_embed[: ids.shape[1]]
     length, heads = ids.shape[1], 4
     for block in text.blocks:
-        h = nn.functional.layer_norm(x, (WIDTH,), block.norm1.weight, block.norm1.bias, 1e-5)
+        h = nn.functional.layer_norm(
+            x, (WIDTH,), block.norm1.weight, block.norm1.bias, 1e-5
+        )
         q, k, v = (h @ block.attn.qkv.weight.T + block.attn.qkv.bias).chunk(3, -1)
         out = torch.zeros_like(x)
         for head in range(heads):
@@ -49,7 +68,9 @@ def written_out(text: TextTower, ids: Tensor, causal: bool) -> Tensor:
                 scores[:, row, row + 1 :] = -math.inf
             out[..., part] = scores.softmax(-1) @ v[..., part]
         x = x + out @ block.attn.proj.weight.T + block.attn.proj.bias
-        h = nn.functional.layer_norm(x, (WIDTH,), block.norm2.weight, block.norm2.bias, 1e-5)
+        h = nn.functional.layer_norm(
+            x, (WIDTH,), block.norm2.weight, block.norm2.bias, 1e-5
+        )
         h = h @ block.mlp.fc1.weight.T + block.mlp.fc1.bias
         h = h * 0.5 * (1 + torch.erf(h / math.sqrt(2)))
         x = x + h @ block.mlp.fc2.weight.T + block.mlp.fc2.bias
@@ -62,7 +83,9 @@ def written_out(text: TextTower, ids: Tensor, causal: bool) -> Tensor:
 def test_equals_its_equations(causal: bool) -> None:
     text = tower(family=TextFamily(vocabulary=100, end=END, causal=causal))
     words = text(ids(3, 12, 7))
-    torch.testing.assert_close(words.tokens, written_out(text, ids(3, 12, 7), causal), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        words.tokens, written_out(text, ids(3, 12, 7), causal), atol=1e-5, rtol=1e-5
+    )
 
 
 @torch.no_grad()
@@ -72,11 +95,16 @@ def test_words_reach_from_the_start_to_the_end_token() -> None:
     assert isinstance(words, Words)
     assert words.mask.sum(1).tolist() == [3, 12, 7]
     assert words.mask[0].tolist() == [True] * 3 + [False] * 9
-    assert torch.equal(words.sentence, torch.stack([words.tokens[0, 2], words.tokens[1, 11], words.tokens[2, 6]]))
+    assert torch.equal(
+        words.sentence,
+        torch.stack([words.tokens[0, 2], words.tokens[1, 11], words.tokens[2, 6]]),
+    )
     endless = ids(3)
     endless[0, 2] = 5
     assert text(endless).mask.all()
-    last = tower(family=TextFamily(vocabulary=100, end=END, causal=False, sentence="last"))(ids(3))
+    last = tower(
+        family=TextFamily(vocabulary=100, end=END, causal=False, sentence="last")
+    )(ids(3))
     assert torch.equal(last.sentence, last.tokens[:, -1])
     assert last.mask.sum() == 3
 
@@ -93,7 +121,9 @@ def test_texts_of_another_length_are_refused() -> None:
     with pytest.raises(ValueError, match=r"texts have 13 tokens; TextTower reads 12"):
         tower()(torch.zeros(1, 13, dtype=torch.long))
     with pytest.raises(ValueError, match=r"texts have 11 tokens"):
-        tower(family=TextFamily(vocabulary=100, causal=False))(torch.zeros(1, 11, dtype=torch.long))
+        tower(family=TextFamily(vocabulary=100, causal=False))(
+            torch.zeros(1, 11, dtype=torch.long)
+        )
 
 
 def test_begins_as_clip_does() -> None:
@@ -101,7 +131,12 @@ def test_begins_as_clip_does() -> None:
     assert text.logit_scale.item() == pytest.approx(math.log(1 / 0.07))
     assert text.logit_bias is None
     block: Any = text.blocks[0]
-    stds = {text.token_embedding: 0.02, text.projection: 1 / 16, block.attn.qkv: 1 / 16, block.attn.proj: 1 / 32}
+    stds = {
+        text.token_embedding: 0.02,
+        text.projection: 1 / 16,
+        block.attn.qkv: 1 / 16,
+        block.attn.proj: 1 / 32,
+    }
     stds |= {block.mlp.fc1: 512**-0.5, block.mlp.fc2: 1 / 32}
     for module, std in stds.items():
         assert module.weight.std().item() == pytest.approx(std, rel=0.05)
@@ -113,15 +148,28 @@ def test_begins_as_clip_does() -> None:
 
 def test_counts() -> None:
     """V w + l w, L (12 w² + 13 w), 2 w, w e, and the scale."""
-    expected = 100 * WIDTH + LENGTH * WIDTH + DEPTH * (12 * WIDTH**2 + 13 * WIDTH) + 2 * WIDTH + WIDTH * EMBED + 1
+    expected = (
+        100 * WIDTH
+        + LENGTH * WIDTH
+        + DEPTH * (12 * WIDTH**2 + 13 * WIDTH)
+        + 2 * WIDTH
+        + WIDTH * EMBED
+        + 1
+    )
     assert sum(p.numel() for p in tower().parameters()) == expected
 
 
 ADAPTERS = {
-    "lora": ([LoRA(rank=4, targets=("q", "v", "fc1"))], DEPTH * 4 * (2 * 2 * WIDTH + 5 * WIDTH)),
+    "lora": (
+        [LoRA(rank=4, targets=("q", "v", "fc1"))],
+        DEPTH * 4 * (2 * 2 * WIDTH + 5 * WIDTH),
+    ),
     "bitfit": ([BitFit()], DEPTH * 11 * WIDTH + WIDTH),
     "bitfit_of_queries": ([BitFit(targets=("q",), outside=False)], DEPTH * WIDTH),
-    "both": ([LoRA(rank=4), BitFit(blocks="last 1")], DEPTH * 4 * 4 * WIDTH + 11 * WIDTH + WIDTH),
+    "both": (
+        [LoRA(rank=4), BitFit(blocks="last 1")],
+        DEPTH * 4 * 4 * WIDTH + 11 * WIDTH + WIDTH,
+    ),
 }
 
 
@@ -142,7 +190,9 @@ def test_adapters_begin_as_nothing_and_alone_train(name: str) -> None:
     words = text(ids(3, 12, 7))
     (words.tokens * torch.linspace(-1, 1, EMBED)).pow(2).sum().backward()
     torch.optim.SGD(trainable(text).values(), lr=0.1).step()
-    assert all(p.grad is None and torch.equal(p, kept[key]) for key, p in frozen(text).items())
+    assert all(
+        p.grad is None and torch.equal(p, kept[key]) for key, p in frozen(text).items()
+    )
     assert all(p.grad is not None and p.grad.any() for p in trainable(text).values())
     assert not torch.equal(text(ids(3, 12, 7)).tokens, words.tokens)
 
@@ -157,7 +207,9 @@ def test_full_fine_tuning_trains_all_and_a_probe_nothing() -> None:
     assert not trainable(probed)
 
 
-@pytest.mark.parametrize("adapter", [VPT(), Side4Video()], ids=lambda adapter: adapter.name)
+@pytest.mark.parametrize(
+    "adapter", [VPT(), Side4Video()], ids=lambda adapter: adapter.name
+)
 def test_methods_of_frames_are_refused(adapter: Any) -> None:
     told = rf"{adapter.name} works on frames; the text tower 'TextTower' takes LoRA or BitFit"
     with pytest.raises(ValueError, match=told):
@@ -192,8 +244,16 @@ def test_bfloat16_is_for_what_does_not_train() -> None:
     text.frozen_dtype = "bfloat16"
     attach(text, [LoRA()])
     dtypes = {key: p.dtype for key, p in text.named_parameters()}
-    assert dtypes["token_embedding.weight"] == dtypes["blocks.0.attn.qkv.weight"] == torch.bfloat16
-    assert {dtypes["logit_scale"], dtypes["norm.weight"], dtypes["blocks.0.attn.qkv.deltas.LoRA.A"]} == {torch.float32}
+    assert (
+        dtypes["token_embedding.weight"]
+        == dtypes["blocks.0.attn.qkv.weight"]
+        == torch.bfloat16
+    )
+    assert {
+        dtypes["logit_scale"],
+        dtypes["norm.weight"],
+        dtypes["blocks.0.attn.qkv.deltas.LoRA.A"],
+    } == {torch.float32}
     got = text(ids(3, 12)).sentence
     assert got.dtype == torch.float32
     assert (got - expected).norm() < 0.03 * expected.norm()
@@ -228,4 +288,7 @@ def test_tokenizes_to_its_own_length() -> None:
     pytest.importorskip("open_clip")
     text = tower(family=TextFamily())
     assert text.tokenize(["a ball", "word " * 99]).shape == (2, LENGTH)
-    assert text(text.tokenize(["a ball", "word " * 99])).mask.sum(1).tolist() == [4, LENGTH]
+    assert text(text.tokenize(["a ball", "word " * 99])).mask.sum(1).tolist() == [
+        4,
+        LENGTH,
+    ]

@@ -37,7 +37,10 @@ def test_tokens_are_those_of_open_clip(length: int) -> None:
 
 def test_known_numbers() -> None:
     """Published beside CLIP: "hello world" is 3306 1002."""
-    assert Tokenizer()(["Hello world", ""], 5).tolist() == [[START, 3306, 1002, END, 0], [START, END, 0, 0, 0]]
+    assert Tokenizer()(["Hello world", ""], 5).tolist() == [
+        [START, 3306, 1002, END, 0],
+        [START, END, 0, 0, 0],
+    ]
 
 
 def test_a_long_text_keeps_its_beginning_and_the_end_token() -> None:
@@ -70,22 +73,35 @@ def test_no_texts_have_no_tokens() -> None:
 
 def _saved(folder: Path) -> str:
     """A tokenizer in the format of the hub, of five words."""
-    tokenizers, transformers = pytest.importorskip("tokenizers"), pytest.importorskip("transformers")
+    tokenizers, transformers = (
+        pytest.importorskip("tokenizers"),
+        pytest.importorskip("transformers"),
+    )
     words = {"<pad>": 0, "</s>": 1, "<unk>": 2, "cat": 3, "jumps": 4}
     plain = tokenizers.Tokenizer(tokenizers.models.WordLevel(words, unk_token="<unk>"))
     plain.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
-    plain.post_processor = tokenizers.processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
-    fast = transformers.PreTrainedTokenizerFast(tokenizer_object=plain, pad_token="<pad>", eos_token="</s>")
+    plain.post_processor = tokenizers.processors.TemplateProcessing(
+        single="$A </s>", special_tokens=[("</s>", 1)]
+    )
+    fast = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=plain, pad_token="<pad>", eos_token="</s>"
+    )
     fast.save_pretrained(folder)
     return str(folder)
 
 
 def test_a_tokenizer_in_the_format_of_the_hub(tmp_path: Path) -> None:
     tokenizer = Tokenizer(_saved(tmp_path), (("clean", "canonicalize"),))
-    assert tokenizer(["Cat jumps!", "cat " * 9, ""], 4).tolist() == [[3, 4, 1, 0], [3, 3, 3, 1], [1, 0, 0, 0]]
+    assert tokenizer(["Cat jumps!", "cat " * 9, ""], 4).tolist() == [
+        [3, 4, 1, 0],
+        [3, 3, 3, 1],
+        [1, 0, 0, 0],
+    ]
 
 
-def test_a_tokenizer_that_cannot_be_had_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tokenizer_that_cannot_be_had_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     def unreachable(*_: Any, **__: Any) -> None:
         raise OSError("We couldn't connect to the hub\nand more")
 
@@ -95,7 +111,9 @@ def test_a_tokenizer_that_cannot_be_had_is_told(monkeypatch: pytest.MonkeyPatch)
         Tokenizer("some/tokens")(["a"], 8)
 
 
-def test_without_open_clip_one_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_open_clip_one_is_told_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setitem(sys.modules, "open_clip", None)
     with pytest.raises(ValueError, match=r"pip install 'lightning_petl\[retrieval\]'"):
         Tokenizer(None, (("clean", "whitespace"),))(["a"], 8)

@@ -27,7 +27,10 @@ class Climber(LightningModule):
 
     def __init__(self) -> None:
         super().__init__()
-        self.weight, self.frozen = nn.Parameter(torch.zeros(())), nn.Parameter(torch.ones(()), requires_grad=False)
+        self.weight, self.frozen = (
+            nn.Parameter(torch.zeros(())),
+            nn.Parameter(torch.ones(()), requires_grad=False),
+        )
         self.norm = nn.BatchNorm1d(1)
         self.validated: list[float] = []
 
@@ -41,7 +44,9 @@ class Climber(LightningModule):
         return torch.optim.SGD([self.weight], lr=1)
 
     def train_dataloader(self) -> DataLoader[Any]:
-        return DataLoader([torch.full((1,), float(n)) for n in range(2 * STEPS)], batch_size=2)
+        return DataLoader(
+            [torch.full((1,), float(n)) for n in range(2 * STEPS)], batch_size=2
+        )
 
     def val_dataloader(self) -> DataLoader[Any]:
         return DataLoader([torch.zeros(1)])
@@ -59,7 +64,11 @@ def average(decay: float, weights: list[float]) -> float:
     decays = [min(decay, (1 + n) / (10 + n)) for n in range(1, len(weights))]
     total = weights[0] * float(torch.tensor(decays, dtype=torch.float64).prod())
     for k, weight in enumerate(weights[1:]):
-        total += (1 - decays[k]) * weight * float(torch.tensor(decays[k + 1 :], dtype=torch.float64).prod())
+        total += (
+            (1 - decays[k])
+            * weight
+            * float(torch.tensor(decays[k + 1 :], dtype=torch.float64).prod())
+        )
     return total
 
 
@@ -73,12 +82,18 @@ def average(decay: float, weights: list[float]) -> float:
     ],
     ids=["warm-up", "decay", "every third", "accumulated"],
 )
-def test_the_equation(decay: float, every: int, passes: int, seen: Iterable[float]) -> None:
+def test_the_equation(
+    decay: float, every: int, passes: int, seen: Iterable[float]
+) -> None:
     ema, module = EMA(decay, every_n_steps=every), Climber()
-    Trainer(**QUIET, max_epochs=1, callbacks=[ema], accumulate_grad_batches=passes).fit(module)
+    Trainer(**QUIET, max_epochs=1, callbacks=[ema], accumulate_grad_batches=passes).fit(
+        module
+    )
     weights, last = [float(n) for n in seen], STEPS / passes
     assert module.weight.item() == pytest.approx(last)
-    assert module.validated == [0.0] * len(module.validated[:-1]) + [pytest.approx(average(decay, weights), rel=1e-6)]
+    assert module.validated == [0.0] * len(module.validated[:-1]) + [
+        pytest.approx(average(decay, weights), rel=1e-6)
+    ]
     with ema.in_use(module):
         assert module.weight.item() == pytest.approx(average(decay, weights), rel=1e-6)
     assert module.weight.item() == pytest.approx(last)
@@ -88,7 +103,10 @@ def test_only_what_trains_is_held_and_statistics_are_copied() -> None:
     ema, module = EMA(), Climber()
     Trainer(**QUIET, max_epochs=1, callbacks=[ema]).fit(module)
     held = ema.state_dict()["average"]
-    assert held.keys() == {"weight", *(f"norm.{name}" for name in module.norm.state_dict())}
+    assert held.keys() == {
+        "weight",
+        *(f"norm.{name}" for name in module.norm.state_dict()),
+    }
     assert torch.equal(held["norm.running_mean"], module.norm.running_mean)
     assert held["norm.num_batches_tracked"] == STEPS
 
@@ -101,7 +119,9 @@ def test_the_weights_come_back_when_validation_fails() -> None:
     assert module.weight.item() == STEPS
 
 
-@pytest.mark.parametrize("wrong", [{"decay": 1.0}, {"decay": -0.1}, {"every_n_steps": 0}])
+@pytest.mark.parametrize(
+    "wrong", [{"decay": 1.0}, {"decay": -0.1}, {"every_n_steps": 0}]
+)
 def test_wrong_values(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=f"EMA.{next(iter(wrong))}: expected"):
         EMA(**wrong)
@@ -117,7 +137,9 @@ def saved(run: Path, name: str = "last") -> tuple[dict[str, Tensor], dict[str, T
 
 
 def same(left: dict[str, Tensor], right: dict[str, Tensor]) -> bool:
-    return left.keys() == right.keys() and all(torch.equal(value, right[name]) for name, value in left.items())
+    return left.keys() == right.keys() and all(
+        torch.equal(value, right[name]) for name, value in left.items()
+    )
 
 
 def test_a_run_saves_both_and_shares_the_average(command: Command) -> None:
@@ -125,7 +147,12 @@ def test_a_run_saves_both_and_shares_the_average(command: Command) -> None:
     weights, averages = saved(command.runs / "version_0")
     assert averages.keys() == weights.keys()
     assert not any(torch.equal(averages[name], weights[name]) for name in weights)
-    assert same(load_file(command.runs / "version_0" / "artefact" / "adapter_model.safetensors"), averages)
+    assert same(
+        load_file(
+            command.runs / "version_0" / "artefact" / "adapter_model.safetensors"
+        ),
+        averages,
+    )
 
 
 def test_tested_is_the_average(command: Command) -> None:
@@ -135,10 +162,13 @@ def test_tested_is_the_average(command: Command) -> None:
     last = f"--ckpt_path={run / 'checkpoints' / 'last.ckpt'}"
     assert main(command("test", [*FLAGS, last])) == 0
     assert main(command("test", [f"--artefact={run / 'artefact'}"])) == 0
-    with pytest.warns(UserWarning, match=r"Please add the following callbacks: \['EMA'\]"):
+    with pytest.warns(
+        UserWarning, match=r"Please add the following callbacks: \['EMA'\]"
+    ):
         assert main(command("test", [last])) == 0
     average, shared, raw = (
-        (command.runs / f"version_{n}" / "test_scores.jsonl").read_text().splitlines() for n in (1, 2, 3)
+        (command.runs / f"version_{n}" / "test_scores.jsonl").read_text().splitlines()
+        for n in (1, 2, 3)
     )
     assert sorted(average) == sorted(shared)
     assert sorted(average) != sorted(raw)

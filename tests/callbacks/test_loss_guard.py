@@ -28,7 +28,9 @@ def bad(monkeypatch: pytest.MonkeyPatch) -> dict[int, float]:
     factors: dict[int, float] = {}
     step, passes = VideoClassifier.training_step, iter(range(1000))
 
-    def training_step(self: VideoClassifier, batch: Any, batch_idx: int) -> torch.Tensor:
+    def training_step(
+        self: VideoClassifier, batch: Any, batch_idx: int
+    ) -> torch.Tensor:
         return step(self, batch, batch_idx) * factors.get(next(passes), 1.0)
 
     monkeypatch.setattr(VideoClassifier, "training_step", training_step)
@@ -36,11 +38,16 @@ def bad(monkeypatch: pytest.MonkeyPatch) -> dict[int, float]:
 
 
 def states(run: Path) -> dict[int, dict[str, Any]]:
-    loaded = [torch.load(path, weights_only=True) for path in (run / "checkpoints").glob("epoch*.ckpt")]
+    loaded = [
+        torch.load(path, weights_only=True)
+        for path in (run / "checkpoints").glob("epoch*.ckpt")
+    ]
     return {state["global_step"]: state for state in loaded}
 
 
-def test_stops_with_the_batch(bad: dict[int, float], command: Command, capsys: pytest.CaptureFixture[str]) -> None:
+def test_stops_with_the_batch(
+    bad: dict[int, float], command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
     bad[4] = float("nan")
     assert main(command("fit", FLAGS)) == 2
     run = command.runs / "version_0"
@@ -56,22 +63,36 @@ def test_stops_with_the_batch(bad: dict[int, float], command: Command, capsys: p
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_skip_leaves_one_update_out(value: float, bad: dict[int, float], command: Command) -> None:
+def test_skip_leaves_one_update_out(
+    value: float, bad: dict[int, float], command: Command
+) -> None:
     bad[4] = value
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         assert main(command("fit", [*FLAGS, "--loss_guard.on_bad=skip"])) == 0
-    assert any("this update is left out, the 1. of 10" in str(warning.message) for warning in caught)
+    assert any(
+        "this update is left out, the 1. of 10" in str(warning.message)
+        for warning in caught
+    )
     found = states(command.runs / "version_0")
     assert same(found[5]["state_dict"], found[4]["state_dict"])
-    assert same(found[5]["optimizer_states"][0]["state"], found[4]["optimizer_states"][0]["state"])
+    assert same(
+        found[5]["optimizer_states"][0]["state"],
+        found[4]["optimizer_states"][0]["state"],
+    )
     assert not same(found[6]["state_dict"], found[5]["state_dict"])
-    assert all(bool(torch.isfinite(value).all()) for value in found[6]["state_dict"].values())
+    assert all(
+        bool(torch.isfinite(value).all()) for value in found[6]["state_dict"].values()
+    )
     assert (command.runs / "version_0" / "bad_batch_step=4.pt").is_file()
 
 
-def test_one_bad_pass_costs_the_whole_accumulated_update(bad: dict[int, float], command: Command) -> None:
-    bad[3] = float("nan")  # the first of two passes of the third update, with one pass at the end of each epoch
+def test_one_bad_pass_costs_the_whole_accumulated_update(
+    bad: dict[int, float], command: Command
+) -> None:
+    bad[3] = float(
+        "nan"
+    )  # the first of two passes of the third update, with one pass at the end of each epoch
     flags = [*FLAGS, "--loss_guard.on_bad=skip", "--trainer.accumulate_grad_batches=2"]
     with pytest.warns(UserWarning, match="this update is left out"):
         assert main(command("fit", flags)) == 0
@@ -94,9 +115,15 @@ def finite(tensors: dict[str, torch.Tensor]) -> bool:
 
 
 @pytest.mark.parametrize(("passes", "batch", "update"), [(1, 3, 4), (2, 3, 3)])
-def test_a_skipped_update_leaves_no_trace_in_statistics(passes: int, batch: int, update: int, command: Command) -> None:
+def test_a_skipped_update_leaves_no_trace_in_statistics(
+    passes: int, batch: int, update: int, command: Command
+) -> None:
     """An activation really overflows: all that is behind it, BatchNorms' averages among it, is no number."""
-    flags = [*SIDE, f"--trainer.callbacks.batch={batch}", f"--trainer.accumulate_grad_batches={passes}"]
+    flags = [
+        *SIDE,
+        f"--trainer.callbacks.batch={batch}",
+        f"--trainer.accumulate_grad_batches={passes}",
+    ]
     with pytest.warns(UserWarning, match="this update is left out"):
         assert main(command("fit", [*FLAGS, *flags])) == 0
     found = states(command.runs / "version_0")
@@ -111,15 +138,26 @@ def test_a_skipped_update_leaves_no_trace_in_statistics(passes: int, batch: int,
 
 def test_an_update_that_one_rank_must_skip_both_leave_out(command: Command) -> None:
     """The rank whose numbers were fine puts its own statistics back, too: both hold what they held."""
-    flags = [*SIDE, "--trainer.callbacks.batch=1", "--trainer.callbacks.rank=1", "--data.batch_size=2"]
+    flags = [
+        *SIDE,
+        "--trainer.callbacks.batch=1",
+        "--trainer.callbacks.rank=1",
+        "--data.batch_size=2",
+    ]
     errors = on_ranks([command("fit", [*FLAGS, *flags])])
     run = command.runs / "version_0"
-    assert f"loss nan in update 1, its batch is in {run}/bad_batch_step=1_rank=1.pt" in errors[0]
+    assert (
+        f"loss nan in update 1, its batch is in {run}/bad_batch_step=1_rank=1.pt"
+        in errors[0]
+    )
     assert not list(run.glob("bad_batch_step=1.pt"))
     found = states(run)
     assert sorted(found) == [1, 2, 3, 4]
     assert same(found[2]["state_dict"], found[1]["state_dict"])
-    assert same(found[2]["optimizer_states"][0]["state"], found[1]["optimizer_states"][0]["state"])
+    assert same(
+        found[2]["optimizer_states"][0]["state"],
+        found[1]["optimizer_states"][0]["state"],
+    )
     assert not same(found[3]["state_dict"], found[2]["state_dict"])
     assert finite(found[4]["state_dict"])
     assert finite(averages(found[4]))
@@ -131,7 +169,10 @@ def kept_of(run: Path) -> dict[str, Any]:
 
 def test_captions_are_kept(tmp_path: Path) -> None:
     command = RetrievalCommand(tmp_path)
-    flags = [f"--trainer.callbacks+={Overflow.__module__}.Overflow", "--trainer.callbacks.batch=0"]
+    flags = [
+        f"--trainer.callbacks+={Overflow.__module__}.Overflow",
+        "--trainer.callbacks.batch=0",
+    ]
     assert main(command("fit", flags)) == 2
     kept = kept_of(command.runs / "version_0")
     assert [len(captions) for captions in kept["captions"]] == [1, 1, 1]
@@ -142,8 +183,14 @@ def test_captions_are_kept(tmp_path: Path) -> None:
 
 
 def test_what_was_mixed_is_kept(command: Command) -> None:
-    flags = [f"--trainer.callbacks+={Overflow.__module__}.Overflow", "--trainer.callbacks.batch=0"]
-    assert main(command("fit", [*flags, "--data.mixing=Mixing", "--data.batch_size=4"])) == 2
+    flags = [
+        f"--trainer.callbacks+={Overflow.__module__}.Overflow",
+        "--trainer.callbacks.batch=0",
+    ]
+    assert (
+        main(command("fit", [*flags, "--data.mixing=Mixing", "--data.batch_size=4"]))
+        == 2
+    )
     kept = kept_of(command.runs / "version_0")
     assert kept["partners"].keys() == {"label", "weight"}
     assert len(kept["partners"]["label"]) == len(kept["partners"]["weight"]) == 4
@@ -151,11 +198,23 @@ def test_what_was_mixed_is_kept(command: Command) -> None:
     assert kept["captions"] == []
 
 
-def test_more_than_the_budget_stop(bad: dict[int, float], command: Command, capsys: pytest.CaptureFixture[str]) -> None:
+def test_more_than_the_budget_stop(
+    bad: dict[int, float], command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
     bad |= {2: float("nan"), 4: float("nan")}
     with pytest.warns(UserWarning, match="this update is left out"):
-        assert main(command("fit", [*FLAGS, "--loss_guard.on_bad=skip", "--loss_guard.budget=1"])) == 2
-    assert "more than loss_guard.budget=1 updates were left out" in capsys.readouterr().err.splitlines()[-1]
+        assert (
+            main(
+                command(
+                    "fit", [*FLAGS, "--loss_guard.on_bad=skip", "--loss_guard.budget=1"]
+                )
+            )
+            == 2
+        )
+    assert (
+        "more than loss_guard.budget=1 updates were left out"
+        in capsys.readouterr().err.splitlines()[-1]
+    )
 
 
 def test_a_spike_is_one_beside_the_median() -> None:
@@ -166,15 +225,21 @@ def test_a_spike_is_one_beside_the_median() -> None:
     assert guard._bad(3.1)
     assert not guard._bad(2.9)
     assert not LossGuard()._bad(1e30)
-    with pytest.raises(ValueError, match=r"loss_guard\.spike: expected a factor above 1, got 1"):
+    with pytest.raises(
+        ValueError, match=r"loss_guard\.spike: expected a factor above 1, got 1"
+    ):
         LossGuard(spike=1.0)
 
 
-def test_a_spike_is_found_in_the_loss_itself(bad: dict[int, float], command: Command, monkeypatch: Any) -> None:
+def test_a_spike_is_found_in_the_loss_itself(
+    bad: dict[int, float], command: Command, monkeypatch: Any
+) -> None:
     """Whatever Lightning divides it by for accumulation: else the spike would be half of what it is."""
     monkeypatch.setattr("lightning_petl.callbacks.loss_guard.HISTORY", 3)
     bad[4] = 100.0
     flags = [*FLAGS, "--loss_guard.spike=5", "--trainer.accumulate_grad_batches=2"]
     assert main(command("fit", flags)) == 2
-    kept = torch.load(command.runs / "version_0" / "bad_batch_step=2.pt", weights_only=True)
+    kept = torch.load(
+        command.runs / "version_0" / "bad_batch_step=2.pt", weights_only=True
+    )
     assert kept["loss"] > 20  # 100 times about log 2

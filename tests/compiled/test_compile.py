@@ -13,9 +13,13 @@ from tests.tiny import clip, gradients, randomised
 
 pytestmark = [
     # torch's own tracing reads .grad of the tokens that enter a block, to learn whether they have one
-    pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning"),
+    pytest.mark.filterwarnings(
+        "ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning"
+    ),
     # and makes an object of each autograd function that it meets
-    pytest.mark.filterwarnings("ignore:.*Function'> should not be instantiated:DeprecationWarning"),
+    pytest.mark.filterwarnings(
+        "ignore:.*Function'> should not be instantiated:DeprecationWarning"
+    ),
 ]
 # every kind of module once; other settings of a method trace the same code
 CHECKED = [
@@ -52,19 +56,27 @@ def test_compiled_block_equals_eager(method: str) -> None:
         block.compile(fullgraph=True, backend="eager")
     torch.testing.assert_close(vit(clip()).detach(), expected, atol=1e-6, rtol=1e-6)
     for name, gradient in gradients(vit, clip()).items():
-        torch.testing.assert_close(gradient, gradients_expected[name], atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(
+            gradient, gradients_expected[name], atol=1e-5, rtol=1e-5
+        )
 
 
 @pytest.mark.parametrize("training", [False, True], ids=["eval", "train"])
-@pytest.mark.parametrize("method", ["side4video", "side4video_light", "side4video_group", "side4video_eva"])
+@pytest.mark.parametrize(
+    "method", ["side4video", "side4video_light", "side4video_group", "side4video_eva"]
+)
 def test_compiled_tap_equals_eager(method: str, training: bool) -> None:
     eager, compiled = (randomised(METHODS[method]).train(training) for _ in range(2))
     expected, gradients_expected = eager(clip()).detach(), gradients(eager, clip())
     for tap in compiled.readers["Side4Video"].taps.values():
         tap.compile(fullgraph=True, backend="eager")
-    torch.testing.assert_close(compiled(clip()).detach(), expected, atol=1e-6, rtol=1e-6)
+    torch.testing.assert_close(
+        compiled(clip()).detach(), expected, atol=1e-6, rtol=1e-6
+    )
     for name, gradient in gradients(compiled, clip()).items():
-        torch.testing.assert_close(gradient, gradients_expected[name], atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(
+            gradient, gradients_expected[name], atol=1e-5, rtol=1e-5
+        )
     for name, buffer in compiled.named_buffers():
         torch.testing.assert_close(buffer, eager.get_buffer(name))
 
@@ -75,7 +87,9 @@ def test_blocks_share_graphs(method: str) -> None:
     vit = randomised(METHODS[method], depth=6)
     graphs: list[torch.fx.GraphModule] = []
 
-    def count(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> torch.fx.GraphModule:
+    def count(
+        graph: torch.fx.GraphModule, inputs: list[Tensor]
+    ) -> torch.fx.GraphModule:
         graphs.append(graph)
         return graph
 
@@ -94,12 +108,17 @@ class _Classifier(nn.Module):
         return self.head(self.backbone(video))
 
 
-@pytest.mark.parametrize("method", ["multi_tunev", "st_adapter", "dora", "vpt_shallow", "lora_qv", "side4video"])
+@pytest.mark.parametrize(
+    "method",
+    ["multi_tunev", "st_adapter", "dora", "vpt_shallow", "lora_qv", "side4video"],
+)
 def test_exported_program_equals_the_model(method: str) -> None:
     model = _Classifier(randomised(METHODS[method])).eval()
     with torch.no_grad():
         program = torch.export.export(model, (clip(),))
-        torch.testing.assert_close(program.module()(clip(seed=1)), model(clip(seed=1)), atol=1e-6, rtol=1e-5)
+        torch.testing.assert_close(
+            program.module()(clip(seed=1)), model(clip(seed=1)), atol=1e-6, rtol=1e-5
+        )
 
 
 def test_exported_program_after_folding_holds_no_delta() -> None:
@@ -107,7 +126,9 @@ def test_exported_program_after_folding_holds_no_delta() -> None:
     vit.fold()
     program = torch.export.export(vit, (clip(),))
     assert not any("delta" in name for name in program.state_dict)
-    torch.testing.assert_close(program.module()(clip()), vit(clip()), atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(
+        program.module()(clip()), vit(clip()), atol=1e-6, rtol=1e-5
+    )
 
 
 def test_export_with_any_number_of_clips() -> None:
@@ -115,4 +136,6 @@ def test_export_with_any_number_of_clips() -> None:
     dynamic = ({0: torch.export.Dim("clips", min=1, max=64)},)
     with torch.no_grad():
         program = torch.export.export(vit, (clip(batch=3),), dynamic_shapes=dynamic)
-        torch.testing.assert_close(program.module()(clip(batch=5)), vit(clip(batch=5)), atol=1e-6, rtol=1e-5)
+        torch.testing.assert_close(
+            program.module()(clip(batch=5)), vit(clip(batch=5)), atol=1e-6, rtol=1e-5
+        )

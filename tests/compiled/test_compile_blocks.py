@@ -19,9 +19,13 @@ from tests.tiny import clip, randomised
 
 pytestmark = [
     # torch's own tracing reads .grad of the tokens that enter a block, to learn whether they have one
-    pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning"),
+    pytest.mark.filterwarnings(
+        "ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning"
+    ),
     # and makes an object of each autograd function that it meets
-    pytest.mark.filterwarnings("ignore:.*Function'> should not be instantiated:DeprecationWarning"),
+    pytest.mark.filterwarnings(
+        "ignore:.*Function'> should not be instantiated:DeprecationWarning"
+    ),
 ]
 # 10 clips, 2 an update: 5 updates an epoch
 FLAGS = [
@@ -33,7 +37,10 @@ FLAGS = [
 
 
 def compiled(backend: str) -> list[str]:
-    return ["--trainer.callbacks+=CompileBlocks", f"--trainer.callbacks.backend={backend}"]
+    return [
+        "--trainer.callbacks+=CompileBlocks",
+        f"--trainer.callbacks.backend={backend}",
+    ]
 
 
 @pytest.fixture(autouse=True)
@@ -60,7 +67,9 @@ def test_a_sharded_block_is_one_graph(one_rank: DeviceMesh) -> None:
         unit.compile(backend=backend)
     shard(vit, one_rank)
     vit(clip()).sum().backward()
-    assert len(graphs) <= 2  # one for tokens without a gradient, one for all later blocks
+    assert (
+        len(graphs) <= 2
+    )  # one for tokens without a gradient, one for all later blocks
     assert all("scaled_dot_product_attention" in graph.code for graph in graphs)
 
 
@@ -68,7 +77,10 @@ class Runs(Command):
     """Runs with names."""
 
     def fit(self, name: str, *extra: str, clips: int = 2) -> list[str]:
-        where = [f"--trainer.default_root_dir={self.runs / name}", f"--data.batch_size={clips}"]
+        where = [
+            f"--trainer.default_root_dir={self.runs / name}",
+            f"--data.batch_size={clips}",
+        ]
         return self("fit", [*FLAGS, *where, *extra])
 
     def stopped(self, name: str) -> str:
@@ -78,19 +90,41 @@ class Runs(Command):
         return scalars(self.runs / name / "version_0", "val/loss")
 
     def last(self, name: str) -> dict[str, Any]:
-        return torch.load(self.runs / name / "version_0" / "checkpoints" / "last.ckpt", weights_only=True)
+        return torch.load(
+            self.runs / name / "version_0" / "checkpoints" / "last.ckpt",
+            weights_only=True,
+        )
 
 
-@pytest.mark.parametrize("extra", [[], ["--model.backbone.activation_checkpointing=true"]], ids=["kept", "recomputed"])
-def test_compiled_equals_eager_and_they_resume_each_other(tmp_path: Path, extra: list[str]) -> None:
+@pytest.mark.parametrize(
+    "extra",
+    [[], ["--model.backbone.activation_checkpointing=true"]],
+    ids=["kept", "recomputed"],
+)
+def test_compiled_equals_eager_and_they_resume_each_other(
+    tmp_path: Path, extra: list[str]
+) -> None:
     runs = Runs(tmp_path)
     assert main(runs.fit("eager", *extra)) == 0
     assert main(runs.fit("compiled", *compiled("aot_eager"), *extra)) == 0
     assert len(set(runs.losses("eager"))) == 10
     assert runs.losses("compiled") == pytest.approx(runs.losses("eager"), rel=1e-5)
-    assert runs.last("compiled")["state_dict"].keys() == runs.last("eager")["state_dict"].keys()
+    assert (
+        runs.last("compiled")["state_dict"].keys()
+        == runs.last("eager")["state_dict"].keys()
+    )
     assert main(runs.fit("compiled_then_eager", runs.stopped("compiled"), *extra)) == 0
-    assert main(runs.fit("eager_then_compiled", runs.stopped("eager"), *compiled("aot_eager"), *extra)) == 0
+    assert (
+        main(
+            runs.fit(
+                "eager_then_compiled",
+                runs.stopped("eager"),
+                *compiled("aot_eager"),
+                *extra,
+            )
+        )
+        == 0
+    )
     for name in ("compiled_then_eager", "eager_then_compiled"):
         assert runs.losses(name) == pytest.approx(runs.losses("eager")[7:], rel=1e-5)
 
@@ -101,9 +135,19 @@ def test_machine_code_on_two_ranks_equals_eager(tmp_path: Path) -> None:
     runs = Runs(tmp_path)
     assert main(runs.fit("eager")) == 0
     flags = [*compiled("inductor"), "--trainer.strategy=fsdp"]
-    commands = [runs.fit("ddp", *compiled("inductor"), clips=1), runs.fit("fsdp", *flags, clips=1)]
-    on_ranks([*commands, runs.fit("eager_then_fsdp", runs.stopped("eager"), *flags, clips=1)])
+    commands = [
+        runs.fit("ddp", *compiled("inductor"), clips=1),
+        runs.fit("fsdp", *flags, clips=1),
+    ]
+    on_ranks(
+        [*commands, runs.fit("eager_then_fsdp", runs.stopped("eager"), *flags, clips=1)]
+    )
     for name in ("ddp", "fsdp"):
         assert runs.losses(name) == pytest.approx(runs.losses("eager"), rel=1e-4)
-        assert runs.last(name)["state_dict"].keys() == runs.last("eager")["state_dict"].keys()
-    assert runs.losses("eager_then_fsdp") == pytest.approx(runs.losses("eager")[7:], rel=1e-4)
+        assert (
+            runs.last(name)["state_dict"].keys()
+            == runs.last("eager")["state_dict"].keys()
+        )
+    assert runs.losses("eager_then_fsdp") == pytest.approx(
+        runs.losses("eager")[7:], rel=1e-4
+    )

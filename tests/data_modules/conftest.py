@@ -14,7 +14,12 @@ from tests.data_modules.videos import WriteVideo, grey_frames
 def write(tmp_path: Path) -> WriteVideo:
     """Writes grey or given frames to a new file."""
 
-    def write(name: str = "clip.mp4", frames: np.ndarray | None = None, fps: float = 25, **options: object) -> Path:
+    def write(
+        name: str = "clip.mp4",
+        frames: np.ndarray | None = None,
+        fps: float = 25,
+        **options: object,
+    ) -> Path:
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         write_video(path, grey_frames(30) if frames is None else frames, fps, **options)
@@ -34,7 +39,11 @@ def class_folders(tmp_path: Path) -> Callable[..., Path]:
                 folder = root / split / f"class_{index % classes}"
                 folder.mkdir(parents=True, exist_ok=True)
                 level = index if split == "train" else train + index
-                write_video(folder / f"{index:03d}.mp4", grey_frames(6, 16, 16) + np.uint8(level), 10)
+                write_video(
+                    folder / f"{index:03d}.mp4",
+                    grey_frames(6, 16, 16) + np.uint8(level),
+                    10,
+                )
         return root
 
     return make

@@ -27,7 +27,10 @@ def write_originals(folder: Path) -> list[Path]:
     """One file a codec: smooth motion under noise, so that every packet has something to lose."""
     rows, columns = np.mgrid[0:96, 0:128]
     noise = np.random.default_rng(0).integers(0, 60, (NUM_FRAMES, 96, 128, 3))
-    moving = [128 + 90 * np.sin((rows + 2 * columns + 5 * time) / 9)[..., None] for time in range(NUM_FRAMES)]
+    moving = [
+        128 + 90 * np.sin((rows + 2 * columns + 5 * time) / 9)[..., None]
+        for time in range(NUM_FRAMES)
+    ]
     frames = np.clip(np.stack(moving) + noise, 0, 255).astype(np.uint8)
     for name, encoder in ORIGINALS.items():
         write_video(folder / name, frames, 25, codec=encoder, gop=8)
@@ -38,7 +41,10 @@ def write_originals(folder: Path) -> list[Path]:
 def index_first(path: Path) -> None:
     """Repack an MP4 file as those are that begin to play before they are there."""
     plain = path.rename(path.with_stem("plain"))
-    with av.open(str(plain)) as source, av.open(str(path), "w", options={"movflags": "faststart"}) as target:
+    with (
+        av.open(str(plain)) as source,
+        av.open(str(path), "w", options={"movflags": "faststart"}) as target,
+    ):
         stream = target.add_stream_from_template(source.streams.video[0])
         for packet in source.demux(video=0):
             if packet.size:
@@ -77,7 +83,9 @@ def shuffled(data: bytes, generator: np.random.Generator) -> bytes:
 
 def streamless(data: bytes, generator: np.random.Generator) -> bytes:
     """The header and nothing else: tracks without a frame."""
-    places = [data.find(mark) for mark in (b"mdat", b"movi", b"\x1f\x43\xb6\x75")]  # mp4, AVI, Matroska's clusters
+    places = [
+        data.find(mark) for mark in (b"mdat", b"movi", b"\x1f\x43\xb6\x75")
+    ]  # mp4, AVI, Matroska's clusters
     return data[: max(places) + 4]
 
 
@@ -121,9 +129,18 @@ def verdict(damaged_and_original: tuple[Path, Path]) -> str:
     damaged, original = damaged_and_original
     info = probe(damaged)
     with open_video(damaged) as video, open_video(original) as whole:
-        found, expected = video.frames(range(info.num_frames)), whole.frames(range(whole.num_frames))
+        found, expected = (
+            video.frames(range(info.num_frames)),
+            whole.frames(range(whole.num_frames)),
+        )
     assert len(found.pixels) == info.num_frames
     places = np.abs(expected.seconds.numpy() - found.seconds.numpy()[:, None]).argmin(1)
-    if found.pixels.shape[1:] != expected.pixels.shape[1:] or not torch.equal(found.pixels, expected.pixels[places]):
+    if found.pixels.shape[1:] != expected.pixels.shape[1:] or not torch.equal(
+        found.pixels, expected.pixels[places]
+    ):
         return "altered"
-    return "harmless" if np.array_equal(places, np.arange(len(expected.pixels))) else "fewer"
+    return (
+        "harmless"
+        if np.array_equal(places, np.arange(len(expected.pixels)))
+        else "fewer"
+    )

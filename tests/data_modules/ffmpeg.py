@@ -9,7 +9,13 @@ import numpy as np
 
 def ffmpeg(*arguments: object, fed: bytes | None = None) -> bytes:
     """Run the program and return what it writes to its output; ``fed`` is its input."""
-    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-y", *map(str, arguments)]
+    command = [
+        imageio_ffmpeg.get_ffmpeg_exe(),
+        "-v",
+        "error",
+        "-y",
+        *map(str, arguments),
+    ]
     done = subprocess.run(command, input=fed or b"", capture_output=True, timeout=120)
     if done.returncode:
         raise RuntimeError(done.stderr.decode(errors="replace")[-800:])
@@ -29,12 +35,34 @@ def encoded(path: Path, *options: object, frames: np.ndarray | None = None) -> P
     """Write a ramp, or other grey frames, at 25 frames a second."""
     frames = ramp() if frames is None else frames
     height, width = frames.shape[1:]
-    raw = ["-f", "rawvideo", "-pix_fmt", "gray", "-s", f"{width}x{height}", "-r", 25, "-i", "-"]
+    raw = [
+        "-f",
+        "rawvideo",
+        "-pix_fmt",
+        "gray",
+        "-s",
+        f"{width}x{height}",
+        "-r",
+        25,
+        "-i",
+        "-",
+    ]
     ffmpeg(*raw, *options, path, fed=frames.tobytes())
     return path
 
 
 def plain_frames(path: Path, height: int, width: int) -> np.ndarray:
     """Every frame that the program shows of its own choice of a track, grey."""
-    raw = ["-an", "-sn", "-dn", "-fps_mode", "passthrough", "-pix_fmt", "gray", "-f", "rawvideo", "-"]
+    raw = [
+        "-an",
+        "-sn",
+        "-dn",
+        "-fps_mode",
+        "passthrough",
+        "-pix_fmt",
+        "gray",
+        "-f",
+        "rawvideo",
+        "-",
+    ]
     return np.frombuffer(ffmpeg("-i", path, *raw), np.uint8).reshape(-1, height, width)

@@ -30,16 +30,36 @@ def unit(header: int, bits: str) -> bytes:
 
 def parameter_sets() -> bytes:
     """Main profile, fields allowed, 4 bits of frame number and 8 of picture order; two pictures may be reordered."""
-    usability = "1" + "0000" + "0000" + "1" + "1" + code(0) * 2 + code(10) * 2 + code(1) + code(2)
+    usability = (
+        "1"
+        + "0000"
+        + "0000"
+        + "1"
+        + "1"
+        + code(0) * 2
+        + code(10) * 2
+        + code(1)
+        + code(2)
+    )
     sizes = code(3) + code(1) + "0" + "0" + "1" + "0"
     sequence = (
-        format(77, "08b") + "0" * 8 + format(30, "08b") + code(0) * 3 + code(4) + code(2) + "0" + sizes + usability
+        format(77, "08b")
+        + "0" * 8
+        + format(30, "08b")
+        + code(0) * 3
+        + code(4)
+        + code(2)
+        + "0"
+        + sizes
+        + usability
     )
     picture = code(0) * 2 + "00" + code(0) * 3 + "0" + "00" + code(0) * 3 + "100"
     return unit(0x67, sequence) + unit(0x68, picture)
 
 
-def slice_of(level: int, order: int, frame: int, *, field: str, referred: bool, first: bool) -> bytes:
+def slice_of(
+    level: int, order: int, frame: int, *, field: str, referred: bool, first: bool
+) -> bytes:
     """One field or frame of one level of grey; ``field`` holds the bits that say which."""
     bits = code(0) + code(7) + code(0) + format(frame % 16, "04b") + field
     bits += (code(0) if first else "") + format(order % 256, "08b")
@@ -64,6 +84,13 @@ def stream(count: int, in_fields: Callable[[int], bool]) -> bytes:
         fields = ["10", "11"] if in_fields(i) else ["0"]
         for number, field in enumerate(fields):
             first = i == 0 and number == 0
-            written += slice_of(20 + 8 * i, 2 * i + number, frame, field=field, referred=i % 2 == 0, first=first)
+            written += slice_of(
+                20 + 8 * i,
+                2 * i + number,
+                frame,
+                field=field,
+                referred=i % 2 == 0,
+                first=first,
+            )
         frame += i % 2 == 0
     return written

@@ -47,11 +47,21 @@ SVT = {"preset": "12", "crf": "50", "svtav1-params": "lp=1"}
 
 
 def _x264(name: str, parameters: str = "", **options: object) -> Oddity:
-    return Oddity(name, "libx264", X264 | ({"x264-params": parameters} if parameters else {}), **options)
+    return Oddity(
+        name,
+        "libx264",
+        X264 | ({"x264-params": parameters} if parameters else {}),
+        **options,
+    )
 
 
 def _x265(name: str, parameters: str, **options: object) -> Oddity:
-    return Oddity(name, "libx265", {"preset": "ultrafast", "x265-params": f"{QUIET}:{parameters}"}, **options)
+    return Oddity(
+        name,
+        "libx265",
+        {"preset": "ultrafast", "x265-params": f"{QUIET}:{parameters}"},
+        **options,
+    )
 
 
 ODDITIES = [
@@ -60,9 +70,15 @@ ODDITIES = [
     _x264("h264_pyramid.mp4", "bframes=7:b-pyramid=normal:b-adapt=0"),
     _x264("h264_strict_pyramid.mkv", "bframes=5:b-pyramid=strict:b-adapt=0"),
     _x264("h264_flat.mp4", "bframes=7:b-pyramid=none:b-adapt=0:scenecut=0"),
-    _x264("h264_open_gop.mp4", "open-gop=1:bframes=4:b-pyramid=normal:b-adapt=0:scenecut=0"),
+    _x264(
+        "h264_open_gop.mp4",
+        "open-gop=1:bframes=4:b-pyramid=normal:b-adapt=0:scenecut=0",
+    ),
     _x264("h264_open_gop.mkv", "open-gop=1:bframes=3:b-pyramid=none:b-adapt=0:ref=4"),
-    _x264("h264_open_gop_bluray.ts", "open-gop=1:bluray-compat=1:bframes=3:b-pyramid=strict:slices=4:b-adapt=0"),
+    _x264(
+        "h264_open_gop_bluray.ts",
+        "open-gop=1:bluray-compat=1:bframes=3:b-pyramid=strict:slices=4:b-adapt=0",
+    ),
     _x264("h264_rolling_intra.mp4", "intra-refresh=1:bframes=0"),
     _x264("h264_interlaced.mp4", "tff=1:bframes=2"),
     _x264("h264_slices_cavlc.mp4", "slices=4:cabac=0:weightp=2:ref=6"),
@@ -76,20 +92,38 @@ ODDITIES = [
     _x264("h264_grey.mp4", pixel_format="gray"),
     _x265("hevc.mp4", "open-gop=0:bframes=3"),
     _x265("hevc_open_gop.mp4", "open-gop=1:bframes=4:b-pyramid=1:b-adapt=0"),
-    _x265("hevc_open_gop.mkv", "open-gop=1:bframes=8:b-pyramid=1:b-adapt=0:ref=5:rc-lookahead=20"),
+    _x265(
+        "hevc_open_gop.mkv",
+        "open-gop=1:bframes=8:b-pyramid=1:b-adapt=0:ref=5:rc-lookahead=20",
+    ),
     _x265("hevc_radl.mp4", "open-gop=0:bframes=4:radl=2:b-adapt=0"),
     _x265("hevc_rolling_intra.mp4", "intra-refresh=1:bframes=0"),
     _x265("hevc_10_bit.mkv", "bframes=3", pixel_format="yuv420p10le"),
     Oddity("vp9.webm", "libvpx-vp9", VPX | {"lag-in-frames": "0"}),
-    Oddity("vp9_hidden.webm", "libvpx-vp9", VPX | {"lag-in-frames": "16", "auto-alt-ref": "1"}, gop=25),
+    Oddity(
+        "vp9_hidden.webm",
+        "libvpx-vp9",
+        VPX | {"lag-in-frames": "16", "auto-alt-ref": "1"},
+        gop=25,
+    ),
     Oddity("vp9_odd.webm", "libvpx-vp9", VPX, size=(65, 97)),
     Oddity("vp9_444.webm", "libvpx-vp9", VPX, pixel_format="yuv444p"),
     Oddity("vp9_uneven.mkv", "libvpx-vp9", VPX, ticks=uneven),
     Oddity("vp8.webm", "libvpx", VPX | {"lag-in-frames": "0"}),
-    Oddity("vp8_hidden.webm", "libvpx", VPX | {"lag-in-frames": "16", "auto-alt-ref": "1"}, gop=25),
+    Oddity(
+        "vp8_hidden.webm",
+        "libvpx",
+        VPX | {"lag-in-frames": "16", "auto-alt-ref": "1"},
+        gop=25,
+    ),
     Oddity("av1.mp4", "libsvtav1", SVT, gop=16),
     Oddity("av1.mkv", "libsvtav1", SVT, gop=250),
-    Oddity("av1_open_gop.mp4", "libsvtav1", SVT | {"svtav1-params": "lp=1:irefresh-type=1"}, gop=16),
+    Oddity(
+        "av1_open_gop.mp4",
+        "libsvtav1",
+        SVT | {"svtav1-params": "lp=1:irefresh-type=1"},
+        gop=16,
+    ),
     Oddity("mpeg4.avi", "mpeg4", {"qscale": "5"}),
     Oddity("mpeg4.mp4", "mpeg4", {"qscale": "5"}),
     Oddity("mpeg4_b.avi", "mpeg4", {"qscale": "5", "bf": "2"}),
@@ -120,12 +154,18 @@ def write_odd(folder: Path, odd: Oddity) -> Path:
     with av.open(str(path), "w") as container:
         stream = container.add_stream(odd.codec, rate=25, options=dict(odd.options))
         stream.height, stream.width = odd.size
-        stream.pix_fmt, stream.thread_count, stream.gop_size = odd.pixel_format, 1, odd.gop
+        stream.pix_fmt, stream.thread_count, stream.gop_size = (
+            odd.pixel_format,
+            1,
+            odd.gop,
+        )
         timed = odd.ticks is not Oddity._field_defaults["ticks"]
         if timed:
             stream.codec_context.time_base = Fraction(1, 1000)
         for i, pixels in enumerate(moving(odd.count, *odd.size)):
-            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
+            frame = av.VideoFrame.from_ndarray(
+                np.ascontiguousarray(pixels), format="rgb24"
+            )
             if timed:
                 frame.pts, frame.time_base = odd.ticks(i), Fraction(1, 1000)
             container.mux(stream.encode(frame))
@@ -138,4 +178,6 @@ def sequential(path: Path) -> tuple[np.ndarray, list[float | None]]:
     with av.open(str(path), metadata_errors="ignore") as container:
         container.streams.video[0].thread_count = 1
         frames = list(container.decode(video=0))
-        return np.stack([frame.to_ndarray(format="rgb24") for frame in frames]), [frame.time for frame in frames]
+        return np.stack([frame.to_ndarray(format="rgb24") for frame in frames]), [
+            frame.time for frame in frames
+        ]

@@ -17,7 +17,9 @@ def act(word: str) -> tuple[str, int]:
     if word == "hang":
         time.sleep(3600)
     if word == "hang in C":
-        ctypes.PyDLL(None).sleep(3600)  # keeps the interpreter's lock, as nothing in Python could be interrupted
+        ctypes.PyDLL(None).sleep(
+            3600
+        )  # keeps the interpreter's lock, as nothing in Python could be interrupted
     if word == "hang stopped":
         os.kill(os.getpid(), signal.SIGSTOP)
     if word == "crash":

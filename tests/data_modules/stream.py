@@ -33,7 +33,13 @@ class Writer(LightningModule):
 
     def training_step(self, batch: VideoBatch, batch_idx: int) -> torch.Tensor:
         assert batch.partners is not None
-        columns = zip(batch.clip_id, batch.video, batch.label.tolist(), batch.partners.weight.tolist(), strict=True)
+        columns = zip(
+            batch.clip_id,
+            batch.video,
+            batch.label.tolist(),
+            batch.partners.weight.tolist(),
+            strict=True,
+        )
         with (self.folder / f"seen-{self.global_rank}.csv").open("a") as file:
             for name, video, label, weight in columns:
                 digest = sha256(video.numpy().tobytes()).hexdigest()
@@ -44,7 +50,9 @@ class Writer(LightningModule):
         return torch.optim.SGD(self.parameters(), lr=0.1)
 
 
-def main(root: str, folder: str, ranks: int, workers: int, steps: int, checkpoint: str | None) -> None:
+def main(
+    root: str, folder: str, ranks: int, workers: int, steps: int, checkpoint: str | None
+) -> None:
     """Train up to ``steps`` updates, from ``checkpoint`` on."""
     data = VideoFolder(
         root, sampling=SegmentSampling(2), image_size=16, batch_size=GLOBAL_BATCH // ranks, num_workers=workers,
@@ -61,4 +69,11 @@ def main(root: str, folder: str, ranks: int, workers: int, steps: int, checkpoin
 
 if __name__ == "__main__":
     root, folder, ranks, workers, steps, *checkpoint = sys.argv[1:]
-    main(root, folder, int(ranks), int(workers), int(steps), checkpoint[0] if checkpoint else None)
+    main(
+        root,
+        folder,
+        int(ranks),
+        int(workers),
+        int(steps),
+        checkpoint[0] if checkpoint else None,
+    )

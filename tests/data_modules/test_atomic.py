@@ -18,7 +18,9 @@ def test_the_file_appears_at_the_end_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("stop", [ValueError, KeyboardInterrupt])
-def test_what_was_there_outlives_a_stop(stop: type[BaseException], tmp_path: Path) -> None:
+def test_what_was_there_outlives_a_stop(
+    stop: type[BaseException], tmp_path: Path
+) -> None:
     path = tmp_path / "a.csv"
     path.write_text("old")
     with pytest.raises(stop):

@@ -21,15 +21,26 @@ from data_modules.views import EvalViews, TrainView, View, Views
 from tests.data_modules.videos import noise_frames
 
 PLAIN = Collate()
-AUGMENTATIONS: Sequence[Augmentation] = (RandAugment(), Grayscale(0.5), RandomErasing(0.5))
+AUGMENTATIONS: Sequence[Augmentation] = (
+    RandAugment(),
+    Grayscale(0.5),
+    RandomErasing(0.5),
+)
 
 
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory: pytest.TempPathFactory) -> list[Clip]:
     root = tmp_path_factory.mktemp("clips")
     for number in range(8):
-        write_video(root / f"{number}.mp4", noise_frames(16, 48, 60) + torch.tensor(20 * number).byte().numpy(), 12)
-    return [Clip(f"clip {number}", Path(root / f"{number}.mp4"), number) for number in range(8)]
+        write_video(
+            root / f"{number}.mp4",
+            noise_frames(16, 48, 60) + torch.tensor(20 * number).byte().numpy(),
+            12,
+        )
+    return [
+        Clip(f"clip {number}", Path(root / f"{number}.mp4"), number)
+        for number in range(8)
+    ]
 
 
 def train(clips: Sequence[Clip], **options: Any) -> VideoDataset:
@@ -37,10 +48,16 @@ def train(clips: Sequence[Clip], **options: Any) -> VideoDataset:
         "augmentations": options.pop("augmentations", ()),
         "num_sample": options.pop("num_sample", 1),
     }
-    return VideoDataset(clips, TrainView(SegmentSampling(4), TrainCrop(flip=True), 32, **view), **options)
+    return VideoDataset(
+        clips,
+        TrainView(SegmentSampling(4), TrainCrop(flip=True), 32, **view),
+        **options,
+    )
 
 
-def batch(data: VideoDataset, indices: Sequence[int], collate: Collate = PLAIN) -> VideoBatch:
+def batch(
+    data: VideoDataset, indices: Sequence[int], collate: Collate = PLAIN
+) -> VideoBatch:
     collated = collate([data[3, index] for index in indices])
     return collate.render(collated) if isinstance(collated, PlaneBatch) else collated
 
@@ -71,7 +88,8 @@ def test_the_device_draws_the_same_augmentations(clips: list[Clip]):
     device = batch(train(clips, augmentations=AUGMENTATIONS, on_device=True), range(8))
     plain = batch(train(clips), range(8))
     apart = [
-        (a.float() - b.float()).abs().mean() for a, b in ((worker.video, device.video), (worker.video, plain.video))
+        (a.float() - b.float()).abs().mean()
+        for a, b in ((worker.video, device.video), (worker.video, plain.video))
     ]
     assert apart[0] < 4 < apart[1]  # levels
 
@@ -83,11 +101,16 @@ def test_a_plane_batch_is_pinned_and_moved_as_one_tensor(clips: list[Clip]):
     assert packed.data.numel() < 4 * 4 * 48 * 60 * 1.5 + 1  # bytes: half of RGB at most
     moved = packed.to(torch.device("meta"), non_blocking=True)
     assert moved.data.device.type == "meta"
-    assert len(pickle.dumps(moved._replace(data=torch.zeros(0)))) < 12_000  # the rest is plain numbers
+    assert (
+        len(pickle.dumps(moved._replace(data=torch.zeros(0)))) < 12_000
+    )  # the rest is plain numbers
 
 
 def test_clips_of_one_video_are_other_draws_of_the_same_frames(clips: list[Clip]):
-    once, twice = batch(train(clips), range(4)), batch(train(clips, num_sample=2), range(4))
+    once, twice = (
+        batch(train(clips), range(4)),
+        batch(train(clips, num_sample=2), range(4)),
+    )
     assert twice.video.shape[:2] == (8, 1)
     assert twice.clip_id == [*once.clip_id, *once.clip_id]
     assert twice.label.tolist() == [0, 1, 2, 3, 0, 1, 2, 3]
@@ -98,8 +121,14 @@ def test_clips_of_one_video_are_other_draws_of_the_same_frames(clips: list[Clip]
 def test_a_mirrored_clip_takes_the_label_of_its_mirror_image(clips: list[Clip]):
     other = {number: number ^ 1 for number in range(8)}
     data = train(clips, mirrored=other)
-    flipped = [data[epoch, index].labels != (index,) for epoch in range(20) for index in range(8)]
-    assert 55 < sum(flipped) < 105  # 80 of 160 on average; four standard deviations are 25
+    flipped = [
+        data[epoch, index].labels != (index,)
+        for epoch in range(20)
+        for index in range(8)
+    ]
+    assert (
+        55 < sum(flipped) < 105
+    )  # 80 of 160 on average; four standard deviations are 25
     for epoch in range(3):
         sample, unmapped = data[epoch, 2], train(clips)[epoch, 2]
         assert torch.equal(sample.video, unmapped.video)
@@ -111,9 +140,14 @@ def test_mixing_is_the_same_for_any_number_of_ranks(clips: list[Clip], world_siz
     collate, data = Collate(Mixing(), seed=1), train(clips, num_sample=2)
     whole = batch(data, range(8), collate)
     size = 8 // world_size
-    parts = [batch(data, range(rank * size, (rank + 1) * size), collate) for rank in range(world_size)]
+    parts = [
+        batch(data, range(rank * size, (rank + 1) * size), collate)
+        for rank in range(world_size)
+    ]
     for clip in (0, 1):  # the clips of one video lie a batch apart
-        seen = torch.cat([part.video[clip * size : (clip + 1) * size] for part in parts])
+        seen = torch.cat(
+            [part.video[clip * size : (clip + 1) * size] for part in parts]
+        )
         assert torch.equal(seen, whole.video[8 * clip : 8 * (clip + 1)])
     assert whole.partners is not None
     assert whole.partners.label.tolist() == [1, 0, 3, 2, 5, 4, 7, 6] * 2
@@ -121,5 +155,7 @@ def test_mixing_is_the_same_for_any_number_of_ranks(clips: list[Clip], world_siz
 
 
 def test_an_odd_batch_cannot_be_mixed(clips: list[Clip]):
-    with pytest.raises(ValueError, match="batch_size: mixing takes clips in pairs, 3 is odd"):
+    with pytest.raises(
+        ValueError, match="batch_size: mixing takes clips in pairs, 3 is odd"
+    ):
         batch(train(clips), range(3), Collate(Mixing()))

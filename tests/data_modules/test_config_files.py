@@ -38,9 +38,16 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.parametrize("name", WRONG)
 @pytest.mark.parametrize(
-    "argument", [["-c", "wrong.yaml"], ["--config=wrong.yaml"], ["-c", "right.yaml", "-cwrong.yaml"]]
+    "argument",
+    [
+        ["-c", "wrong.yaml"],
+        ["--config=wrong.yaml"],
+        ["-c", "right.yaml", "-cwrong.yaml"],
+    ],
 )
-def test_file_line_and_reason_are_told(name: str, argument: list[str], folder: Path) -> None:
+def test_file_line_and_reason_are_told(
+    name: str, argument: list[str], folder: Path
+) -> None:
     content, message = WRONG[name]
     (folder / "wrong.yaml").write_bytes(content)
     (folder / "right.yaml").write_text("model: {lr: 1}\n")
@@ -50,9 +57,13 @@ def test_file_line_and_reason_are_told(name: str, argument: list[str], folder: P
 
 def test_a_wrong_part_of_a_right_file_is_told(folder: Path) -> None:
     (folder / "parts").mkdir()
-    (folder / "whole.yaml").write_text("data: parts/data.yaml\nmodel: {adapters: [x, y.yaml]}\n")
+    (folder / "whole.yaml").write_text(
+        "data: parts/data.yaml\nmodel: {adapters: [x, y.yaml]}\n"
+    )
     (folder / "parts" / "data.yaml").write_text("class_path: A\nclass_path: B\n")
-    with pytest.raises(ValueError, match=r"^parts/data\.yaml, line 2: the key 'class_path'"):
+    with pytest.raises(
+        ValueError, match=r"^parts/data\.yaml, line 2: the key 'class_path'"
+    ):
         check(["fit", "-c", "whole.yaml"])
 
 
@@ -61,13 +72,18 @@ def test_a_wrong_part_of_a_right_file_is_told(folder: Path) -> None:
     [
         ("lorra.yaml", r"there is no file lorra\.yaml; near: lora\.yaml"),
         ("zzz", r"there is no file zzz in /"),
-        ("nowhere/lora.yaml", r"there is no file nowhere/lora\.yaml: there is no folder nowhere"),
+        (
+            "nowhere/lora.yaml",
+            r"there is no file nowhere/lora\.yaml: there is no folder nowhere",
+        ),
         ("sites", r"sites is a folder; give one of its YAML files, as a\.yaml, b\.yml"),
         (".", r"\. is a folder"),
         ("", "the name of a YAML file is empty"),
     ],
 )
-def test_a_file_that_is_none_is_told_with_what_is_near(name: str, message: str, folder: Path) -> None:
+def test_a_file_that_is_none_is_told_with_what_is_near(
+    name: str, message: str, folder: Path
+) -> None:
     (folder / "lora.yaml").write_text("a: 1\n")
     (folder / "sites").mkdir()
     (folder / "sites" / "a.yaml").touch()
@@ -78,9 +94,21 @@ def test_a_file_that_is_none_is_told_with_what_is_near(name: str, message: str, 
 
 def test_what_is_right_passes(folder: Path) -> None:
     (folder / "a.yaml").write_text(
-        "\ufeffx: &x {lr: 1}\nmodel:\n  <<: *x\n  adapters+: [LoRA]\n  none: null\n", "utf-8"
+        "\ufeffx: &x {lr: 1}\nmodel:\n  <<: *x\n  adapters+: [LoRA]\n  none: null\n",
+        "utf-8",
     )
-    check(["fit", "-c", "a.yaml", "--config", '{"model": {"a": 1}}', "--data", "x.yaml", "-c"])
+    check(
+        [
+            "fit",
+            "-c",
+            "a.yaml",
+            "--config",
+            '{"model": {"a": 1}}',
+            "--data",
+            "x.yaml",
+            "-c",
+        ]
+    )
 
 
 @pytest.mark.parametrize(
@@ -94,10 +122,18 @@ def test_what_is_right_passes(folder: Path) -> None:
         ("data.roots", None),
     ],
 )
-def test_the_place_of_a_key_is_that_of_the_last_file_which_has_it(key: str, place: str | None, folder: Path) -> None:
+def test_the_place_of_a_key_is_that_of_the_last_file_which_has_it(
+    key: str, place: str | None, folder: Path
+) -> None:
     (folder / "first.yaml").write_text(
         "model:\n  optim: {lr: 1}\n  adapters+:\n  - class_path: LoRA\n    init_args:\n      rank: 2\n"
         "data:\n  root: x\n"
     )
     (folder / "second.yaml").write_text("model:\n  init_args:\n    optim: {lr: 2}\n")
-    assert where(["fit", "-c", "first.yaml", "-c", "second.yaml", "--data.init_args.root=y"], key) == place
+    assert (
+        where(
+            ["fit", "-c", "first.yaml", "-c", "second.yaml", "--data.init_args.root=y"],
+            key,
+        )
+        == place
+    )

@@ -22,7 +22,12 @@ class Inner:
 class Base:
     """A class of which a configuration names one by its path, as data and model are."""
 
-    def __init__(self, inner: Inner | None = None, labels: list[str] | None = None, other: str = "") -> None:
+    def __init__(
+        self,
+        inner: Inner | None = None,
+        labels: list[str] | None = None,
+        other: str = "",
+    ) -> None:
         self.inner, self.labels, self.other = inner, labels, other
 
 
@@ -40,7 +45,10 @@ def parsers() -> tuple[ArgumentParser, ArgumentParser]:
 
 def written(labels: list[str], path: str) -> dict[str, Any]:
     arguments = {"labels": labels, "inner": {"path": path, "labels": labels}}
-    return {"data": {"class_path": f"{__name__}.Base", "init_args": arguments}, "place": path}
+    return {
+        "data": {"class_path": f"{__name__}.Base", "init_args": arguments},
+        "place": path,
+    }
 
 
 @settings(LAW, max_examples=20)
@@ -48,18 +56,28 @@ def written(labels: list[str], path: str) -> dict[str, Any]:
 @example(NASTY, "\\\\${a}\\${b}${c}\\")
 def test_names_come_back_from_the_parser(labels: list[str], path: str) -> None:
     whole, command = parsers()
-    config = config_text.parse(whole, ["fit", "-c", config_text.as_yaml(written(labels, path))]).fit
+    config = config_text.parse(
+        whole, ["fit", "-c", config_text.as_yaml(written(labels, path))]
+    ).fit
     arguments = config.data.init_args
-    assert (arguments.labels, arguments.inner.labels, arguments.inner.path) == (labels, labels, path)
+    assert (arguments.labels, arguments.inner.labels, arguments.inner.path) == (
+        labels,
+        labels,
+        path,
+    )
     assert config.place == path
-    again = config_text.parse(whole, ["fit", "-c", config_text.dumped(command, config)]).fit
+    again = config_text.parse(
+        whole, ["fit", "-c", config_text.dumped(command, config)]
+    ).fit
     assert again.data == config.data
     assert again.place == path
 
 
 @LAW
 @given(st.lists(names(), max_size=3))
-def test_other_readers_of_yaml_read_the_same_but_for_the_escapes(labels: list[str]) -> None:
+def test_other_readers_of_yaml_read_the_same_but_for_the_escapes(
+    labels: list[str],
+) -> None:
     text = config_text.as_yaml(labels)
     assert text.encode("utf-8")
     assert config_text.read(text) == labels
@@ -67,7 +85,9 @@ def test_other_readers_of_yaml_read_the_same_but_for_the_escapes(labels: list[st
         assert yaml.safe_load(text) == labels
 
 
-def test_what_a_user_means_is_replaced_and_an_escape_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_user_means_is_replaced_and_an_escape_is_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("PLACE", "/data")
     arguments = "{other: '${place}', labels: ['\\${place}', 1e5x, \"\\x85\", '1e5']}"
     text = f"place: ${{oc.env:PLACE}}/x\ndata: {{class_path: {__name__}.Base, init_args: {arguments}}}"
@@ -77,11 +97,25 @@ def test_what_a_user_means_is_replaced_and_an_escape_is_not(monkeypatch: pytest.
 
 
 @pytest.mark.parametrize(
-    "name", ["caf\udce9 [x].mp4", "-x.mp4", "a: b", "#c", "[1]", "{a: b}", "!x", "100%", "'q'", "\\d"]
+    "name",
+    [
+        "caf\udce9 [x].mp4",
+        "-x.mp4",
+        "a: b",
+        "#c",
+        "[1]",
+        "{a: b}",
+        "!x",
+        "100%",
+        "'q'",
+        "\\d",
+    ],
 )
 def test_a_path_as_a_flag(name: str) -> None:
     assert config_text.parse(parsers()[0], ["fit", f"--place={name}"]).fit.place == name
 
 
 def test_a_flag_with_an_escape() -> None:
-    assert config_text.parse(parsers()[0], ["fit", r"--place=a\${b}"]).fit.place == "a${b}"
+    assert (
+        config_text.parse(parsers()[0], ["fit", r"--place=a\${b}"]).fit.place == "a${b}"
+    )

@@ -18,8 +18,15 @@ def corrupted(folder: Path, count: int) -> list[tuple[str, Pair]]:
     originals, generator = write_originals(folder), np.random.default_rng(0)
     made: list[tuple[str, Pair]] = []
     for number in range(count):
-        original, kind = originals[number // len(KINDS) % len(originals)], list(KINDS)[number % len(KINDS)]
-        suffix = {".mp4": ".avi"}.get(original.suffix, ".mp4") if kind == "untouched" else original.suffix
+        original, kind = (
+            originals[number // len(KINDS) % len(originals)],
+            list(KINDS)[number % len(KINDS)],
+        )
+        suffix = (
+            {".mp4": ".avi"}.get(original.suffix, ".mp4")
+            if kind == "untouched"
+            else original.suffix
+        )
         path = folder / f"{number:04d}_{kind}_{original.stem}{suffix}"
         path.write_bytes(KINDS[kind](original.read_bytes(), generator))
         made.append((kind, (path, original)))
@@ -33,7 +40,10 @@ def test_no_crash_no_hang_and_no_silence(tmp_path: Path, count: int) -> None:
     assert len(found) == count
     # neither died nor hung: one process has answered for all of them
     assert {answer.failure for answer in found} <= {None, "raised"}
-    table = {kind: Counter(outcome(a) for a in found if kinds[a.item] == kind) for kind in KINDS}
+    table = {
+        kind: Counter(outcome(a) for a in found if kinds[a.item] == kind)
+        for kind in KINDS
+    }
     print(*(f"{kind:12}{dict(counts)}" for kind, counts in table.items()), sep="\n")
     for answer in found:
         if answer.failure:
@@ -43,8 +53,13 @@ def test_no_crash_no_hang_and_no_silence(tmp_path: Path, count: int) -> None:
         assert set(table[kind]) == {"reported"}, kind
     assert set(table["untouched"]) == {"harmless"}
     # coded pictures carry no checksum: what hits only them may decode to other pictures. Nothing else is ever silent
-    assert {kind for kind in KINDS if table[kind]["altered"] or table[kind]["fewer"]} <= {"flipped", "holed"}
-    assert sum(counts["altered"] + counts["fewer"] for counts in table.values()) <= 0.1 * count
+    assert {
+        kind for kind in KINDS if table[kind]["altered"] or table[kind]["fewer"]
+    } <= {"flipped", "holed"}
+    assert (
+        sum(counts["altered"] + counts["fewer"] for counts in table.values())
+        <= 0.1 * count
+    )
 
 
 def outcome(answer: Answer[Pair, str]) -> str:
@@ -53,7 +68,9 @@ def outcome(answer: Answer[Pair, str]) -> str:
 
 def test_what_is_compared_against_is_good(tmp_path: Path) -> None:
     originals = write_originals(tmp_path)
-    found = answers(verdict, [(path, path) for path in originals], workers=1, timeout=60)
+    found = answers(
+        verdict, [(path, path) for path in originals], workers=1, timeout=60
+    )
     assert [answer.result for answer in found] == ["harmless"] * len(ORIGINALS)
 
 

@@ -25,7 +25,9 @@ def checks(video: Video, expected: torch.Tensor, samples: int, seed: int = 0) ->
     rng, compared = np.random.default_rng(seed), 0
     for sample in range(samples):
         indices = rng.integers(0, len(expected), 1 + sample % 10)
-        assert torch.equal(video.frames(indices).pixels, expected[torch.as_tensor(indices)]), indices
+        assert torch.equal(
+            video.frames(indices).pixels, expected[torch.as_tensor(indices)]
+        ), indices
         compared += len(indices)
     return compared
 
@@ -42,7 +44,9 @@ def test_frames_equal_plain_decoding(folder: Path, odd: Oddity):
         assert checks(video, expected, 10) == 55
         video.check()
     if None not in times and (np.diff(times) > 0).all():
-        assert every.seconds.tolist() == pytest.approx([time - times[0] for time in times], abs=1e-9)
+        assert every.seconds.tolist() == pytest.approx(
+            [time - times[0] for time in times], abs=1e-9
+        )
     with open_video(path, sequential=True) as video:
         assert torch.equal(video.frames([30, 7]).pixels, expected[[30, 7]])
 
@@ -55,12 +59,19 @@ def test_ten_thousand_frames(folder: Path):
         expected = torch.from_numpy(sequential(path)[0]).permute(0, 3, 1, 2)
         with open_video(path) as video:
             for rank in range(odd.count):
-                assert torch.equal(video.frames([rank]).pixels[0], expected[rank]), (odd.name, rank)
+                assert torch.equal(video.frames([rank]).pixels[0], expected[rank]), (
+                    odd.name,
+                    rank,
+                )
             compared += odd.count + checks(video, expected, 40, seed)
     assert compared >= 10_000
 
 
-@pytest.mark.parametrize("odd", [o for o in ODDITIES if o.pixel_format in PLAIN_FORMATS], ids=lambda odd: odd.name)
+@pytest.mark.parametrize(
+    "odd",
+    [o for o in ODDITIES if o.pixel_format in PLAIN_FORMATS],
+    ids=lambda odd: odd.name,
+)
 def test_planes_are_those_of_the_decoder(folder: Path, odd: Oddity):
     path, ranks = write_odd(folder, odd), [3, 20, 49]
     with av.open(str(path)) as container:
@@ -69,17 +80,29 @@ def test_planes_are_those_of_the_decoder(folder: Path, odd: Oddity):
     with open_video(path) as video:
         planes = video.planes(ranks)
         part = video.planes(ranks, Box(5, 7, 21, 33))
-    luma, chroma = planes.data.split([planes.height * planes.width, planes.height * planes.width // 2], dim=1)
+    luma, chroma = planes.data.split(
+        [planes.height * planes.width, planes.height * planes.width // 2], dim=1
+    )
     luma = luma.view(3, planes.height, planes.width)
     chroma = chroma.view(3, 2, planes.height // 2, planes.width // 2)
-    assert (planes.height, planes.width, planes.box) == (height + height % 2, width + width % 2, (0, 0, height, width))
+    assert (planes.height, planes.width, planes.box) == (
+        height + height % 2,
+        width + width % 2,
+        (0, 0, height, width),
+    )
     assert (part.height, part.width, part.box) == (22, 34, (1, 1, 21, 33))
     for i, rank in enumerate(ranks):
-        for plane, stored in zip((luma[i], *chroma[i]), frames[rank].planes, strict=True):
-            samples = np.frombuffer(stored, np.uint8).reshape(-1, stored.line_size)[: stored.height, : stored.width]
+        for plane, stored in zip(
+            (luma[i], *chroma[i]), frames[rank].planes, strict=True
+        ):
+            samples = np.frombuffer(stored, np.uint8).reshape(-1, stored.line_size)[
+                : stored.height, : stored.width
+            ]
             assert np.array_equal(plane[: stored.height, : stored.width], samples)
     assert torch.equal(part.data[:, : 22 * 34].view(3, 22, 34), luma[:, 4:26, 6:40])
-    assert torch.equal(part.data[:, 22 * 34 :].view(3, 2, 11, 17), chroma[:, :, 2:13, 3:20])
+    assert torch.equal(
+        part.data[:, 22 * 34 :].view(3, 2, 11, 17), chroma[:, :, 2:13, 3:20]
+    )
 
 
 def test_which_files_are_planned(folder: Path):
@@ -94,14 +117,18 @@ def test_which_files_are_planned(folder: Path):
             packets = [packet for packet in container.demux(video=0) if packet.size]
         with open_video(path) as video:
             fed = _fed(video, [odd.count // 2])
-        assert (fed == len(packets)) == (odd.name in decoded or sum(packet.is_keyframe for packet in packets) == 0)
+        assert (fed == len(packets)) == (
+            odd.name in decoded or sum(packet.is_keyframe for packet in packets) == 0
+        )
 
 
 def _fed(video: Video, ranks: list[int]) -> int:
     """How many packets the decoder was given."""
     counted, plain = list[int](), FileTrack._decode
 
-    def counting(self: FileTrack, packet: av.Packet | None, number: int) -> list[av.VideoFrame]:
+    def counting(
+        self: FileTrack, packet: av.Packet | None, number: int
+    ) -> list[av.VideoFrame]:
         counted.append(number)
         return plain(self, packet, number)
 
@@ -116,9 +143,15 @@ def test_times_of_uneven_frames(folder: Path):
         if odd.ticks is uneven:
             with open_video(write_odd(folder, odd)) as video:
                 seconds = np.array([uneven(i) for i in range(50)]) / 1000
-                assert video.frames([0, 21, 49]).seconds.tolist() == pytest.approx(seconds[[0, 21, 49]], abs=1e-3)
+                assert video.frames([0, 21, 49]).seconds.tolist() == pytest.approx(
+                    seconds[[0, 21, 49]], abs=1e-3
+                )
                 assert video.ranks(seconds + 0.002).tolist() == list(range(50))
-                assert video.ranks(np.array([-1, seconds[21] - 0.5, 99])).tolist() == [0, 20, 49]
+                assert video.ranks(np.array([-1, seconds[21] - 0.5, 99])).tolist() == [
+                    0,
+                    20,
+                    49,
+                ]
 
 
 def test_an_even_clock_over_frames(folder: Path):
@@ -128,15 +161,22 @@ def test_an_even_clock_over_frames(folder: Path):
             seen = video.at_ticks(np.arange(video.num_frames))
             if odd.ticks is uneven:
                 times = (np.arange(50) + 0.5) / video.fps * 1000
-                shown = [max(i for i in range(50) if uneven(i) <= time) for time in times]
+                shown = [
+                    max(i for i in range(50) if uneven(i) <= time) for time in times
+                ]
                 assert seen.tolist() == shown
                 assert np.count_nonzero(seen == 20) > 15
             elif odd.ticks is Oddity._field_defaults["ticks"]:
                 assert seen.tolist() == list(range(video.num_frames))
 
 
-@pytest.mark.parametrize("name", ["h264_open_gop.mp4", "h264.mp4", "vp9.webm", "mpeg4.avi", "hevc_open_gop.mkv"])
-def test_a_long_video_is_read_again_from_its_key_frames(folder: Path, name: str, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize(
+    "name",
+    ["h264_open_gop.mp4", "h264.mp4", "vp9.webm", "mpeg4.avi", "hevc_open_gop.mkv"],
+)
+def test_a_long_video_is_read_again_from_its_key_frames(
+    folder: Path, name: str, monkeypatch: pytest.MonkeyPatch
+):
     (odd,) = (odd for odd in ODDITIES if odd.name == name)
     path = write_odd(folder, odd)
     expected = torch.from_numpy(sequential(path)[0]).permute(0, 3, 1, 2)

@@ -23,18 +23,26 @@ EVAL = EvalViews(SegmentSampling(4), EvalCrop(), 16, Views(2, 3))
 def clips(tmp_path: Path) -> list[Clip]:
     """Twelve clips of other pixels each; number 3 is cut short, number 5 is not there."""
     for number in range(12):
-        write_video(tmp_path / f"{number}.mp4", noise_frames(30) + torch.tensor(9 * number).byte().numpy(), 25)
+        write_video(
+            tmp_path / f"{number}.mp4",
+            noise_frames(30) + torch.tensor(9 * number).byte().numpy(),
+            25,
+        )
     cut = tmp_path / "3.mp4"
     cut.write_bytes(cut.read_bytes()[:500])
     (tmp_path / "5.mp4").unlink()
-    return [Clip(str(number), tmp_path / f"{number}.mp4", number) for number in range(12)]
+    return [
+        Clip(str(number), tmp_path / f"{number}.mp4", number) for number in range(12)
+    ]
 
 
 def dataset(clips: list[Clip], policy: Policy, **options: Any) -> VideoDataset:
     return VideoDataset(clips, options.pop("view", TRAIN), policy=policy, **options)
 
 
-@pytest.mark.parametrize(("bad", "reason"), [(3, "cannot be read as a video"), (5, "no such video file")])
+@pytest.mark.parametrize(
+    ("bad", "reason"), [(3, "cannot be read as a video"), (5, "no such video file")]
+)
 def test_evaluation_stops_and_names_the_file(clips: list[Clip], bad: int, reason: str):
     with pytest.raises((ValueError, FileNotFoundError), match=rf"{bad}\.mp4: {reason}"):
         dataset(clips, Policy("stop"), view=EVAL)[bad]
@@ -53,7 +61,9 @@ def test_the_stand_in_is_a_function_of_seed_epoch_and_clip(clips: list[Clip]):
     again = dataset(clips, Policy("replace"))[2, 3]
     assert first.clip_id == again.clip_id
     assert torch.equal(first.video, again.video)
-    chosen = {dataset(clips, Policy("replace"))[epoch, 3].clip_id for epoch in range(20)}
+    chosen = {
+        dataset(clips, Policy("replace"))[epoch, 3].clip_id for epoch in range(20)
+    }
     assert len(chosen) > 5  # 1 - P(at most 5 of 10 clips in 20 draws) is above 0.999
 
 
@@ -67,12 +77,17 @@ def test_what_is_known_to_be_bad_is_not_tried_and_changes_nothing(clips: list[Cl
 
 
 def test_where_nothing_can_be_read_the_run_stops(clips: list[Clip]):
-    with pytest.raises(ValueError, match=r"3\.mp4: cannot be read, nor can any of 20 others; the last: .*mp4: "):
+    with pytest.raises(
+        ValueError,
+        match=r"3\.mp4: cannot be read, nor can any of 20 others; the last: .*mp4: ",
+    ):
         dataset([clips[3], clips[5]], Policy("replace"))[0, 0]
 
 
 @pytest.mark.parametrize("on_device", [False, True])
-def test_a_file_that_counts_as_wrong_keeps_its_place(clips: list[Clip], on_device: bool):
+def test_a_file_that_counts_as_wrong_keeps_its_place(
+    clips: list[Clip], on_device: bool
+):
     data = dataset(clips, Policy("count_wrong"), view=EVAL, on_device=on_device)
     batch = Collate()([data[2], data[3]])
     rendered = Collate().render(batch) if isinstance(batch, PlaneBatch) else batch
@@ -84,7 +99,9 @@ def test_a_file_that_counts_as_wrong_keeps_its_place(clips: list[Clip], on_devic
     assert not rendered.video[1].any()
 
 
-def test_a_clip_that_fails_is_read_once_more_in_sequence(clips: list[Clip], monkeypatch: pytest.MonkeyPatch):
+def test_a_clip_that_fails_is_read_once_more_in_sequence(
+    clips: list[Clip], monkeypatch: pytest.MonkeyPatch
+):
     """The plan of packets may be wrong about a file that decodes from its beginning."""
     from data_modules.video.track import FileTrack
 

@@ -29,7 +29,10 @@ def test_workers_end_with_the_main_process(way: str, code: int, tmp_path: Path) 
     with (tmp_path / "out").open("w") as output:
         done = subprocess.run(command, stdout=output, stderr=output, timeout=120)
     assert done.returncode == code
-    workers = [Path("/proc", pid) for pid in (tmp_path / "out").read_text().splitlines()[0].split()]
+    workers = [
+        Path("/proc", pid)
+        for pid in (tmp_path / "out").read_text().splitlines()[0].split()
+    ]
     assert len(workers) == 2
     end = time.monotonic() + 30
     while any(_runs(worker) for worker in workers):

@@ -28,20 +28,34 @@ LAW = settings(max_examples=150)
 
 def names() -> st.SearchStrategy[str]:
     """Anything that a Linux file may be named, and the worst of it often."""
-    files = st.binary(min_size=1, max_size=20).filter(lambda name: not set(name) & set(b"\0/")).map(os.fsdecode)
+    files = (
+        st.binary(min_size=1, max_size=20)
+        .filter(lambda name: not set(name) & set(b"\0/"))
+        .map(os.fsdecode)
+    )
     return (
         st.sampled_from(NASTY)
         | files
-        | st.text(st.characters(codec="utf-8", exclude_characters="\0/"), min_size=1, max_size=20)
+        | st.text(
+            st.characters(codec="utf-8", exclude_characters="\0/"),
+            min_size=1,
+            max_size=20,
+        )
     )
 
 
 @LAW
 @given(st.lists(names(), min_size=1, max_size=4), names())
 def test_csv_gives_them_back(clips: list[str], label: str) -> None:
-    written = to_csv([("clip_id", "rank", "label"), *((clip, 1, label) for clip in clips)])
-    read = list(csv.DictReader(io.StringIO(written.decode(ENCODING, ERRORS), newline="")))
-    assert [(row["clip_id"], row["label"]) for row in read] == [(clip, label) for clip in clips]
+    written = to_csv(
+        [("clip_id", "rank", "label"), *((clip, 1, label) for clip in clips)]
+    )
+    read = list(
+        csv.DictReader(io.StringIO(written.decode(ENCODING, ERRORS), newline=""))
+    )
+    assert [(row["clip_id"], row["label"]) for row in read] == [
+        (clip, label) for clip in clips
+    ]
 
 
 @LAW
@@ -56,9 +70,13 @@ def test_json_gives_them_back_in_one_line(name: str) -> None:
 
 @LAW
 @given(st.lists(names(), min_size=1, max_size=4, unique=True))
-def test_a_manifest_gives_them_back(tmp_path_factory: pytest.TempPathFactory, found: list[str]) -> None:
+def test_a_manifest_gives_them_back(
+    tmp_path_factory: pytest.TempPathFactory, found: list[str]
+) -> None:
     folder = tmp_path_factory.mktemp("manifest")
-    entries = {name: Entry(name, "bad", "cut short", manifest.Stamp(1, 2)) for name in found}
+    entries = {
+        name: Entry(name, "bad", "cut short", manifest.Stamp(1, 2)) for name in found
+    }
     manifest.write(folder / "whole.csv", entries.values())
     assert manifest.read(folder / "whole.csv") == entries
     for entry in entries.values():
@@ -68,14 +86,23 @@ def test_a_manifest_gives_them_back(tmp_path_factory: pytest.TempPathFactory, fo
 
 @LAW
 @given(st.lists(names(), min_size=1, max_size=3, unique=True))
-def test_an_index_and_a_shard_give_them_back(tmp_path_factory: pytest.TempPathFactory, found: list[str]) -> None:
+def test_an_index_and_a_shard_give_them_back(
+    tmp_path_factory: pytest.TempPathFactory, found: list[str]
+) -> None:
     folder = tmp_path_factory.mktemp("copy")
     (folder / "content").write_bytes(b"x")
     digest = "2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881"  # sha256 of x
-    entries = [shards.Entry(name, name, 0, 1, 1, digest, "kept", name, 1.0, 1, 1.0) for name in found]
-    placed = shards.write_shard(folder / "shard.tar", entries, [folder / "content"] * len(entries))
+    entries = [
+        shards.Entry(name, name, 0, 1, 1, digest, "kept", name, 1.0, 1, 1.0)
+        for name in found
+    ]
+    placed = shards.write_shard(
+        folder / "shard.tar", entries, [folder / "content"] * len(entries)
+    )
     shards.write_index(folder, placed)
-    assert [(entry.path, entry.reason) for entry in shards.read_index(folder)] == [(name, name) for name in found]
+    assert [(entry.path, entry.reason) for entry in shards.read_index(folder)] == [
+        (name, name) for name in found
+    ]
     with tarfile.open(folder / "shard.tar") as shard:
         assert shard.getnames() == found
 
@@ -90,7 +117,17 @@ def test_a_table_shows_them_whole_in_one_line(name: str) -> None:
     assert row.startswith("│ ")
     assert row.endswith(" │")
     assert row.strip("│").strip() == visible(name).strip()
-    assert not set(row) & set(map(chr, [*range(32), *range(127, 160), *range(0x202A, 0x202F), *range(0xDC80, 0xDD00)]))
+    assert not set(row) & set(
+        map(
+            chr,
+            [
+                *range(32),
+                *range(127, 160),
+                *range(0x202A, 0x202F),
+                *range(0xDC80, 0xDD00),
+            ],
+        )
+    )
 
 
 @pytest.mark.parametrize(
@@ -117,7 +154,11 @@ def test_a_narrow_table_folds_and_leaves_nothing_out() -> None:
 
 
 def test_a_manifest_with_a_cut_name_of_two_lines_loses_no_other(tmp_path: Path) -> None:
-    path, good, last = tmp_path / "m.csv", Entry("a.mp4", "bad", "cut"), Entry('b, "c".mp4', "bad", "cut")
+    path, good, last = (
+        tmp_path / "m.csv",
+        Entry("a.mp4", "bad", "cut"),
+        Entry('b, "c".mp4', "bad", "cut"),
+    )
     for entry in (good, Entry("two\nlines.mp4", "bad", "cut")):
         manifest.append(path, entry)
     whole = path.read_bytes()

@@ -16,7 +16,18 @@ X265 = ("-c:v", "libx265", "-pix_fmt", "yuv420p", "-x265-params")
 QUIET = "log-level=none:pools=none:frame-threads=1:keyint=12"
 MPEG2 = ("-c:v", "mpeg2video", "-q:v", 3, "-bf", 2)
 MPEG4 = ("-c:v", "mpeg4", "-q:v", 3, "-bf", 2)
-VPX = ("-b:v", "300k", "-auto-alt-ref", 1, "-lag-in-frames", 16, "-deadline", "realtime", "-cpu-used", 8)
+VPX = (
+    "-b:v",
+    "300k",
+    "-auto-alt-ref",
+    1,
+    "-lag-in-frames",
+    16,
+    "-deadline",
+    "realtime",
+    "-cpu-used",
+    8,
+)
 AV1 = ("-c:v", "libsvtav1", "-preset", 12, "-g", 16, "-svtav1-params", "lp=1")
 
 ENCODED: dict[str, tuple[object, ...]] = {
@@ -63,32 +74,70 @@ ENCODED: dict[str, tuple[object, ...]] = {
 }
 
 SETTS = ("-bsf:v", "setts=pts=DTS")
-COPIED: dict[str, tuple[str, tuple[object, ...], tuple[object, ...]]] = {  # source, options of reading, of writing
+COPIED: dict[
+    str, tuple[str, tuple[object, ...], tuple[object, ...]]
+] = {  # source, options of reading, of writing
     "begins_late.mp4": ("h264.mp4", ("-ss", 0.3), ()),  # an edit list leaves frames out
     "begins_late.mkv": ("h264.mp4", ("-ss", 0.7), ()),
     "fragments.mp4": ("h264.mp4", (), ("-movflags", "frag_keyframe+empty_moov")),
-    "a_fragment_a_frame.mp4": ("h264.mp4", (), ("-movflags", "frag_every_frame+empty_moov+default_base_moof")),
+    "a_fragment_a_frame.mp4": (
+        "h264.mp4",
+        (),
+        ("-movflags", "frag_every_frame+empty_moov+default_base_moof"),
+    ),
     "negative_offsets.mp4": ("pyramid.mp4", (), ("-movflags", "negative_cts_offsets")),
     "no_edit_list.mp4": ("h264.mp4", (), ("-use_editlist", 0)),
     "from_500_s.mkv": ("h264.mp4", (), ("-output_ts_offset", 500)),
     "from_26_h.ts": ("h264.mp4", (), ("-output_ts_offset", 95000)),
-    "below_0.mkv": ("h264.mp4", (), ("-output_ts_offset", -0.5, "-avoid_negative_ts", "disabled")),
-    "below_0.mp4": ("h264.mp4", (), ("-output_ts_offset", -0.5, "-avoid_negative_ts", "disabled")),
-    "uneven.mp4": ("h264.mp4", (), ("-bsf:v", "setts=pts=PTS*PTS/2048:dts=DTS*DTS/2048-4000")),
+    "below_0.mkv": (
+        "h264.mp4",
+        (),
+        ("-output_ts_offset", -0.5, "-avoid_negative_ts", "disabled"),
+    ),
+    "below_0.mp4": (
+        "h264.mp4",
+        (),
+        ("-output_ts_offset", -0.5, "-avoid_negative_ts", "disabled"),
+    ),
+    "uneven.mp4": (
+        "h264.mp4",
+        (),
+        ("-bsf:v", "setts=pts=PTS*PTS/2048:dts=DTS*DTS/2048-4000"),
+    ),
     "raw.mp4": ("raw.h264", ("-r", 25), ()),
     "raw.avi": ("raw.h264", ("-r", 25), ()),
     "raw_hevc.mp4": ("raw.hevc", ("-r", 25), ()),
     "decoding_times.mkv": ("h264.mkv", (), SETTS),
     "decoding_times.ts": ("h264.ts", (), SETTS),
     "decoding_times_mpeg2.mp4": ("mpeg2.ts", (), SETTS),
-    "doubled_times.mkv": ("h264.mkv", (), ("-bsf:v", "setts=pts=if(eq(mod(N\\,5)\\,0)\\,PTS\\,PTS+40)")),
+    "doubled_times.mkv": (
+        "h264.mkv",
+        (),
+        ("-bsf:v", "setts=pts=if(eq(mod(N\\,5)\\,0)\\,PTS\\,PTS+40)"),
+    ),
     "begins_between_keys.ts": ("h264.ts", (), ("-bsf:v", "noise=drop=lt(n\\,5)")),
     "begins_between_keys.mkv": ("h264.mp4", (), ("-bsf:v", "noise=drop=lt(n\\,5)")),
-    "begins_between_keys.mp4": ("rolling_intra.mp4", (), ("-bsf:v", "noise=drop=lt(n\\,5)")),
+    "begins_between_keys.mp4": (
+        "rolling_intra.mp4",
+        (),
+        ("-bsf:v", "noise=drop=lt(n\\,5)"),
+    ),
     "turned.mp4": ("h264.mp4", ("-display_rotation", 90), ()),
-    "sound_first.mp4": ("h264.mp4", ("-f", "lavfi", "-i", "sine=d=2"), ("-map", 0, "-map", 1)),
-    "sound_first.mkv": ("h264.mp4", ("-f", "lavfi", "-i", "sine=d=2"), ("-map", 0, "-map", 1)),
-    "sound_first.ts": ("h264.mp4", ("-f", "lavfi", "-i", "sine=d=2"), ("-map", 0, "-map", 1, "-c:a", "mp2")),
+    "sound_first.mp4": (
+        "h264.mp4",
+        ("-f", "lavfi", "-i", "sine=d=2"),
+        ("-map", 0, "-map", 1),
+    ),
+    "sound_first.mkv": (
+        "h264.mp4",
+        ("-f", "lavfi", "-i", "sine=d=2"),
+        ("-map", 0, "-map", 1),
+    ),
+    "sound_first.ts": (
+        "h264.mp4",
+        ("-f", "lavfi", "-i", "sine=d=2"),
+        ("-map", 0, "-map", 1, "-c:a", "mp2"),
+    ),
 }
 
 JOINED: dict[str, Sequence[str]] = {
@@ -139,7 +188,9 @@ def compare(path: Path, size: tuple[int, int] = SIZE) -> tuple[np.ndarray, float
         fps = video.fps
     for rank in range(len(expected)):
         with open_video(path) as video:  # anew, so that nothing was decoded before
-            assert np.array_equal(video.frames([rank]).pixels.float().mean(1).numpy()[0], pixels[rank]), rank
+            assert np.array_equal(
+                video.frames([rank]).pixels.float().mean(1).numpy()[0], pixels[rank]
+            ), rank
     return frames.seconds.numpy(), fps
 
 
@@ -165,7 +216,9 @@ def test_what_copying_makes_of_a_file(make: Callable[[str], Path], name: str):
 
 
 @pytest.mark.parametrize("name", JOINED)
-def test_streams_that_were_joined(make: Callable[[str], Path], tmp_path: Path, name: str):
+def test_streams_that_were_joined(
+    make: Callable[[str], Path], tmp_path: Path, name: str
+):
     path = tmp_path / name
     path.write_bytes(b"".join(make(part).read_bytes() for part in JOINED[name]))
     seconds, fps = compare(path)
@@ -175,30 +228,57 @@ def test_streams_that_were_joined(make: Callable[[str], Path], tmp_path: Path, n
 
 
 @pytest.mark.parametrize("suffix", ["h264", "mp4", "mkv", "ts", "avi"])
-@pytest.mark.parametrize("in_fields", [lambda i: True, lambda i: i % 4 != 2], ids=["fields", "fields and frames"])
-def test_pictures_in_fields(tmp_path: Path, in_fields: Callable[[int], bool], suffix: str):
+@pytest.mark.parametrize(
+    "in_fields",
+    [lambda i: True, lambda i: i % 4 != 2],
+    ids=["fields", "fields and frames"],
+)
+def test_pictures_in_fields(
+    tmp_path: Path, in_fields: Callable[[int], bool], suffix: str
+):
     raw, path = tmp_path / "raw.h264", tmp_path / f"fields.{suffix}"
     raw.write_bytes(field_pictures.stream(25, in_fields))
     if suffix != "h264":
-        ffmpeg("-r", 25, "-i", raw, "-c", "copy", *(SETTS if suffix in ("mkv", "ts") else ()), path)
+        ffmpeg(
+            "-r",
+            25,
+            "-i",
+            raw,
+            "-c",
+            "copy",
+            *(SETTS if suffix in ("mkv", "ts") else ()),
+            path,
+        )
     seconds, _ = compare(raw if suffix == "h264" else path, field_pictures.SIZE)
     assert (np.diff(seconds) > 0).all()
 
 
-def test_a_lost_part_of_a_transport_stream_is_still_damage(make: Callable[[str], Path], tmp_path: Path):
+def test_a_lost_part_of_a_transport_stream_is_still_damage(
+    make: Callable[[str], Path], tmp_path: Path
+):
     """One packet of 188 bytes from inside a picture that is no last one."""
     noise = np.random.default_rng(0).integers(0, 256, (24, *SIZE), np.uint8)
     data = encoded(tmp_path / "whole.ts", *X264, frames=noise).read_bytes()
     parts = [data[start : start + 188] for start in range(0, len(data), 188)]
-    video = [number for number, part in enumerate(parts) if part[1] & 0x5F == 1 and not part[1] & 0x40]  # PID 256
+    video = [
+        number
+        for number, part in enumerate(parts)
+        if part[1] & 0x5F == 1 and not part[1] & 0x40
+    ]  # PID 256
     del parts[video[len(video) // 2]]
     (tmp_path / "lost.ts").write_bytes(b"".join(parts))
-    with pytest.raises(ValueError, match=r"lost\.ts: damaged at packet"), open_video(tmp_path / "lost.ts") as opened:
+    with (
+        pytest.raises(ValueError, match=r"lost\.ts: damaged at packet"),
+        open_video(tmp_path / "lost.ts") as opened,
+    ):
         opened.frames(range(24))
 
 
 def test_a_cut_file_with_longer_sound(make: Callable[[str], Path], tmp_path: Path):
     data = make("sound_first.mkv").read_bytes()
     (tmp_path / "cut.mkv").write_bytes(data[: len(data) * 6 // 10])
-    with pytest.raises(ValueError, match=r"cut\.mkv: (cut short|damaged)"), open_video(tmp_path / "cut.mkv") as video:
+    with (
+        pytest.raises(ValueError, match=r"cut\.mkv: (cut short|damaged)"),
+        open_video(tmp_path / "cut.mkv") as video,
+    ):
         video.check()

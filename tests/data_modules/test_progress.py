@@ -22,7 +22,10 @@ def test_a_bar_tells_count_rate_and_time_left() -> None:
     assert words == ["Probing", "15/40", "5.0", "files/s", "0:00:05", "3", "bad"]
 
 
-@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="Linux alone tells which CPUs a process may use")
+@pytest.mark.skipif(
+    not hasattr(os, "sched_setaffinity"),
+    reason="Linux alone tells which CPUs a process may use",
+)
 def test_cpus_are_those_that_this_process_may_use() -> None:
     allowed = os.sched_getaffinity(0)
     try:

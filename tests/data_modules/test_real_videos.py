@@ -10,7 +10,14 @@ import torch
 from data_modules.storage.prober import answers, probe
 from data_modules.video.decode import open_video
 from tests.data_modules import real_videos
-from tests.data_modules.real_videos import CARTWHEEL, DAMAGED, HMDB51, KINETICS, UCF101, real_video
+from tests.data_modules.real_videos import (
+    CARTWHEEL,
+    DAMAGED,
+    HMDB51,
+    KINETICS,
+    UCF101,
+    real_video,
+)
 
 pytestmark = pytest.mark.slow
 GOOD = [name for name in real_videos.ALL if name != DAMAGED]
@@ -33,7 +40,11 @@ def test_it_is_good_and_holds_what_a_plain_loop_counts(name: str) -> None:
     count, height, width = counted(path)
     assert answer.result.num_frames == count
     with open_video(path) as video:
-        assert (video.num_frames, video.height, video.width) == (count, answer.result.height, answer.result.width)
+        assert (video.num_frames, video.height, video.width) == (
+            count,
+            answer.result.height,
+            answer.result.width,
+        )
     # storage may be narrower than square pixels, never of another height by more than the shorter way to fit
     assert answer.result.height >= height
     assert answer.result.width >= width
@@ -47,7 +58,13 @@ def test_planned_frames_are_those_of_a_sequential_decode(name: str) -> None:
         for start in range(0, min(planned.num_frames, MOST), 64):
             indices = np.arange(start, min(start + 64, planned.num_frames))
             expected = sequential.frames(indices)
-            for places in (*(np.arange(offset, len(indices), 7) for offset in range(min(7, len(indices)))), ...):
+            for places in (
+                *(
+                    np.arange(offset, len(indices), 7)
+                    for offset in range(min(7, len(indices)))
+                ),
+                ...,
+            ):
                 found = planned.frames(indices[places])
                 assert torch.equal(found.pixels, expected.pixels[places])
                 assert torch.equal(found.seconds, expected.seconds[places])
@@ -76,22 +93,34 @@ def test_a_camera_file_without_a_first_picture_is_reported() -> None:
     path = real_video(DAMAGED)
     (answer,) = answers(probe, [path], workers=1, timeout=120)
     assert answer.failure == "raised"
-    assert answer.reason == f"{path}: damaged at packet 0 of 456: Invalid data found when processing input"
+    assert (
+        answer.reason
+        == f"{path}: damaged at packet 0 of 456: Invalid data found when processing input"
+    )
 
 
 def test_damage_that_was_filmed_is_not_damage_of_the_file() -> None:
     """OpenCV's "buggy" sample is Megamind.avi with artefacts in its pictures, encoded without a fault."""
-    with open_video(real_video("Megamind_bugy.avi")) as buggy, open_video(real_video("Megamind.avi")) as clean:
+    with (
+        open_video(real_video("Megamind_bugy.avi")) as buggy,
+        open_video(real_video("Megamind.avi")) as clean,
+    ):
         assert buggy.num_frames == clean.num_frames == 270
         buggy.check()
         apart = buggy.frames([40]).pixels.double() - clean.frames([40]).pixels.double()
-    assert 10 * np.log10(255**2 / float(apart.square().mean())) < 10  # decibels; about 43 in most frames
+    assert (
+        10 * np.log10(255**2 / float(apart.square().mean())) < 10
+    )  # decibels; about 43 in most frames
 
 
-def test_the_registry_out_of_reach_skips_with_the_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_registry_out_of_reach_skips_with_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     for variable in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
         monkeypatch.setenv(variable, "http://127.0.0.1:9")  # nobody listens
-    with pytest.raises(pytest.skip.Exception, match=r"torchvision: cannot be downloaded: .+"):
+    with pytest.raises(
+        pytest.skip.Exception, match=r"torchvision: cannot be downloaded: .+"
+    ):
         real_video(CARTWHEEL)
     assert not list(real_videos.cache().iterdir())

@@ -2,11 +2,23 @@ from itertools import chain
 
 import pytest
 
-from data_modules.sampler import PADDING, EpochBatchSampler, EvalSampler, Order, PaddedSampler
+from data_modules.sampler import (
+    PADDING,
+    EpochBatchSampler,
+    EvalSampler,
+    Order,
+    PaddedSampler,
+)
 
 
-def batches(order: Order, epoch: int, done: int = 0, rank: int = 0, world_size: int = 1) -> list[list[tuple[int, int]]]:
-    return list(EpochBatchSampler(order, rank=rank, world_size=world_size, position=lambda: (epoch, done)))
+def batches(
+    order: Order, epoch: int, done: int = 0, rank: int = 0, world_size: int = 1
+) -> list[list[tuple[int, int]]]:
+    return list(
+        EpochBatchSampler(
+            order, rank=rank, world_size=world_size, position=lambda: (epoch, done)
+        )
+    )
 
 
 def test_an_epoch_sees_each_clip_at_most_once_and_drops_less_than_a_batch():
@@ -29,7 +41,10 @@ def test_order_is_a_function_of_seed_and_epoch():
 @pytest.mark.parametrize("world_size", [1, 2, 3])
 def test_ranks_share_out_the_global_batch(world_size: int):
     order = Order(101, 6, 0)
-    ranks = [batches(order, 1, rank=rank, world_size=world_size) for rank in range(world_size)]
+    ranks = [
+        batches(order, 1, rank=rank, world_size=world_size)
+        for rank in range(world_size)
+    ]
     joined = [list(chain.from_iterable(parts)) for parts in zip(*ranks, strict=True)]
     assert joined == batches(order, 1)
 
@@ -43,23 +58,36 @@ def test_starts_where_it_is_told_and_keeps_its_length(done: int):
 
 
 def test_too_few_clips():
-    with pytest.raises(ValueError, match=r"one step takes 8 clips \(4 on each of 2 processes\).*has 5; take a smaller"):
+    with pytest.raises(
+        ValueError,
+        match=r"one step takes 8 clips \(4 on each of 2 processes\).*has 5; take a smaller",
+    ):
         EpochBatchSampler(Order(5, 8, 0), world_size=2, position=lambda: (0, 0))
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 3, 7])
 @pytest.mark.parametrize("count", [101, 100, 2])
 def test_evaluation_sees_each_clip_once(count: int, world_size: int):
-    samplers = [EvalSampler(count, rank=rank, world_size=world_size) for rank in range(world_size)]
+    samplers = [
+        EvalSampler(count, rank=rank, world_size=world_size)
+        for rank in range(world_size)
+    ]
     assert sorted(chain.from_iterable(samplers)) == list(range(count))
-    assert [len(sampler) for sampler in samplers] == [len(list(sampler)) for sampler in samplers]
+    assert [len(sampler) for sampler in samplers] == [
+        len(list(sampler)) for sampler in samplers
+    ]
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 8])
 @pytest.mark.parametrize("world_size", [1, 2, 3, 7])
 @pytest.mark.parametrize("count", [1, 2, 5, 100, 101])
-def test_all_ranks_evaluate_in_as_many_batches(count: int, world_size: int, batch_size: int):
-    ranks = [list(PaddedSampler(count, batch_size, rank=rank, world_size=world_size)) for rank in range(world_size)]
+def test_all_ranks_evaluate_in_as_many_batches(
+    count: int, world_size: int, batch_size: int
+):
+    ranks = [
+        list(PaddedSampler(count, batch_size, rank=rank, world_size=world_size))
+        for rank in range(world_size)
+    ]
     clips = [index for rank in ranks for index in rank if index != PADDING]
     assert sorted(clips) == list(range(count))
     assert len({len(list(batched(rank, batch_size))) for rank in ranks}) == 1

@@ -14,7 +14,14 @@ from data_modules.paper_sampling import (
     VideoMAESampling,
 )
 from data_modules.randomness import keyed_generator
-from data_modules.sampling import DenseSampling, FpsSampling, Length, Sampling, SecondsSampling, SegmentSampling
+from data_modules.sampling import (
+    DenseSampling,
+    FpsSampling,
+    Length,
+    Sampling,
+    SecondsSampling,
+    SegmentSampling,
+)
 
 SEGMENTS = [
     SegmentSampling(), SegmentSampling(1), SegmentSampling(16),
@@ -26,7 +33,11 @@ WINDOWS = [
     FpsSampling(8, 4.0), FpsSampling(4, 60.0), SecondsSampling(8, 2.0), SecondsSampling(1, 0.5),
     VideoMAESampling(8, 4), VideoMAESampling(1, 4),
 ]  # fmt: skip
-LOOPED = [DenseSampling(8, 8, padding="loop"), AIMKineticsSampling(8, 4), FpsSampling(8, 2.0, padding="loop")]
+LOOPED = [
+    DenseSampling(8, 8, padding="loop"),
+    AIMKineticsSampling(8, 4),
+    FpsSampling(8, 2.0, padding="loop"),
+]
 SCHEMES = [*SEGMENTS, *WINDOWS, *LOOPED]
 LENGTHS = [1, 2, 7, 8, 9, 57, 58, 300]
 
@@ -36,7 +47,9 @@ def video(num_frames: int, fps: float = 25) -> Length:
 
 
 def drawn(scheme: Sampling, length: Length, count: int) -> np.ndarray:
-    return np.stack([scheme.train(length, keyed_generator(0, k, "")) for k in range(count)])
+    return np.stack(
+        [scheme.train(length, keyed_generator(0, k, "")) for k in range(count)]
+    )
 
 
 @pytest.mark.parametrize("scheme", SCHEMES, ids=repr)
@@ -75,14 +88,19 @@ def test_views_are_the_same_each_time_and_rise(scheme: Sampling):
 def chi_squared(counts: Counter[int]) -> float:
     """Over its degrees of freedom, for equal expectations: near 1; above 2 with probability below 1e-4 here."""
     expected = sum(counts.values()) / len(counts)
-    return sum((count - expected) ** 2 / expected for count in counts.values()) / (len(counts) - 1)
+    return sum((count - expected) ** 2 / expected for count in counts.values()) / (
+        len(counts) - 1
+    )
 
 
 @pytest.mark.parametrize("length", [8, 9, 15, 300])
 def test_segments_share_out_the_whole_video_evenly(length: int):
     clips = drawn(SegmentSampling(8), video(length), 4000)
     for j, column in enumerate(clips.T):
-        first, last = floor(Fraction(j * length, 8)), floor(Fraction((j + 1) * length, 8))
+        first, last = (
+            floor(Fraction(j * length, 8)),
+            floor(Fraction((j + 1) * length, 8)),
+        )
         counts = Counter(column.tolist())
         assert set(counts) == set(range(first, last))
         assert len(counts) == 1 or chi_squared(counts) < (11 if len(counts) == 2 else 2)
@@ -107,38 +125,65 @@ def test_other_starts_and_segments_are_uniform():
 @pytest.mark.parametrize("views", [1, 2, 3])
 def test_segment_views_are_equal_steps_inside_each_segment(length: int, views: int):
     segment = Fraction(length, 8)
-    expected = [[floor(j * segment + segment * Fraction(k + 1, views + 1)) for j in range(8)] for k in range(views)]
+    expected = [
+        [floor(j * segment + segment * Fraction(k + 1, views + 1)) for j in range(8)]
+        for k in range(views)
+    ]
     assert SegmentSampling(8).test(video(length), views).tolist() == expected
 
 
 def test_segment_centres_by_hand():
     assert SegmentSampling(4).test(video(40), 1).tolist() == [[5, 15, 25, 35]]
-    assert SegmentSampling(8).test(video(4), 1).tolist() == [[0, 0, 1, 1, 2, 2, 3, 3]]  # shorter than the clip
+    assert SegmentSampling(8).test(video(4), 1).tolist() == [
+        [0, 0, 1, 1, 2, 2, 3, 3]
+    ]  # shorter than the clip
 
 
 def test_dense_by_hand():
     assert DenseSampling(4, 8).test(video(25), 1).tolist() == [[0, 8, 16, 24]]
-    assert DenseSampling(4, 2).test(video(17), 3).tolist() == [[0, 2, 4, 6], [5, 7, 9, 11], [10, 12, 14, 16]]
+    assert DenseSampling(4, 2).test(video(17), 3).tolist() == [
+        [0, 2, 4, 6],
+        [5, 7, 9, 11],
+        [10, 12, 14, 16],
+    ]
     assert DenseSampling(4, 2).test(video(18), 1).tolist() == [[5, 7, 9, 11]]
-    assert DenseSampling(4, 8).test(video(10), 2).tolist() == [[0, 8, 9, 9], [0, 8, 9, 9]]  # repeats its last frame
-    assert DenseSampling(4, 4, padding="loop").test(video(10), 1).tolist() == [[0, 4, 8, 2]]
+    assert DenseSampling(4, 8).test(video(10), 2).tolist() == [
+        [0, 8, 9, 9],
+        [0, 8, 9, 9],
+    ]  # repeats its last frame
+    assert DenseSampling(4, 4, padding="loop").test(video(10), 1).tolist() == [
+        [0, 4, 8, 2]
+    ]
     # 18 frames leave 12 places for a span of 7: the middles of 3 parts of 4
-    assert DenseSampling(4, 2, spacing="centres").test(video(18), 3)[:, 0].tolist() == [2, 6, 10]
+    assert DenseSampling(4, 2, spacing="centres").test(video(18), 3)[:, 0].tolist() == [
+        2,
+        6,
+        10,
+    ]
 
 
 def test_rates_by_hand():
     # 30 fps shown at 4: every 7.5th frame; 60 frames leave 60 - 23 = 37 places before the last
     assert FpsSampling(4, 4.0).test(video(60, 30), 1).tolist() == [[18, 25, 33, 40]]
-    assert FpsSampling(4, 4.0).test(video(60, 30), 2).tolist() == [[0, 7, 15, 22], [37, 44, 52, 59]]
-    assert FpsSampling(4, 50.0).test(video(2, 25), 1).tolist() == [[0, 0, 1, 1]]  # above the video's rate
+    assert FpsSampling(4, 4.0).test(video(60, 30), 2).tolist() == [
+        [0, 7, 15, 22],
+        [37, 44, 52, 59],
+    ]
+    assert FpsSampling(4, 50.0).test(video(2, 25), 1).tolist() == [
+        [0, 0, 1, 1]
+    ]  # above the video's rate
     # 2 s of 25 fps in 4 frames: every 12.5th
     assert SecondsSampling(4, 2.0).test(video(38, 25), 1).tolist() == [[0, 12, 25, 37]]
 
 
 def test_a_rate_equal_to_the_videos_is_every_frame():
     for rate in (24000 / 1001, 25.0, 30000 / 1001, 1 / 3):
-        assert FpsSampling(300, rate).test(video(300, rate), 1).tolist() == [list(range(300))]
-        assert DenseSampling(300, 1).test(video(300, rate), 1).tolist() == [list(range(300))]
+        assert FpsSampling(300, rate).test(video(300, rate), 1).tolist() == [
+            list(range(300))
+        ]
+        assert DenseSampling(300, 1).test(video(300, rate), 1).tolist() == [
+            list(range(300))
+        ]
 
 
 @pytest.mark.parametrize("rate", [12.0, 15.0, 24.0, 29.97, 60.0])
@@ -168,14 +213,24 @@ def test_side4video_on_something_by_hand():
     assert scheme.test(video(30), 1).tolist() == [[3, 10, 17, 25]]
     assert scheme.test(video(30), 2).tolist() == [[2, 9, 16, 24], [4, 11, 18, 26]]
     clips = drawn(scheme, video(30), 1000)
-    assert [(column.min(), column.max()) for column in clips.T] == [(0, 6), (7, 14), (15, 21), (22, 29)]
+    assert [(column.min(), column.max()) for column in clips.T] == [
+        (0, 6),
+        (7, 14),
+        (15, 21),
+        (22, 29),
+    ]
 
 
 def test_side4video_shows_all_of_a_short_video():
     scheme = Side4VideoSomethingSampling(8)
     clips = drawn(scheme, video(5), 500)
     assert all(set(clip.tolist()) == set(range(5)) for clip in clips)
-    assert {frame for clip in clips for frame, count in Counter(clip.tolist()).items() if count > 1} == set(range(5))
+    assert {
+        frame
+        for clip in clips
+        for frame, count in Counter(clip.tolist()).items()
+        if count > 1
+    } == set(range(5))
     assert (drawn(scheme, video(8), 3) == np.arange(8)).all()
 
 
@@ -183,26 +238,45 @@ def test_side4video_on_kinetics_by_hand():
     # F = 30, T = 4: F/T = 7.5; starts of 4 clips floor(0, 2.17, 4.33, 6.5)
     scheme = Side4VideoKineticsSampling(4)
     assert scheme.test(video(30), 1).tolist() == [[0, 7, 15, 22]]
-    assert scheme.test(video(30), 4).tolist() == [[0, 7, 15, 22], [2, 9, 17, 24], [4, 11, 19, 26], [6, 13, 21, 28]]
+    assert scheme.test(video(30), 4).tolist() == [
+        [0, 7, 15, 22],
+        [2, 9, 17, 24],
+        [4, 11, 19, 26],
+        [6, 13, 21, 28],
+    ]
     assert scheme.test(video(2), 3).tolist() == [[0, 0, 1, 1]] * 3
-    assert (drawn(scheme, video(30), 50) == drawn(RoundedSegmentSampling(4), video(30), 50)).all()
+    assert (
+        drawn(scheme, video(30), 50) == drawn(RoundedSegmentSampling(4), video(30), 50)
+    ).all()
 
 
 def test_side4video_on_retrieval_by_hand():
     # F = 11, T = 4: every second frame is 0, 2, 4, 6, 8, 10, of which those numbered 0, 1.67, 3.33, 5
     scheme = Side4VideoRetrievalSampling(4)
     assert scheme.test(video(11), 1).tolist() == [[0, 2, 6, 10]]
-    assert scheme.test(video(11), 2).tolist() == [[0, 2, 6, 10], [1, 3, 5, 9]]  # the second has 1, 3, 5, 7, 9
+    assert scheme.test(video(11), 2).tolist() == [
+        [0, 2, 6, 10],
+        [1, 3, 5, 9],
+    ]  # the second has 1, 3, 5, 7, 9
     assert scheme.test(video(12), 1).tolist() == [[0, 3, 6, 9]]
     assert scheme.test(video(3), 1).tolist() == [[0, 0, 1, 2]]
     clips = drawn(scheme, video(11), 500)  # 4 segments of 2, and three frames are left
-    assert [set(column.tolist()) for column in clips.T] == [{0, 1}, {2, 3}, {4, 5}, {6, 7}]
-    assert (drawn(scheme, video(3), 50) == drawn(SegmentSampling(4), video(3), 50)).all()
+    assert [set(column.tolist()) for column in clips.T] == [
+        {0, 1},
+        {2, 3},
+        {4, 5},
+        {6, 7},
+    ]
+    assert (
+        drawn(scheme, video(3), 50) == drawn(SegmentSampling(4), video(3), 50)
+    ).all()
 
 
 @pytest.mark.parametrize("length", [12, 13, 23, 24, 35, 36, 250, 299, 300, 451, 1000])
 def test_side4video_on_retrieval_is_every_dth_frame_thinned_to_twelve(length: int):
-    every = [frame + 1 for frame in range(0, length, length // 12)]  # names of files count from 1
+    every = [
+        frame + 1 for frame in range(0, length, length // 12)
+    ]  # names of files count from 1
     thinned = [every[floor(Fraction(j * (len(every) - 1), 11))] for j in range(12)]
     shown = Side4VideoRetrievalSampling().test(video(length), 1)[0]
     assert (shown + 1).tolist() == thinned
@@ -214,7 +288,9 @@ def test_aim_on_kinetics_by_hand():
     assert clips[:, 0].tolist() == [28, 86, 144]
     assert (np.diff(clips) == 4).all()
     assert set(drawn(AIMKineticsSampling(4, 4), video(20), 200)[:, 0]) == set(range(5))
-    assert AIMKineticsSampling(4, 4).test(video(10), 3).tolist() == [[0, 4, 8, 2]] * 3  # starts again
+    assert (
+        AIMKineticsSampling(4, 4).test(video(10), 3).tolist() == [[0, 4, 8, 2]] * 3
+    )  # starts again
 
 
 def test_videomae_by_hand():
@@ -226,7 +302,12 @@ def test_videomae_by_hand():
     assert drawn(scheme, video(11), 1).tolist() == [[0, 5, 10, 10]]
     assert drawn(scheme, video(2), 1).tolist() == [[1, 1, 1, 1]]
     # 26 frames: M = 9 of them, 5 places more than T; starts 0, floor(5/3), floor(10/3), 5 in strides
-    assert scheme.test(video(26), 4).tolist() == [[0, 3, 6, 9], [3, 6, 9, 12], [9, 12, 15, 18], [15, 18, 21, 24]]
+    assert scheme.test(video(26), 4).tolist() == [
+        [0, 3, 6, 9],
+        [3, 6, 9, 12],
+        [9, 12, 15, 18],
+        [15, 18, 21, 24],
+    ]
     assert scheme.test(video(7), 2).tolist() == [[0, 3, 6, 6]] * 2
 
 
@@ -238,12 +319,24 @@ def test_videomae_by_hand():
         (lambda: DenseSampling(8, 0), "stride: expected 1 or more, got 0"),
         (lambda: FpsSampling(8, 0.0), "fps: expected more than 0, got 0"),
         (lambda: SecondsSampling(8, -1.0), "seconds: expected more than 0, got -1"),
-        (lambda: FpsSampling(8, 2.0).test(video(30, 0), 1), "fps of the video: expected more than 0, got 0"),
+        (
+            lambda: FpsSampling(8, 2.0).test(video(30, 0), 1),
+            "fps of the video: expected more than 0, got 0",
+        ),
         *(
-            (lambda scheme=scheme: scheme.test(video(0), 1), "num_frames of the video: expected 1 or more, got 0")
+            (
+                lambda scheme=scheme: scheme.test(video(0), 1),
+                "num_frames of the video: expected 1 or more, got 0",
+            )
             for scheme in SCHEMES
         ),
-        *((lambda scheme=scheme: scheme.test(video(30), 0), "views: expected 1 or more, got 0") for scheme in SCHEMES),
+        *(
+            (
+                lambda scheme=scheme: scheme.test(video(30), 0),
+                "views: expected 1 or more, got 0",
+            )
+            for scheme in SCHEMES
+        ),
     ],
 )
 def test_bad_numbers_are_named(make, message: str):

@@ -11,7 +11,9 @@ WriteVideo = Callable[..., Path]
 def grey_frames(count: int, height: int = 32, width: int = 48) -> np.ndarray:
     """Frame i is flat grey at 4 i + 20, so that its rank can be read off any decoded picture."""
     levels = (20 + 4 * np.arange(count)).astype(np.uint8)
-    return np.broadcast_to(levels[:, None, None, None], (count, height, width, 3)).copy()
+    return np.broadcast_to(
+        levels[:, None, None, None], (count, height, width, 3)
+    ).copy()
 
 
 def noise_frames(count: int, height: int = 32, width: int = 48) -> np.ndarray:

@@ -31,7 +31,12 @@ def test_a_file_that_is_no_video_and_a_folder_that_cannot_be_written(
 ) -> None:
     (tmp_path / "clip.mp4").write_bytes(b"no video")
     (tmp_path / "file").touch()
-    flags = ["doctor", "--quick", f"--video={tmp_path / 'clip.mp4'}", f"--runs={tmp_path / 'file'}"]
+    flags = [
+        "doctor",
+        "--quick",
+        f"--video={tmp_path / 'clip.mp4'}",
+        f"--runs={tmp_path / 'file'}",
+    ]
     assert main(flags) == 1
     out = told(capsys)
     assert "2 of" in out
@@ -48,7 +53,11 @@ def test_without_slurm(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     ("report", "state", "words"),
     [
         ({}, "good", "2 ranks on 2 host(s) (a, b) over gloo"),
-        ({"ranks": 1, "hosts": ["a"], "seen": [True]}, "bad", "do not find one another"),
+        (
+            {"ranks": 1, "hosts": ["a"], "seen": [True]},
+            "bad",
+            "do not find one another",
+        ),
         ({"seen": [True, False]}, "bad", "not seen on b: /runs"),
         ({"seconds": 2.0}, "slow", "GLOO_SOCKET_IFNAME"),
     ],
@@ -69,7 +78,11 @@ def test_what_ranks_report(report: dict[str, object], state: str, words: str) ->
 
 @pytest.mark.parametrize(("gpus", "state"), [("8", "bad"), ("2", "good")])
 def test_one_task_a_gpu(monkeypatch: pytest.MonkeyPatch, gpus: str, state: str) -> None:
-    for name, value in (("JOB_ID", "7"), ("NTASKS_PER_NODE", "2(x3)"), ("GPUS_ON_NODE", gpus)):
+    for name, value in (
+        ("JOB_ID", "7"),
+        ("NTASKS_PER_NODE", "2(x3)"),
+        ("GPUS_ON_NODE", gpus),
+    ):
         monkeypatch.setenv(f"SLURM_{name}", value)
     (finding,) = cluster.inside_job()
     assert finding.state == state
@@ -79,7 +92,9 @@ def test_a_check_that_fails_is_a_finding() -> None:
     def check() -> list[Finding]:
         raise RuntimeError("no\n such   device")
 
-    assert guarded("devices", check) == [Finding("devices", "bad", "RuntimeError: no such device")]
+    assert guarded("devices", check) == [
+        Finding("devices", "bad", "RuntimeError: no such device")
+    ]
 
 
 def test_a_package_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,6 +115,8 @@ def test_help_needs_no_torch() -> None:
 
 
 @pytest.mark.slow
-def test_a_preemption_is_survived(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_preemption_is_survived(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["doctor", f"--runs={tmp_path}"]) == 0
     assert "the same command goes on from it" in told(capsys)

@@ -24,11 +24,28 @@ def test_quick_run_without_competitors(tmp_path: Path):
     absent = tmp_path / "absent"
     absent.mkdir()
     for module in COMPETITORS:
-        (absent / f"{module}.py").write_text(f"raise ImportError('{module} was left out')\n")
+        (absent / f"{module}.py").write_text(
+            f"raise ImportError('{module} was left out')\n"
+        )
     command = [sys.executable, "-m", "experiments.benchmarks.data.run", "--quick"]
-    folders = ["--cache", str(tmp_path / "cache"), "--results", str(tmp_path / "results")]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(absent), str(ROOT)]), "OMP_NUM_THREADS": "1"}
-    run = subprocess.run([*command, *folders], cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    folders = [
+        "--cache",
+        str(tmp_path / "cache"),
+        "--results",
+        str(tmp_path / "results"),
+    ]
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join([str(absent), str(ROOT)]),
+        "OMP_NUM_THREADS": "1",
+    }
+    run = subprocess.run(
+        [*command, *folders],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert run.returncode == 0, run.stderr
     (page,) = (tmp_path / "results").iterdir()
     text = page.read_text()
@@ -40,7 +57,9 @@ def test_quick_run_without_competitors(tmp_path: Path):
 
 
 def test_the_check_sees_a_neighbour_a_shift_and_an_order():
-    video = torch.from_numpy(draw_clip(np.random.default_rng(0), 12, 64, 86, 30)).permute(0, 3, 1, 2)
+    video = torch.from_numpy(
+        draw_clip(np.random.default_rng(0), 12, 64, 86, 30)
+    ).permute(0, 3, 1, 2)
     expected, indices = dict(enumerate(video)), np.array([2, 5, 9])
     right = video[indices]
     assert measure.disagreement(right, expected, indices) is None
@@ -65,23 +84,32 @@ def test_interleaving_charges_each_reader_its_own_time():
         return read
 
     items = [(Path(), np.arange(2))] * 3
-    times = measure.interleaved({"a": busy(3), "b": busy(9)}, [items, items], lambda: None)
+    times = measure.interleaved(
+        {"a": busy(3), "b": busy(9)}, [items, items], lambda: None
+    )
     assert [len(times[name]) for name in "ab"] == [2, 2]
     assert measure.ratio(times, "b", "a") == pytest.approx(3, rel=0.3)
 
 
 def test_drawn_clips_are_the_same_for_the_same_seed():
-    first, again, other = (draw_clip(np.random.default_rng(seed), 3, 32, 48, 12) for seed in (0, 0, 1))
+    first, again, other = (
+        draw_clip(np.random.default_rng(seed), 3, 32, 48, 12) for seed in (0, 0, 1)
+    )
     assert first.shape == (3, 32, 48, 3)
     assert first.dtype == np.uint8
     assert (first == again).all()
     assert (first != other).any()
 
 
-@pytest.mark.parametrize(("measured", "reached"), [(2.0, "yes"), (1.94, "NO"), (None, "")])
+@pytest.mark.parametrize(
+    ("measured", "reached"), [(2.0, "yes"), (1.94, "NO"), (None, "")]
+)
 def test_a_goal_says_whether_it_is_reached(measured: float | None, reached: str):
     assert Goal("x", 1.95, measured).cells[3] == reached
 
 
 def test_a_table_is_markdown():
-    assert Grid("T", ["a", "b"], [["1", "2"]]).markdown() == "## T\n\n| a | b |\n| --- | --: |\n| 1 | 2 |\n"
+    assert (
+        Grid("T", ["a", "b"], [["1", "2"]]).markdown()
+        == "## T\n\n| a | b |\n| --- | --: |\n| 1 | 2 |\n"
+    )

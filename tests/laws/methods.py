@@ -59,14 +59,25 @@ def _lora(*shapes: tuple[int, int], magnitudes: int = 0) -> int:
 
 def _side(taps: int, width: int = 64) -> int:
     stem = 9 * width * 16**2 + width
-    return taps * (14 * width**2 + 22 * width + D * width + 2 * D) + stem + 4 * width + PATCHES * width
+    return (
+        taps * (14 * width**2 + 22 * width + D * width + 2 * D)
+        + stem
+        + 4 * width
+        + PATCHES * width
+    )
 
 
-def _m(taps: int, units: int, width: int = 64, mixing: int = 4 * 32, gates: int = 1) -> int:
+def _m(
+    taps: int, units: int, width: int = 64, mixing: int = 4 * 32, gates: int = 1
+) -> int:
     """Projections, then M-adapters with a bottleneck of 32 channels, and the last norm."""
     fusion = 2 * width + 2 * width**2 + 2 * width
     temporal = 2 * width + 2 * width * 32 + 32 + width + mixing
-    return taps * (2 * D + D * width + width) + units * (gates + fusion + temporal) + 2 * width
+    return (
+        taps * (2 * D + D * width + width)
+        + units * (gates + fusion + temporal)
+        + 2 * width
+    )
 
 
 def _probe(blocks: int) -> int:
@@ -77,7 +88,10 @@ _SQUARE = (D, D)
 
 _ROWS: dict[str, tuple[Adapter, int]] = {
     "linear_probe": (LinearProbe(), 0),
-    "full_fine_tuning": (FullFineTuning(), L * BLOCK + (3 * 256 * D + D) + D + (1 + PATCHES) * D + 2 * D),
+    "full_fine_tuning": (
+        FullFineTuning(),
+        L * BLOCK + (3 * 256 * D + D) + D + (1 + PATCHES) * D + 2 * D,
+    ),
     "partial": (Partial(), BLOCK + 2 * D),
     "partial_two_without_norm": (Partial(blocks="last 2", norm=False), 2 * BLOCK),
     "ln_tuning": (LNTuning(), 4 * D * L + 2 * D),
@@ -91,7 +105,10 @@ _ROWS: dict[str, tuple[Adapter, int]] = {
     "vpt_deep": (VPT(num_prompts=3), 3 * D * L),
     "vpt_xavier": (VPT(num_prompts=3, init="xavier", dropout=0.1), 3 * D * L),
     "vpt_project": (VPT(num_prompts=3, project=5), 3 * 5 * L + 5 * D + D),
-    "vpt_shallow_project": (VPT(num_prompts=3, deep=False, project=5), 3 * 5 + 5 * D + D),
+    "vpt_shallow_project": (
+        VPT(num_prompts=3, deep=False, project=5),
+        3 * 5 + 5 * D + D,
+    ),
     "vpt_last": (VPT(num_prompts=3, blocks="last 1"), 3 * D),
     "lora_qv": (_LORA, _lora(_SQUARE, _SQUARE)),
     "lora_qkv": (replace(_LORA, targets=("q", "k", "v")), _lora(*3 * [_SQUARE])),
@@ -101,22 +118,37 @@ _ROWS: dict[str, tuple[Adapter, int]] = {
         replace(_LORA, targets=("q", "k", "v", "o", "fc1", "fc2"), dropout=0.1),
         _lora(*4 * [_SQUARE], (D, F), (F, D)),
     ),
-    "lora_shared": (replace(_LORA, targets=("q", "k", "v"), fused="shared"), _lora((D, 3 * D))),
+    "lora_shared": (
+        replace(_LORA, targets=("q", "k", "v"), fused="shared"),
+        _lora((D, 3 * D)),
+    ),
     "lora_gaussian": (replace(_LORA, init="gaussian"), _lora(_SQUARE, _SQUARE)),
     "rslora": (replace(_LORA, rslora=True), _lora(_SQUARE, _SQUARE)),
-    "dora": (replace(_LORA, targets=("q", "v", "fc1"), dora=True), _lora(*2 * [_SQUARE], (D, F), magnitudes=2 * D + F)),
+    "dora": (
+        replace(_LORA, targets=("q", "v", "fc1"), dora=True),
+        _lora(*2 * [_SQUARE], (D, F), magnitudes=2 * D + F),
+    ),
     "dora_shared": (
         replace(_LORA, targets=("q", "k", "v"), dora=True, fused="shared"),
         _lora((D, 3 * D), magnitudes=3 * D),
     ),
     "pissa": (replace(_LORA, init="pissa"), _lora(_SQUARE, _SQUARE)),
-    "pissa_dora": (replace(_LORA, init="pissa", dora=True), _lora(_SQUARE, _SQUARE, magnitudes=2 * D)),
-    "olora": (replace(_LORA, init="olora", targets=("o", "fc2")), _lora(_SQUARE, (F, D))),
+    "pissa_dora": (
+        replace(_LORA, init="pissa", dora=True),
+        _lora(_SQUARE, _SQUARE, magnitudes=2 * D),
+    ),
+    "olora": (
+        replace(_LORA, init="olora", targets=("o", "fc2")),
+        _lora(_SQUARE, (F, D)),
+    ),
     "orthogonal": (replace(_LORA, init="orthogonal"), _lora(_SQUARE, _SQUARE)),
     "lora_first": (replace(_LORA, blocks="first 1"), _lora(_SQUARE, _SQUARE) // 2),
     "lv_adapter": (_LV, _bottleneck(D)),
     "lv_adapter_branch": (replace(_LV, vector_on="adapter_branch"), _bottleneck(D)),
-    "lv_adapter_both_sites": (replace(_LV, vector_on="both", sites=("attn", "mlp")), 2 * _bottleneck(2 * D)),
+    "lv_adapter_both_sites": (
+        replace(_LV, vector_on="both", sites=("attn", "mlp")),
+        2 * _bottleneck(2 * D),
+    ),
     "lv_adapter_linear": (replace(_LV, activation="none"), _bottleneck(D)),
     "st_adapter": (_ST, _st(3, 2)),
     "st_adapter_attn": (replace(_ST, sites=("attn",)), _st(3, 1)),
@@ -126,15 +158,30 @@ _ROWS: dict[str, tuple[Adapter, int]] = {
     "st_adapter_last": (replace(_ST, blocks="last 1"), _st(3, 1)),
     "adapt_former": (_AF, _bottleneck()),
     "adapt_former_sequential": (replace(_AF, placement="sequential"), _bottleneck()),
-    "adapt_former_after_block": (replace(_AF, placement="after_block", scale=1.0), _bottleneck()),
+    "adapt_former_after_block": (
+        replace(_AF, placement="after_block", scale=1.0),
+        _bottleneck(),
+    ),
     "adapt_former_trunc_normal": (replace(_AF, init="trunc_normal"), _bottleneck()),
-    "adapt_former_learnable": (replace(_AF, scale="learnable", dropout=0.1), _bottleneck(1)),
-    "adapt_former_norm_in": (replace(_AF, layernorm="in", activation="gelu"), _bottleneck(2 * D)),
+    "adapt_former_learnable": (
+        replace(_AF, scale="learnable", dropout=0.1),
+        _bottleneck(1),
+    ),
+    "adapt_former_norm_in": (
+        replace(_AF, layernorm="in", activation="gelu"),
+        _bottleneck(2 * D),
+    ),
     "adapt_former_norm_out": (replace(_AF, layernorm="out"), _bottleneck(2 * D)),
     "aim": (_AIM, _aim(3)),
-    "aim_two_temporal": (replace(_AIM, temporal_adapters=2, scale=0.5, drop_path=0.3), _aim(4)),
+    "aim_two_temporal": (
+        replace(_AIM, temporal_adapters=2, scale=0.5, drop_path=0.3),
+        _aim(4),
+    ),
     "aim_without_norm": (replace(_AIM, norm=False), _aim(3, norm=0)),
-    "aim_quarter": (AIM(blocks="last 1"), 3 * (2 * D * 48 + 48 + D) + FRAMES * D + 2 * D),
+    "aim_quarter": (
+        AIM(blocks="last 1"),
+        3 * (2 * D * 48 + 48 + D) + FRAMES * D + 2 * D,
+    ),
     "multi_tunev": (
         MultiTuneV(
             st_adapter=_ST,
@@ -154,7 +201,10 @@ _ROWS: dict[str, tuple[Adapter, int]] = {
         _side(2) + 2 * (2 * 64 - 2 * D) - 2 * 64,
     ),
     "side4video_retrieval": (replace(_S4V, form="clip_retrieval"), _side(2) + 64),
-    "side4video_retrieval_eva": (replace(_S4V, form="eva_retrieval"), _side(2) + 2 * (2 * 64 - 2 * D)),
+    "side4video_retrieval_eva": (
+        replace(_S4V, form="eva_retrieval"),
+        _side(2) + 2 * (2 * 64 - 2 * D),
+    ),
     "m_adapter": (_M, _m(2, 2)),
     "m_adapter_plain": (replace(_M, lean=False), _m(2, 2)),
     "m_adapter_tree": (replace(_M, combine="tree", pool="gap"), _m(2, 1)),
@@ -163,14 +213,25 @@ _ROWS: dict[str, tuple[Adapter, int]] = {
         replace(_M, temporal="attention", checkpoint=("fusion", "temporal")),
         _m(2, 2, mixing=3 * 32**2 + 3 * 32),
     ),
-    "m_adapter_shift": (replace(_M, temporal="shift", width=40, bottleneck=32, taps="odd"), _m(1, 1, 40, mixing=0)),
+    "m_adapter_shift": (
+        replace(_M, temporal="shift", width=40, bottleneck=32, taps="odd"),
+        _m(1, 1, 40, mixing=0),
+    ),
     "m_adapter_single": (replace(_M, combine="parallel", taps=[0]), _m(1, 1)),
     "attentive_probe": (_PROBE, _probe(1)),
-    "attentive_probe_frames": (replace(_PROBE, frame_positions=True, taps="all", checkpoint=("mlp",)), _probe(1)),
-    "attentive_probe_plain": (replace(_PROBE, blocks=0, lean=False, heads=3), _probe(0)),
+    "attentive_probe_frames": (
+        replace(_PROBE, frame_positions=True, taps="all", checkpoint=("mlp",)),
+        _probe(1),
+    ),
+    "attentive_probe_plain": (
+        replace(_PROBE, blocks=0, lean=False, heads=3),
+        _probe(0),
+    ),
 }
 
-METHODS: dict[str, list[Adapter]] = {name: [adapter] for name, (adapter, _) in _ROWS.items()}
+METHODS: dict[str, list[Adapter]] = {
+    name: [adapter] for name, (adapter, _) in _ROWS.items()
+}
 COUNTS: dict[str, int] = {name: count for name, (_, count) in _ROWS.items()}
 
 TRAINS_IN_TRUNK: dict[str, str] = {
@@ -203,10 +264,18 @@ MOVES_AT_INIT = {
 """Not the identity at init, as published: random prompts, and the released video code's second init."""
 ROUNDS_AT_INIT = {"dora", "dora_shared", "pissa_dora"}
 """The identity up to rounding: the bias is added behind a ratio of norms."""
-READERS = {name for name in METHODS if name.startswith(("side4video", "m_adapter", "attentive_probe"))}
+READERS = {
+    name
+    for name in METHODS
+    if name.startswith(("side4video", "m_adapter", "attentive_probe"))
+}
 """They replace the trunk's feature and leave its tokens alone."""
 DEAD = {
-    name: {"readers.MAdapter.shares" if name.endswith("single") else f"readers.MAdapter.taps.{first}.units.0.gate"}
+    name: {
+        "readers.MAdapter.shares"
+        if name.endswith("single")
+        else f"readers.MAdapter.taps.{first}.units.0.gate"
+    }
     for name, first in {
         "m_adapter": 0,
         "m_adapter_plain": 0,
@@ -234,7 +303,11 @@ TEMPORAL = {
 """They see the order of frames."""
 LINEAR_DELTAS = {
     "bitfit_k",
-    *(name for name in METHODS if name.startswith(("lora", "rslora", "dora", "pissa", "olora", "orthogonal"))),
+    *(
+        name
+        for name in METHODS
+        if name.startswith(("lora", "rslora", "dora", "pissa", "olora", "orthogonal"))
+    ),
 }
 """They live in the weights alone: folding leaves timm's own keys."""
 
@@ -279,7 +352,11 @@ _MEANINGLESS = {
 
 def is_meaningless(first: str, second: str) -> bool:
     """Whether a stack of the two must be refused; no method comes twice with the same settings."""
-    return first == second or bool({first, second} & _ALONE) or frozenset({first, second}) in _MEANINGLESS
+    return (
+        first == second
+        or bool({first, second} & _ALONE)
+        or frozenset({first, second}) in _MEANINGLESS
+    )
 
 
 ALL_PAIRS = list(combinations_with_replacement(_PAIRED, 2))

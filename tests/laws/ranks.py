@@ -51,14 +51,24 @@ def trained_gradients(model: nn.Module) -> dict[str, Tensor]:
     result: dict[str, Tensor] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
-            result[name] = gradient.full_tensor() if isinstance(gradient, DTensor) else gradient
+            gradient = (
+                torch.zeros_like(parameter)
+                if parameter.grad is None
+                else parameter.grad
+            )
+            result[name] = (
+                gradient.full_tensor() if isinstance(gradient, DTensor) else gradient
+            )
     return {name: gradient.detach().clone() for name, gradient in result.items()}
 
 
 def running_averages(model: nn.Module) -> dict[str, Tensor]:
     """Buffers of batch norms, by name."""
-    return {name: buffer.clone() for name, buffer in model.named_buffers() if "running_" in name}
+    return {
+        name: buffer.clone()
+        for name, buffer in model.named_buffers()
+        if "running_" in name
+    }
 
 
 def ddp(method: str) -> tuple[nn.Module, nn.Module]:
@@ -88,23 +98,35 @@ def run_all(rank: int, store: str, methods: list[str], output: str) -> None:
     """Run every method under both strategies in one process group; rank 0 writes what it saw."""
     torch.set_num_threads(1)
     dist.init_process_group(
-        "gloo", init_method=f"file://{store}", rank=rank, world_size=RANKS, timeout=timedelta(seconds=120)
+        "gloo",
+        init_method=f"file://{store}",
+        rank=rank,
+        world_size=RANKS,
+        timeout=timedelta(seconds=120),
     )
     try:
-        wraps: dict[str, Callable[[str], tuple[nn.Module, nn.Module]]] = {"ddp": ddp, "fsdp": fsdp}
+        wraps: dict[str, Callable[[str], tuple[nn.Module, nn.Module]]] = {
+            "ddp": ddp,
+            "fsdp": fsdp,
+        }
         results: dict[str, Any] = {
             f"{strategy}-{method}": _step_of_rank(wrap, method, rank)
             for strategy, wrap in wraps.items()
             for method in methods
         }
-        results |= {f"training-{method}": _step_of_rank(training_ddp, method, rank) for method in NORMED}
+        results |= {
+            f"training-{method}": _step_of_rank(training_ddp, method, rank)
+            for method in NORMED
+        }
         if rank == 0:
             torch.save(results, output)
     finally:
         dist.destroy_process_group()
 
 
-def _step_of_rank(wrap: Callable[[str], tuple[nn.Module, nn.Module]], method: str, rank: int) -> Result:
+def _step_of_rank(
+    wrap: Callable[[str], tuple[nn.Module, nn.Module]], method: str, rank: int
+) -> Result:
     model, called = wrap(method)
     video, label = (tensor.chunk(RANKS)[rank] for tensor in batch())
     loss = step(called, video, label)

@@ -95,13 +95,16 @@ def test_published_count(count: int, name: str, adapter: Adapter) -> None:
 
 def test_larger_trunk() -> None:
     """24 ST-Adapters of 384 a site in ViT-L/14: 18.95 M."""
-    count = _count("vit_large_patch14_clip_quickgelu_224.openai", STAdapter(sites=("mlp",)))
+    count = _count(
+        "vit_large_patch14_clip_quickgelu_224.openai", STAdapter(sites=("mlp",))
+    )
     assert count == 24 * (2 * 1024 * 384 + 1024 + 5 * 384)
     assert round(count / 1e6, 2) == 18.95
 
 
 @pytest.mark.parametrize(
-    ("readout", "count"), [("norm_cls_mean", 592_512), ("cls_mean_norm", 592_512), ("patch_mean", 0)]
+    ("readout", "count"),
+    [("norm_cls_mean", 592_512), ("cls_mean_norm", 592_512), ("patch_mean", 0)],
 )
 def test_unreachable_parameters_of_st_adapter(readout: str, count: int) -> None:
     """The published model has these dead parameters too: the last block's adapter before the MLP."""
@@ -125,9 +128,13 @@ def _trunk_gmacs(tokens: int = 197) -> float:
     return (12 * (12 * n * d**2 + 2 * n**2 * d) + 196 * d * 768) / 1e9
 
 
-@pytest.mark.parametrize(("frames", "gmacs"), [(1, 17.563), (8, 140.50), (16, 281.01), (32, 562.02)])
+@pytest.mark.parametrize(
+    ("frames", "gmacs"), [(1, 17.563), (8, 140.50), (16, 281.01), (32, 562.02)]
+)
 def test_trunk_gmacs(frames: int, gmacs: float) -> None:
-    assert _gmacs(_base(CLIP), frames) == pytest.approx(frames * _trunk_gmacs(), rel=1e-6)
+    assert _gmacs(_base(CLIP), frames) == pytest.approx(
+        frames * _trunk_gmacs(), rel=1e-6
+    )
     assert frames * _trunk_gmacs() == pytest.approx(gmacs, abs=0.006)
 
 

@@ -18,7 +18,11 @@ from tests.tiny import clip, frozen, gradients, shake, trainable
 
 every_family = pytest.mark.parametrize("name", FAMILIES)
 TARGETS = ("q", "k", "v", "o", "fc1", "fc2")
-THREE = ["eva02_base_patch16_clip_224", "eva02_tiny_patch14_224", "eva02_enormous_patch14_clip_224"]
+THREE = [
+    "eva02_base_patch16_clip_224",
+    "eva02_tiny_patch14_224",
+    "eva02_enormous_patch14_clip_224",
+]
 CHECKED = [
     "partial",
     "ln_tuning",
@@ -33,7 +37,9 @@ CHECKED = [
     "aim_two_temporal",
     "multi_tunev",
 ]
-every_method_on_eva = pytest.mark.parametrize(("name", "method"), list(product(THREE, CHECKED)))
+every_method_on_eva = pytest.mark.parametrize(
+    ("name", "method"), list(product(THREE, CHECKED))
+)
 
 
 def _changed(vit: VideoViT, reference: Tensor) -> float:
@@ -48,7 +54,11 @@ def _noisy(dim: int) -> Bottleneck:
 
 def _linears(vit: VideoViT) -> Iterator[tuple[int, str]]:
     for index, block in enumerate(vit.blocks):
-        yield from ((index, path) for path, module in list(block.named_modules()) if isinstance(module, nn.Linear))
+        yield from (
+            (index, path)
+            for path, module in list(block.named_modules())
+            if isinstance(module, nn.Linear)
+        )
 
 
 @every_family
@@ -70,7 +80,9 @@ def test_a_delta_on_any_linear_changes_the_feature(name: str) -> None:
 @every_family
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("index", [0, 1])
-def test_lora_on_any_target_changes_the_feature(name: str, target: str, index: int) -> None:
+def test_lora_on_any_target_changes_the_feature(
+    name: str, target: str, index: int
+) -> None:
     vit = toy_vit(name)
     reference = vit(clip(batch=1))
     attach(vit, [LoRA(rank=2, targets=(target,), blocks=[index])])
@@ -157,7 +169,9 @@ def test_three_steps_reach_all_but_the_unreachable(name: str, method: str) -> No
             seen[key] += 0.0 if grad is None else grad.abs().sum().item()
         optimizer.step()
     assert {key for key, total in seen.items() if total == 0} == vit.unreachable
-    assert all(p.grad is None and torch.equal(p, before[key]) for key, p in frozen(vit).items())
+    assert all(
+        p.grad is None and torch.equal(p, before[key]) for key, p in frozen(vit).items()
+    )
 
 
 @every_method_on_eva
@@ -171,14 +185,25 @@ def test_gradients_equal_under_checkpointing(name: str, method: str) -> None:
         assert (expected is None and got is None) or torch.equal(expected, got), key
 
 
-SAME_COUNT = ["linear_probe", "vpt_shallow", "vpt_deep", "lora_qv", "lora_o", "st_adapter", "adapt_former"]
+SAME_COUNT = [
+    "linear_probe",
+    "vpt_shallow",
+    "vpt_deep",
+    "lora_qv",
+    "lora_o",
+    "st_adapter",
+    "adapt_former",
+]
 
 
 @pytest.mark.parametrize("name", EVA)
 @pytest.mark.parametrize("method", SAME_COUNT)
 def test_count_equals_closed_form(name: str, method: str) -> None:
     """What depends on the width alone counts as in a ViT of that width."""
-    assert sum(p.numel() for p in trainable(_adapted(name, method)).values()) == COUNTS[method]
+    assert (
+        sum(p.numel() for p in trainable(_adapted(name, method)).values())
+        == COUNTS[method]
+    )
 
 
 def _count(name: str, method: str) -> int:
@@ -188,7 +213,16 @@ def _count(name: str, method: str) -> int:
 def test_counts_of_biases_and_norms() -> None:
     """Keys have no bias; SwiGLU has two first layers of 512, and the inner norms count as norms of their branch."""
     d, f, g = 192, 768, 512
-    assert _count("eva02_enormous_patch14_clip_224", "bitfit") == 2 * (3 * d + f + d + 2 * d) + 2 * d
-    assert _count("eva02_base_patch16_clip_224", "bitfit") == 2 * (3 * d + 2 * g + d + 2 * d + d + g) + 2 * d
+    assert (
+        _count("eva02_enormous_patch14_clip_224", "bitfit")
+        == 2 * (3 * d + f + d + 2 * d) + 2 * d
+    )
+    assert (
+        _count("eva02_base_patch16_clip_224", "bitfit")
+        == 2 * (3 * d + 2 * g + d + 2 * d + d + g) + 2 * d
+    )
     assert _count("eva02_enormous_patch14_clip_224", "ln_tuning") == 2 * 4 * d + 2 * d
-    assert _count("eva02_base_patch16_clip_224", "ln_tuning") == 2 * 2 * (2 * d + d + g) + 2 * d
+    assert (
+        _count("eva02_base_patch16_clip_224", "ln_tuning")
+        == 2 * 2 * (2 * d + d + g) + 2 * d
+    )

@@ -13,15 +13,24 @@ from tests.laws.methods import DEAD, METHODS
 from tests.tiny import adapted, clip, frozen, gradients, randomised, tiny_vit, trainable
 
 every_method = pytest.mark.parametrize("method", METHODS)
-learning = pytest.mark.parametrize("method", [name for name in METHODS if name != "linear_probe"])
-every_readout = pytest.mark.parametrize("readout", ["cls_mean_norm", "norm_cls_mean", "patch_mean"])
+learning = pytest.mark.parametrize(
+    "method", [name for name in METHODS if name != "linear_probe"]
+)
+every_readout = pytest.mark.parametrize(
+    "readout", ["cls_mean_norm", "norm_cls_mean", "patch_mean"]
+)
 
 
-def _step(optimizer: torch.optim.Optimizer, vit: VideoViT, seed: int) -> dict[str, float]:
+def _step(
+    optimizer: torch.optim.Optimizer, vit: VideoViT, seed: int
+) -> dict[str, float]:
     """Take a step; return the largest gradient of every parameter."""
     grads = gradients(vit, clip(seed=seed))
     optimizer.step()
-    return {name: 0.0 if grad is None else float(grad.abs().max()) for name, grad in grads.items()}
+    return {
+        name: 0.0 if grad is None else float(grad.abs().max())
+        for name, grad in grads.items()
+    }
 
 
 @every_readout
@@ -71,7 +80,10 @@ def test_gradients_equal_under_checkpointing(method: str) -> None:
 
 
 def test_checkpointing_keeps_less() -> None:
-    kept = [_kept(randomised([LoRA(rank=2)], activation_checkpointing=saving)) for saving in (False, True)]
+    kept = [
+        _kept(randomised([LoRA(rank=2)], activation_checkpointing=saving))
+        for saving in (False, True)
+    ]
     assert kept[1] < kept[0] / 2
 
 
@@ -100,7 +112,11 @@ def _kept(vit: VideoViT) -> int:
 
 @pytest.mark.parametrize(
     "stack",
-    [[STAdapter(bottleneck=8, blocks="last 1")], [LoRA(rank=2, blocks="last 1")], METHODS["partial"]],
+    [
+        [STAdapter(bottleneck=8, blocks="last 1")],
+        [LoRA(rank=2, blocks="last 1")],
+        METHODS["partial"],
+    ],
     ids=["st_adapter", "lora", "partial"],
 )
 def test_frozen_prefix_keeps_nothing(stack: Sequence[Adapter]) -> None:
@@ -117,7 +133,9 @@ def test_linear_probe_keeps_nothing() -> None:
 
 def test_blocks_above_keep_activations() -> None:
     """The counter is not blind: what lies above the first thing that learns must be kept."""
-    low, high = (_kept(adapted([LoRA(rank=2, blocks=[index])], depth=3)) for index in (0, 2))
+    low, high = (
+        _kept(adapted([LoRA(rank=2, blocks=[index])], depth=3)) for index in (0, 2)
+    )
     assert low > 2 * high
 
 
@@ -128,19 +146,37 @@ def test_evaluation_keeps_nothing() -> None:
 
 
 def test_prefix_ends_at_the_first_thing_that_learns() -> None:
-    expected = {"linear_probe": 3, "full_fine_tuning": 0, "bitfit": 0, "vpt_shallow": 0, "vpt_deep": 1, "vpt_last": 2}
+    expected = {
+        "linear_probe": 3,
+        "full_fine_tuning": 0,
+        "bitfit": 0,
+        "vpt_shallow": 0,
+        "vpt_deep": 1,
+        "vpt_last": 2,
+    }
     expected |= {"aim": 0, "vpt_project": 1, "vpt_shallow_project": 0}
     assert {name: adapted(METHODS[name]).frozen_stages for name in expected} == expected
 
 
 @pytest.mark.parametrize(
-    "method", ["multi_tunev", "st_adapter", "lora_qv", "adapt_former", "bitfit", "vpt_deep", "side4video"]
+    "method",
+    [
+        "multi_tunev",
+        "st_adapter",
+        "lora_qv",
+        "adapt_former",
+        "bitfit",
+        "vpt_deep",
+        "side4video",
+    ],
 )
 def test_overfits_eight_clips(method: str) -> None:
     vit = adapted(METHODS[method]).train()
     torch.manual_seed(0)
     head = nn.Linear(vit.feature_dim, 4)
-    optimizer = torch.optim.AdamW([*trainable(vit).values(), *head.parameters()], lr=5e-3)
+    optimizer = torch.optim.AdamW(
+        [*trainable(vit).values(), *head.parameters()], lr=5e-3
+    )
     video, label = clip(batch=8), torch.arange(8) % 4
     for _ in range(60):
         loss = nn.functional.cross_entropy(head(vit(video)), label)
@@ -158,7 +194,9 @@ def test_overfitting_needs_the_method() -> None:
         vit = adapted(METHODS[method]).train()
         torch.manual_seed(0)
         head = nn.Linear(vit.feature_dim, 2)
-        optimizer = torch.optim.AdamW([*trainable(vit).values(), *head.parameters()], lr=5e-3)
+        optimizer = torch.optim.AdamW(
+            [*trainable(vit).values(), *head.parameters()], lr=5e-3
+        )
         for _ in range(60):
             loss = nn.functional.cross_entropy(head(vit(video)), label)
             optimizer.zero_grad()

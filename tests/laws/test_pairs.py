@@ -17,11 +17,23 @@ from tests.laws.methods import (
     READERS,
     ROUNDS_AT_INIT,
 )
-from tests.tiny import adapted, clip, frozen, gradients, randomised, shake, tiny_vit, trainable, trunk_keys
+from tests.tiny import (
+    adapted,
+    clip,
+    frozen,
+    gradients,
+    randomised,
+    shake,
+    tiny_vit,
+    trainable,
+    trunk_keys,
+)
 
 
 def _over(pairs: Sequence[tuple[str, str]]) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize(("first", "second"), pairs, ids=["+".join(pair) for pair in pairs])
+    return pytest.mark.parametrize(
+        ("first", "second"), pairs, ids=["+".join(pair) for pair in pairs]
+    )
 
 
 every_pair = _over(PAIRS)
@@ -57,30 +69,46 @@ def test_trains_what_both_train(first: str, second: str) -> None:
     alone = [trainable(adapted(_stack(name))) for name in (first, second)]
     both = adapted(_stack(first, second))
     in_trunk = set().union(*alone) & trunk_keys()
-    added = sum(p.numel() for one in alone for name, p in one.items() if name not in trunk_keys())
+    added = sum(
+        p.numel()
+        for one in alone
+        for name, p in one.items()
+        if name not in trunk_keys()
+    )
     ours = trainable(both)
     assert set(ours) & trunk_keys() == in_trunk
-    assert sum(p.numel() for name, p in ours.items() if name not in trunk_keys()) == added
+    assert (
+        sum(p.numel() for name, p in ours.items() if name not in trunk_keys()) == added
+    )
     assert set(both.owners) == set(ours)
     assert trunk_keys() <= both.state_dict().keys()
 
 
 @every_pair
-def test_frozen_weights_have_no_gradient_and_do_not_move(first: str, second: str) -> None:
+def test_frozen_weights_have_no_gradient_and_do_not_move(
+    first: str, second: str
+) -> None:
     vit = randomised(_stack(first, second))
     before = {name: p.clone() for name, p in frozen(vit).items()}
     gradients(vit, clip())
     torch.optim.AdamW(vit.parameters(), lr=0.1, weight_decay=0.1).step()
     after = frozen(vit)
-    assert all(after[name].grad is None and torch.equal(after[name], before[name]) for name in before)
+    assert all(
+        after[name].grad is None and torch.equal(after[name], before[name])
+        for name in before
+    )
 
 
 @every_pair
 def test_own_state_round_trips(first: str, second: str) -> None:
-    source, target = randomised(_stack(first, second), seed=3), adapted(_stack(first, second), seed=7)
+    source, target = (
+        randomised(_stack(first, second), seed=3),
+        adapted(_stack(first, second), seed=7),
+    )
     own = trunk_keys() - trainable(source).keys()
     missing, unexpected = target.load_state_dict(
-        {key: value for key, value in source.state_dict().items() if key not in own}, strict=False
+        {key: value for key, value in source.state_dict().items() if key not in own},
+        strict=False,
     )
     assert set(missing) == own
     assert not unexpected
@@ -107,7 +135,11 @@ def test_gradients_equal_under_checkpointing(first: str, second: str) -> None:
 
 
 def _same(first: torch.Tensor | None, second: torch.Tensor | None) -> bool:
-    return first is second if first is None or second is None else torch.equal(first, second)
+    return (
+        first is second
+        if first is None or second is None
+        else torch.equal(first, second)
+    )
 
 
 def _randomised_by_owner(names: tuple[str, str]) -> VideoViT:
@@ -117,7 +149,11 @@ def _randomised_by_owner(names: tuple[str, str]) -> VideoViT:
         with torch.random.fork_rng():
             torch.manual_seed(sorted(METHODS).index(name))
             attach(vit, METHODS[name])
-            new = [p for key, p in trainable(vit).items() if key not in seen and key not in trunk_keys()]
+            new = [
+                p
+                for key, p in trainable(vit).items()
+                if key not in seen and key not in trunk_keys()
+            ]
             shake(new, 0.05)
         seen |= set(trainable(vit))
     torch.manual_seed(0)
@@ -131,18 +167,27 @@ def _commutes(name: str) -> bool:
 
 @_over([p for p in PAIRS if p[0] != p[1] and all(map(_commutes, p))])
 def test_order_of_the_stack_does_not_matter(first: str, second: str) -> None:
-    forth, back = _randomised_by_owner((first, second)), _randomised_by_owner((second, first))
+    forth, back = (
+        _randomised_by_owner((first, second)),
+        _randomised_by_owner((second, first)),
+    )
     torch.testing.assert_close(forth(clip()), back(clip()), atol=1e-5, rtol=1e-5)
 
 
 def test_order_matters_where_it_is_declared() -> None:
     """``v * (W x) + B A x`` is not ``v * (W x + B A x)``: the declaration is needed."""
     assert not LvAdapter.commutes
-    forth, back = _randomised_by_owner(("lv_adapter", "lora_mlp")), _randomised_by_owner(("lora_mlp", "lv_adapter"))
+    forth, back = (
+        _randomised_by_owner(("lv_adapter", "lora_mlp")),
+        _randomised_by_owner(("lora_mlp", "lv_adapter")),
+    )
     assert (forth(clip()) - back(clip())).abs().max() > 1e-4
 
 
-@pytest.mark.parametrize("stack", [[BitFit(targets=("k",), outside=False), LNTuning()], [LoRA(), LoRA(rank=2)]])
+@pytest.mark.parametrize(
+    "stack",
+    [[BitFit(targets=("k",), outside=False), LNTuning()], [LoRA(), LoRA(rank=2)]],
+)
 def test_stacks_that_only_look_meaningless(stack: list[Adapter]) -> None:
     """One that adds vectors and trains nothing of the trunk is swallowed by none; other settings may come twice."""
     assert len(trainable(adapted(stack))) > len(trainable(adapted(stack[1:])))

@@ -31,7 +31,10 @@ def _bytes(vit: VideoViT) -> int:
 
 @every_method
 def test_frozen_bf16_trunk(method: str) -> None:
-    full, half = randomised(METHODS[method]), randomised(METHODS[method], frozen_dtype="bfloat16")
+    full, half = (
+        randomised(METHODS[method]),
+        randomised(METHODS[method], frozen_dtype="bfloat16"),
+    )
     assert all(p.dtype == torch.float32 for p in trainable(half).values())
     assert trainable(half).keys() == trainable(full).keys()
     assert _bytes(half) <= 0.51 * _bytes(full)  # the norms stay float32
@@ -46,7 +49,10 @@ def test_frozen_bf16_trunk_learns(method: str) -> None:
     if not trainable(half):
         return
     grads = gradients(half, clip())
-    assert all(grad is None or (grad.dtype == torch.float32 and grad.isfinite().all()) for grad in grads.values())
+    assert all(
+        grad is None or (grad.dtype == torch.float32 and grad.isfinite().all())
+        for grad in grads.values()
+    )
     assert {name for name, grad in grads.items() if grad is None} <= half.unreachable
 
 
@@ -65,9 +71,19 @@ def test_bf16_autocast(method: str) -> None:
 class FiniteGradients(Callback):
     """Every trainable tensor has one in each update."""
 
-    def on_before_optimizer_step(self, trainer: Trainer, pl_module: Any, optimizer: Any) -> None:
-        gradients = {name: p.grad for name, p in trainable(pl_module).items() if name not in pl_module.unreachable}
-        assert [name for name, grad in gradients.items() if grad is None or not grad.isfinite().all()] == []
+    def on_before_optimizer_step(
+        self, trainer: Trainer, pl_module: Any, optimizer: Any
+    ) -> None:
+        gradients = {
+            name: p.grad
+            for name, p in trainable(pl_module).items()
+            if name not in pl_module.unreachable
+        }
+        assert [
+            name
+            for name, grad in gradients.items()
+            if grad is None or not grad.isfinite().all()
+        ] == []
 
 
 @pytest.mark.parametrize("method", sorted(READERS | TEMPORAL))

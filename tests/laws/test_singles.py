@@ -15,7 +15,16 @@ from tests.laws.methods import (
     ROUNDS_AT_INIT,
     TRAINS_IN_TRUNK,
 )
-from tests.tiny import adapted, clip, frozen, gradients, randomised, tiny_vit, trainable, trunk_keys
+from tests.tiny import (
+    adapted,
+    clip,
+    frozen,
+    gradients,
+    randomised,
+    tiny_vit,
+    trainable,
+    trunk_keys,
+)
 
 every_method = pytest.mark.parametrize("method", METHODS)
 
@@ -27,7 +36,9 @@ def test_identity_at_init(method: str) -> None:
         vit.readers.clear()  # the trunk beneath
     plain, ours = tiny_vit()(video), vit(video)
     if method in MOVES_AT_INIT:
-        assert (plain - ours).abs().max() > 1e-3  # a declared exception that is none should go
+        assert (
+            plain - ours
+        ).abs().max() > 1e-3  # a declared exception that is none should go
     elif method in ROUNDS_AT_INIT:
         torch.testing.assert_close(ours, plain, atol=1e-5, rtol=0)
     else:
@@ -39,7 +50,9 @@ def test_only_declared_parameters_train(method: str) -> None:
     vit = adapted(METHODS[method])
     names = set(trainable(vit))
     pattern = TRAINS_IN_TRUNK.get(method, r"(?!)")
-    assert names & trunk_keys() == {name for name in trunk_keys() if re.fullmatch(pattern, name)}
+    assert names & trunk_keys() == {
+        name for name in trunk_keys() if re.fullmatch(pattern, name)
+    }
     added = {name for name, _ in vit.named_parameters()} - trunk_keys()
     assert added <= names  # nothing that a method brings is frozen
     assert set(vit.owners) == names
@@ -47,7 +60,10 @@ def test_only_declared_parameters_train(method: str) -> None:
 
 @every_method
 def test_count_equals_closed_form(method: str) -> None:
-    assert sum(p.numel() for p in trainable(adapted(METHODS[method])).values()) == COUNTS[method]
+    assert (
+        sum(p.numel() for p in trainable(adapted(METHODS[method])).values())
+        == COUNTS[method]
+    )
 
 
 @every_method
@@ -65,12 +81,18 @@ def test_frozen_weights_have_no_gradient_and_do_not_move(method: str) -> None:
         gradients(vit, clip())
         torch.optim.AdamW(vit.parameters(), lr=0.1, weight_decay=0.1).step()
     after = frozen(vit)
-    assert all(after[name].grad is None and torch.equal(after[name], before[name]) for name in before)
+    assert all(
+        after[name].grad is None and torch.equal(after[name], before[name])
+        for name in before
+    )
 
 
 @every_method
 def test_own_state_round_trips(method: str) -> None:
-    source, target = randomised(METHODS[method], seed=3), adapted(METHODS[method], seed=7)
+    source, target = (
+        randomised(METHODS[method], seed=3),
+        adapted(METHODS[method], seed=7),
+    )
     own = trunk_keys() - trainable(source).keys()
     state = {key: value for key, value in source.state_dict().items() if key not in own}
     missing, unexpected = target.load_state_dict(state, strict=False)
@@ -94,7 +116,9 @@ def test_folding_changes_no_output(method: str) -> None:
 def test_folding_moves_the_weights(method: str) -> None:
     """Without this a fold that drops the delta would pass where the delta is small."""
     vit = randomised(METHODS[method])
-    assert (vit(clip()) - tiny_vit()(clip())).abs().max() > 1e-3 or method == "bitfit_k"  # softmax ignores b_k
+    assert (
+        vit(clip()) - tiny_vit()(clip())
+    ).abs().max() > 1e-3 or method == "bitfit_k"  # softmax ignores b_k
 
 
 @every_method
@@ -108,7 +132,9 @@ def test_dropout_is_the_only_randomness(method: str) -> None:
 @every_method
 def test_trunk_stays_in_eval(method: str) -> None:
     vit = adapted(METHODS[method]).train()
-    for name, module in list(vit.named_modules())[1:]:  # the trunk itself keeps the mode that it was given
+    for name, module in list(vit.named_modules())[
+        1:
+    ]:  # the trunk itself keeps the mode that it was given
         parameters = list(module.parameters())
         of_method = any(part in name.split(".") for part in EXTENSIONS)
         if not of_method and not any(p.requires_grad for p in parameters):

@@ -15,7 +15,9 @@ ORDER = [2, 0, 3, 1]
 def _last_tokens(vit: VideoViT, video: Tensor) -> Tensor:
     """Tokens behind the last block, ``b t n d``."""
     seen: list[Tensor] = []
-    handle = vit.blocks[-1].register_forward_hook(lambda module, args, output: seen.append(output))
+    handle = vit.blocks[-1].register_forward_hook(
+        lambda module, args, output: seen.append(output)
+    )
     vit(video)
     handle.remove()
     return seen[0].detach().unflatten(0, video.shape[:2])
@@ -24,7 +26,10 @@ def _last_tokens(vit: VideoViT, video: Tensor) -> Tensor:
 @every_method
 def test_frame_permutation(method: str) -> None:
     vit, video = randomised(METHODS[method]), clip()
-    tokens, permuted = _last_tokens(vit, video)[:, ORDER], _last_tokens(vit, video[:, ORDER])
+    tokens, permuted = (
+        _last_tokens(vit, video)[:, ORDER],
+        _last_tokens(vit, video[:, ORDER]),
+    )
     same = torch.allclose(tokens, permuted, atol=1e-5)
     assert same != (method in TEMPORAL - READERS)
 

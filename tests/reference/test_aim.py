@@ -21,7 +21,11 @@ from tests.tiny import adapted, clip, randomised, shake, tiny_vit, trainable
 
 NAME = "vit_base_patch16_clip_quickgelu_224.openai"
 GOLDEN = load_file(Path(__file__).parent / "aim_ssv2.safetensors")
-WEIGHTS = {key.removeprefix("weights/"): value for key, value in GOLDEN.items() if key.startswith("weights/")}
+WEIGHTS = {
+    key.removeprefix("weights/"): value
+    for key, value in GOLDEN.items()
+    if key.startswith("weights/")
+}
 SSV2 = AIM(temporal_adapters=2)
 _PUBLISHED = {
     "before_attn.AIM.into": "T_Adapter_in",
@@ -45,9 +49,19 @@ def _published_name(name: str) -> str:
 @pytest.fixture
 def golden_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> VideoViT:
     """CLIP at toy size with AIM, both with the golden file's weights."""
-    sizes: dict[str, Any] = {"embed_dim": 64, "depth": 2, "num_heads": 4, "patch_size": 8, "img_size": 32}
+    sizes: dict[str, Any] = {
+        "embed_dim": 64,
+        "depth": 2,
+        "num_heads": 4,
+        "patch_size": 8,
+        "img_size": 32,
+    }
     trunk = timm.create_model(NAME, num_classes=0, **sizes)
-    clip_weights = {k: v for k, v in WEIGHTS.items() if "Adapter" not in k and k != "temporal_embedding"}
+    clip_weights = {
+        k: v
+        for k, v in WEIGHTS.items()
+        if "Adapter" not in k and k != "temporal_embedding"
+    }
     save_file(clip_weights, tmp_path / "clip.safetensors")
     load_weights(trunk, tmp_path / "clip.safetensors")
     monkeypatch.setattr(vit, "load_trunk", lambda name, weights, depth: trunk)
@@ -61,20 +75,30 @@ def golden_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> VideoViT:
 
 def test_every_published_weight_is_used(golden_model: VideoViT) -> None:
     used = {_published_name(name) for name in trainable(golden_model)}
-    expected = {key for key in WEIGHTS if "Adapter" in key or key.startswith(("temporal_embedding", "ln_post"))}
+    expected = {
+        key
+        for key in WEIGHTS
+        if "Adapter" in key or key.startswith(("temporal_embedding", "ln_post"))
+    }
     assert used == expected
 
 
 def test_class_token_of_every_frame(golden_model: VideoViT) -> None:
     seen: list[Tensor] = []
-    golden_model.norm.register_forward_hook(lambda module, args, output: seen.append(output))
+    golden_model.norm.register_forward_hook(
+        lambda module, args, output: seen.append(output)
+    )
     feature = golden_model.features(GOLDEN["input/video"])
     expected = GOLDEN["output/feature"][..., 0, 0].mT
-    torch.testing.assert_close(seen[0].reshape(2, 4, 64), expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        seen[0].reshape(2, 4, 64), expected, atol=1e-5, rtol=1e-5
+    )
     torch.testing.assert_close(feature, expected.mean(1), atol=1e-5, rtol=1e-5)
 
 
-def _block(block: Any, aim: dict[str, Tensor], x: Tensor, frames: int, scale: float) -> Tensor:
+def _block(
+    block: Any, aim: dict[str, Tensor], x: Tensor, frames: int, scale: float
+) -> Tensor:
     """One block of the released code, one temporal adapter, on tokens ``(b t) n d``."""
 
     def adapter(slot: str, z: Tensor) -> Tensor:
@@ -83,8 +107,18 @@ def _block(block: Any, aim: dict[str, Tensor], x: Tensor, frames: int, scale: fl
         return hidden @ up.T + aim[f"{slot}.up.bias"]
 
     batch, rows, dim = x.shape[0] // frames, *x.shape[1:]
-    over_time = block.norm1(x).reshape(batch, frames, rows, dim).transpose(1, 2).reshape(-1, frames, dim)
-    h = block.attn(over_time).reshape(batch, rows, frames, dim).transpose(1, 2).reshape(x.shape)
+    over_time = (
+        block.norm1(x)
+        .reshape(batch, frames, rows, dim)
+        .transpose(1, 2)
+        .reshape(-1, frames, dim)
+    )
+    h = (
+        block.attn(over_time)
+        .reshape(batch, rows, frames, dim)
+        .transpose(1, 2)
+        .reshape(x.shape)
+    )
     x = x + adapter("before_attn.AIM.out", h)
     h = block.attn(block.norm1(x))
     x = x + h + adapter("after_attn.AIM", h)
@@ -94,11 +128,17 @@ def _block(block: Any, aim: dict[str, Tensor], x: Tensor, frames: int, scale: fl
 
 def test_block_with_one_temporal_adapter() -> None:
     model = randomised([AIM(bottleneck=8, scale=0.5, blocks=[0])])
-    aim = {name.removeprefix("blocks.0.slots."): p for name, p in trainable(model).items() if "slots" in name}
+    aim = {
+        name.removeprefix("blocks.0.slots."): p
+        for name, p in trainable(model).items()
+        if "slots" in name
+    }
     x = torch.randn(8, 5, 192)
     plain = tiny_vit().blocks[0]
     expected = _block(plain, aim, x, frames=4, scale=0.5)
-    torch.testing.assert_close(model.blocks[0](x, model.grid), expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        model.blocks[0](x, model.grid), expected, atol=1e-5, rtol=1e-5
+    )
 
 
 def test_table_of_frames_enters_before_the_first_norm() -> None:
@@ -107,7 +147,9 @@ def test_table_of_frames_enters_before_the_first_norm() -> None:
     frames = torch.randn(2, 4, 3, 32, 32)
     trunk = tiny_vit(name=NAME, depth=1)
     seen: list[Tensor] = []
-    trunk.norm_pre.register_forward_hook(lambda module, args, output: seen.append(args[0]))
+    trunk.norm_pre.register_forward_hook(
+        lambda module, args, output: seen.append(args[0])
+    )
     trunk.embed(frames)
     rows = model.entry["AIM"].rows[None, :, None]
     expected = trunk.norm_pre((seen[0].unflatten(0, (2, 4)) + rows).flatten(0, 1))
@@ -118,14 +160,22 @@ def test_order_of_frames_shows_only_through_the_table() -> None:
     model, order = randomised([AIM(bottleneck=8)]), [2, 0, 3, 1]
     assert (model(clip()) - model(clip()[:, order])).abs().max() > 1e-4
     model.entry["AIM"].rows.data.zero_()
-    torch.testing.assert_close(model(clip()), model(clip()[:, order]), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        model(clip()), model(clip()[:, order]), atol=1e-5, rtol=1e-5
+    )
 
 
 def test_init() -> None:
     model = adapted([AIM()], depth=2)
     adapters = {name: p for name, p in trainable(model).items() if "slots" in name}
-    assert all(not p.any() for name, p in adapters.items() if name.endswith(("bias", "up.weight")))
-    down = torch.cat([p.flatten() for name, p in adapters.items() if name.endswith("down.weight")])
+    assert all(
+        not p.any()
+        for name, p in adapters.items()
+        if name.endswith(("bias", "up.weight"))
+    )
+    down = torch.cat(
+        [p.flatten() for name, p in adapters.items() if name.endswith("down.weight")]
+    )
     assert down.std().item() == pytest.approx(0.02, rel=0.02)
     assert not model.entry["AIM"].rows.any()
 
@@ -133,7 +183,11 @@ def test_init() -> None:
 def test_no_weight_is_held_twice() -> None:
     """The temporal pass reuses the block's attention and must not list it again."""
     model = adapted([AIM()])
-    assert not any("attn.qkv" in key.split("slots")[-1] for key in model.state_dict() if "slots" in key)
+    assert not any(
+        "attn.qkv" in key.split("slots")[-1]
+        for key in model.state_dict()
+        if "slots" in key
+    )
     assert len(model.state_dict()) == len(tiny_vit().state_dict()) + 2 * 3 * 4 + 1
 
 
@@ -146,7 +200,9 @@ def test_the_temporal_pass_sees_deltas_of_its_block() -> None:
     before = slot(x, model.grid)
     shake([p for name, p in trainable(model).items() if "LoRA" in name], 0.1)
     assert (slot(x, model.grid) - before).abs().max() > 1e-5
-    torch.testing.assert_close(other.blocks[0].slots["before_attn"]["AIM"](x, model.grid), before)
+    torch.testing.assert_close(
+        other.blocks[0].slots["before_attn"]["AIM"](x, model.grid), before
+    )
 
 
 def test_prompts_take_no_part_over_time() -> None:
@@ -188,14 +244,18 @@ def test_published_counts(name: str, frames: int, aim: AIM, count: int) -> None:
 @pytest.mark.parametrize(("temporal", "millions"), [(1, 37.84), (2, 50.45)])
 def test_published_counts_of_a_larger_trunk(temporal: int, millions: float) -> None:
     with torch.device("meta"):
-        model = VideoViT("vit_large_patch14_clip_quickgelu_224.openai", weights="random")
+        model = VideoViT(
+            "vit_large_patch14_clip_quickgelu_224.openai", weights="random"
+        )
         attach(model, [AIM(temporal_adapters=temporal)])
     count = sum(p.numel() for name, p in trainable(model).items() if "slots" in name)
     assert count / 1e6 == pytest.approx(millions, abs=0.01)
 
 
 def test_clips_of_another_length() -> None:
-    with pytest.raises(ValueError, match="AIM has a position for each of 4 frames; clips have 2"):
+    with pytest.raises(
+        ValueError, match="AIM has a position for each of 4 frames; clips have 2"
+    ):
         adapted([AIM()])(clip(frames=2))
 
 
@@ -206,7 +266,13 @@ def test_hyper_parameters() -> None:
 
 @pytest.mark.parametrize(
     ("frames", "aim", "gmacs"),
-    [(8, AIM(), 202.1), (16, AIM(), 404.6), (32, AIM(), 811.1), (8, SSV2, 207.7), (32, SSV2, 833.5)],
+    [
+        (8, AIM(), 202.1),
+        (16, AIM(), 404.6),
+        (32, AIM(), 811.1),
+        (8, SSV2, 207.7),
+        (32, SSV2, 833.5),
+    ],
 )
 def test_published_gmacs(frames: int, aim: AIM, gmacs: float) -> None:
     with torch.device("meta"):

@@ -34,7 +34,9 @@ def _attention(attn: torch.nn.Module, x: Tensor, qkv: Tensor | None = None) -> T
     heads = []
     for start in range(0, d, size):
         part = slice(start, start + size)
-        weights = (q[..., part] @ k[..., part].transpose(1, 2) / math.sqrt(size)).softmax(-1)
+        weights = (
+            q[..., part] @ k[..., part].transpose(1, 2) / math.sqrt(size)
+        ).softmax(-1)
         heads.append(weights @ v[..., part])
     return attn.proj(torch.cat(heads, dim=-1))
 
@@ -47,7 +49,11 @@ def _bottleneck(module: torch.nn.Module, x: Tensor, scale: float) -> Tensor:
 @pytest.mark.parametrize("placement", ["parallel", "sequential", "after_block"])
 def test_adapt_former(placement: str) -> None:
     vit = randomised([AdaptFormer(bottleneck=8, placement=placement, scale=0.3)])
-    slot = {"parallel": "beside_mlp", "sequential": "after_mlp", "after_block": "after_block"}[placement]
+    slot = {
+        "parallel": "beside_mlp",
+        "sequential": "after_mlp",
+        "after_block": "after_block",
+    }[placement]
     x = _embedded(vit, clip())
     for block in vit.blocks:
         module = block.slots[slot]["AdaptFormer"]
@@ -96,7 +102,9 @@ def test_vpt_shallow_with_prompts_behind_the_class_token() -> None:
     ids=["uniform", "xavier"],
 )
 def test_vpt_init_is_uniform(adapter: VPT, bound: float) -> None:
-    rows = torch.cat([block.prompts["VPT"].rows.detach() for block in adapted([adapter]).blocks])
+    rows = torch.cat(
+        [block.prompts["VPT"].rows.detach() for block in adapted([adapter]).blocks]
+    )
     assert rows.abs().max() <= bound
     assert rows.std() == pytest.approx(bound / math.sqrt(3), rel=0.05)
     assert not torch.equal(rows[:5], rows[5:])
@@ -109,11 +117,16 @@ def _loop(module: SpatioTemporalBottleneck, x: Tensor, grid: Grid) -> Tensor:
     kernel = module.conv.weight[:, 0]
     out = torch.zeros_like(z) + module.conv.bias
     reach = [size // 2 for size in kernel.shape[1:]]
-    padded = F.pad(z, (0, 0, *(side for size in reversed(reach) for side in (size, size))))
+    padded = F.pad(
+        z, (0, 0, *(side for size in reversed(reach) for side in (size, size)))
+    )
     for i in range(kernel.shape[1]):
         for j in range(kernel.shape[2]):
             for k in range(kernel.shape[3]):
-                out = out + kernel[:, i, j, k] * padded[:, i : i + t, j : j + h, k : k + w]
+                out = (
+                    out
+                    + kernel[:, i, j, k] * padded[:, i : i + t, j : j + h, k : k + w]
+                )
     out = module.activation(out)
     y = torch.zeros_like(x)
     y[:, grid.patches] = module.up(out).view(len(x), h * w, -1)
@@ -127,9 +140,13 @@ def test_st_adapter_module(kernel: tuple[int, int, int], activation: str) -> Non
     grid = Grid(frames=3, height=2, width=4, prefix=2)
     module = SpatioTemporalBottleneck(16, 6, kernel, activation)
     shake(module.parameters(), 0.3)
-    x = torch.randn(6, 2 + 8 + 1, 16)  # two prefix rows, patches, and a shallow prompt behind them
+    x = torch.randn(
+        6, 2 + 8 + 1, 16
+    )  # two prefix rows, patches, and a shallow prompt behind them
     before = x.clone()
-    torch.testing.assert_close(module(x, grid), _loop(module, x, grid), atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(
+        module(x, grid), _loop(module, x, grid), atol=1e-6, rtol=1e-5
+    )
     assert torch.equal(x, before)
 
 
@@ -149,7 +166,11 @@ def test_st_adapter_first_gradients() -> None:
     """At init only the convolution and the last bias learn; the linears follow one step later, as published."""
     vit = adapted([STAdapter(bottleneck=8)])
     vit(clip()).square().sum().backward()
-    grads = {n.split(".", 5)[5]: p.grad for n, p in vit.named_parameters() if n.startswith("blocks.0.slots.before_mlp")}
+    grads = {
+        n.split(".", 5)[5]: p.grad
+        for n, p in vit.named_parameters()
+        if n.startswith("blocks.0.slots.before_mlp")
+    }
     learning = {name for name, grad in grads.items() if grad is not None and grad.any()}
     assert learning == {"conv.weight", "conv.bias", "up.bias"}
 
@@ -164,9 +185,17 @@ def test_lv_adapter(vector_on: str) -> None:
         module = block.slots["beside_mlp"]["LvAdapter"]
         hidden = F.gelu(block.mlp.fc1(block.norm2(x)))
         frozen = hidden @ block.mlp.fc2.weight.T + block.mlp.fc2.bias
-        frozen = frozen * deltas["LvAdapter"].vector if vector_on != "adapter_branch" else frozen
+        frozen = (
+            frozen * deltas["LvAdapter"].vector
+            if vector_on != "adapter_branch"
+            else frozen
+        )
         learned = _bottleneck(module, x, 0.3)
-        x = x + frozen + (learned if vector_on == "frozen_branch" else module.vector * learned)
+        x = (
+            x
+            + frozen
+            + (learned if vector_on == "frozen_branch" else module.vector * learned)
+        )
     torch.testing.assert_close(vit(clip()), _feature(vit, x), **CLOSE)
 
 
@@ -180,7 +209,9 @@ def test_multi_tunev_as_drawn() -> None:
         rows = block.prompts["VPT"].rows.expand(len(x), -1, -1)
         h = block.norm1(torch.cat([x1[:, :1], rows, x1[:, 1:]], dim=1))
         lora = block.attn.qkv.deltas["LoRA"]
-        weight = block.attn.qkv.weight + 2 * torch.cat(list(lora.B @ lora.A))  # alpha / rank = 8 / 4
+        weight = block.attn.qkv.weight + 2 * torch.cat(
+            list(lora.B @ lora.A)
+        )  # alpha / rank = 8 / 4
         h = _attention(block.attn, h, h @ weight.T + block.attn.qkv.bias)
         x2 = x1 + torch.cat([h[:, :1], h[:, 3:]], dim=1)
         x3 = x2 + _loop(block.slots["before_mlp"]["STAdapter"], x2, grid)
@@ -195,7 +226,10 @@ def test_multi_tunev_puts_its_parts_into_its_blocks() -> None:
 
 
 def test_projected_prompts_are_prompts() -> None:
-    projected, plain = randomised([VPT(num_prompts=3, project=5)]), adapted([VPT(num_prompts=3)])
+    projected, plain = (
+        randomised([VPT(num_prompts=3, project=5)]),
+        adapted([VPT(num_prompts=3)]),
+    )
     linear = projected.shared["VPT"]
     for block, other in zip(plain.blocks, projected.blocks, strict=True):
         rows = other.prompts["VPT"].rows @ linear.weight.T + linear.bias
@@ -207,6 +241,10 @@ def test_prompt_projection_starts_as_published() -> None:
     vit = adapted([VPT(num_prompts=400, project=96)])
     # kaiming normal, fan out: std = sqrt(2 / D); the error of a deviation from n draws is std / sqrt(2 n)
     std = math.sqrt(2 / vit.dim)
-    assert vit.shared["VPT"].weight.std().item() == pytest.approx(std, abs=4 * std / math.sqrt(2 * 96 * vit.dim))
+    assert vit.shared["VPT"].weight.std().item() == pytest.approx(
+        std, abs=4 * std / math.sqrt(2 * 96 * vit.dim)
+    )
     bound = math.sqrt(6 / (3 * 256 + 96))
-    assert vit.blocks[0].prompts["VPT"].rows.abs().max().item() == pytest.approx(bound, rel=0.01)
+    assert vit.blocks[0].prompts["VPT"].rows.abs().max().item() == pytest.approx(
+        bound, rel=0.01
+    )

@@ -24,14 +24,27 @@ NAME = "vit_base_patch16_clip_quickgelu_224.openai"
 
 
 def _golden(name: str) -> dict[str, Tensor]:
-    return {key.removeprefix("weights/"): value for key, value in load_file(HERE / f"{name}.safetensors").items()}
+    return {
+        key.removeprefix("weights/"): value
+        for key, value in load_file(HERE / f"{name}.safetensors").items()
+    }
 
 
 def _toy_trunk(state: dict[str, Tensor], folder: Path) -> VisionTransformer:
     """CLIP at toy size, its weights read from a file with OpenAI's names."""
-    sizes = {"embed_dim": 64, "depth": 2, "num_heads": 4, "patch_size": 8, "img_size": 32}
+    sizes = {
+        "embed_dim": 64,
+        "depth": 2,
+        "num_heads": 4,
+        "patch_size": 8,
+        "img_size": 32,
+    }
     model = timm.create_model(NAME, num_classes=0, **sizes)
-    clip = {k: v for k, v in state.items() if "adapter" not in k and not k.startswith(("fc.", "input/", "output/"))}
+    clip = {
+        k: v
+        for k, v in state.items()
+        if "adapter" not in k and not k.startswith(("fc.", "input/", "output/"))
+    }
     save_file(clip, folder / "clip.safetensors")
     load_weights(model, folder / "clip.safetensors")
     return model
@@ -70,8 +83,15 @@ def test_lora_on_fused_q_and_v() -> None:
     linear.load_state_dict({key: golden[key] for key in ("weight", "bias")})
     ours = AdaptedLinear(linear)
     delta = LoRADelta(ours, [0, 2], 3, LoRA(rank=4, alpha=8.0, targets=("q", "v")))
-    delta.load_state_dict({"A": golden["lora_A"].unflatten(0, (2, 4)), "B": golden["lora_B"].unflatten(0, (2, 64))})
+    delta.load_state_dict(
+        {
+            "A": golden["lora_A"].unflatten(0, (2, 4)),
+            "B": golden["lora_B"].unflatten(0, (2, 64)),
+        }
+    )
     ours.add_delta("LoRA", delta)
     x = golden["input/video"]
     torch.testing.assert_close(ours(x), golden["output/y"], atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(ours.folded()(x), golden["output/y"], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        ours.folded()(x), golden["output/y"], atol=1e-5, rtol=1e-5
+    )

@@ -56,7 +56,10 @@ VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "lora": ({}, {}),
     "rslora": ({"rslora": True}, {"use_rslora": True}),
     "dora": ({"dora": True}, {"use_dora": True}),
-    "dora_rslora": ({"dora": True, "rslora": True}, {"use_dora": True, "use_rslora": True}),
+    "dora_rslora": (
+        {"dora": True, "rslora": True},
+        {"use_dora": True, "use_rslora": True},
+    ),
 }
 
 
@@ -66,16 +69,24 @@ def test_output_and_gradients_equal_peft(variant: str) -> None:
     theirs = _theirs(**theirs_options)
     torch.manual_seed(2)
     shake([p for p in theirs.parameters() if p.requires_grad], 0.2)
-    linear, delta = _ours(LoRA(rank=4, alpha=6.0, fused="shared", targets=("q", "k", "v"), **ours_options))
+    linear, delta = _ours(
+        LoRA(rank=4, alpha=6.0, fused="shared", targets=("q", "k", "v"), **ours_options)
+    )
     _copy(delta, theirs)
     torch.testing.assert_close(linear(_x()), theirs(_x()), atol=1e-6, rtol=1e-5)
     linear(_x()).square().sum().backward()
     theirs(_x()).square().sum().backward()
     layer = theirs.base_model.model.qkv
-    torch.testing.assert_close(delta.A.grad[0], layer.lora_A["default"].weight.grad, atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(delta.B.grad[0], layer.lora_B["default"].weight.grad, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(
+        delta.A.grad[0], layer.lora_A["default"].weight.grad, atol=1e-4, rtol=1e-4
+    )
+    torch.testing.assert_close(
+        delta.B.grad[0], layer.lora_B["default"].weight.grad, atol=1e-4, rtol=1e-4
+    )
     merged = theirs.merge_and_unload().qkv
-    torch.testing.assert_close(linear.folded().weight, merged.weight.data, atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(
+        linear.folded().weight, merged.weight.data, atol=1e-6, rtol=1e-5
+    )
 
 
 @pytest.mark.parametrize("variant", ["lora", "dora"])
@@ -84,7 +95,16 @@ def test_dropout_equals_peft(variant: str) -> None:
     ours_options, theirs_options = VARIANTS[variant]
     theirs = _theirs(lora_dropout=0.5, **theirs_options).train()
     shake([p for p in theirs.parameters() if p.requires_grad], 0.2)
-    linear, delta = _ours(LoRA(rank=4, alpha=6.0, fused="shared", targets=("q", "k", "v"), dropout=0.5, **ours_options))
+    linear, delta = _ours(
+        LoRA(
+            rank=4,
+            alpha=6.0,
+            fused="shared",
+            targets=("q", "k", "v"),
+            dropout=0.5,
+            **ours_options,
+        )
+    )
     linear.train()
     _copy(delta, theirs)
     torch.manual_seed(3)
@@ -95,11 +115,28 @@ def test_dropout_equals_peft(variant: str) -> None:
 
 def test_dora_with_dropout_on_a_start_that_is_not_zero() -> None:
     """As if the weight were ``W - s B0 A0``, with which peft replaces the trunk's."""
-    lora = LoRA(rank=4, alpha=6.0, fused="shared", targets=("q", "k", "v"), dropout=0.5, dora=True, init="pissa")
+    lora = LoRA(
+        rank=4,
+        alpha=6.0,
+        fused="shared",
+        targets=("q", "k", "v"),
+        dropout=0.5,
+        dora=True,
+        init="pissa",
+    )
     linear, delta = _ours(lora)
     linear.train()
     shake([delta.A, delta.B], 0.1)
-    plain, twin = _ours(LoRA(rank=4, alpha=6.0, fused="shared", targets=("q", "k", "v"), dropout=0.5, dora=True))
+    plain, twin = _ours(
+        LoRA(
+            rank=4,
+            alpha=6.0,
+            fused="shared",
+            targets=("q", "k", "v"),
+            dropout=0.5,
+            dora=True,
+        )
+    )
     plain.train()
     with torch.no_grad():
         plain.weight -= 1.5 * (delta.B0 @ delta.A0)[0]
@@ -114,26 +151,40 @@ def test_dora_with_dropout_on_a_start_that_is_not_zero() -> None:
 
 @pytest.mark.parametrize("init", ["pissa", "olora", "orthogonal"])
 def test_start_that_is_not_zero_leaves_the_layer(init: str) -> None:
-    linear, delta = _ours(LoRA(rank=4, alpha=6.0, fused="shared", targets=("q", "k", "v"), init=init))
+    linear, delta = _ours(
+        LoRA(rank=4, alpha=6.0, fused="shared", targets=("q", "k", "v"), init=init)
+    )
     plain = _Model().qkv
     assert delta.B.abs().max() > 0.01
     torch.testing.assert_close(linear(_x()), plain(_x()), atol=1e-5, rtol=0)
-    torch.testing.assert_close(linear.folded().weight, plain.weight.data, atol=1e-6, rtol=0)
+    torch.testing.assert_close(
+        linear.folded().weight, plain.weight.data, atol=1e-6, rtol=0
+    )
 
 
 def test_pissa_is_the_best_low_rank_part() -> None:
     """``s B A`` is the truncated SVD: the rest has exactly the remaining singular values."""
-    linear, delta = _ours(LoRA(rank=4, alpha=6.0, fused="shared", targets=("q", "k", "v"), init="pissa"))
+    linear, delta = _ours(
+        LoRA(rank=4, alpha=6.0, fused="shared", targets=("q", "k", "v"), init="pissa")
+    )
     rest = linear.weight - 1.5 * (delta.B @ delta.A)[0]
     expected = torch.linalg.svdvals(linear.weight)[4:]
-    torch.testing.assert_close(torch.linalg.svdvals(rest)[: len(expected)], expected, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(
+        torch.linalg.svdvals(rest)[: len(expected)], expected, atol=1e-5, rtol=1e-4
+    )
     gram = (delta.A @ delta.A.mT)[0], (delta.B.mT @ delta.B)[0]
-    torch.testing.assert_close(*gram, atol=1e-5, rtol=1e-4)  # the root of S on each side
+    torch.testing.assert_close(
+        *gram, atol=1e-5, rtol=1e-4
+    )  # the root of S on each side
 
 
 def test_olora_is_the_head_of_a_qr() -> None:
-    linear, delta = _ours(LoRA(rank=4, alpha=6.0, fused="shared", targets=("q", "k", "v"), init="olora"))
-    torch.testing.assert_close((delta.B.mT @ delta.B)[0], torch.eye(4), atol=1e-5, rtol=0)
+    linear, delta = _ours(
+        LoRA(rank=4, alpha=6.0, fused="shared", targets=("q", "k", "v"), init="olora")
+    )
+    torch.testing.assert_close(
+        (delta.B.mT @ delta.B)[0], torch.eye(4), atol=1e-5, rtol=0
+    )
     projected = delta.B[0] @ delta.B[0].T @ linear.weight  # R_r = Q_r^T W
     torch.testing.assert_close((delta.B @ delta.A)[0], projected, atol=1e-5, rtol=1e-5)
 
@@ -155,4 +206,6 @@ def test_weight_dependent_start_reads_each_slice() -> None:
     for index, rows in enumerate((slice(0, 24), slice(48, 72))):
         rest = linear.weight[rows] - delta.B[index] @ delta.A[index]
         expected = torch.linalg.svdvals(linear.weight[rows])[4:]
-        torch.testing.assert_close(torch.linalg.svdvals(rest)[:20], expected, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(
+            torch.linalg.svdvals(rest)[:20], expected, atol=1e-5, rtol=1e-4
+        )

@@ -46,7 +46,9 @@ _PUBLISHED = {
 
 def _published_name(name: str) -> str:
     """``taps.0.norms.conv.weight`` in the released code."""
-    match = re.fullmatch(r"(?:taps\.(\d+)\.)?(.+?)(?:\.(weight|bias|running_mean|running_var))?", name)
+    match = re.fullmatch(
+        r"(?:taps\.(\d+)\.)?(.+?)(?:\.(weight|bias|running_mean|running_var))?", name
+    )
     assert match is not None
     index, module, kind = match.groups()
     if module.endswith("qkv"):
@@ -57,10 +59,23 @@ def _published_name(name: str) -> str:
 @pytest.fixture
 def golden_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> VideoViT:
     """CLIP at toy size with the golden file's weights, and a Side4Video beside it, still as built."""
-    weights = {key.removeprefix("weights/"): value for key, value in GOLDEN.items() if key.startswith("weights/")}
-    sizes = {"embed_dim": 64, "depth": 2, "num_heads": 1, "patch_size": 8, "img_size": 32}
+    weights = {
+        key.removeprefix("weights/"): value
+        for key, value in GOLDEN.items()
+        if key.startswith("weights/")
+    }
+    sizes = {
+        "embed_dim": 64,
+        "depth": 2,
+        "num_heads": 1,
+        "patch_size": 8,
+        "img_size": 32,
+    }
     trunk = timm.create_model(NAME, num_classes=0, **sizes)
-    unread = {"ln_post.weight": torch.ones(64), "ln_post.bias": torch.zeros(64)}  # the released model has none
+    unread = {
+        "ln_post.weight": torch.ones(64),
+        "ln_post.bias": torch.zeros(64),
+    }  # the released model has none
     clip_weights = {key: value for key, value in weights.items() if "side_" not in key}
     save_file(clip_weights | unread, tmp_path / "clip.safetensors")
     load_weights(trunk, tmp_path / "clip.safetensors")
@@ -70,15 +85,23 @@ def golden_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> VideoViT:
 
 @pytest.mark.parametrize(
     "recipe",
-    [Side4Video(width=64), Side4Video(width=64, lean=False), Side4Video(width=64, checkpoint=("conv", "attn", "mlp"))],
+    [
+        Side4Video(width=64),
+        Side4Video(width=64, lean=False),
+        Side4Video(width=64, checkpoint=("conv", "attn", "mlp")),
+    ],
     ids=["lean", "plain", "checkpointed"],
 )
 def test_released_output(recipe: Side4Video, golden_model: VideoViT) -> None:
     attach(golden_model, [recipe])
     reader = golden_model.readers["Side4Video"]
     own = reader.state_dict()
-    assert {f"weights/{_published_name(name)}" for name in own} == {key for key in GOLDEN if "side_" in key}
-    reader.load_state_dict({k: GOLDEN[f"weights/{_published_name(k)}"].view_as(v) for k, v in own.items()})
+    assert {f"weights/{_published_name(name)}" for name in own} == {
+        key for key in GOLDEN if "side_" in key
+    }
+    reader.load_state_dict(
+        {k: GOLDEN[f"weights/{_published_name(k)}"].view_as(v) for k, v in own.items()}
+    )
     feature = golden_model.eval().features(GOLDEN["input/video"])
     torch.testing.assert_close(feature, GOLDEN["output/feature"], atol=1e-5, rtol=1e-5)
 
@@ -86,7 +109,11 @@ def test_released_output(recipe: Side4Video, golden_model: VideoViT) -> None:
 def _batch_norm(norm: nn.Module, x: Tensor, training: bool) -> Tensor:
     """Over all but the last axis, from the definition."""
     rows = x.reshape(-1, x.shape[-1])
-    mean, var = (rows.mean(0), rows.var(0, correction=0)) if training else (norm.running_mean, norm.running_var)
+    mean, var = (
+        (rows.mean(0), rows.var(0, correction=0))
+        if training
+        else (norm.running_mean, norm.running_var)
+    )
     return norm.weight * (x - mean) / torch.sqrt(var + 1e-5) + norm.bias
 
 
@@ -118,9 +145,18 @@ def _written_out(trunk: VideoViT, video: Tensor, form: str) -> Tensor:
     pixels = (video.float() / 255 - trunk.pixel_mean) / trunk.pixel_std
     b, t = video.shape[:2]
     padded = F.pad(pixels, (0, 0, 0, 0, 0, 0, 1, 1))
-    frames = [F.unfold(padded[:, k : k + t].flatten(0, 1), 16, stride=16).unflatten(1, (3, 256)) for k in range(3)]
-    patches = torch.stack(frames, dim=2).flatten(1, 3).mT.unflatten(0, (b, t))  # channel, frame, pixel
-    s = _batch_norm(net.norm_pre, patches @ net.stem.weight.flatten(1).T + net.stem.bias, training)
+    frames = [
+        F.unfold(padded[:, k : k + t].flatten(0, 1), 16, stride=16).unflatten(
+            1, (3, 256)
+        )
+        for k in range(3)
+    ]
+    patches = (
+        torch.stack(frames, dim=2).flatten(1, 3).mT.unflatten(0, (b, t))
+    )  # channel, frame, pixel
+    s = _batch_norm(
+        net.norm_pre, patches @ net.stem.weight.flatten(1).T + net.stem.bias, training
+    )
     z = trunk.embed(pixels)
     for index, block in enumerate(trunk.blocks):
         z = block(z, trunk.grid)
@@ -128,8 +164,16 @@ def _written_out(trunk: VideoViT, video: Tensor, form: str) -> Tensor:
             continue
         layer = net.taps[str(index)]
         conv, attn, mlp = (layer.branches[name] for name in ("conv", "attn", "mlp"))
-        bn_conv, bn_mlp, ln = layer.norms["conv"], layer.norms["mlp"], layer.norms["attn"]
-        norm, linear, width = layer.tap.norm, layer.tap.linear, layer.tap.norm.weight.shape
+        bn_conv, bn_mlp, ln = (
+            layer.norms["conv"],
+            layer.norms["mlp"],
+            layer.norms["attn"],
+        )
+        norm, linear, width = (
+            layer.tap.norm,
+            layer.tap.linear,
+            layer.tap.norm.weight.shape,
+        )
 
         def perceptron(x: Tensor, mlp: nn.Module = mlp) -> Tensor:
             return mlp.fc2(F.gelu(mlp.fc1(x)))
@@ -157,7 +201,9 @@ def _written_out(trunk: VideoViT, video: Tensor, form: str) -> Tensor:
             u = torch.cat([c, s + position], dim=2)
             s = s + _attend(attn, F.layer_norm(u, u.shape[-1:], ln.weight, ln.bias))
             s = s + perceptron(_batch_norm(bn_mlp, s, training))
-    return (s if form == "eva" else _batch_norm(net.norm_post, s, training)).mean((1, 2))
+    return (s if form == "eva" else _batch_norm(net.norm_post, s, training)).mean(
+        (1, 2)
+    )
 
 
 @pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
@@ -165,7 +211,9 @@ def _written_out(trunk: VideoViT, video: Tensor, form: str) -> Tensor:
 @pytest.mark.parametrize("form", ["clip", "eva", "clip_retrieval", "eva_retrieval"])
 def test_written_out(form: str, taps: str, training: bool) -> None:
     vit = randomised([Side4Video(width=128, form=form, taps=taps)], depth=3)
-    shake([buffer for name, buffer in vit.named_buffers() if "running_mean" in name], 0.3)
+    shake(
+        [buffer for name, buffer in vit.named_buffers() if "running_mean" in name], 0.3
+    )
     vit.train(training)
     expected = _written_out(vit, clip(), form)
     torch.testing.assert_close(vit(clip()), expected, atol=1e-5, rtol=1e-4)
@@ -185,19 +233,28 @@ def test_initial_values() -> None:
     assert _std(mlp.fc2.weight) == pytest.approx(d**-0.5 * 24**-0.5, rel=0.01)
     assert not attention.qkv.bias.any()
     assert not attention.proj.bias.any()
-    assert layer.branches["conv"].inner.weight.abs().max().item() == pytest.approx(d**-0.5, rel=0.01)
-    assert layer.branches["conv"].temporal.weight.abs().max().item() == pytest.approx(3**-0.5, rel=0.01)
-    assert layer.tap.linear.weight.abs().max().item() == pytest.approx(768**-0.5, rel=0.01)
+    assert layer.branches["conv"].inner.weight.abs().max().item() == pytest.approx(
+        d**-0.5, rel=0.01
+    )
+    assert layer.branches["conv"].temporal.weight.abs().max().item() == pytest.approx(
+        3**-0.5, rel=0.01
+    )
+    assert layer.tap.linear.weight.abs().max().item() == pytest.approx(
+        768**-0.5, rel=0.01
+    )
 
 
 @pytest.mark.parametrize(
-    ("form", "std"), [("clip", 0.01), ("eva", 0.02), ("clip_retrieval", 0.01), ("eva_retrieval", 0.02)]
+    ("form", "std"),
+    [("clip", 0.01), ("eva", 0.02), ("clip_retrieval", 0.01), ("eva_retrieval", 0.02)],
 )
 def test_initial_positions(form: str, std: float) -> None:
     torch.manual_seed(0)
     net = SideNetwork(768, Grid(8, 14, 14, 1), (16, 16), [0], Side4Video(form=form))
     assert _std(net.position) == pytest.approx(std, rel=0.01)
-    assert net.stem.weight.abs().max().item() == pytest.approx((3 * 3 * 256) ** -0.5, rel=0.01)
+    assert net.stem.weight.abs().max().item() == pytest.approx(
+        (3 * 3 * 256) ** -0.5, rel=0.01
+    )
 
 
 def test_initial_values_of_the_eva_form_are_pytorchs() -> None:
@@ -208,14 +265,23 @@ def test_initial_values_of_the_eva_form_are_pytorchs() -> None:
         assert linear.bias.any()
 
 
-@pytest.mark.parametrize(("form", "attention"), [("clip_retrieval", 320**-0.5), ("eva_retrieval", 0.02)])
+@pytest.mark.parametrize(
+    ("form", "attention"), [("clip_retrieval", 320**-0.5), ("eva_retrieval", 0.02)]
+)
 def test_initial_values_for_retrieval(form: str, attention: float) -> None:
     """All linear layers alike; attention's first one is no linear layer in CLIP's form; convolutions keep a bias."""
     torch.manual_seed(0)
     layer = SideLayer(768, Side4Video(width=320, form=form))
     attn, mlp, conv = (layer.branches[name] for name in ("attn", "mlp", "conv"))
     assert _std(attn.qkv.weight) == pytest.approx(attention, rel=0.01)
-    for linear in (layer.tap.linear, attn.proj, mlp.fc1, mlp.fc2, conv.inner, conv.outer):
+    for linear in (
+        layer.tap.linear,
+        attn.proj,
+        mlp.fc1,
+        mlp.fc2,
+        conv.inner,
+        conv.outer,
+    ):
         assert _std(linear.weight) == pytest.approx(0.02, rel=0.01)
     for linear in (layer.tap.linear, attn.qkv, attn.proj, mlp.fc1, mlp.fc2):
         assert not linear.bias.any()
@@ -227,8 +293,12 @@ def test_initial_values_for_retrieval(form: str, attention: float) -> None:
 def test_shift_moves_half_the_channels_each_way() -> None:
     x = torch.arange(1.0, 1 + 2 * 3 * 4).view(2, 3, 1, 4)
     zero = torch.zeros(2, 1, 1, 2)
-    torch.testing.assert_close(shift(x)[..., :2], torch.cat([x[:, 1:, :, :2], zero], dim=1), atol=0, rtol=0)
-    torch.testing.assert_close(shift(x)[..., 2:], torch.cat([zero, x[:, :-1, :, 2:]], dim=1), atol=0, rtol=0)
+    torch.testing.assert_close(
+        shift(x)[..., :2], torch.cat([x[:, 1:, :, :2], zero], dim=1), atol=0, rtol=0
+    )
+    torch.testing.assert_close(
+        shift(x)[..., 2:], torch.cat([zero, x[:, :-1, :, 2:]], dim=1), atol=0, rtol=0
+    )
     assert not shift(x[:, :1]).any()  # one frame has no neighbours
 
 
@@ -241,4 +311,6 @@ def test_clips_permute() -> None:
     vit = randomised([Side4Video(width=64)])
     order = [2, 0, 1]
     video = clip(batch=3)
-    torch.testing.assert_close(vit(video[order]), vit(video)[order], atol=1e-6, rtol=1e-6)
+    torch.testing.assert_close(
+        vit(video[order]), vit(video)[order], atol=1e-6, rtol=1e-6
+    )

@@ -18,7 +18,12 @@ import time
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
-PACKAGES = {"slurmctld": "slurmctld", "slurmd": "slurmd", "sbatch": "slurm-client", "munged": "munge"}
+PACKAGES = {
+    "slurmctld": "slurmctld",
+    "slurmd": "slurmd",
+    "sbatch": "slurm-client",
+    "munged": "munge",
+}
 TRACKERS = ("linuxproc", "cgroup")
 FREEZER = Path("/sys/fs/cgroup/freezer")
 NODES = ("n1", "n2")
@@ -80,9 +85,15 @@ def missing(tracker: str) -> str | None:
     if needed and not shutil.which("apt-get"):
         return f"there is no {', '.join(needed)} and no apt-get to install it"
     if needed:
-        quiet = {"capture_output": True, "env": os.environ | {"DEBIAN_FRONTEND": "noninteractive"}}
+        quiet = {
+            "capture_output": True,
+            "env": os.environ | {"DEBIAN_FRONTEND": "noninteractive"},
+        }
         subprocess.run(["apt-get", "update", "-q"], **quiet)
-        subprocess.run(["apt-get", "install", "-y", "-q", "--no-install-recommends", *needed], **quiet)
+        subprocess.run(
+            ["apt-get", "install", "-y", "-q", "--no-install-recommends", *needed],
+            **quiet,
+        )
     absent = [package for program, package in PACKAGES.items() if not _which(program)]
     return f"apt-get cannot install {', '.join(absent)}" if absent else None
 
@@ -117,14 +128,21 @@ class Cluster:
         """Kill all that runs on a node at once, as when its power fails; :meth:`up` brings it back."""
         ours = {f"SLURMD_NODENAME={node}", f"SLURM_CONF={self.conf}"}
         tasks = {pid for pid in _processes() if ours <= _environment(pid)}
-        steps = {above for pid in tasks for above in _ancestors(pid) if _name(above).startswith("slurmstepd")}
+        steps = {
+            above
+            for pid in tasks
+            for above in _ancestors(pid)
+            if _name(above).startswith("slurmstepd")
+        }
         for pid in {self._alive(f"slurmd-{node}"), *steps, *tasks} - {None}:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 
     def state(self, node: str) -> str:
         """Of a node, as the controller sees it; sinfo calls one that is down "completing" while a job leaves it."""
-        return re.findall(r"State=(\S+)", self.run("scontrol", "show", "node", node))[0].lower()
+        return re.findall(r"State=(\S+)", self.run("scontrol", "show", "node", node))[
+            0
+        ].lower()
 
     def down(self) -> None:
         """Cancel all jobs, then end the daemons."""
@@ -140,24 +158,41 @@ class Cluster:
     def run(self, *command: str) -> str:
         """What a program of SLURM prints about this cluster."""
         done = subprocess.run(
-            command, capture_output=True, text=True, timeout=60, env=os.environ | {"SLURM_CONF": str(self.conf)}
+            command,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            env=os.environ | {"SLURM_CONF": str(self.conf)},
         )
         assert done.returncode == 0, f"{' '.join(command)}: {done.stderr}"
         return done.stdout
 
     def _configure(self) -> None:
-        values = {"host": socket.gethostname().partition(".")[0], "folder": self.folder, "tracker": self.tracker}
+        values = {
+            "host": socket.gethostname().partition(".")[0],
+            "folder": self.folder,
+            "tracker": self.tracker,
+        }
         (self.folder / "munge/key").touch(mode=0o600)
         (self.folder / "munge/key").write_bytes(secrets.token_bytes(1024))
-        (self.folder / "gres.conf").write_text("Name=gpu File=/dev/tty[0-1]\n")  # any character device will do
+        (self.folder / "gres.conf").write_text(
+            "Name=gpu File=/dev/tty[0-1]\n"
+        )  # any character device will do
         if self.tracker == "cgroup":
             (self.folder / "cgroup.conf").write_text(_CGROUP)
         self.conf.write_text(_CONF.format(**values, ports=_free_ports(3), nodes=NODES))
 
     def _munge(self) -> list[str]:
-        files = {"key-file": "munge/key", "socket": "munge/socket", "pid-file": "run/munged.pid"}
+        files = {
+            "key-file": "munge/key",
+            "socket": "munge/socket",
+            "pid-file": "run/munged.pid",
+        }
         files |= {"log-file": "log/munged.log", "seed-file": "munge/seed"}
-        return [*(f"--{name}={self.folder / file}" for name, file in files.items()), "--num-threads=2"]
+        return [
+            *(f"--{name}={self.folder / file}" for name, file in files.items()),
+            "--num-threads=2",
+        ]
 
     def _start(self, name: str, program: str, *arguments: str) -> None:
         if self._alive(name):
@@ -166,7 +201,9 @@ class Cluster:
         assert found is not None
         log = self.folder / "log" / f"{name}.start"
         with log.open("w") as output:
-            code = subprocess.run([found, *arguments], stdout=output, stderr=output).returncode
+            code = subprocess.run(
+                [found, *arguments], stdout=output, stderr=output
+            ).returncode
         assert code == 0, f"{name}: {log.read_text()}"
 
     def _alive(self, name: str) -> int | None:
@@ -188,10 +225,15 @@ class Cluster:
                 capture_output=True,
                 text=True,
             )
-            return [state in ready for state in done.stdout.split()] == [True] * len(NODES)
+            return [state in ready for state in done.stdout.split()] == [True] * len(
+                NODES
+            )
 
         if not self._wait(up, 60):
-            logs = "\n".join(file.read_text()[-500:] for file in sorted((self.folder / "log").glob("*.log")))
+            logs = "\n".join(
+                file.read_text()[-500:]
+                for file in sorted((self.folder / "log").glob("*.log"))
+            )
             raise AssertionError(f"the cluster did not come up\n{logs}")
 
     @staticmethod
@@ -238,13 +280,22 @@ def _ancestors(pid: int) -> list[int]:
     found = [pid]
     with suppress(OSError):
         while found[-1] > 1:
-            found.append(int(Path(f"/proc/{found[-1]}/stat").read_text().rpartition(")")[2].split()[1]))
+            found.append(
+                int(
+                    Path(f"/proc/{found[-1]}/stat")
+                    .read_text()
+                    .rpartition(")")[2]
+                    .split()[1]
+                )
+            )
     return found[1:]
 
 
 def main() -> None:
     """Start or end a cluster by hand."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("action", choices=("up", "down"))
     parser.add_argument("folder", type=Path)
     parser.add_argument("--tracker", choices=TRACKERS, default="linuxproc")

@@ -29,14 +29,24 @@ def test_times(time: str, expected: int) -> None:
 
 
 def test_points_are_the_product() -> None:
-    found = points({"model.optim.lr": ["1e-3", "1e-4"], "data.sampling.rate": ["2"], "seed_everything": ["0", "1"]})
+    found = points(
+        {
+            "model.optim.lr": ["1e-3", "1e-4"],
+            "data.sampling.rate": ["2"],
+            "seed_everything": ["0", "1"],
+        }
+    )
     assert [point.folder for point in found] == [
         "lr=1e-3,rate=2,seed=0",
         "lr=1e-3,rate=2,seed=1",
         "lr=1e-4,rate=2,seed=0",
         "lr=1e-4,rate=2,seed=1",
     ]
-    assert found[2].flags == ("--model.optim.lr=1e-4", "--data.sampling.rate=2", "--seed_everything=0")
+    assert found[2].flags == (
+        "--model.optim.lr=1e-4",
+        "--data.sampling.rate=2",
+        "--seed_everything=0",
+    )
 
 
 def test_points_without_anything_varied() -> None:
@@ -93,8 +103,19 @@ def test_the_time_must_be_given() -> None:
 
 def test_a_site_gives_defaults_and_the_command_line_wins(tmp_path: Path) -> None:
     site = tmp_path / "site.yaml"
-    site.write_text("partition: gpu\naccount: vision\ngpus: 4\ncpus_per_task: 8\nsetup: [module load cuda]\n")
-    order = parse([f"--slurm={site}", "--time=10", "--account=audio", "--seeds=3", "--", "--model.optim.lr=1"])
+    site.write_text(
+        "partition: gpu\naccount: vision\ngpus: 4\ncpus_per_task: 8\nsetup: [module load cuda]\n"
+    )
+    order = parse(
+        [
+            f"--slurm={site}",
+            "--time=10",
+            "--account=audio",
+            "--seeds=3",
+            "--",
+            "--model.optim.lr=1",
+        ]
+    )
     assert order.request.queue.partition == "gpu"
     assert order.request.queue.account == "audio"
     assert order.request.tasks.per_node == 4
@@ -112,7 +133,8 @@ def test_a_time_in_yaml_is_quoted(tmp_path: Path) -> None:
 @pytest.mark.parametrize("command", ["submit", "status", "cancel", "logs"])
 def test_help_without_torch(command: str) -> None:
     code = (
-        f"import sys, lightning_petl.__main__ as m; m.main(['{command}', '--help']); sys.exit('torch' in sys.modules)"
+        f"import sys, lightning_petl.__main__ as m; m.main(['{command}', '--help']); "
+        "sys.exit('torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

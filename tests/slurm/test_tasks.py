@@ -17,11 +17,22 @@ from lightning_petl.slurm.tasks import check_tasks
         ("1", None, 1, 1, None),
         ("2", "0", 1, 1, "SLURM started 2 tasks"),  # two trainings beside each other
         ("4", "0", 1, 2, "SLURM started 4 tasks"),
-        ("2", None, 2, 1, "start the program with srun"),  # the first rank would wait for ever
+        (
+            "2",
+            None,
+            2,
+            1,
+            "start the program with srun",
+        ),  # the first rank would wait for ever
     ],
 )
 def test_agreement(
-    monkeypatch: pytest.MonkeyPatch, tasks: str, step: str | None, nodes: int, devices: Any, told: str | None
+    monkeypatch: pytest.MonkeyPatch,
+    tasks: str,
+    step: str | None,
+    nodes: int,
+    devices: Any,
+    told: str | None,
 ) -> None:
     monkeypatch.setenv("SLURM_NTASKS", tasks)
     monkeypatch.delenv("SLURM_STEP_ID", raising=False)

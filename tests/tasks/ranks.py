@@ -15,7 +15,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 SCRIPT = "import json, sys; from lightning_petl.__main__ import main; print(*map(main, json.loads(sys.argv[1])))"
 
 
-def on_ranks(commands: list[list[str]], count: int = 2, accelerator: str = "cpu") -> list[str]:
+def on_ranks(
+    commands: list[list[str]], count: int = 2, accelerator: str = "cpu"
+) -> list[str]:
     """Run commands one after the other in the same processes: imports cost more than small runs.
 
     Returns:
@@ -29,7 +31,8 @@ def on_ranks(commands: list[list[str]], count: int = 2, accelerator: str = "cpu"
     processes = [
         subprocess.Popen(
             [sys.executable, "-c", SCRIPT, work],
-            env=os.environ | {"OMP_NUM_THREADS": "1", "LOCAL_RANK": str(rank), "MASTER_PORT": port},
+            env=os.environ
+            | {"OMP_NUM_THREADS": "1", "LOCAL_RANK": str(rank), "MASTER_PORT": port},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -53,11 +56,15 @@ def scalars(run: Path, name: str) -> list[float]:
     return [event.value for event in events.Scalars(name)]
 
 
-def close(actual: Any, expected: Any, *, rtol: float, atol: float, place: str = "") -> None:
+def close(
+    actual: Any, expected: Any, *, rtol: float, atol: float, place: str = ""
+) -> None:
     """The same structure, and numbers that differ by rounding."""
     assert type(actual) is type(expected), place
     if isinstance(expected, torch.Tensor):
-        torch.testing.assert_close(actual, expected, atol=atol, rtol=rtol, msg=lambda text: f"{place}: {text}")
+        torch.testing.assert_close(
+            actual, expected, atol=atol, rtol=rtol, msg=lambda text: f"{place}: {text}"
+        )
     elif isinstance(expected, dict):
         assert actual.keys() == expected.keys(), place
         for key, value in expected.items():
@@ -67,4 +74,8 @@ def close(actual: Any, expected: Any, *, rtol: float, atol: float, place: str = 
         for index, value in enumerate(expected):
             close(actual[index], value, rtol=rtol, atol=atol, place=f"{place}[{index}]")
     else:
-        assert actual == (pytest.approx(expected, rel=rtol) if isinstance(expected, float) else expected), place
+        assert actual == (
+            pytest.approx(expected, rel=rtol)
+            if isinstance(expected, float)
+            else expected
+        ), place

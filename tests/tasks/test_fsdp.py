@@ -36,7 +36,12 @@ for command in json.loads(sys.argv[1]):
 METHODS: dict[str, list[dict[str, Any]]] = {
     "lora": [{"class_path": "LoRA", "init_args": {"rank": 2}}],
     "multi_tunev": [{"class_path": "MultiTuneV"}],
-    "side4video": [{"class_path": "Side4Video", "init_args": {"width": 64, "norm": "sync", "checkpoint": ["mlp"]}}],
+    "side4video": [
+        {
+            "class_path": "Side4Video",
+            "init_args": {"width": 64, "norm": "sync", "checkpoint": ["mlp"]},
+        }
+    ],
 }
 # ten clips: updates of 2 passes of 2 clips, over all ranks; the loss is known after every pass
 TRAIN = [
@@ -51,7 +56,11 @@ def on_ranks(count: int, commands: Sequence[list[str]]) -> None:
     """Run commands one after the other in ``count`` processes."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = str(server.getsockname()[1])
-    common = os.environ | {"OMP_NUM_THREADS": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    common = os.environ | {
+        "OMP_NUM_THREADS": "1",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": port,
+    }
     processes = [
         subprocess.Popen(
             [sys.executable, "-W", "ignore", "-c", SCRIPT, json.dumps(commands)],
@@ -65,7 +74,9 @@ def on_ranks(count: int, commands: Sequence[list[str]]) -> None:
         for process in processes:
             process.kill()
             process.communicate()
-    assert [process.returncode for process in processes] == [0] * count, "\n".join(told)[-12000:]
+    assert [process.returncode for process in processes] == [0] * count, "\n".join(
+        told
+    )[-12000:]
 
 
 class Runs(Command):
@@ -74,13 +85,21 @@ class Runs(Command):
     def fit(self, label: str, method: str, ranks: int, *extra: str) -> list[str]:
         """Training with the same clips a pass, whatever the number of ranks."""
         config = self.runs.parent / f"{method}.yaml"
-        config.write_text(yaml.safe_dump({"model": {**MODEL, "adapters": METHODS[method]}}))
+        config.write_text(
+            yaml.safe_dump({"model": {**MODEL, "adapters": METHODS[method]}})
+        )
         size = f"--data.init_args.batch_size={2 // ranks}"
-        return self("fit", [f"--config={config}", *TRAIN, size, *self.where(label, ranks), *extra])
+        return self(
+            "fit",
+            [f"--config={config}", *TRAIN, size, *self.where(label, ranks), *extra],
+        )
 
     def where(self, label: str, ranks: int, strategy: str = "fsdp") -> list[str]:
         """Flags: where a run goes, on how many ranks."""
-        flags = [f"--trainer.default_root_dir={self.runs / label}", f"--trainer.devices={ranks}"]
+        flags = [
+            f"--trainer.default_root_dir={self.runs / label}",
+            f"--trainer.devices={ranks}",
+        ]
         return flags if ranks == 1 else [*flags, f"--trainer.strategy={strategy}"]
 
     def folder(self, label: str) -> Path:
@@ -89,7 +108,9 @@ class Runs(Command):
 
     def last(self, label: str) -> dict[str, Any]:
         """The last checkpoint of a run."""
-        return torch.load(self.folder(label) / "checkpoints" / "last.ckpt", weights_only=True)
+        return torch.load(
+            self.folder(label) / "checkpoints" / "last.ckpt", weights_only=True
+        )
 
     def stopped(self, label: str, step: int) -> str:
         """Flag: go on from a step of a run."""
@@ -97,7 +118,10 @@ class Runs(Command):
 
     def at(self, label: str, step: int) -> dict[str, Any]:
         """The checkpoint behind an update."""
-        return torch.load(next((self.folder(label) / "checkpoints").glob(f"*step={step}.ckpt")), weights_only=True)
+        return torch.load(
+            next((self.folder(label) / "checkpoints").glob(f"*step={step}.ckpt")),
+            weights_only=True,
+        )
 
     def scalars(self, label: str, tag: str) -> list[float]:
         """What a run has logged."""
@@ -105,7 +129,9 @@ class Runs(Command):
 
 
 AVERAGED = ["--trainer.callbacks+=EMA", "--trainer.callbacks.decay=0.5"]
-SGD = ["--model.optim.algorithm=sgd"]  # Adam makes updates of size one out of rounding, where a gradient is zero
+SGD = [
+    "--model.optim.algorithm=sgd"
+]  # Adam makes updates of size one out of rounding, where a gradient is zero
 
 
 @pytest.fixture(scope="module")
@@ -113,16 +139,27 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
     """Each method on one rank and on two, and every way of going on from one to the other."""
     found = Runs(tmp_path_factory.mktemp("runs"))
     write_videos(found.videos, val=4)
-    (found.videos / "val" / "left" / "0.mp4").unlink()  # 7 clips: one rank has a clip more than the other
+    (
+        found.videos / "val" / "left" / "0.mp4"
+    ).unlink()  # 7 clips: one rank has a clip more than the other
     texts = RetrievalCommand(found.runs.parent / "texts")
     pairs = ["--trainer.max_steps=2", "--checkpoint.monitor=null", *SGD]
     one = [found.fit(f"{method}_1", method, 1, *SGD) for method in METHODS]
     one += [found.fit("one", "lora", 1, *AVERAGED)]
-    on_ranks(1, [*one, texts("fit", [*pairs, "--data.batch_size=4", *found.where("texts_1", 1)])])
+    on_ranks(
+        1,
+        [
+            *one,
+            texts("fit", [*pairs, "--data.batch_size=4", *found.where("texts_1", 1)]),
+        ],
+    )
     two = [found.fit(f"{method}_2", method, 2, *SGD) for method in METHODS]
     ddp = [*AVERAGED, "--trainer.strategy=ddp"]
     dropout = [*AVERAGED, "--model.head.dropout=0.5"]
-    two += [found.fit("two", "lora", 2, *AVERAGED), found.fit("dropped", "lora", 2, *dropout)]
+    two += [
+        found.fit("two", "lora", 2, *AVERAGED),
+        found.fit("dropped", "lora", 2, *dropout),
+    ]
     on_ranks(
         2,
         [
@@ -160,7 +197,15 @@ def equal(actual: dict[str, Any], expected: dict[str, Any]) -> None:
         close(actual[key], expected[key], rtol=1e-3, atol=2e-5, place=key)
 
 
-TRAINED = ("state_dict", "optimizer_states", "lr_schedulers", "global_step", "epoch", "trunk", "labels")
+TRAINED = (
+    "state_dict",
+    "optimizer_states",
+    "lr_schedulers",
+    "global_step",
+    "epoch",
+    "trunk",
+    "labels",
+)
 
 
 @pytest.mark.slow
@@ -173,8 +218,12 @@ def test_two_ranks_train_like_one(runs: Runs, method: str) -> None:
     losses = [runs.scalars(f"{method}_{ranks}", "val/loss") for ranks in (1, 2)]
     assert len(losses[0]) == 6  # ten validations, one point an update
     assert losses[1] == pytest.approx(losses[0], abs=1e-4)
-    assert losses[0][0] != pytest.approx(losses[0][-1], abs=1e-3)  # something was learnt
-    assert runs.scalars(f"{method}_1", "val/top1") == runs.scalars(f"{method}_2", "val/top1")
+    assert losses[0][0] != pytest.approx(
+        losses[0][-1], abs=1e-3
+    )  # something was learnt
+    assert runs.scalars(f"{method}_1", "val/top1") == runs.scalars(
+        f"{method}_2", "val/top1"
+    )
 
 
 @pytest.mark.slow
@@ -187,7 +236,15 @@ def test_two_towers_on_two_ranks_train_like_one(runs: Runs) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "label", ["two", "one_then_two", "one_then_ddp", "two_then_ddp", "ddp_then_two", "two_then_one"]
+    "label",
+    [
+        "two",
+        "one_then_two",
+        "one_then_ddp",
+        "two_then_ddp",
+        "ddp_then_two",
+        "two_then_one",
+    ],
 )
 def test_a_checkpoint_goes_on_anywhere(runs: Runs, label: str) -> None:
     """On another number of ranks, under another strategy; with the averages, which are what is validated."""
@@ -222,7 +279,9 @@ def test_the_checkpoint_is_one_file_of_what_trains(runs: Runs) -> None:
 @pytest.mark.slow
 def test_each_clip_is_tested_once(runs: Runs) -> None:
     """Seven clips on two ranks, of which one has a clip less."""
-    found = [scores(runs.folder(f"test_{ranks}") / "test_scores.jsonl") for ranks in (1, 2)]
+    found = [
+        scores(runs.folder(f"test_{ranks}") / "test_scores.jsonl") for ranks in (1, 2)
+    ]
     assert found[0].keys() == found[1].keys()
     assert len(found[0]) == 7
     for clip, logits in found[0].items():
@@ -234,29 +293,49 @@ def test_each_clip_is_tested_once(runs: Runs) -> None:
 @pytest.mark.slow
 def test_the_artefact_holds_the_averages_whole(runs: Runs) -> None:
     averages = runs.last("one")["callbacks"]["EMA"]["average"]
-    assert any(not torch.equal(value, runs.last("one")["state_dict"][name]) for name, value in averages.items())
-    artefact = load_file(runs.folder("two") / "artefact_last" / "adapter_model.safetensors")
+    assert any(
+        not torch.equal(value, runs.last("one")["state_dict"][name])
+        for name, value in averages.items()
+    )
+    artefact = load_file(
+        runs.folder("two") / "artefact_last" / "adapter_model.safetensors"
+    )
     close(artefact, averages, rtol=1e-3, atol=2e-5)
 
 
 @pytest.mark.slow
 def test_the_first_gradient_is_that_of_one_process(runs: Runs) -> None:
     """The first momentum of SGD is the clipped gradient of the whole update, and the decay."""
-    one, two = (runs.at(f"multi_tunev_{ranks}", 1)["optimizer_states"][0]["state"] for ranks in (1, 2))
+    one, two = (
+        runs.at(f"multi_tunev_{ranks}", 1)["optimizer_states"][0]["state"]
+        for ranks in (1, 2)
+    )
     for number, state in one.items():
-        close(two[number]["momentum_buffer"], state["momentum_buffer"], rtol=1e-3, atol=1e-6, place=number)
+        close(
+            two[number]["momentum_buffer"],
+            state["momentum_buffer"],
+            rtol=1e-3,
+            atol=1e-6,
+            place=number,
+        )
 
 
 @pytest.mark.slow
 def test_what_travels_is_what_the_summary_says(runs: Runs) -> None:
     """In an epoch of 3 updates of 5 passes, each of which gathers the weights."""
-    vit = VideoViT("vit_tiny_patch16_224", weights="random", depth=2, image_size=32, num_frames=4)
+    vit = VideoViT(
+        "vit_tiny_patch16_224", weights="random", depth=2, image_size=32, num_frames=4
+    )
     task = VideoClassifier(vit, [LoRA(rank=2)], ["left", "right"])
     plan = Plan(clips=1, num_frames=4, image_size=32, ranks=2, strategy="fsdp")
-    gradients = 4 * sum(p.numel() for p in task.parameters() if p.requires_grad)  # of an even number of rows
+    gradients = 4 * sum(
+        p.numel() for p in task.parameters() if p.requires_grad
+    )  # of an even number of rows
     assert runs.scalars("two", "z_cost/gradient_bytes_per_step") == [gradients] * 2
     gathered = summarise(task, plan).sent - gradients
-    assert runs.scalars("two", "z_cost/gathered_bytes_per_step") == pytest.approx([gathered * 5 / 3] * 2)
+    assert runs.scalars("two", "z_cost/gathered_bytes_per_step") == pytest.approx(
+        [gathered * 5 / 3] * 2
+    )
 
 
 def scores(path: Path) -> dict[str, list[float]]:
@@ -270,7 +349,9 @@ def scores(path: Path) -> dict[str, list[float]]:
     ["fsdp1", "fsdp_cpu_offload", "FSDPStrategy", "deepspeed_stage_2", "lightning.pytorch.strategies.FSDPStrategy",
      "lightning.pytorch.strategies.DeepSpeedStrategy", "lightning.pytorch.strategies.ModelParallelStrategy"],
 )  # fmt: skip
-def test_other_shardings_are_refused(strategy: str, command: Command, capfd: pytest.CaptureFixture[str]) -> None:
+def test_other_shardings_are_refused(
+    strategy: str, command: Command, capfd: pytest.CaptureFixture[str]
+) -> None:
     assert main(command("fit", [f"--trainer.strategy={strategy}"])) == 2
     told = capfd.readouterr().err
     assert "FSDP1, DeepSpeed" in told

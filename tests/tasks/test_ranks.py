@@ -20,7 +20,9 @@ def on_ranks(count: int, flags: list[str]) -> None:
     flags = [*flags, f"--trainer.devices={count}", "--trainer.strategy=ddp"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     python = [sys.executable, "-m", "lightning_petl"]
-    done = subprocess.run([*python, *flags], capture_output=True, text=True, env=environment, timeout=300)
+    done = subprocess.run(
+        [*python, *flags], capture_output=True, text=True, env=environment, timeout=300
+    )
     assert done.returncode == 0, done.stderr
 
 
@@ -32,10 +34,14 @@ def scores(path: Path) -> dict[str, list[list[float]]]:
 
 def test_uneven_ranks_equal_one_process(command: Command) -> None:
     write_videos(command.videos, val=4)
-    (command.videos / "val" / "left" / "0.mp4").unlink()  # 7 clips: batches of 3 + 1 and of 3
+    (
+        command.videos / "val" / "left" / "0.mp4"
+    ).unlink()  # 7 clips: batches of 3 + 1 and of 3
     assert main(command("test", ["--untrained=true"])) == 0
     on_ranks(2, command("test", ["--untrained=true"]))
-    one, two = (scores(command.runs / f"version_{n}" / "test_scores.jsonl") for n in (0, 1))
+    one, two = (
+        scores(command.runs / f"version_{n}" / "test_scores.jsonl") for n in (0, 1)
+    )
     assert one.keys() == two.keys()
     assert len(one) == 7
     for clip, logits in one.items():
@@ -43,7 +49,9 @@ def test_uneven_ranks_equal_one_process(command: Command) -> None:
 
 
 @pytest.mark.slow
-def test_101_videos_give_the_metrics_of_one_process_bit_for_bit(command: Command) -> None:
+def test_101_videos_give_the_metrics_of_one_process_bit_for_bit(
+    command: Command,
+) -> None:
     write_videos(command.videos, val=51)
     (command.videos / "val" / "left" / "7.mp4").unlink()
     assert main(command("test", ["--untrained=true"])) == 0
@@ -51,11 +59,16 @@ def test_101_videos_give_the_metrics_of_one_process_bit_for_bit(command: Command
     for ranks in (2, 3):
         on_ranks(ranks, command("test", ["--untrained=true"]))
         found.append(metrics(command.runs / f"version_{ranks - 1}"))
-        assert len(scores(command.runs / f"version_{ranks - 1}" / "test_scores.jsonl")) == 101
+        assert (
+            len(scores(command.runs / f"version_{ranks - 1}" / "test_scores.jsonl"))
+            == 101
+        )
     assert found[0].keys() == {"test/top1", "test/top5", "test/mean_class"}
     assert found[1] == found[0]
     assert found[2] == found[0]
-    assert found[0]["test/top1"] * 101 == pytest.approx(round(found[0]["test/top1"] * 101), abs=1e-4)
+    assert found[0]["test/top1"] * 101 == pytest.approx(
+        round(found[0]["test/top1"] * 101), abs=1e-4
+    )
 
 
 def metrics(run: Path) -> dict[str, float]:
@@ -65,15 +78,27 @@ def metrics(run: Path) -> dict[str, float]:
     return {name: events.Scalars(name)[-1].value for name in names}
 
 
-def test_training_leaves_one_artefact_and_the_random_state_of_each_rank(command: Command) -> None:
+def test_training_leaves_one_artefact_and_the_random_state_of_each_rank(
+    command: Command,
+) -> None:
     on_ranks(2, command("fit", ["--model.optim.global_batch=12"]))
     run = command.runs / "version_0"
     checkpoint = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
     for place in ("artefact", "artefact_last"):  # one epoch: the best is the last
         kept = load_file(run / place / "adapter_model.safetensors")
         assert kept.keys() == checkpoint["state_dict"].keys()
-        assert all(torch.equal(value, checkpoint["state_dict"][name]) for name, value in kept.items())
-    states = [RandomState(*state) for state in checkpoint["callbacks"]["RandomStates"]["ranks"]]
+        assert all(
+            torch.equal(value, checkpoint["state_dict"][name])
+            for name, value in kept.items()
+        )
+    states = [
+        RandomState(*state)
+        for state in checkpoint["callbacks"]["RandomStates"]["ranks"]
+    ]
     assert len(states) == 2
-    assert not torch.equal(states[0].torch, states[1].torch)  # ranks draw dropout of their own
-    assert checkpoint["global_step"] == 1  # 10 clips a epoch are 2 passes of 2 x 3 clips, the last one short
+    assert not torch.equal(
+        states[0].torch, states[1].torch
+    )  # ranks draw dropout of their own
+    assert (
+        checkpoint["global_step"] == 1
+    )  # 10 clips a epoch are 2 passes of 2 x 3 clips, the last one short

@@ -29,10 +29,14 @@ def uninterrupted(command: Command) -> Path:
     return command.runs / "version_0"
 
 
-@pytest.mark.parametrize("step", [1, 3, 5], ids=["in the first epoch", "at its end", "in the second"])
+@pytest.mark.parametrize(
+    "step", [1, 3, 5], ids=["in the first epoch", "at its end", "in the second"]
+)
 def test_bit_exact(step: int, command: Command, uninterrupted: Path) -> None:
     stopped = next((uninterrupted / "checkpoints").glob(f"*step={step}.ckpt"))
-    torch.manual_seed(99)  # a new process would not hold the old one's random state either
+    torch.manual_seed(
+        99
+    )  # a new process would not hold the old one's random state either
     assert main(command("fit", [*FLAGS, f"--ckpt_path={stopped}"])) == 0
     expected, actual = final(uninterrupted), final(command.runs / "version_1")
     assert actual["global_step"] == expected["global_step"] == 9
@@ -48,20 +52,31 @@ def test_the_random_state_matters(command: Command, uninterrupted: Path) -> None
     del checkpoint["callbacks"]["RandomStates"]
     torch.save(checkpoint, stopped)
     assert main(command("fit", [*FLAGS, f"--ckpt_path={stopped}"])) == 0
-    assert not same(final(command.runs / "version_1")["state_dict"], final(uninterrupted)["state_dict"])
+    assert not same(
+        final(command.runs / "version_1")["state_dict"],
+        final(uninterrupted)["state_dict"],
+    )
 
 
 def test_a_finished_training_that_goes_on_wastes_no_update(
     command: Command, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Its first update was made at the rate that the shorter cosine ended with, zero."""
-    run, flags = command.runs / "mine", ["--trainer.log_every_n_steps=1", f"--run_folder={command.runs / 'mine'}"]
+    run, flags = (
+        command.runs / "mine",
+        ["--trainer.log_every_n_steps=1", f"--run_folder={command.runs / 'mine'}"],
+    )
     assert main(command("fit", flags)) == 0
     assert main(command("fit", [*flags, "--trainer.max_epochs=2"])) == 0
-    assert "the learning rate goes on at 0.005, as this training's schedule has it" in capsys.readouterr().out
+    assert (
+        "the learning rate goes on at 0.005, as this training's schedule has it"
+        in capsys.readouterr().out
+    )
     events = EventAccumulator(str(run)).Reload()
     tags = [tag for tag in events.Tags()["scalars"] if tag.startswith("z_lr-")]
     assert tags
     longer = [0.01 * (1 + math.cos(math.pi * done / 6)) / 2 for done in (3, 4, 5)]
     for tag in tags:
-        assert [event.value for event in events.Scalars(tag)][3:] == pytest.approx(longer)
+        assert [event.value for event in events.Scalars(tag)][3:] == pytest.approx(
+            longer
+        )

@@ -26,7 +26,11 @@ CHECKED = [
     "m_adapter", "attentive_probe",
 ]  # fmt: skip
 NEEDS_A_CLASS_TOKEN = ("side4video", "side4video_retrieval", "m_adapter")
-HAVE = [(p, m) for p, m in product(PAIRS, CHECKED) if p != "toy-siglip" or m not in NEEDS_A_CLASS_TOKEN]
+HAVE = [
+    (p, m)
+    for p, m in product(PAIRS, CHECKED)
+    if p != "toy-siglip" or m not in NEEDS_A_CLASS_TOKEN
+]
 every_pair_and_method = pytest.mark.parametrize(("pair", "method"), HAVE)
 PARTS = {"multi_tunev": {"STAdapter", "VPT", "LoRA", "BitFit", "AdaptFormer"}}
 Models = dict[str, tuple[str, Tensor]]
@@ -38,16 +42,25 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Models:
     folder = tmp_path_factory.mktemp("models")
     announce(folder)
     found = {name: theirs(name) for name in PAIRS}
-    return {name: (written(model, folder / f"{name}.pt"), texts_of(model)) for name, model in found.items()}
+    return {
+        name: (written(model, folder / f"{name}.pt"), texts_of(model))
+        for name, model in found.items()
+    }
 
 
-def task(models: Models, pair: str, method: str, **options: object) -> VideoTextRetrieval:
+def task(
+    models: Models, pair: str, method: str, **options: object
+) -> VideoTextRetrieval:
     """The model, which takes every caption for the text of its place."""
     file, ids = models[pair]
     torch.manual_seed(0)
-    vit = VideoViT(f"open_clip:{pair}", weights=file, num_frames=FRAMES, readout=readout_of(pair))
+    vit = VideoViT(
+        f"open_clip:{pair}", weights=file, num_frames=FRAMES, readout=readout_of(pair)
+    )
     model = VideoTextRetrieval(vit, METHODS[method], **options)
-    model.texts = partial(_texts, model, ids)  # SigLIP's tokenizer would have to be fetched
+    model.texts = partial(
+        _texts, model, ids
+    )  # SigLIP's tokenizer would have to be fetched
     model.log = lambda *_, **__: None
     return model
 
@@ -59,55 +72,91 @@ def _texts(model: VideoTextRetrieval, ids: Tensor, captions: list[str]) -> Words
 def batch() -> VideoBatch:
     """Three videos of one view."""
     generator = torch.Generator().manual_seed(1)
-    video = torch.randint(0, 256, (VIDEOS, 1, FRAMES, 3, 32, 32), dtype=torch.uint8, generator=generator)
+    video = torch.randint(
+        0, 256, (VIDEOS, 1, FRAMES, 3, 32, 32), dtype=torch.uint8, generator=generator
+    )
     names = [f"video{n}" for n in range(VIDEOS)]
     return VideoBatch(video, torch.arange(VIDEOS), names, captions=[("said",)] * VIDEOS)
 
 
 @every_pair_and_method
 @torch.no_grad()
-def test_begins_as_the_frozen_dual_encoder(models: Models, pair: str, method: str) -> None:
-    plain, model = task(models, pair, "linear_probe").eval(), task(models, pair, method).eval()
+def test_begins_as_the_frozen_dual_encoder(
+    models: Models, pair: str, method: str
+) -> None:
+    plain, model = (
+        task(models, pair, "linear_probe").eval(),
+        task(models, pair, method).eval(),
+    )
     before, after = plain.videos(batch().video), model.videos(batch().video)
     if method in MOVES_AT_INIT:
         assert not torch.equal(after, before)
     else:
-        rounds = {*ROUNDS_AT_INIT, "full_fine_tuning"}  # which runs other kernels of the same sums
-        torch.testing.assert_close(after, before, rtol=0, atol=1e-6 if method in rounds else 0)
+        rounds = {
+            *ROUNDS_AT_INIT,
+            "full_fine_tuning",
+        }  # which runs other kernels of the same sums
+        torch.testing.assert_close(
+            after, before, rtol=0, atol=1e-6 if method in rounds else 0
+        )
 
 
 @every_pair_and_method
-def test_all_that_trains_has_an_owner_and_a_gradient(models: Models, pair: str, method: str) -> None:
+def test_all_that_trains_has_an_owner_and_a_gradient(
+    models: Models, pair: str, method: str
+) -> None:
     joint, text = JointSpace(train_projection=True), [FullFineTuning()]
     model = task(models, pair, method, joint=joint, text_adapters=text)
-    shake((p for p in model.parameters() if p.requires_grad and p.ndim), 0.02)  # zeros hide paths
+    shake(
+        (p for p in model.parameters() if p.requires_grad and p.ndim), 0.02
+    )  # zeros hide paths
     model.training_step(batch(), 0).backward()
     trained = {name: p.grad for name, p in model.named_parameters() if p.requires_grad}
     assert trained.keys() == model.owners.keys()
     methods = PARTS.get(method, {type(adapter).__name__ for adapter in METHODS[method]})
-    assert set(model.owners.values()) <= methods | {"text", "projection", "side_projection", "logit_scale"}
-    dead = {name for name, gradient in trained.items() if gradient is None or not gradient.any()}
+    assert set(model.owners.values()) <= methods | {
+        "text",
+        "projection",
+        "side_projection",
+        "logit_scale",
+    }
+    dead = {
+        name
+        for name, gradient in trained.items()
+        if gradient is None or not gradient.any()
+    }
     assert dead == model.unreachable
 
 
 @pytest.mark.parametrize("pair", PAIRS)
 def test_an_update_moves_no_frozen_weight(models: Models, pair: str) -> None:
     model = task(models, pair, "st_adapter")
-    frozen = {name: p.clone() for name, p in model.named_parameters() if not p.requires_grad}
+    frozen = {
+        name: p.clone() for name, p in model.named_parameters() if not p.requires_grad
+    }
     optimizer = model.optim.optimizer(dict(model.named_parameters()), model.owners, 0.1)
     model.training_step(batch(), 0).backward()
     optimizer.step()
-    assert all(torch.equal(p, frozen[name]) for name, p in model.named_parameters() if name in frozen)
+    assert all(
+        torch.equal(p, frozen[name])
+        for name, p in model.named_parameters()
+        if name in frozen
+    )
 
 
 @pytest.mark.parametrize("method", NEEDS_A_CLASS_TOKEN)
 def test_siglip_has_no_class_token(models: Models, method: str) -> None:
-    with pytest.raises(ValueError, match=r"class token.*'open_clip:toy-siglip' has none"):
+    with pytest.raises(
+        ValueError, match=r"class token.*'open_clip:toy-siglip' has none"
+    ):
         task(models, "toy-siglip", method)
 
 
 def test_the_tokens_of_siglip_cannot_be_fewer(models: Models) -> None:
-    with pytest.raises(ValueError, match=r"context_length 8 .* reads 16 .*--model\.joint\.context_length=16"):
+    with pytest.raises(
+        ValueError,
+        match=r"context_length 8 .* reads 16 .*--model\.joint\.context_length=16",
+    ):
         task(models, "toy-siglip", "lora_qv", joint=JointSpace(context_length=8))
 
 

@@ -43,7 +43,9 @@ def start(arguments: list[str]) -> "Generator[subprocess.Popen[str]]":
 def ranks(process: "subprocess.Popen[str]") -> list[int]:
     """The processes that rank zero started as ranks."""
     tasks = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    commands = {int(child): Path(f"/proc/{child}/cmdline").read_bytes() for child in tasks}
+    commands = {
+        int(child): Path(f"/proc/{child}/cmdline").read_bytes() for child in tasks
+    }
     return [child for child, command in commands.items() if b"\0fit\0" in command]
 
 
@@ -72,16 +74,27 @@ def test_two_of_the_stops_of_the_drill(method: str, tmp_path: Path) -> None:
 
 def test_a_drill_of_too_many_stops_is_refused_before_it_trains() -> None:
     command = [sys.executable, "-m", "experiments.drill.run", "--stops=5", "--epochs=2"]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    done = subprocess.run(
+        command, capture_output=True, text=True, cwd=Path(__file__).parents[2]
+    )
     assert done.returncode == 2
-    assert done.stderr.endswith("--stops 5: at most 4 fit into --epochs 2; give more epochs\n")
+    assert done.stderr.endswith(
+        "--stops 5: at most 4 fit into --epochs 2; give more epochs\n"
+    )
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("whose", ["rank one", "rank zero"])
-def test_a_killed_rank_takes_the_others_with_it_and_is_named(whose: str, command: Command) -> None:
+def test_a_killed_rank_takes_the_others_with_it_and_is_named(
+    whose: str, command: Command
+) -> None:
     run = command.runs / "run"
-    flags = [*TWO, f"--run_folder={run}", "--trainer.max_epochs=10000", "--preemption.every_n_steps=1"]
+    flags = [
+        *TWO,
+        f"--run_folder={run}",
+        "--trainer.max_epochs=10000",
+        "--preemption.every_n_steps=1",
+    ]
     with start(command("fit", flags)) as process:
         await_file(run / "checkpoints" / "last.ckpt", process)
         (other,) = ranks(process)
@@ -90,15 +103,25 @@ def test_a_killed_rank_takes_the_others_with_it_and_is_named(whose: str, command
         await_end(other)
     if whose == "rank one":
         assert process.returncode == 1
-        assert f"lightning-petl: rank 1 (process {other}) was ended by SIGKILL; the others stop" in told
+        assert (
+            f"lightning-petl: rank 1 (process {other}) was ended by SIGKILL; the others stop"
+            in told
+        )
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("devices", [[], TWO], ids=["one rank", "two ranks"])
-def test_ctrl_c_ends_all_ranks_with_130_and_counts_as_no_start(devices: list[str], command: Command) -> None:
+def test_ctrl_c_ends_all_ranks_with_130_and_counts_as_no_start(
+    devices: list[str], command: Command
+) -> None:
     """A terminal sends it to every process in the foreground."""
     run = command.runs / "run"
-    flags = [*devices, f"--run_folder={run}", "--trainer.max_epochs=10000", "--preemption.every_n_steps=1"]
+    flags = [
+        *devices,
+        f"--run_folder={run}",
+        "--trainer.max_epochs=10000",
+        "--preemption.every_n_steps=1",
+    ]
     with start(command("fit", flags)) as process:
         await_file(run / "checkpoints" / "last.ckpt", process)
         others = ranks(process)
@@ -118,13 +141,23 @@ def test_the_clips_of_every_update_stay_on_another_number_of_ranks(
 ) -> None:
     """Epochs of 20 updates of 6 clips: two ranks are stopped in the first one, one goes on."""
     write_videos(command.videos, train=60)
-    shared = ["--model.optim.global_batch=6", "--trainer.max_epochs=2", "--checkpoint.monitor=null"]
+    shared = [
+        "--model.optim.global_batch=6",
+        "--trainer.max_epochs=2",
+        "--checkpoint.monitor=null",
+    ]
     shared += ["--trainer.limit_val_batches=0"]
 
     def fit(name: str, run: str, *flags: str) -> list[str]:
         (tmp_path / name).mkdir(exist_ok=True)
-        recorder = {"class_path": "experiments.drill.recorder.Recorder", "init_args": {"folder": str(tmp_path / name)}}
-        recorded = [f"--trainer.callbacks+={json.dumps(recorder)}", f"--run_folder={tmp_path / run}"]
+        recorder = {
+            "class_path": "experiments.drill.recorder.Recorder",
+            "init_args": {"folder": str(tmp_path / name)},
+        }
+        recorded = [
+            f"--trainer.callbacks+={json.dumps(recorder)}",
+            f"--run_folder={tmp_path / run}",
+        ]
         return command("fit", [*shared, *recorded, *flags])
 
     with start(fit("two", "run", *TWO)) as process:
@@ -134,12 +167,18 @@ def test_the_clips_of_every_update_stay_on_another_number_of_ranks(
         assert process.returncode == 75, told
     capsys.readouterr()
     assert main(fit("refused", "run", "--model.optim.global_batch=9")) == 2
-    assert "an update was 6 clips (2 ranks x 1 passes x 3), now 9 clips" in capsys.readouterr().err
+    assert (
+        "an update was 6 clips (2 ranks x 1 passes x 3), now 9 clips"
+        in capsys.readouterr().err
+    )
     with pytest.warns(UserWarning, match=r"random states of 2 rank"):
         assert main(fit("one", "run")) == 0
     assert main(fit("alone", "another")) == 0
     before = clips(tmp_path / "two" / "rank_0.jsonl", tmp_path / "two" / "rank_1.jsonl")
-    after, alone = clips(tmp_path / "one" / "rank_0.jsonl"), clips(tmp_path / "alone" / "rank_0.jsonl")
+    after, alone = (
+        clips(tmp_path / "one" / "rank_0.jsonl"),
+        clips(tmp_path / "alone" / "rank_0.jsonl"),
+    )
     assert max(before)[0] == 0  # in the first epoch
     assert not before.keys() & after.keys()
     assert before | after == alone
@@ -149,13 +188,19 @@ def test_the_clips_of_every_update_stay_on_another_number_of_ranks(
 def clips(*logs: Path) -> dict[tuple[int, int], set[str]]:
     """What each update of each epoch saw; a pass of a rank has 3 of its 6 clips."""
     found: dict[tuple[int, int], set[str]] = {}
-    for line in (json.loads(line) for log in logs for line in log.read_text().splitlines()):
-        found.setdefault((line["epoch"], line["batch"] * len(logs) * 3 // 6), set()).update(line["clips"])
+    for line in (
+        json.loads(line) for log in logs for line in log.read_text().splitlines()
+    ):
+        found.setdefault(
+            (line["epoch"], line["batch"] * len(logs) * 3 // 6), set()
+        ).update(line["clips"])
     return found
 
 
 def test_a_full_disk_stops_with_one_error_and_the_checkpoint_before(
-    command: Command, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    command: Command,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     run = command.runs / "run"
     flags = [f"--run_folder={run}", "--checkpoint.save_top_k=0"]
@@ -168,8 +213,17 @@ def test_a_full_disk_stops_with_one_error_and_the_checkpoint_before(
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     told = capsys.readouterr().err.splitlines()[-1]
-    assert re.search(r"could not write .*last\.ckpt: File too large; the previous file is untouched", told)
+    assert re.search(
+        r"could not write .*last\.ckpt: File too large; the previous file is untouched",
+        told,
+    )
     assert os.listdir(run / "checkpoints") == ["last.ckpt"]
-    assert torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 3
+    assert (
+        torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"]
+        == 3
+    )
     assert main(command("fit", [*flags, "--trainer.max_epochs=2"])) == 0
-    assert torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 6
+    assert (
+        torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"]
+        == 6
+    )

@@ -31,7 +31,10 @@ from lightning_petl.tasks.classification import VideoClassifier
 from lightning_petl.tasks.member import Member
 
 LABELS = [f"class {number}" for number in range(174)]
-GRID = {"optim.lr": [1e-4, 1e-3, 1e-2, 1e-1], "optim.weight_decay": [0.0, 0.01, 0.1, 0.4]}
+GRID = {
+    "optim.lr": [1e-4, 1e-3, 1e-2, 1e-1],
+    "optim.weight_decay": [0.0, 0.01, 0.1, 0.4],
+}
 MOST = {"readers": 1.1, "heads": 1.2}
 
 
@@ -50,7 +53,14 @@ class Size:
 
 
 QUICK = Size(
-    trunk="vit_tiny_patch16_224", depth=2, widths=(64, 64, 64), pixels=32, frames=2, clips=2, rounds=2, steps=1
+    trunk="vit_tiny_patch16_224",
+    depth=2,
+    widths=(64, 64, 64),
+    pixels=32,
+    frames=2,
+    clips=2,
+    rounds=2,
+    steps=1,
 )
 
 
@@ -61,10 +71,14 @@ class Clock(Callback):
         self.seconds: list[float] = []
         self._start = 0.0
 
-    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_start(
+        self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int
+    ) -> None:
         self._start = time.process_time()
 
-    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_end(
+        self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         if batch_idx > 0:
             self.seconds.append(time.process_time() - self._start)
 
@@ -89,20 +103,30 @@ def contenders(size: Size) -> dict[str, LightningModule]:
     names = {name.replace(" ", "_"): member for name, member in members(size).items()}
     return models | {
         "bank of these": Bank(trunk(size), names, LABELS),
-        "bank of 16 linear heads": Bank(trunk(size), {"linear": Member()}, LABELS, grid=GRID),
+        "bank of 16 linear heads": Bank(
+            trunk(size), {"linear": Member()}, LABELS, grid=GRID
+        ),
     }
 
 
 def trunk(size: Size) -> VideoViT:
     """A trunk without pretrained weights: they do not change what it costs."""
-    return VideoViT(size.trunk, weights="random", image_size=size.pixels, num_frames=size.frames, depth=size.depth)
+    return VideoViT(
+        size.trunk,
+        weights="random",
+        image_size=size.pixels,
+        num_frames=size.frames,
+        depth=size.depth,
+    )
 
 
 def measure(size: Size) -> dict[str, float]:
     """Median seconds of a step by contender, and of the trunk's pass alone."""
     batch = clips(size)
     models, bare = contenders(size), trunk(size)
-    turns: dict[str, Callable[[], list[float]]] = {name: _fitting(model, batch, size) for name, model in models.items()}
+    turns: dict[str, Callable[[], list[float]]] = {
+        name: _fitting(model, batch, size) for name, model in models.items()
+    }
     turns["the trunk's pass"] = lambda: _passing(bare, batch, size)
     seconds: dict[str, list[float]] = {name: [] for name in turns}
     for _ in track(range(size.rounds), "rounds"):
@@ -115,10 +139,14 @@ def clips(size: Size) -> VideoBatch:
     """Noise."""
     shape = (size.clips, 1, size.frames, 3, size.pixels, size.pixels)
     video = torch.randint(0, 256, shape, dtype=torch.uint8)
-    return VideoBatch(video, torch.arange(size.clips), [str(number) for number in range(size.clips)])
+    return VideoBatch(
+        video, torch.arange(size.clips), [str(number) for number in range(size.clips)]
+    )
 
 
-def _fitting(model: LightningModule, batch: VideoBatch, size: Size) -> Callable[[], list[float]]:
+def _fitting(
+    model: LightningModule, batch: VideoBatch, size: Size
+) -> Callable[[], list[float]]:
     def fit() -> list[float]:
         clock = Clock()
         trainer = Trainer(
@@ -171,7 +199,10 @@ def main(options: argparse.Namespace) -> int:
     """Measure, print and write; a goal that is missed is reported, and no error."""
     torch.set_num_threads(1)
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", message=".*does not have many workers|Found .* in eval mode|.*LeafSpec")
+    warnings.filterwarnings(
+        "ignore",
+        message=".*does not have many workers|Found .* in eval mode|.*LeafSpec",
+    )
     size = QUICK if options.quick else Size(rounds=options.rounds)
     text = page(measure(size), size)
     Console().print(text, markup=False)
@@ -182,10 +213,16 @@ def main(options: argparse.Namespace) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """The options."""
-    found = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    found.add_argument("--rounds", type=int, default=Size.rounds, help="turns of every contender")
+    found = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    found.add_argument(
+        "--rounds", type=int, default=Size.rounds, help="turns of every contender"
+    )
     found.add_argument("--output", type=Path, default=None, help="file for the table")
-    found.add_argument("--quick", action="store_true", help="a tiny trunk: shows that everything runs")
+    found.add_argument(
+        "--quick", action="store_true", help="a tiny trunk: shows that everything runs"
+    )
     return found
 
 

@@ -28,7 +28,14 @@ from data_modules.collate import Collate
 from data_modules.dataset import Clip
 from data_modules.features.cache import FeatureDataset, SplitLayout
 from data_modules.features.shards import Row, num_bytes, pack, unpack, write
-from lightning_petl.adapters import Adapter, AttentiveProbe, LinearProbe, LoRA, Side4Video, attach
+from lightning_petl.adapters import (
+    Adapter,
+    AttentiveProbe,
+    LinearProbe,
+    LoRA,
+    Side4Video,
+    attach,
+)
 from lightning_petl.backbones import VideoViT
 from lightning_petl.backbones.prefix import features_from, prefix
 
@@ -46,7 +53,11 @@ class Trunk(NamedTuple):
 
     def build(self, adapter: Adapter | None) -> VideoViT:
         """With random weights: they cost what trained ones cost."""
-        options = {"image_size": self.image_size, "depth": self.depth, "num_frames": self.frames}
+        options = {
+            "image_size": self.image_size,
+            "depth": self.depth,
+            "num_frames": self.frames,
+        }
         vit = VideoViT(self.name, weights="random", **options)
         if adapter is not None:
             attach(vit, [adapter])
@@ -56,13 +67,24 @@ class Trunk(NamedTuple):
         """(kept + 3 rest) / (3 rest) in multiply-adds of a clip; None where no matrix is left but the head's."""
         with torch.device("meta"):
             vit = self.build(adapter)
-        video = torch.empty(2, self.frames, 3, self.image_size, self.image_size, dtype=torch.uint8, device="meta")
+        video = torch.empty(
+            2,
+            self.frames,
+            3,
+            self.image_size,
+            self.image_size,
+            dtype=torch.uint8,
+            device="meta",
+        )
         parts = prefix(vit, video)
         with FlopCounterMode(display=False) as whole:
             vit(video)
         with FlopCounterMode(display=False) as rest:
             features_from(vit, parts)
-        kept, rest = whole.get_total_flops() - rest.get_total_flops(), 3 * rest.get_total_flops()
+        kept, rest = (
+            whole.get_total_flops() - rest.get_total_flops(),
+            3 * rest.get_total_flops(),
+        )
         return (kept + rest) / rest if rest else None
 
 
@@ -108,15 +130,24 @@ QUICK: dict[str, Adapter] = {
 }
 
 
-def measure(trunk: Trunk, adapter: Adapter, *, clips: int, repeats: int, folder: Path) -> Result:
+def measure(
+    trunk: Trunk, adapter: Adapter, *, clips: int, repeats: int, folder: Path
+) -> Result:
     """Time live and cached steps in turn, after one of each that warms up."""
     torch.manual_seed(0)
     vit = trunk.build(adapter)
     head = nn.Linear(vit.feature_dim, CLASSES)
-    trained = [p for module in (vit, head) for p in module.parameters() if p.requires_grad]
+    trained = [
+        p for module in (vit, head) for p in module.parameters() if p.requires_grad
+    ]
     optimiser = torch.optim.AdamW(trained, lr=1e-4)
     vit.train()
-    video = torch.randint(0, 256, (clips, trunk.frames, 3, trunk.image_size, trunk.image_size), dtype=torch.uint8)
+    video = torch.randint(
+        0,
+        256,
+        (clips, trunk.frames, 3, trunk.image_size, trunk.image_size),
+        dtype=torch.uint8,
+    )
     label = torch.randint(0, CLASSES, (clips,))
     dataset, dtypes, size = _cache(vit, video, folder)
 
@@ -129,25 +160,39 @@ def measure(trunk: Trunk, adapter: Adapter, *, clips: int, repeats: int, folder:
         batch = Collate()([dataset[n] for n in range(clips)])
         return {name: part[:, 0] for name, part in unpack(batch.video, dtypes).items()}
 
-    runs = {"live": lambda: step(lambda: vit(video)), "cached": lambda: step(lambda: features_from(vit, read()))}
+    runs = {
+        "live": lambda: step(lambda: vit(video)),
+        "cached": lambda: step(lambda: features_from(vit, read())),
+    }
     runs["reading"] = read
     times: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(repeats + 1):
         for name, run in runs.items():
             times[name].append(_seconds(run) / clips)
-    live, cached, reading = (median(times[name][1:]) for name in ("live", "cached", "reading"))
+    live, cached, reading = (
+        median(times[name][1:]) for name in ("live", "cached", "reading")
+    )
     return Result(live, cached, reading, size, trunk.bound(adapter))
 
 
-def _cache(vit: VideoViT, video: Tensor, folder: Path) -> tuple[FeatureDataset, dict[str, str], int]:
+def _cache(
+    vit: VideoViT, video: Tensor, folder: Path
+) -> tuple[FeatureDataset, dict[str, str], int]:
     parts = prefix(vit, video)
     packed = pack({name: values[:, None] for name, values in parts.items()}, KEPT)
-    rows = [Row({name: values[n] for name, values in packed.items()}, (0,), n) for n in range(len(video))]
+    rows = [
+        Row({name: values[n] for name, values in packed.items()}, (0,), n)
+        for n in range(len(video))
+    ]
     path = folder / "bench-00000.safetensors"
     write(path, rows)
     names = [Clip(str(n), Path(), 0) for n in range(len(video))]
-    dtypes = {name: str(values.dtype).removeprefix("torch.") for name, values in parts.items()}
-    dataset = FeatureDataset([path], SplitLayout(len(video), 1, len(video)), names, None)
+    dtypes = {
+        name: str(values.dtype).removeprefix("torch.") for name, values in parts.items()
+    }
+    dataset = FeatureDataset(
+        [path], SplitLayout(len(video), 1, len(video)), names, None
+    )
     return dataset, dtypes, num_bytes(rows[0].parts)
 
 
@@ -165,7 +210,13 @@ def main(options: argparse.Namespace) -> int:
     results: dict[str, Result] = {}
     for name, adapter in track(stacks.items(), "Timing", total=len(stacks)):
         with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-            results[name] = measure(trunk, adapter, clips=options.clips, repeats=repeats, folder=Path(folder))
+            results[name] = measure(
+                trunk,
+                adapter,
+                clips=options.clips,
+                repeats=repeats,
+                folder=Path(folder),
+            )
     Console().print(_table(results))
     options.results.mkdir(parents=True, exist_ok=True)
     page = options.results / f"{time.strftime('%Y-%m-%d')}.md"
@@ -174,14 +225,32 @@ def main(options: argparse.Namespace) -> int:
     return 0
 
 
-HEADER = ["stack", "live, s a clip", "cached", "of it reading", "MB a clip", "gain", "bound", "goal", "reached"]
+HEADER = [
+    "stack",
+    "live, s a clip",
+    "cached",
+    "of it reading",
+    "MB a clip",
+    "gain",
+    "bound",
+    "goal",
+    "reached",
+]
 
 
 def _cells(name: str, result: Result) -> list[str]:
     times = [f"{value:.4g}" for value in (result.live, result.cached, result.reading)]
     bound = "" if result.bound is None else f"{result.bound:.2f}"
     reached = "yes" if result.gain >= result.goal else "NO"
-    return [name, *times, f"{result.bytes / 1e6:.3g}", f"{result.gain:.2f}", bound, f"{result.goal:.2f}", reached]
+    return [
+        name,
+        *times,
+        f"{result.bytes / 1e6:.3g}",
+        f"{result.gain:.2f}",
+        bound,
+        f"{result.goal:.2f}",
+        reached,
+    ]
 
 
 def _table(results: Mapping[str, Result]) -> Table:
@@ -192,24 +261,51 @@ def _table(results: Mapping[str, Result]) -> Table:
 
 
 def _page(trunk: Trunk, clips: int, repeats: int, results: Mapping[str, Result]) -> str:
-    rows = [HEADER, ["---"] * len(HEADER), *(_cells(name, result) for name, result in results.items())]
+    rows = [
+        HEADER,
+        ["---"] * len(HEADER),
+        *(_cells(name, result) for name, result in results.items()),
+    ]
     setting = (
         f"{trunk.name}, {trunk.frames} frames of {trunk.image_size} px, batches of {clips} clips, features in {KEPT}, "
         f"median of {repeats} steps of each, process CPU time, one thread, torch {torch.__version__}."
     )
     return "\n".join(
-        ["# Cached beside live training", "", setting, "", *(f"| {' | '.join(row)} |" for row in rows), ""]
+        [
+            "# Cached beside live training",
+            "",
+            setting,
+            "",
+            *(f"| {' | '.join(row)} |" for row in rows),
+            "",
+        ]
     )
 
 
 def parser() -> argparse.ArgumentParser:
     """The options."""
-    found = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    found = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     found.add_argument("--clips", type=int, default=4, help="of a batch")
-    found.add_argument("--repeats", type=int, default=3, help="steps of each kind that are timed")
-    found.add_argument("--folder", type=Path, default=None, help="where the features are kept meanwhile")
-    found.add_argument("--results", type=Path, default=Path("runs/bench-cache"), help="folder of the page of results")
-    found.add_argument("--quick", action="store_true", help="a tiny trunk: shows that everything runs")
+    found.add_argument(
+        "--repeats", type=int, default=3, help="steps of each kind that are timed"
+    )
+    found.add_argument(
+        "--folder",
+        type=Path,
+        default=None,
+        help="where the features are kept meanwhile",
+    )
+    found.add_argument(
+        "--results",
+        type=Path,
+        default=Path("runs/bench-cache"),
+        help="folder of the page of results",
+    )
+    found.add_argument(
+        "--quick", action="store_true", help="a tiny trunk: shows that everything runs"
+    )
     return found
 
 

@@ -62,22 +62,31 @@ class Bench:
     def draws(self, paths: Sequence[Path], sampling: Sampling) -> list[list[Item]]:
         """For each repeat every clip with frames drawn as in training, the same in every run."""
         generator = np.random.default_rng(0)
-        return [[(path, sampling.train(self.length(path), generator)) for path in paths] for _ in range(self.repeats)]
+        return [
+            [(path, sampling.train(self.length(path), generator)) for path in paths]
+            for _ in range(self.repeats)
+        ]
 
-    def readers(self, footage: files.Footage, paths: Sequence[Path]) -> dict[str, Callable[[Path, Any], Any]]:
+    def readers(
+        self, footage: files.Footage, paths: Sequence[Path]
+    ) -> dict[str, Callable[[Path, Any], Any]]:
         """Who can take part and gives the right frames of these files.
 
         Raises:
             ValueError: this package gives wrong frames.
         """
         able = {one.name: one for one in ALL if one.name not in self.missing}
-        found = {name: one.make(footage.height, footage.width) for name, one in able.items()}
+        found = {
+            name: one.make(footage.height, footage.width) for name, one in able.items()
+        }
         tick = self.ticks(f"checking the frames of {paths[0].parent.name}", len(paths))
         for path, indices in self.draws(paths, SegmentSampling(8))[0]:
             for name, reason in _wrong(able, found, path, indices).items():
                 if name in (YUV.name, RGB.name):
                     raise ValueError(f"{name} gives wrong frames of {path}: {reason}")
-                self.missing[f"{name}, {paths[0].parent.name}"] = f"wrong frames of {path.name}: {reason}"
+                self.missing[f"{name}, {paths[0].parent.name}"] = (
+                    f"wrong frames of {path.name}: {reason}"
+                )
                 del found[name], able[name]
             tick()
         return found
@@ -85,7 +94,10 @@ class Bench:
 
 def tasks(footage: files.Footage) -> tuple[Task, Task]:
     """TSN: a frame drawn from each of 8 segments. Dense: 16 frames, every 4th, or every 2nd where a clip is short."""
-    return ("TSN-8", SegmentSampling(8)), ("dense-16", DenseSampling(16, 4 if footage.seconds[1] > 5 else 2))
+    return ("TSN-8", SegmentSampling(8)), (
+        "dense-16",
+        DenseSampling(16, 4 if footage.seconds[1] > 5 else 2),
+    )
 
 
 def _wrong(
@@ -95,10 +107,19 @@ def _wrong(
     indices: Int64[np.ndarray, " t"],
 ) -> dict[str, str]:
     video = measure.sequential(path)
-    near = sorted({int(i) + step for i in indices for step in (-1, 0, 1) if 0 <= i + step < len(video)})
+    near = sorted(
+        {
+            int(i) + step
+            for i in indices
+            for step in (-1, 0, 1)
+            if 0 <= i + step < len(video)
+        }
+    )
     wrong: dict[str, str] = {}
     for name, one in able.items():
         expected = dict(zip(near, one.truth(video[near]), strict=True))
-        if reason := measure.disagreement(one.picture(readers[name](path, indices)), expected, indices):
+        if reason := measure.disagreement(
+            one.picture(readers[name](path, indices)), expected, indices
+        ):
             wrong[name] = reason
     return wrong

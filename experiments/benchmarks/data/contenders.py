@@ -85,7 +85,12 @@ class Contender:
 def box(height: int, width: int) -> Box:
     """The part of the frames that the crop shows."""
     window, scale = recipe(height, width).window, min(height, width) / 256
-    return Box(round(window.top * scale), round(window.left * scale), round(SIZE * scale), round(SIZE * scale))
+    return Box(
+        round(window.top * scale),
+        round(window.left * scale),
+        round(SIZE * scale),
+        round(SIZE * scale),
+    )
 
 
 def _planes(height: int, width: int) -> Read:
@@ -113,7 +118,9 @@ class Given(Sampling):
         return self.indices
 
 
-def our_views(path: Path, indices: Int64[np.ndarray, "v t"], spatial: int) -> UInt8[Tensor, "v t c h w"]:
+def our_views(
+    path: Path, indices: Int64[np.ndarray, "v t"], spatial: int
+) -> UInt8[Tensor, "v t c h w"]:
     """What the data module gives for one video in evaluation."""
     view = EvalViews(Given(indices), CROP, SIZE, Views(len(indices), spatial))
     return VideoDataset([Clip(path.name, path, 0)], view)[0].video
@@ -129,9 +136,14 @@ def _decord(height: int, width: int) -> Read:
     tall, wide, top, left = _resized(height, width)
 
     def read(path: Path, indices: Indices) -> Video:
-        reader = decord.VideoReader(str(path), ctx=decord.cpu(0), num_threads=1, height=tall, width=wide)
+        reader = decord.VideoReader(
+            str(path), ctx=decord.cpu(0), num_threads=1, height=tall, width=wide
+        )
         frames = torch.from_numpy(reader.get_batch(indices.tolist()).asnumpy())
-        return rearrange(frames[:, top : top + SIZE, left : left + SIZE].contiguous(), "t h w c -> t c h w")
+        return rearrange(
+            frames[:, top : top + SIZE, left : left + SIZE].contiguous(),
+            "t h w c -> t c h w",
+        )
 
     return read
 
@@ -145,7 +157,9 @@ def _torchcodec(height: int, width: int) -> Read:
     transforms = [*resize, CenterCrop((SIZE, SIZE))]
 
     def read(path: Path, indices: Indices) -> Video:
-        decoder = VideoDecoder(str(path), num_ffmpeg_threads=1, seek_mode="exact", transforms=transforms)
+        decoder = VideoDecoder(
+            str(path), num_ffmpeg_threads=1, seek_mode="exact", transforms=transforms
+        )
         return decoder.get_frames_at(indices.tolist()).data
 
     return read
@@ -164,14 +178,19 @@ def _opencv(height: int, width: int) -> Read:
 
     def read(path: Path, indices: Indices) -> Video:
         wanted = frozenset(indices.tolist())
-        capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
+        capture = cv2.VideoCapture(
+            str(path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1]
+        )
         frames = {}
         for index in range(max(wanted) + 1):
             capture.grab()
             if index in wanted:
                 frames[index] = frame(capture)
         capture.release()
-        return rearrange(torch.from_numpy(np.stack([frames[int(i)] for i in indices])), "t h w c -> t c h w")
+        return rearrange(
+            torch.from_numpy(np.stack([frames[int(i)] for i in indices])),
+            "t h w c -> t c h w",
+        )
 
     return read
 
@@ -179,8 +198,13 @@ def _opencv(height: int, width: int) -> Read:
 def _naive(height: int, width: int) -> Read:
     def read(path: Path, indices: Indices) -> Video:
         with av.open(str(path)) as container:
-            frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
-        video = rearrange(torch.from_numpy(np.stack([frames[i] for i in indices])), "t h w c -> t c h w")
+            frames = [
+                frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)
+            ]
+        video = rearrange(
+            torch.from_numpy(np.stack([frames[i] for i in indices])),
+            "t h w c -> t c h w",
+        )
         return _cropped(video)
 
     return read

@@ -21,7 +21,9 @@ class DecodeOnly:
     """
 
     def __init__(self, items: Sequence[Item]) -> None:
-        self._plans = {(path, indices.tobytes()): _plan(path, indices) for path, indices in items}
+        self._plans = {
+            (path, indices.tobytes()): _plan(path, indices) for path, indices in items
+        }
 
     def __call__(self, path: Path, indices: Int64[np.ndarray, " t"]) -> None:
         """Decode."""
@@ -41,7 +43,9 @@ class DecodeOnly:
                 context.flush_buffers()
 
 
-def _plan(path: Path, indices: Int64[np.ndarray, " t"]) -> tuple[list[range], frozenset[int]]:
+def _plan(
+    path: Path, indices: Int64[np.ndarray, " t"]
+) -> tuple[list[range], frozenset[int]]:
     """Packets to feed, with an emptied decoder before each range, and those that hold the wanted frames."""
     with av.open(str(path), metadata_errors="ignore") as container:
         packets = [packet for packet in container.demux(video=0) if packet.size]

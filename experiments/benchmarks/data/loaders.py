@@ -15,14 +15,27 @@ from data_modules.sampling import Length, SegmentSampling
 from experiments.benchmarks.data.contenders import CROP, SIZE, Contender
 
 BATCH = 8
-_SAMPLING = SegmentSampling(8)  # the centres of the segments: the same frames for everybody
+_SAMPLING = SegmentSampling(
+    8
+)  # the centres of the segments: the same frames for everybody
 
 
 class Files(Dataset[Tensor]):
     """Clips as one of the other readers gives them."""
 
-    def __init__(self, paths: Sequence[Path], num_frames: Sequence[int], contender: Contender, size: tuple[int, int]):
-        self._paths, self._num_frames, self._contender, self._size = paths, num_frames, contender, size
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        num_frames: Sequence[int],
+        contender: Contender,
+        size: tuple[int, int],
+    ):
+        self._paths, self._num_frames, self._contender, self._size = (
+            paths,
+            num_frames,
+            contender,
+            size,
+        )
 
     def __len__(self) -> int:
         """Number of clips."""
@@ -37,7 +50,12 @@ class Files(Dataset[Tensor]):
 class Clips(VideoDataModule):
     """A data module of files without labels."""
 
-    def __init__(self, paths: Sequence[Path], workers: int, transforms_on: Literal["worker", "device"]) -> None:
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        workers: int,
+        transforms_on: Literal["worker", "device"],
+    ) -> None:
         super().__init__(["video"], sampling=_SAMPLING, image_size=SIZE, eval_crop=CROP, batch_size=BATCH,
                          num_workers=workers, transforms_on=transforms_on)  # fmt: skip
         self._paths, self.root = paths, paths[0].parent
@@ -47,7 +65,9 @@ class Clips(VideoDataModule):
         return [Clip(str(index), path, 0) for index, path in enumerate(self._paths)]
 
 
-def ours(paths: Sequence[Path], workers: int, transforms_on: Literal["worker", "device"]) -> DataLoader[Any]:
+def ours(
+    paths: Sequence[Path], workers: int, transforms_on: Literal["worker", "device"]
+) -> DataLoader[Any]:
     """The test loader of a data module: RGB 224, or planes on their way to the device."""
     data = Clips(paths, workers, transforms_on)
     data.setup("test")
@@ -60,7 +80,9 @@ def theirs(files: Files, workers: int) -> DataLoader[Any]:
                       multiprocessing_context="forkserver", generator=torch.Generator())  # fmt: skip
 
 
-def wall(loaders: Mapping[str, DataLoader[Any]], clips: int, repeats: int) -> dict[str, list[float]]:
+def wall(
+    loaders: Mapping[str, DataLoader[Any]], clips: int, repeats: int
+) -> dict[str, list[float]]:
     """Wall milliseconds a clip of whole epochs, interleaved; a first epoch starts the workers and is not counted."""
     times: dict[str, list[float]] = {name: [] for name in loaders}
     for repeat in range(1 + repeats):

@@ -21,7 +21,9 @@ Times = dict[str, list[float]]
 
 
 def interleaved(
-    readers: Mapping[str, Callable[[Path, Any], Any]], repeats: Sequence[Sequence[Item]], tick: Callable[[], None]
+    readers: Mapping[str, Callable[[Path, Any], Any]],
+    repeats: Sequence[Sequence[Item]],
+    tick: Callable[[], None],
 ) -> Times:
     """Every reader on every clip of every repeat. Threads of a reader count; whoever decodes behind our back pays."""
     names, times = list(readers), {name: [] for name in readers}
@@ -48,21 +50,32 @@ def ratio(times: Times, slower: str, faster: str) -> float | None:
 def sequential(path: Path) -> UInt8[Tensor, "n c h w"]:
     """Every frame by the simplest code there is: what the others are checked against."""
     with av.open(str(path)) as container:
-        frames = np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
+        frames = np.stack(
+            [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+        )
     return torch.from_numpy(frames).permute(0, 3, 1, 2)
 
 
 def disagreement(
-    video: UInt8[Tensor, "t c h w"], expected: Mapping[int, UInt8[Tensor, "c h w"]], indices: Int64[np.ndarray, " t"]
+    video: UInt8[Tensor, "t c h w"],
+    expected: Mapping[int, UInt8[Tensor, "c h w"]],
+    indices: Int64[np.ndarray, " t"],
 ) -> str | None:
     """Why ``video`` is not the frames of ``expected`` at ``indices``; None where it is.
 
     Each frame has a PSNR of 30 dB or more against its own, and a lower one against both neighbours. Each 2 x 2 pixels
     are averaged first: readers resize with filters of their own.
     """
-    video, expected = _halved(video), {index: _halved(frame) for index, frame in expected.items()}
+    video, expected = (
+        _halved(video),
+        {index: _halved(frame) for index, frame in expected.items()},
+    )
     for frame, index in zip(video, indices.tolist(), strict=True):
-        quality = {near: psnr(frame, expected[near]) for near in (index - 1, index, index + 1) if near in expected}
+        quality = {
+            near: psnr(frame, expected[near])
+            for near in (index - 1, index, index + 1)
+            if near in expected
+        }
         if quality[index] < 30 or max(quality, key=quality.__getitem__) != index:
             return f"frame {index}: PSNR by frame {', '.join(f'{k}: {v:.1f} dB' for k, v in quality.items())}"
     return None

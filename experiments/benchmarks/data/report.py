@@ -27,7 +27,12 @@ class Goal:
         """A row of the table of goals."""
         if self.measured is None:
             return self.what, f"{self.least:.2f}", "not available", ""
-        return self.what, f"{self.least:.2f}", f"{self.measured:.2f}", "yes" if self.measured >= self.least else "NO"
+        return (
+            self.what,
+            f"{self.least:.2f}",
+            f"{self.measured:.2f}",
+            "yes" if self.measured >= self.least else "NO",
+        )
 
 
 @dataclass
@@ -41,16 +46,33 @@ class Report:
 
     def markdown(self) -> str:
         """The whole page: goals first."""
-        goals = Grid("Goals", ("ratio of medians", "at least", "measured", "reached"), [g.cells for g in self.goals])
+        goals = Grid(
+            "Goals",
+            ("ratio of medians", "at least", "measured", "reached"),
+            [g.cells for g in self.goals],
+        )
         head = f"# Data benchmark, {time.strftime('%Y-%m-%d')}, {cpu()}\n\n{self.settings}\n\n{versions()}\n"
         notes = "\n".join(f"- {note}" for note in self.notes)
-        return "\n".join([head, *(grid.markdown() for grid in (goals, *self.grids)), f"## Notes\n\n{notes}\n"])
+        return "\n".join(
+            [
+                head,
+                *(grid.markdown() for grid in (goals, *self.grids)),
+                f"## Notes\n\n{notes}\n",
+            ]
+        )
 
     def show(self, console: Console) -> None:
         """All tables, goals last."""
         for grid in self.grids:
             console.print(grid.rich())
-        goals = Table("ratio", "at least", "measured", "reached", title="Goals", title_justify="left")
+        goals = Table(
+            "ratio",
+            "at least",
+            "measured",
+            "reached",
+            title="Goals",
+            title_justify="left",
+        )
         for goal in self.goals:
             goals.add_row(*goal.cells)
         console.print(goals)
@@ -60,7 +82,11 @@ class Report:
 
 def versions() -> str:
     """Of what takes part."""
-    return f"Python {platform.python_version()}, " + ", ".join(f"{name} {_version(name)}" for name in PACKAGES) + "."
+    return (
+        f"Python {platform.python_version()}, "
+        + ", ".join(f"{name} {_version(name)}" for name in PACKAGES)
+        + "."
+    )
 
 
 def _version(package: str) -> str:

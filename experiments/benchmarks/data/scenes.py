@@ -25,7 +25,10 @@ def draw_clip(
     cuts = generator.random(num_frames) < 1 / (6 * fps)
     cuts[0] = True
     starts = [*np.flatnonzero(cuts), num_frames]
-    shots = [_shot(generator, int(end - start), height, width, fps) for start, end in itertools.pairwise(starts)]
+    shots = [
+        _shot(generator, int(end - start), height, width, fps)
+        for start, end in itertools.pairwise(starts)
+    ]
     return np.concatenate(shots)
 
 
@@ -57,31 +60,57 @@ def _leaves(generator: np.random.Generator) -> Float[Tensor, "3 s s"]:
         rows, columns = np.ogrid[top : top + part.shape[0], left : left + part.shape[1]]
         inside = (rows - y) ** 2 + (columns - x) ** 2 < radius**2
         colour = generator.uniform(20, 235) + generator.normal(0, 20, 3)
-        texture = grain[top : top + part.shape[0], left : left + part.shape[1]] * generator.uniform(0, 25)
+        texture = grain[
+            top : top + part.shape[0], left : left + part.shape[1]
+        ] * generator.uniform(0, 25)
         part[inside] = (colour + texture[..., None])[inside]
     return torch.from_numpy(picture).permute(2, 0, 1).clamp(0, 255)
 
 
 def _grain(generator: np.random.Generator) -> Float[np.ndarray, "s s"]:
     """Noise with the spectrum 1/f of natural textures, variance 1."""
-    frequency = np.hypot(np.fft.fftfreq(_CANVAS)[:, None], np.fft.rfftfreq(_CANVAS)[None])
-    spectrum = np.fft.rfft2(generator.standard_normal((_CANVAS, _CANVAS))) / np.maximum(frequency, 1 / _CANVAS)
+    frequency = np.hypot(
+        np.fft.fftfreq(_CANVAS)[:, None], np.fft.rfftfreq(_CANVAS)[None]
+    )
+    spectrum = np.fft.rfft2(generator.standard_normal((_CANVAS, _CANVAS))) / np.maximum(
+        frequency, 1 / _CANVAS
+    )
     noise = np.fft.irfft2(spectrum, (_CANVAS, _CANVAS))
     return noise / noise.std()
 
 
 def _wander(
-    generator: np.random.Generator, num_frames: int, fps: float, hertz: float, reach: float
+    generator: np.random.Generator,
+    num_frames: int,
+    fps: float,
+    hertz: float,
+    reach: float,
 ) -> Float[np.ndarray, " t"]:
     """A smooth path around 0: three oscillations up to ``hertz``, each at most ``reach`` / 3 wide."""
     seconds = np.arange(num_frames) / fps
-    waves = zip(generator.uniform(0.1, 1, 3) * hertz, generator.uniform(0, 2 * np.pi, 3), strict=True)
-    return sum((reach / 3 * np.sin(2 * np.pi * rate * seconds + phase) for rate, phase in waves), np.zeros(num_frames))
+    waves = zip(
+        generator.uniform(0.1, 1, 3) * hertz,
+        generator.uniform(0, 2 * np.pi, 3),
+        strict=True,
+    )
+    return sum(
+        (
+            reach / 3 * np.sin(2 * np.pi * rate * seconds + phase)
+            for rate, phase in waves
+        ),
+        np.zeros(num_frames),
+    )
 
 
-def _camera(generator: np.random.Generator, num_frames: int, aspect: float, fps: float) -> Float[np.ndarray, "t 2 3"]:
+def _camera(
+    generator: np.random.Generator, num_frames: int, aspect: float, fps: float
+) -> Float[np.ndarray, "t 2 3"]:
     """Slow pan, zoom and roll with a hand's shake, as affine maps of the frame onto the canvas."""
-    pan = [_wander(generator, num_frames, fps, 0.15, 0.4) + _wander(generator, num_frames, fps, 3, 0.01) for _ in "xy"]
+    pan = [
+        _wander(generator, num_frames, fps, 0.15, 0.4)
+        + _wander(generator, num_frames, fps, 3, 0.01)
+        for _ in "xy"
+    ]
     zoom = 0.5 * np.exp(_wander(generator, num_frames, fps, 0.2, 0.15))
     roll = _wander(generator, num_frames, fps, 0.5, 0.03)
     cosine, sine = zoom * np.cos(roll), zoom * np.sin(roll)
@@ -90,18 +119,33 @@ def _camera(generator: np.random.Generator, num_frames: int, aspect: float, fps:
 
 
 def _look(
-    picture: Float[Tensor, "3 s s"], place: Float[np.ndarray, "2 3"], height: int, width: int
+    picture: Float[Tensor, "3 s s"],
+    place: Float[np.ndarray, "2 3"],
+    height: int,
+    width: int,
 ) -> Float[Tensor, "3 h w"]:
-    grid = affine_grid(torch.from_numpy(place.astype(np.float32))[None], [1, 3, height, width], align_corners=False)
-    return grid_sample(picture[None], grid, padding_mode="reflection", align_corners=False)[0]
+    grid = affine_grid(
+        torch.from_numpy(place.astype(np.float32))[None],
+        [1, 3, height, width],
+        align_corners=False,
+    )
+    return grid_sample(
+        picture[None], grid, padding_mode="reflection", align_corners=False
+    )[0]
 
 
-def _put(frame: Float[Tensor, "3 h w"], thing: Float[Tensor, "3 s s"], x: float, y: float) -> Float[Tensor, "3 h w"]:
+def _put(
+    frame: Float[Tensor, "3 h w"], thing: Float[Tensor, "3 s s"], x: float, y: float
+) -> Float[Tensor, "3 h w"]:
     """A disc of ``thing``, a sixth of the frame high, centred at (x, y) in half frames from the middle."""
     height, width = frame.shape[-2:]
     rows, columns = torch.arange(height)[:, None], torch.arange(width)[None]
     dy, dx = rows - (1 + y) / 2 * height, columns - (1 + x) / 2 * width
     cover = (height / 12 - torch.hypot(dx, dy.expand(height, width)) + 0.5).clamp(0, 1)
     look = np.array([[0.4, 0, 0], [0, 0.4, 0]])
-    moved = torch.roll(_look(thing, look, height, width), (round(y * height / 2), round(x * width / 2)), (1, 2))
+    moved = torch.roll(
+        _look(thing, look, height, width),
+        (round(y * height / 2), round(x * width / 2)),
+        (1, 2),
+    )
     return cover * moved + (1 - cover) * frame

@@ -19,17 +19,29 @@ def restart_with_ffmpeg(cache: Path) -> None:
     """Start this process again with PyAV's libraries in the loader's search path, unless they are there."""
     libraries = _wheel_libraries()
     searched = os.environ.get("LD_LIBRARY_PATH", "")
-    if libraries is None or find_spec("torchcodec") is None or str(libraries) in searched.split(":"):
+    if (
+        libraries is None
+        or find_spec("torchcodec") is None
+        or str(libraries) in searched.split(":")
+    ):
         return
-    path = ":".join(filter(None, [str(_links(libraries, cache)), str(libraries), searched]))
-    os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], os.environ | {"LD_LIBRARY_PATH": path})
+    path = ":".join(
+        filter(None, [str(_links(libraries, cache)), str(libraries), searched])
+    )
+    os.execve(
+        sys.executable,
+        [sys.executable, *sys.orig_argv[1:]],
+        os.environ | {"LD_LIBRARY_PATH": path},
+    )
 
 
 def _wheel_libraries() -> Path | None:
     spec = find_spec("av")
     assert spec is not None
     assert spec.origin is not None
-    folder = Path(spec.origin).parents[1] / "av.libs"  # where auditwheel puts what a Linux wheel brings
+    folder = (
+        Path(spec.origin).parents[1] / "av.libs"
+    )  # where auditwheel puts what a Linux wheel brings
     return folder if folder.is_dir() else None
 
 

@@ -31,16 +31,30 @@ class Device(NamedTuple):
     def sizes(self) -> tuple[int, ...]:
         """Weights, gradients and moments, what remains of the peak, the peak, and what was reserved for it."""
         held = self.weights + self.gradients_and_optimiser
-        return self.weights, self.gradients_and_optimiser, self.peak - held, self.peak, self.reserved
+        return (
+            self.weights,
+            self.gradients_and_optimiser,
+            self.peak - held,
+            self.peak,
+            self.reserved,
+        )
 
 
 class Classifier(nn.Module):
     """Trunk, method and a linear head, in training mode."""
 
-    def __init__(self, trunk: Trunk, adapter: Adapter, *, frozen_dtype: str = "float32") -> None:
+    def __init__(
+        self, trunk: Trunk, adapter: Adapter, *, frozen_dtype: str = "float32"
+    ) -> None:
         super().__init__()
-        options = {"image_size": trunk.image_size, "depth": trunk.depth, "num_frames": trunk.num_frames}
-        self.backbone = VideoViT(trunk.name, weights="random", frozen_dtype=frozen_dtype, **options)
+        options = {
+            "image_size": trunk.image_size,
+            "depth": trunk.depth,
+            "num_frames": trunk.num_frames,
+        }
+        self.backbone = VideoViT(
+            trunk.name, weights="random", frozen_dtype=frozen_dtype, **options
+        )
         attach(self.backbone, [adapter])
         self.head = nn.Linear(self.backbone.feature_dim, CLASSES)
         self.train()
@@ -51,7 +65,11 @@ class Classifier(nn.Module):
     @property
     def recomputed(self) -> list[nn.Module]:
         """What is called in checkpointed regions."""
-        return [module for reader in self.backbone.readers.values() for module in getattr(reader, "recomputed", ())]
+        return [
+            module
+            for reader in self.backbone.readers.values()
+            for module in getattr(reader, "recomputed", ())
+        ]
 
     @property
     def trained(self) -> list[nn.Parameter]:
@@ -62,7 +80,9 @@ class Classifier(nn.Module):
 def trained_parameters(trunk: Trunk, adapter: Adapter) -> int:
     """With a head of 174 classes."""
     with torch.device("meta"):
-        return sum(parameter.numel() for parameter in Classifier(trunk, adapter).trained)
+        return sum(
+            parameter.numel() for parameter in Classifier(trunk, adapter).trained
+        )
 
 
 def counted(trunk: Trunk, adapter: Adapter, *, half: bool) -> Saved:
@@ -112,16 +132,30 @@ def _steady(model: Classifier, trunk: Trunk) -> Device:
         step()
     torch.cuda.synchronize()
     torch.cuda.reset_peak_memory_stats()
-    seconds = _seconds(lambda: ([step() for _ in range(TIMED_STEPS)], torch.cuda.synchronize()))
+    seconds = _seconds(
+        lambda: ([step() for _ in range(TIMED_STEPS)], torch.cuda.synchronize())
+    )
     weights = sum(p.numel() * p.element_size() for p in model.parameters())
-    moments = sum(3 * p.numel() * p.element_size() for p in model.trained)  # AdamW has two, and the gradient
-    memory = (weights, moments, torch.cuda.max_memory_allocated(), torch.cuda.max_memory_reserved())
+    moments = sum(
+        3 * p.numel() * p.element_size() for p in model.trained
+    )  # AdamW has two, and the gradient
+    memory = (
+        weights,
+        moments,
+        torch.cuda.max_memory_allocated(),
+        torch.cuda.max_memory_reserved(),
+    )
     return Device(*memory, TIMED_STEPS * trunk.device_batch / seconds)
 
 
-def _step(model: Classifier, trunk: Trunk, *, clips: int, device: str) -> Callable[[], None]:
+def _step(
+    model: Classifier, trunk: Trunk, *, clips: int, device: str
+) -> Callable[[], None]:
     optimizer = torch.optim.AdamW(model.trained)
-    video, label = _clips(trunk, clips, device), torch.arange(clips, device=device) % CLASSES
+    video, label = (
+        _clips(trunk, clips, device),
+        torch.arange(clips, device=device) % CLASSES,
+    )
 
     def step() -> None:
         with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
@@ -138,7 +172,9 @@ def _clips(trunk: Trunk, clips: int, device: str) -> Tensor:
     return torch.full(shape, 128, dtype=torch.uint8, device=device)
 
 
-def _seconds(call: Callable[[], object], clock: Callable[[], float] = time.perf_counter) -> float:
+def _seconds(
+    call: Callable[[], object], clock: Callable[[], float] = time.perf_counter
+) -> float:
     start = clock()
     call()
     return clock() - start

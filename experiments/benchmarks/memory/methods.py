@@ -38,23 +38,55 @@ class Trunk:
     num_frames: int = 8
 
 
-B16 = Trunk("ViT-B/16", "vit_base_patch16_clip_quickgelu_224.openai", 32, side=320, light=192, branch=256)
-L14 = Trunk("ViT-L/14", "vit_large_patch14_clip_quickgelu_224.openai", 16, side=512, light=320, branch=384)
-E14 = Trunk("ViT-E/14", "eva02_enormous_patch14_clip_224", 4, side=576, light=576, branch=384)
-TINY = Trunk("tiny", "vit_tiny_patch16_224", 2, side=64, light=64, branch=64, image_size=32, depth=2, num_frames=2)
+B16 = Trunk(
+    "ViT-B/16",
+    "vit_base_patch16_clip_quickgelu_224.openai",
+    32,
+    side=320,
+    light=192,
+    branch=256,
+)
+L14 = Trunk(
+    "ViT-L/14",
+    "vit_large_patch14_clip_quickgelu_224.openai",
+    16,
+    side=512,
+    light=320,
+    branch=384,
+)
+E14 = Trunk(
+    "ViT-E/14", "eva02_enormous_patch14_clip_224", 4, side=576, light=576, branch=384
+)
+TINY = Trunk(
+    "tiny",
+    "vit_tiny_patch16_224",
+    2,
+    side=64,
+    light=64,
+    branch=64,
+    image_size=32,
+    depth=2,
+    num_frames=2,
+)
 
 AIM_ROW, LIGHT, FULL = "AIM", "Side4Video light", "Side4Video"
 PLAIN = ", nothing recomputed"
 
 ROWS: dict[str, Callable[[Trunk], Adapter]] = {
     "linear probe": lambda _: LinearProbe(),
-    "attentive probe, MLPs recomputed": lambda trunk: AttentiveProbe(heads=_heads(trunk), checkpoint=("mlp",)),
+    "attentive probe, MLPs recomputed": lambda trunk: AttentiveProbe(
+        heads=_heads(trunk), checkpoint=("mlp",)
+    ),
     "attentive probe": lambda trunk: AttentiveProbe(heads=_heads(trunk)),
-    "M-adapter, fusion recomputed": lambda trunk: MAdapter(width=trunk.branch, checkpoint=("fusion",)),
+    "M-adapter, fusion recomputed": lambda trunk: MAdapter(
+        width=trunk.branch, checkpoint=("fusion",)
+    ),
     "M-adapter": lambda trunk: MAdapter(width=trunk.branch),
     LIGHT: lambda trunk: Side4Video(width=trunk.light, taps="odd", checkpoint=("mlp",)),
     LIGHT + PLAIN: lambda trunk: Side4Video(width=trunk.light, taps="odd"),
-    LIGHT + ", as released": lambda trunk: Side4Video(width=trunk.light, taps="odd", lean=False),
+    LIGHT + ", as released": lambda trunk: Side4Video(
+        width=trunk.light, taps="odd", lean=False
+    ),
     FULL: lambda trunk: Side4Video(width=trunk.side, checkpoint=("mlp",)),
     FULL + PLAIN: lambda trunk: Side4Video(width=trunk.side),
     FULL + ", as released": lambda trunk: Side4Video(width=trunk.side, lean=False),
@@ -64,7 +96,9 @@ ROWS: dict[str, Callable[[Trunk], Adapter]] = {
     "VPT-shallow, 50 prompts": lambda _: VPT(num_prompts=50, deep=False),
     "VPT-deep, 50 prompts": lambda _: VPT(num_prompts=50),
     "LoRA on q and v, rank 8": lambda _: LoRA(),
-    "DoRA on q, k and v": lambda _: LoRA(targets=("q", "k", "v"), fused="shared", dora=True),
+    "DoRA on q, k and v": lambda _: LoRA(
+        targets=("q", "k", "v"), fused="shared", dora=True
+    ),
     "Lv-Adapter": lambda _: LvAdapter(),
     "AdaptFormer, width 64": lambda _: AdaptFormer(),
     "ST-Adapter": lambda _: STAdapter(),

@@ -17,8 +17,26 @@ from lightning_petl.memory import Saved
 
 MIB, GIB = 2**20, 2**30
 NOT_MEASURED = "not measured"
-HEADER = ("method", "trained", "fp32", "bf16", "recomputed", "of AIM's", "CPU s/frame", "GPU peak", "GPU clips/s")
-DEVICE_HEADER = ("method", "clips a step", "weights", "gradients, AdamW", "activations", "peak", "reserved")
+HEADER = (
+    "method",
+    "trained",
+    "fp32",
+    "bf16",
+    "recomputed",
+    "of AIM's",
+    "CPU s/frame",
+    "GPU peak",
+    "GPU clips/s",
+)
+DEVICE_HEADER = (
+    "method",
+    "clips a step",
+    "weights",
+    "gradients, AdamW",
+    "activations",
+    "peak",
+    "reserved",
+)
 # fmt: off
 MOST_MEBIBYTES = {LIGHT: 75, FULL: 220, LIGHT + PLAIN: 100, FULL + PLAIN: 320}
 MOST_OF_AIM = {LIGHT: 0.08, FULL: 0.22}
@@ -56,7 +74,9 @@ def bytes_grid(trunk: Trunk, rows: Mapping[str, Row]) -> Grid:
 
 def device_grid(trunk: Trunk, rows: Mapping[str, Row]) -> Grid:
     """What a GPU allocates, in GiB."""
-    sizes = {name: row.device for name, row in rows.items() if isinstance(row.device, Device)}
+    sizes = {
+        name: row.device for name, row in rows.items() if isinstance(row.device, Device)
+    }
     cells = [
         (name, str(trunk.device_batch), *(f"{size / GIB:.2f}" for size in device.sizes))
         for name, device in sizes.items()
@@ -67,20 +87,40 @@ def device_grid(trunk: Trunk, rows: Mapping[str, Row]) -> Grid:
 def goals_grid(rows: Mapping[str, Row]) -> Grid:
     """What was to reach beside ViT-B/16 in bfloat16 autocast."""
     aim = rows[AIM_ROW].half.total
-    limits = [(f"{name}, MiB a clip", limit, rows[name].half.total / MIB) for name, limit in MOST_MEBIBYTES.items()]
-    shares = [(f"{name}, share of AIM's", limit, rows[name].half.total / aim) for name, limit in MOST_OF_AIM.items()]
-    cells = [(what, f"{most:g}", f"{got:.4g}", "yes" if got <= most else "NO") for what, most, got in limits + shares]
-    return Grid("Goals", ("ViT-B/16, bf16 autocast", "at most", "measured", "reached"), cells)
+    limits = [
+        (f"{name}, MiB a clip", limit, rows[name].half.total / MIB)
+        for name, limit in MOST_MEBIBYTES.items()
+    ]
+    shares = [
+        (f"{name}, share of AIM's", limit, rows[name].half.total / aim)
+        for name, limit in MOST_OF_AIM.items()
+    ]
+    cells = [
+        (what, f"{most:g}", f"{got:.4g}", "yes" if got <= most else "NO")
+        for what, most, got in limits + shares
+    ]
+    return Grid(
+        "Goals", ("ViT-B/16, bf16 autocast", "at most", "measured", "reached"), cells
+    )
 
 
 def check_grid(trunk: Trunk, rows: Mapping[str, Row]) -> Grid:
     """Counts on tensors without memory beside counts while the pass was computed."""
     cells = [
-        (name, f"{row.half.total:,}", f"{row.real.total:,}", "yes" if row.half == row.real else "NO")
+        (
+            name,
+            f"{row.half.total:,}",
+            f"{row.real.total:,}",
+            "yes" if row.half == row.real else "NO",
+        )
         for name, row in rows.items()
         if row.real is not None
     ]
-    return Grid(f"{trunk.label}, bf16, bytes a clip", ("method", "without memory", "computed", "equal"), cells)
+    return Grid(
+        f"{trunk.label}, bf16, bytes a clip",
+        ("method", "without memory", "computed", "equal"),
+        cells,
+    )
 
 
 def page(grids: Sequence[Grid], settings: str) -> str:

@@ -15,12 +15,28 @@ from data_modules import compat as compat  # before timm, which imports torchvis
 # isort: split
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from experiments.benchmarks.grid import Grid
 from experiments.benchmarks.machine import cpu
 from experiments.benchmarks.memory import measure, report
-from experiments.benchmarks.memory.methods import B16, E14, FULL, L14, LIGHT, TINY, Trunk, rows
+from experiments.benchmarks.memory.methods import (
+    B16,
+    E14,
+    FULL,
+    L14,
+    LIGHT,
+    TINY,
+    Trunk,
+    rows,
+)
 from experiments.benchmarks.memory.report import Row
 from lightning_petl.adapters import Adapter
 
@@ -39,7 +55,10 @@ def main(options: argparse.Namespace) -> int:
     grids = list(_grids(results))
     report.show(grids, console)
     options.results.mkdir(parents=True, exist_ok=True)
-    page = options.results / f"{time.strftime('%Y-%m-%d')}-{cpu().replace(' ', '-').replace('/', '-')}.md"
+    page = (
+        options.results
+        / f"{time.strftime('%Y-%m-%d')}-{cpu().replace(' ', '-').replace('/', '-')}.md"
+    )
     page.write_text(report.page(grids, report.settings(options.steps)))
     console.print(f"written: {page}", soft_wrap=True)
     return 0
@@ -47,14 +66,27 @@ def main(options: argparse.Namespace) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """The options."""
-    found = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    found.add_argument("--steps", type=int, default=1, help="on the CPU, of each method; 0: no times")
-    found.add_argument("--results", type=Path, default=Path("runs/bench-memory"), help="folder of the page of results")
-    found.add_argument("--quick", action="store_true", help="a tiny trunk: shows that everything runs")
+    found = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    found.add_argument(
+        "--steps", type=int, default=1, help="on the CPU, of each method; 0: no times"
+    )
+    found.add_argument(
+        "--results",
+        type=Path,
+        default=Path("runs/bench-memory"),
+        help="folder of the page of results",
+    )
+    found.add_argument(
+        "--quick", action="store_true", help="a tiny trunk: shows that everything runs"
+    )
     return found
 
 
-def _rows(trunk: Trunk, options: argparse.Namespace, progress: Progress) -> dict[str, Row]:
+def _rows(
+    trunk: Trunk, options: argparse.Namespace, progress: Progress
+) -> dict[str, Row]:
     task = progress.add_task(trunk.label, total=len(rows(trunk)))
     results: dict[str, Row] = {}
     for name, recipe in rows(trunk).items():
@@ -84,7 +116,9 @@ def _grids(results: dict[Trunk, dict[str, Row]]) -> Iterator[Grid]:
         yield report.goals_grid(results[B16])
     yield from (report.bytes_grid(trunk, found) for trunk, found in results.items())
     if torch.cuda.is_available():
-        yield from (report.device_grid(trunk, found) for trunk, found in results.items())
+        yield from (
+            report.device_grid(trunk, found) for trunk, found in results.items()
+        )
     first = next(iter(results))
     yield report.check_grid(first, results[first])
 

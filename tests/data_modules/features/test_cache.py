@@ -38,15 +38,31 @@ def folder(tmp_path: Path) -> Path:
     """Two draws of five clips in shards of three rows; the feature of a row is its number."""
     layout = SplitLayout(clips=5, draws=2, shard_size=3)
     for name, numbers in layout.shards("train"):
-        parts = [pack({"feature": torch.full((1, 2), float(n)), "block.0": torch.zeros(1, 1)}, "bf16") for n in numbers]
-        write(tmp_path / name, [Row(p, (n % 2,), n % 5) for n, p in zip(numbers, parts, strict=True)])
-    write_index(tmp_path, Index(KEY, {"feature": "float32", "block.0": "float32"}, "bf16", {"train": layout}))
+        parts = [
+            pack(
+                {"feature": torch.full((1, 2), float(n)), "block.0": torch.zeros(1, 1)},
+                "bf16",
+            )
+            for n in numbers
+        ]
+        write(
+            tmp_path / name,
+            [Row(p, (n % 2,), n % 5) for n, p in zip(numbers, parts, strict=True)],
+        )
+    write_index(
+        tmp_path,
+        Index(
+            KEY, {"feature": "float32", "block.0": "float32"}, "bf16", {"train": layout}
+        ),
+    )
     return tmp_path
 
 
 def test_rows_are_cut_into_shards() -> None:
     shards = list(SplitLayout(5, 2, 3).shards("train"))
-    assert [name for name, _ in shards] == [f"train-0000{n}.safetensors" for n in range(4)]
+    assert [name for name, _ in shards] == [
+        f"train-0000{n}.safetensors" for n in range(4)
+    ]
     assert [list(rows) for _, rows in shards] == [[0, 1, 2], [3, 4, 5], [6, 7, 8], [9]]
 
 
@@ -58,7 +74,9 @@ def test_an_epoch_has_its_draw(folder: Path, epoch: int, draw: int) -> None:
     assert len(dataset) == 5
     for index in range(5):
         sample = dataset[epoch, index]
-        assert cache.restored(sample.video)["feature"].tolist() == [[5 * draw + index] * 2]
+        assert cache.restored(sample.video)["feature"].tolist() == [
+            [5 * draw + index] * 2
+        ]
         assert list(sample.video) == ["feature"]  # what is not needed is not read
         assert (sample.clip_id, sample.epoch) == (f"{index}.mp4", epoch)
         assert sample.labels == ((5 * draw + index) % 2,)
@@ -77,23 +95,35 @@ def test_the_index_comes_back(folder: Path) -> None:
     (folder / "index.json").write_text("{}")
     with pytest.raises(ValueError, match="is no index of a feature cache"):
         read_index(folder)
-    with pytest.raises(FileNotFoundError, match="holds no feature cache; `lightning-petl cache build` makes one"):
+    with pytest.raises(
+        FileNotFoundError,
+        match="holds no feature cache; `lightning-petl cache build` makes one",
+    ):
         read_index(folder / "nothing")
 
 
 def test_every_difference_is_named(folder: Path) -> None:
     cache = FeatureCache(folder)
-    with pytest.raises(ValueError, match=r"train\.clips is 5 in the cache, here 6; train\.view\.size is 32 .* here 48"):
+    with pytest.raises(
+        ValueError,
+        match=r"train\.clips is 5 in the cache, here 6; train\.view\.size is 32 .* here 48",
+    ):
         cache.require_data({"train": {"clips": 6, "view": {"size": 48}}})
-    with pytest.raises(ValueError, match=r'trunk\.name is "vit" in the cache, here "clip"'):
+    with pytest.raises(
+        ValueError, match=r'trunk\.name is "vit" in the cache, here "clip"'
+    ):
         cache.require_trunk({"name": "clip"}, [])
-    with pytest.raises(ValueError, match=r"holds no val split; build it with --splits=\[train,val\]"):
+    with pytest.raises(
+        ValueError, match=r"holds no val split; build it with --splits=\[train,val\]"
+    ):
         cache.require_data({"val": {}})
 
 
 def test_a_missing_shard_is_told_at_once(folder: Path) -> None:
     (folder / "train-00002.safetensors").unlink()
-    with pytest.raises(FileNotFoundError, match=r"train-00002\.safetensors: is missing"):
+    with pytest.raises(
+        FileNotFoundError, match=r"train-00002\.safetensors: is missing"
+    ):
         FeatureCache(folder).require_data({"train": KEY["train"]})
 
 
@@ -110,19 +140,31 @@ CHANGES: dict[str, Any] = {
 @pytest.mark.parametrize("name", CHANGES)
 def test_the_key_sees_the_view(name: str) -> None:
     other = replace(VIEW, **CHANGES[name])
-    assert [text.split(" ")[0] for text in differences({"view": described(VIEW)}, {"view": described(other)})] == [name]
+    assert [
+        text.split(" ")[0]
+        for text in differences({"view": described(VIEW)}, {"view": described(other)})
+    ] == [name]
 
 
 def test_the_key_sees_clips_labels_and_their_order() -> None:
     changed = [CLIPS[::-1], CLIPS[:-1], [CLIPS[0]._replace(label=1), *CLIPS[1:]]]
-    prints = {fingerprint(clips, ["a", "b"]) for clips in (CLIPS, *changed)} | {fingerprint(CLIPS, ["b", "a"])}
+    prints = {fingerprint(clips, ["a", "b"]) for clips in (CLIPS, *changed)} | {
+        fingerprint(CLIPS, ["b", "a"])
+    }
     assert len(prints) == 5
-    assert fingerprint([clip._replace(path=Path("/elsewhere")) for clip in CLIPS], ["a", "b"]) in prints
+    assert (
+        fingerprint(
+            [clip._replace(path=Path("/elsewhere")) for clip in CLIPS], ["a", "b"]
+        )
+        in prints
+    )
 
 
 SPOILED: dict[str, Callable[[Path], object]] = {
     "no JSON": lambda folder: (folder / "index.json").write_text("{"),
-    "a key twice": lambda folder: (folder / "index.json").write_text('{"key": {}, "key": {}}'),
+    "a key twice": lambda folder: (folder / "index.json").write_text(
+        '{"key": {}, "key": {}}'
+    ),
     "deep": lambda folder: (folder / "index.json").write_text("[" * 10**5),
     "not finite": lambda folder: (folder / "index.json").write_text('{"key": NaN}'),
     "large": lambda folder: (folder / "index.json").write_text(" " * 10**7),
@@ -131,19 +173,44 @@ SPOILED: dict[str, Callable[[Path], object]] = {
     "kept": lambda folder: changed(folder, kept="float"),
     "a field": lambda folder: changed(folder, more=1),
     **{
-        f"layout {value}": partial(lambda folder, value: changed(folder, layout={"train": value}), value=value)
-        for value in ([5, 2], [5, 2, 0], [5, 2, -3], [10**18, 1, 1], [5, 2, 2.5], [5, True, 3], "523", None, [5, 2, 4])
+        f"layout {value}": partial(
+            lambda folder, value: changed(folder, layout={"train": value}), value=value
+        )
+        for value in (
+            [5, 2],
+            [5, 2, 0],
+            [5, 2, -3],
+            [10**18, 1, 1],
+            [5, 2, 2.5],
+            [5, True, 3],
+            "523",
+            None,
+            [5, 2, 4],
+        )
     },
     "a link": lambda folder: linked(folder, "index.json"),
     "a shard that is a link": lambda folder: linked(folder, "train-00001.safetensors"),
     "a long header": lambda folder: headed(folder, (1 << 60).to_bytes(8, "little")),
     "a header of another type": lambda folder: replaced(folder, b'"BF16"', b'"F16" '),
-    "a header of another shape": lambda folder: replaced(folder, b'"shape":[3,1,2]', b'"shape":[3,2,1]'),
+    "a header of another shape": lambda folder: replaced(
+        folder, b'"shape":[3,1,2]', b'"shape":[3,2,1]'
+    ),
     "a header of other names": lambda folder: replaced(folder, b'"clip"', b'"flip"'),
-    "faults that are none": lambda folder: replaced(folder, b'"faults":"{}"', b'"faults":"[]"'),
+    "faults that are none": lambda folder: replaced(
+        folder, b'"faults":"{}"', b'"faults":"[]"'
+    ),
     "a video out of range": lambda folder: write(
         folder / "train-00000.safetensors",
-        [Row(pack({"feature": torch.zeros(1, 2), "block.0": torch.zeros(1, 1)}, "bf16"), (0,), 5)] * 3,
+        [
+            Row(
+                pack(
+                    {"feature": torch.zeros(1, 2), "block.0": torch.zeros(1, 1)}, "bf16"
+                ),
+                (0,),
+                5,
+            )
+        ]
+        * 3,
     ),
 }
 

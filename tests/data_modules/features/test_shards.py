@@ -7,9 +7,19 @@ import pytest
 import torch
 from torch import Tensor
 
-from data_modules.features.shards import Kept, Row, Shard, num_bytes, pack, unpack, write
+from data_modules.features.shards import (
+    Kept,
+    Row,
+    Shard,
+    num_bytes,
+    pack,
+    unpack,
+    write,
+)
 
-TOKENS = torch.randn(2, 3, 4, 8, generator=torch.Generator().manual_seed(0)) * torch.logspace(-2, 2, 8)
+TOKENS = torch.randn(
+    2, 3, 4, 8, generator=torch.Generator().manual_seed(0)
+) * torch.logspace(-2, 2, 8)
 
 
 def rows(kept: Kept = "fp32") -> list[Row]:
@@ -29,9 +39,13 @@ def test_rows_come_back(tmp_path: Path, kept: Kept) -> None:
         back = shard.row(number)
         assert back[1:] == row[1:]
         assert back.parts.keys() == row.parts.keys()
-        assert all(torch.equal(back.parts[name], part) for name, part in row.parts.items())
+        assert all(
+            torch.equal(back.parts[name], part) for name, part in row.parts.items()
+        )
     assert list(shard.row(0, ["pixels"]).parts) == ["pixels"]
-    assert list(tmp_path.iterdir()) == [tmp_path / "x.safetensors"]  # nothing temporary stays
+    assert list(tmp_path.iterdir()) == [
+        tmp_path / "x.safetensors"
+    ]  # nothing temporary stays
 
 
 def nearest(kept: Kept) -> Tensor:
@@ -43,17 +57,29 @@ def nearest(kept: Kept) -> Tensor:
 
 @pytest.mark.parametrize("kept", ["fp32", "bf16", "fp16", "int8"])
 def test_numbers_are_rounded_by_half_a_step_at_most(kept: Kept) -> None:
-    packed = pack({"block.1": TOKENS, "pixels": torch.zeros(2, 1, dtype=torch.uint8)}, kept)
+    packed = pack(
+        {"block.1": TOKENS, "pixels": torch.zeros(2, 1, dtype=torch.uint8)}, kept
+    )
     back = unpack(packed, {"block.1": "float32", "pixels": "uint8"})
     assert back["block.1"].dtype == torch.float32
     assert back["pixels"].dtype == torch.uint8
-    assert ((back["block.1"] - TOKENS).abs() <= nearest(kept) * (1 + 1e-5) + 2.0**-25).all()
+    assert (
+        (back["block.1"] - TOKENS).abs() <= nearest(kept) * (1 + 1e-5) + 2.0**-25
+    ).all()
 
 
 def test_bytes_of_each_precision() -> None:
     values = TOKENS.numel()
-    sizes = {kept: num_bytes(pack({"block.1": TOKENS}, kept)) for kept in ("fp32", "bf16", "fp16", "int8")}
-    assert sizes == {"fp32": 4 * values, "bf16": 2 * values, "fp16": 2 * values, "int8": values + 4 * values // 8}
+    sizes = {
+        kept: num_bytes(pack({"block.1": TOKENS}, kept))
+        for kept in ("fp32", "bf16", "fp16", "int8")
+    }
+    assert sizes == {
+        "fp32": 4 * values,
+        "bf16": 2 * values,
+        "fp16": 2 * values,
+        "int8": values + 4 * values // 8,
+    }
 
 
 def test_a_token_of_zeros_stays_zero() -> None:
@@ -62,7 +88,10 @@ def test_a_token_of_zeros_stays_zero() -> None:
 
 
 def test_numbers_beyond_half_precision_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"dtype fp16: block\.1 holds numbers beyond its range; take bf16"):
+    with pytest.raises(
+        ValueError,
+        match=r"dtype fp16: block\.1 holds numbers beyond its range; take bf16",
+    ):
         pack({"block.1": torch.tensor([1e5])}, "fp16")
 
 
@@ -72,7 +101,12 @@ def read(path: Path) -> list[Row] | None:
         shard = Shard(path)
         return [shard.row(n) for n in range(2)]
     except ValueError as error:
-        return None if f"{path}: this shard is damaged; run the same `lightning-petl cache build`" in str(error) else []
+        return (
+            None
+            if f"{path}: this shard is damaged; run the same `lightning-petl cache build`"
+            in str(error)
+            else []
+        )
 
 
 def test_no_damage_passes(tmp_path: Path) -> None:
@@ -82,10 +116,14 @@ def test_no_damage_passes(tmp_path: Path) -> None:
     content, expected = path.read_bytes(), rows()
     harmless = 0
     for place in range(0, len(content), 3):
-        path.write_bytes(content[:place] + bytes([content[place] ^ 0x10]) + content[place + 1 :])
+        path.write_bytes(
+            content[:place] + bytes([content[place] ^ 0x10]) + content[place + 1 :]
+        )
         found = read(path)
         harmless += found is not None
-        assert found is None or [row[1:] for row in found] == [row[1:] for row in expected]
+        assert found is None or [row[1:] for row in found] == [
+            row[1:] for row in expected
+        ]
     assert harmless < len(content) / 30  # padding of the header, no more
 
 

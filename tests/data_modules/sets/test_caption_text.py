@@ -33,7 +33,17 @@ FOREIGN = {
     "GPS-трекер на автомобиле": "GPS-трекер",
     "개가 달린다": "개가",
 }
-EMPTY = ["", "  ", "\t\n", "\u200b", " \u200b\u2060\ufeff", "\u00a0", "\u200d\ufe0f", "\x00", "\u202e"]
+EMPTY = [
+    "",
+    "  ",
+    "\t\n",
+    "\u200b",
+    " \u200b\u2060\ufeff",
+    "\u00a0",
+    "\u200d\ufe0f",
+    "\x00",
+    "\u202e",
+]
 
 
 @pytest.mark.parametrize("caption", REAL, ids=ascii)
@@ -44,7 +54,9 @@ def test_oddities_of_real_captions_pass(caption: str):
 @pytest.mark.parametrize("caption", FOREIGN, ids=ascii)
 def test_another_script_is_told_with_its_first_word_and_the_way_out(caption: str):
     message = fault(caption, "latin")
-    assert message.startswith(f"is not in Latin letters, beginning with {FOREIGN[caption]!r}, ")
+    assert message.startswith(
+        f"is not in Latin letters, beginning with {FOREIGN[caption]!r}, "
+    )
     assert "data.script=any" in message
     assert fault(caption, "any") == ""
 
@@ -63,7 +75,9 @@ def test_a_caption_of_which_nothing_can_be_seen_is_empty(caption: str, script):
 @pytest.mark.parametrize("script", ["latin", "any"])
 def test_lengths(script):
     assert fault("word " * 1_000, script) == ""
-    assert fault("brighter " * 10_000, script).startswith("has 10,000 words, 90,000 characters; more than 1,000 or")
+    assert fault("brighter " * 10_000, script).startswith(
+        "has 10,000 words, 90,000 characters; more than 1,000 or"
+    )
     assert fault("word " * 1_001, script).startswith("has 1,001 words, ")
     assert fault("a" * 10_000, script) == ""
     assert fault("a" * 10_001, script).startswith("has 1 words, 10,001 characters")

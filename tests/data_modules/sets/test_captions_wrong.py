@@ -13,7 +13,12 @@ from data_modules.sampling import SegmentSampling
 from data_modules.sets.captions import CaptionedVideos
 from tests.caption_layouts import lay_out
 
-OPTIONS: dict[str, Any] = {"sampling": SegmentSampling(2), "image_size": 16, "batch_size": 3, "num_workers": 0}
+OPTIONS: dict[str, Any] = {
+    "sampling": SegmentSampling(2),
+    "image_size": 16,
+    "batch_size": 3,
+    "num_workers": 0,
+}
 SCRIPTS = (
     "видео становится светлее",
     "影片变得越来越亮",
@@ -54,7 +59,9 @@ def edit(path: Path, change: Callable[[Any], Any]) -> None:
     path.write_text(json.dumps(change(json.loads(path.read_text()))), "utf-8")
 
 
-def sentences(change: Callable[[list[dict[str, Any]]], list[Any]]) -> Callable[[Any], Any]:
+def sentences(
+    change: Callable[[list[dict[str, Any]]], list[Any]],
+) -> Callable[[Any], Any]:
     return lambda content: content | {"sentences": change(content["sentences"])}
 
 
@@ -96,16 +103,23 @@ def say(root: Path, name: str, text: str) -> CaptionedVideos:
     elif name.startswith("msrvtt"):
         edit(root / "MSRVTT_data.json", sentences(first(text)))
     elif name == "msvd":
-        content = pickle.loads((root / "raw-captions.pkl").read_bytes()) | {"vid-0_0_8": [text.split(" ")]}
+        content = pickle.loads((root / "raw-captions.pkl").read_bytes()) | {
+            "vid-0_0_8": [text.split(" ")]
+        }
         (root / "raw-captions.pkl").write_bytes(pickle.dumps(content))
     else:
-        edit(root / "vatex_data.json", lambda content: content | {"vid-0_0_8": {"enCap": [text]}})
+        edit(
+            root / "vatex_data.json",
+            lambda content: content | {"vid-0_0_8": {"enCap": [text]}},
+        )
     return MODULES[name](root)
 
 
 @pytest.mark.parametrize("text", FAULTS, ids=["invisible", "long", "ru", "zh"])
 @pytest.mark.parametrize("name", MODULES_AND_FILES)
-def test_a_caption_that_no_text_tower_reads(name: str, text: str, own: Callable[[str], Path]):
+def test_a_caption_that_no_text_tower_reads(
+    name: str, text: str, own: Callable[[str], Path]
+):
     file, video = MODULES_AND_FILES[name]
     message = told(say(own(name), name, text))
     assert f"{file}: caption 0 of video {video} {FAULTS[text]}" in message
@@ -113,22 +127,38 @@ def test_a_caption_that_no_text_tower_reads(name: str, text: str, own: Callable[
 
 
 @pytest.mark.parametrize("text", SCRIPTS, ids=["ru", "zh", "ar", "hi", "odd"])
-def test_captions_of_any_script_arrive_as_they_are(text: str, own: Callable[[str], Path]):
+def test_captions_of_any_script_arrive_as_they_are(
+    text: str, own: Callable[[str], Path]
+):
     root = rows(own("caption_list"), f'clips/0.mp4,"{text}"\n')
     data = CaptionList(str(root), script="any", **OPTIONS | {"batch_size": 1})
     data.setup("fit")
     (batch,) = data.train_dataloader()
     assert list(batch.captions) == [(text,)]
     root = own("vatex")
-    edit(root / "vatex_data.json", lambda content: content | {"vid-0_0_8": {"enCap": [text]}})
-    assert VATEX(str(root), script="any", **OPTIONS).clips("train")[0].captions == (text,)
+    edit(
+        root / "vatex_data.json",
+        lambda content: content | {"vid-0_0_8": {"enCap": [text]}},
+    )
+    assert VATEX(str(root), script="any", **OPTIONS).clips("train")[0].captions == (
+        text,
+    )
     root = own("msvd")
-    content = pickle.loads((root / "raw-captions.pkl").read_bytes()) | {"vid-0_0_8": [text.split()]}
+    content = pickle.loads((root / "raw-captions.pkl").read_bytes()) | {
+        "vid-0_0_8": [text.split()]
+    }
     (root / "raw-captions.pkl").write_bytes(pickle.dumps(content))
-    assert MSVD(str(root), script="any", **OPTIONS).clips("train")[0].captions == (" ".join(text.split()),)
+    assert MSVD(str(root), script="any", **OPTIONS).clips("train")[0].captions == (
+        " ".join(text.split()),
+    )
     root = own("msrvtt_full")
     edit(root / "MSRVTT_data.json", sentences(first(text)))
-    assert MSRVTT(str(root), split_name="full", script="any", **OPTIONS).clips("train")[0].captions[0] == text
+    assert (
+        MSRVTT(str(root), split_name="full", script="any", **OPTIONS)
+        .clips("train")[0]
+        .captions[0]
+        == text
+    )
 
 
 # --- lists of the wrong split --------------------------------------------------------------------------------------
@@ -147,26 +177,41 @@ def test_a_list_of_training_in_the_place_of_another(
     name: str, listing: str, first_video: str, other: str, own: Callable[[str], Path]
 ):
     root = own(name)
-    (root / listing.format(other)).write_text((root / listing.format("train")).read_text())
+    (root / listing.format(other)).write_text(
+        (root / listing.format("train")).read_text()
+    )
     for split, its_twin in (("train", other), (other, "train")):
         message = told(MODULES[name](root), split)
         assert (
-            f"{listing.format(split)}: 4 of the 4 videos of the {split} split, the first {first_video}, are" in message
+            f"{listing.format(split)}: 4 of the 4 videos of the {split} split, the first {first_video}, are"
+            in message
         )
-        assert f"are of the {its_twin} split, too: {root / listing.format(its_twin)}; is one of the two" in message
+        assert (
+            f"are of the {its_twin} split, too: {root / listing.format(its_twin)}; is one of the two"
+            in message
+        )
 
 
 @pytest.mark.parametrize(
-    ("name", "listing"), [("msrvtt_1ka", "MSRVTT_train.9k.csv"), ("msrvtt_7k", "MSRVTT_train.7k.csv")]
+    ("name", "listing"),
+    [("msrvtt_1ka", "MSRVTT_train.9k.csv"), ("msrvtt_7k", "MSRVTT_train.7k.csv")],
 )
-def test_a_list_of_msr_vtt_that_holds_videos_of_test(name: str, listing: str, own: Callable[[str], Path]):
+def test_a_list_of_msr_vtt_that_holds_videos_of_test(
+    name: str, listing: str, own: Callable[[str], Path]
+):
     root = own(name)
     with (root / listing).open("a") as file:
         file.write("video8\nvideo9\n")
     message = told(MODULES[name](root), "train")
-    assert f"{listing}: 2 of the 6 videos of the train split, the first video8, are of the val split, too: " in message
+    assert (
+        f"{listing}: 2 of the 6 videos of the train split, the first video8, are of the val split, too: "
+        in message
+    )
     message = told(MODULES[name](root), "test")
-    assert "test.csv: 2 of the 3 videos of the test split, the first video8, are of the train split, too: " in message
+    assert (
+        "test.csv: 2 of the 3 videos of the test split, the first video8, are of the train split, too: "
+        in message
+    )
 
 
 def test_one_file_for_all_splits(own: Callable[[str], Path]):
@@ -184,7 +229,10 @@ def test_the_official_split_of_msr_vtt_has_each_video_once(own: Callable[[str], 
     })  # fmt: skip
     for split in ("train", "test"):
         message = told(MSRVTT(str(root), split_name="full", **OPTIONS), split)
-        assert f"1 of the 4 videos of the {split} split, the first video2, are of the" in message
+        assert (
+            f"1 of the 4 videos of the {split} split, the first video2, are of the"
+            in message
+        )
 
 
 def test_validation_may_be_test(own: Callable[[str], Path]):
@@ -195,8 +243,12 @@ def test_validation_may_be_test(own: Callable[[str], Path]):
     assert data.clips("val") == data.clips("test")
 
 
-@pytest.mark.parametrize("spoil", [Path.unlink, lambda path: path.write_text("\n")], ids=["absent", "empty"])
-def test_a_list_that_is_not_needed_may_be_absent(spoil: Callable[[Path], Any], own: Callable[[str], Path]):
+@pytest.mark.parametrize(
+    "spoil", [Path.unlink, lambda path: path.write_text("\n")], ids=["absent", "empty"]
+)
+def test_a_list_that_is_not_needed_may_be_absent(
+    spoil: Callable[[Path], Any], own: Callable[[str], Path]
+):
     root = own("vatex")
     spoil(root / "test_list.txt")
     assert len(VATEX(str(root), **OPTIONS).clips("train")) == 4
@@ -219,7 +271,16 @@ def test_a_list_that_is_not_needed_may_be_absent(spoil: Callable[[Path], Any], o
         "clips/0.mp4,one\nclips/1.mp4,two\n./clips//0.mp4,three\n",
         "clips/0.mp4;one\nclips/1.mp4;two\nclips/0.mp4;three\n",
     ],
-    ids=["plain", "header", "from a spreadsheet", "other order", "other words", "tabs", "other spelling", "semicolons"],
+    ids=[
+        "plain",
+        "header",
+        "from a spreadsheet",
+        "other order",
+        "other words",
+        "tabs",
+        "other spelling",
+        "semicolons",
+    ],
 )
 def test_forms_of_a_list(text: str, own: Callable[[str], Path]):
     clips = CaptionList(str(rows(own("caption_list"), text)), **OPTIONS).clips("train")
@@ -230,7 +291,9 @@ def test_forms_of_a_list(text: str, own: Callable[[str], Path]):
 
 def test_a_quoted_caption_holds_commas_quotes_and_lines(own: Callable[[str], Path]):
     root = rows(own("caption_list"), 'clips/0.mp4,"a, ""b""\nand c"\n')
-    assert CaptionList(str(root), **OPTIONS).clips("train")[0].captions == ('a, "b"\nand c',)
+    assert CaptionList(str(root), **OPTIONS).clips("train")[0].captions == (
+        'a, "b"\nand c',
+    )
 
 
 def test_test_is_validation_where_there_is_no_list_of_it(own: Callable[[str], Path]):
@@ -266,7 +329,9 @@ def test_wrong_lists(text: str, message: str, own: Callable[[str], Path]):
 def test_a_list_that_is_not_text(own: Callable[[str], Path]):
     root = own("caption_list")
     (root / "train.csv").write_bytes("clips/0.mp4,café\n".encode("latin-1"))
-    assert "train.csv, line 1: is not UTF-8 text" in told(CaptionList(str(root), **OPTIONS))
+    assert "train.csv, line 1: is not UTF-8 text" in told(
+        CaptionList(str(root), **OPTIONS)
+    )
     (root / "train.csv").unlink()
     assert "no annotation file" in told(CaptionList(str(root), **OPTIONS))
 
@@ -287,7 +352,9 @@ def test_a_list_that_is_not_text(own: Callable[[str], Path]):
          "MSRVTT_data.json: has no caption of 2 of the 4 videos that MSRVTT_train.9k.csv lists, the first video1"),
     ],
 )  # fmt: skip
-def test_wrong_sentences_of_msr_vtt(change: Callable[[Any], Any], message: str, own: Callable[[str], Path]):
+def test_wrong_sentences_of_msr_vtt(
+    change: Callable[[Any], Any], message: str, own: Callable[[str], Path]
+):
     root = own("msrvtt_1ka")
     edit(root / "MSRVTT_data.json", change)
     assert message in told(MSRVTT(str(root), **OPTIONS))
@@ -295,12 +362,22 @@ def test_wrong_sentences_of_msr_vtt(change: Callable[[Any], Any], message: str, 
 
 def test_files_of_the_wrong_split_of_msr_vtt(own: Callable[[str], Path]):
     root = own("msrvtt_1ka")
-    (root / "MSRVTT_JSFUSION_test.csv").write_text((root / "MSRVTT_train.9k.csv").read_text())
-    assert "MSRVTT_JSFUSION_test.csv, line 1: the header 'video_id' has no column sentence" in told(
-        MSRVTT(str(root), **OPTIONS), "test"
+    (root / "MSRVTT_JSFUSION_test.csv").write_text(
+        (root / "MSRVTT_train.9k.csv").read_text()
     )
-    edit(root / "MSRVTT_data.json", lambda content: content | {"videos": [v for v in content["videos"] if v["id"] < 7]})
-    data = MSRVTT(str(root), split_name="full", **OPTIONS)  # as train_val_videodatainfo.json is
+    assert (
+        "MSRVTT_JSFUSION_test.csv, line 1: the header 'video_id' has no column sentence"
+        in told(MSRVTT(str(root), **OPTIONS), "test")
+    )
+    edit(
+        root / "MSRVTT_data.json",
+        lambda content: (
+            content | {"videos": [v for v in content["videos"] if v["id"] < 7]}
+        ),
+    )
+    data = MSRVTT(
+        str(root), split_name="full", **OPTIONS
+    )  # as train_val_videodatainfo.json is
     assert "MSRVTT_data.json: lists no video of the test split" in told(data, "test")
 
 
@@ -308,19 +385,27 @@ def test_a_video_listed_twice(own: Callable[[str], Path]):
     root = own("msrvtt_1ka")
     with (root / "MSRVTT_train.9k.csv").open("a") as file:
         file.write("video3\n")
-    assert "MSRVTT_train.9k.csv: video video3 is listed 2 times" in told(MSRVTT(str(root), **OPTIONS))
+    assert "MSRVTT_train.9k.csv: video video3 is listed 2 times" in told(
+        MSRVTT(str(root), **OPTIONS)
+    )
     with (root / "MSRVTT_JSFUSION_test.csv").open("a") as file:
         file.write("ret9,msr8,video8,again\n")
-    assert "MSRVTT_JSFUSION_test.csv: video video8 is listed 2 times" in told(MSRVTT(str(root), **OPTIONS), "test")
+    assert "MSRVTT_JSFUSION_test.csv: video video8 is listed 2 times" in told(
+        MSRVTT(str(root), **OPTIONS), "test"
+    )
 
 
 # --- MSVD and VATEX ------------------------------------------------------------------------------------------------
 
 
-def test_a_pickle_is_never_executed(own: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_pickle_is_never_executed(
+    own: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.chdir(tmp_path)
     root = own("msvd")
-    (root / "raw-captions.pkl").write_bytes(pickle.dumps({"vid-0_0_8": [["a"]], "x": Outsider()}))
+    (root / "raw-captions.pkl").write_bytes(
+        pickle.dumps({"vid-0_0_8": [["a"]], "x": Outsider()})
+    )
     message = told(MSVD(str(root), **OPTIONS))
     assert "raw-captions.pkl: is no pickle of plain types: it asks for" in message
     assert not (tmp_path / "executed").exists()
@@ -329,7 +414,9 @@ def test_a_pickle_is_never_executed(own: Callable[[str], Path], tmp_path: Path, 
 def test_a_pickle_of_python_2(own: Callable[[str], Path]):
     """Byte strings of Python 2, protocol 0: {'vid-0_0_8': [['caf\\xc3\\xa9']]}."""
     root = own("msvd")
-    (root / "raw-captions.pkl").write_bytes(b"(dp0\nS'vid-0_0_8'\np1\n(lp2\n(lp3\nS'caf\\xc3\\xa9'\np4\naas.")
+    (root / "raw-captions.pkl").write_bytes(
+        b"(dp0\nS'vid-0_0_8'\np1\n(lp2\n(lp3\nS'caf\\xc3\\xa9'\np4\naas."
+    )
     (root / "train_list.txt").write_text("vid-0_0_8\n")
     assert MSVD(str(root), **OPTIONS).clips("train")[0].captions == ("café",)
 
@@ -348,7 +435,9 @@ def test_a_pickle_of_python_2(own: Callable[[str], Path]):
          "has no caption of 4 of the 4 videos that train_list.txt lists, the first vid-0_0_8; is one of the two of"),
     ],
 )  # fmt: skip
-def test_wrong_captions_of_msvd(content: bytes, message: str, own: Callable[[str], Path]):
+def test_wrong_captions_of_msvd(
+    content: bytes, message: str, own: Callable[[str], Path]
+):
     root = own("msvd")
     (root / "raw-captions.pkl").write_bytes(content)
     said = told(MSVD(str(root), **OPTIONS))
@@ -373,7 +462,9 @@ def test_wrong_captions_of_msvd(content: bytes, message: str, own: Callable[[str
          "has no caption of 1 of the 4 videos that train_list.txt lists, the first vid-3_0_8; is one of the two of"),
     ],
 )  # fmt: skip
-def test_wrong_captions_of_vatex(change: Callable[[Any], Any], message: str, own: Callable[[str], Path]):
+def test_wrong_captions_of_vatex(
+    change: Callable[[Any], Any], message: str, own: Callable[[str], Path]
+):
     root = own("vatex")
     edit(root / "vatex_data.json", change)
     said = told(VATEX(str(root), **OPTIONS))

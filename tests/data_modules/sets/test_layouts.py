@@ -58,7 +58,9 @@ def nested(root: Path) -> None:
 def untimed(root: Path) -> None:
     """Times without leading zeros."""
     for path in sorted(root.rglob("*.mp4")):
-        path.rename(path.with_name(path.name.replace("_00000", "_").replace("_0000", "_")))
+        path.rename(
+            path.with_name(path.name.replace("_00000", "_").replace("_0000", "_"))
+        )
 
 
 def with_six_digits(root: Path) -> None:
@@ -103,7 +105,11 @@ def test_the_same_clips_in_every_layout(layout: str, tmp_path: Path) -> None:
 
 
 def read(data: VideoDataModule) -> list[tuple[str, int]]:
-    return [(clip.clip_id, clip.label) for split in ("train", "val") for clip in data.clips(split)]
+    return [
+        (clip.clip_id, clip.label)
+        for split in ("train", "val")
+        for clip in data.clips(split)
+    ]
 
 
 CAPTIONED: dict[str, tuple[str, type[VideoDataModule], Callable[[Path], object]]] = {
@@ -130,7 +136,14 @@ def test_captioned_videos_in_every_layout(layout: str, tmp_path: Path) -> None:
     data.setup("fit")
     data.setup("test")
     found = [clip for split in ("train", "val", "test") for clip in data.located(split)]
-    numbers = [int("".join(filter(str.isdigit, clip.clip_id.partition("_")[0].partition("#")[0]))) for clip in found]
+    numbers = [
+        int(
+            "".join(
+                filter(str.isdigit, clip.clip_id.partition("_")[0].partition("#")[0])
+            )
+        )
+        for clip in found
+    ]
     assert sorted(set(numbers)) == caption_layouts.EVERY
     assert all(clip.path.exists() for clip in found)  # pyright: ignore[reportAttributeAccessIssue]
 
@@ -148,25 +161,40 @@ def test_two_files_of_one_clip_are_told(tmp_path: Path) -> None:
     root = lay_out("ssv2", tmp_path)
     folder = root / "20bn-something-something-v2"
     shutil.copy(folder / "0.webm", folder / "0.mkv")
-    with pytest.warns(UserWarning, match=r"1 video\(s\) are there under two names .*0\.webm and .*0\.mkv"):
+    with pytest.warns(
+        UserWarning,
+        match=r"1 video\(s\) are there under two names .*0\.webm and .*0\.mkv",
+    ):
         MODULES["ssv2"](str(root), **OPTIONS).setup("fit")
 
 
 @pytest.mark.parametrize("missing", ["stop", "leave_out"])
-@pytest.mark.parametrize(("name", "place"), [("k400", "train"), ("hmdb51", "videos"), ("ucf101", "UCF-101")])
+@pytest.mark.parametrize(
+    ("name", "place"), [("k400", "train"), ("hmdb51", "videos"), ("ucf101", "UCF-101")]
+)
 def test_a_whole_class_is_never_left_out_and_what_is_there_is_told(
     name: str, place: str, missing: str, tmp_path: Path
 ) -> None:
     root = lay_out(name, tmp_path)
     gone = sorted((root / place).iterdir())[0]
     shutil.rmtree(gone)
-    with pytest.raises(FileNotFoundError, match=f"2 of the 4 videos .*{place} holds 1 folder") as error:
+    with pytest.raises(
+        FileNotFoundError, match=f"2 of the 4 videos .*{place} holds 1 folder"
+    ) as error:
         MODULES[name](str(root), files=Files(missing=missing), **OPTIONS).setup("fit")  # pyright: ignore[reportArgumentType]
-    assert ("A class cannot be left out" in str(error.value)) == (missing == "leave_out")
+    assert ("A class cannot be left out" in str(error.value)) == (
+        missing == "leave_out"
+    )
 
 
-def test_where_nothing_is_found_the_folders_that_are_there_are_told(tmp_path: Path) -> None:
+def test_where_nothing_is_found_the_folders_that_are_there_are_told(
+    tmp_path: Path,
+) -> None:
     root = lay_out("k400", tmp_path)
     renamed(root, "train", "other")
-    with pytest.raises(FileNotFoundError, match=r"4 of the 4 videos .* there is no folder .*train"):
-        MODULES["k400"](str(root), files=Files(missing="leave_out"), **OPTIONS).setup("fit")
+    with pytest.raises(
+        FileNotFoundError, match=r"4 of the 4 videos .* there is no folder .*train"
+    ):
+        MODULES["k400"](str(root), files=Files(missing="leave_out"), **OPTIONS).setup(
+            "fit"
+        )

@@ -21,7 +21,16 @@ LINES = [(1, "a.mp4,día"), (2, "b.mp4,夜")]
         TEXT.strip().encode(),
         TEXT.replace("\n", " \t\n").encode(),
     ],
-    ids=["plain", "mark", "utf-16-le", "utf-16-be", "windows", "old mac", "no last line end", "trailing blanks"],
+    ids=[
+        "plain",
+        "mark",
+        "utf-16-le",
+        "utf-16-be",
+        "windows",
+        "old mac",
+        "no last line end",
+        "trailing blanks",
+    ],
 )
 def test_text_of_any_system(tmp_path: Path, data: bytes):
     (tmp_path / "list").write_bytes(data)
@@ -49,7 +58,10 @@ def test_a_sign_in_a_name_ends_no_line(tmp_path: Path, sign: str):
         (b"\xff\xfea", "list, line 1: is not UTF-16 text"),
         ("a\nb".encode("utf-16-le"), "list, line 1: holds a zero byte"),
         (b"a\nb\0", "list, line 2: holds a zero byte"),
-        (b"a\n" + codecs.BOM_UTF8 + b"b\n", "list, line 2: holds a byte order mark within the file"),
+        (
+            b"a\n" + codecs.BOM_UTF8 + b"b\n",
+            "list, line 2: holds a byte order mark within the file",
+        ),
     ],
 )
 def test_what_is_no_text(tmp_path: Path, data: bytes, message: str):

@@ -29,24 +29,37 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return render(tmp_path_factory.mktemp("motion"), num_train=12, num_test=6, seed=3)
 
 
-@pytest.mark.parametrize(("forward", "backward"), PAIRS, ids=lambda motion: motion.template)
+@pytest.mark.parametrize(
+    ("forward", "backward"), PAIRS, ids=lambda motion: motion.template
+)
 @pytest.mark.parametrize("cast", [TRAIN_CAST, TEST_CAST], ids=["train", "test"])
-def test_a_clip_played_backwards_is_a_clip_of_the_opposite_class(forward: Motion, backward: Motion, cast: Cast) -> None:
+def test_a_clip_played_backwards_is_a_clip_of_the_opposite_class(
+    forward: Motion, backward: Motion, cast: Cast
+) -> None:
     """Both classes draw the same scene from the same random numbers, so as distributions they are mirrors."""
     for seed in range(5):
         ahead, back = (
-            draw_scene(motion, cast, np.random.default_rng(seed), frames=FRAMES, size=SIZE)
+            draw_scene(
+                motion, cast, np.random.default_rng(seed), frames=FRAMES, size=SIZE
+            )
             for motion in (forward, backward)
         )
         np.testing.assert_array_equal(ahead.video[::-1], back.video)
         assert ahead.thing == back.thing
 
 
-@pytest.mark.parametrize(("forward", "backward"), PAIRS, ids=lambda motion: motion.template)
-def test_frames_as_a_set_are_equally_likely_in_both_directions(forward: Motion, backward: Motion) -> None:
+@pytest.mark.parametrize(
+    ("forward", "backward"), PAIRS, ids=lambda motion: motion.template
+)
+def test_frames_as_a_set_are_equally_likely_in_both_directions(
+    forward: Motion, backward: Motion
+) -> None:
     """Over independent draws the pooled positions and radii agree, and those of the first frame do not."""
     rng = np.random.default_rng(0)
-    ahead, back = (np.array([draw_path(motion, rng, 8) for _ in range(4000)]) for motion in (forward, backward))
+    ahead, back = (
+        np.array([draw_path(motion, rng, 8) for _ in range(4000)])
+        for motion in (forward, backward)
+    )
     np.testing.assert_allclose(ahead.mean((0, 2))[:3], back.mean((0, 2))[:3], atol=0.01)
     np.testing.assert_allclose(ahead.std((0, 2))[:3], back.std((0, 2))[:3], atol=0.01)
     column = ("x", "y", "depth").index(forward.axis)
@@ -58,7 +71,9 @@ def test_each_class_moves_as_its_words_say(motion: Motion) -> None:
     """x grows to the right, y downwards, the radius towards the camera, in every draw."""
     rng = np.random.default_rng(0)
     column = ("x", "y", "depth").index(motion.axis)
-    steps = np.array([np.diff(draw_path(motion, rng, FRAMES)[column]) for _ in range(50)])
+    steps = np.array(
+        [np.diff(draw_path(motion, rng, FRAMES)[column]) for _ in range(50)]
+    )
     assert (steps < 0).all() if motion.backwards else (steps > 0).all()
 
 
@@ -80,17 +95,25 @@ def test_shapes_cover_a_part_of_the_unit_disc(shape: str) -> None:
 def test_annotations_have_the_format_of_something_something(root: Path) -> None:
     labels = json.loads((root / "labels.json").read_text())
     assert sorted(labels.values()) == [str(index) for index in range(len(MOTIONS))]
-    entries = [entry for split in ("train", "validation") for entry in json.loads((root / f"{split}.json").read_text())]
+    entries = [
+        entry
+        for split in ("train", "validation")
+        for entry in json.loads((root / f"{split}.json").read_text())
+    ]
     assert len({entry["id"] for entry in entries}) == 18
     for entry in entries:
         assert entry["template"].replace("[", "").replace("]", "") in labels
-        assert entry["label"] == entry["template"].replace("[something]", entry["placeholders"][0])
+        assert entry["label"] == entry["template"].replace(
+            "[something]", entry["placeholders"][0]
+        )
         assert (root / "videos" / f"{entry['id']}.mp4").is_file()
 
 
 @pytest.mark.parametrize(("split", "each"), [("train", 2), ("validation", 1)])
 def test_classes_are_balanced(root: Path, split: str, each: int) -> None:
-    counts = Counter(entry["template"] for entry in json.loads((root / f"{split}.json").read_text()))
+    counts = Counter(
+        entry["template"] for entry in json.loads((root / f"{split}.json").read_text())
+    )
     assert set(counts.values()) == {each}
     assert len(counts) == len(MOTIONS)
 
@@ -98,17 +121,24 @@ def test_classes_are_balanced(root: Path, split: str, each: int) -> None:
 def test_files_hold_the_drawn_frames(root: Path) -> None:
     with av.open(str(root / "videos" / "13.mp4")) as container:
         assert container.streams.video[0].average_rate == FPS
-        decoded = np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
+        decoded = np.stack(
+            [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+        )
     drawn = ClipPlan("13", "validation", 0, 3).draw().video
     assert decoded.shape == drawn.shape == (FRAMES, SIZE, SIZE, 3)
-    assert np.abs(decoded.astype(int) - drawn).mean() < 12  # colour at half resolution and H.264
+    assert (
+        np.abs(decoded.astype(int) - drawn).mean() < 12
+    )  # colour at half resolution and H.264
 
 
 def test_the_seed_decides_every_byte(root: Path, tmp_path: Path) -> None:
     again = render(tmp_path / "again", num_train=12, num_test=6, seed=3)
     for file in (path.relative_to(root) for path in root.rglob("*") if path.is_file()):
         assert (again / file).read_bytes() == (root / file).read_bytes(), file
-    assert (ClipPlan("1", "train", 0, 4).draw().video != ClipPlan("1", "train", 0, 3).draw().video).any()
+    assert (
+        ClipPlan("1", "train", 0, 4).draw().video
+        != ClipPlan("1", "train", 0, 3).draw().video
+    ).any()
 
 
 def test_an_interrupted_render_is_completed(root: Path, tmp_path: Path) -> None:
@@ -120,11 +150,15 @@ def test_an_interrupted_render_is_completed(root: Path, tmp_path: Path) -> None:
     kept = (broken / "videos" / "1.mp4").stat().st_mtime_ns
     render(broken, num_train=12, num_test=6, seed=3)
     assert (broken / "train.json").read_bytes() == (root / "train.json").read_bytes()
-    assert (broken / "videos" / "5.mp4").read_bytes() == (root / "videos" / "5.mp4").read_bytes()
+    assert (broken / "videos" / "5.mp4").read_bytes() == (
+        root / "videos" / "5.mp4"
+    ).read_bytes()
     assert (broken / "videos" / "1.mp4").stat().st_mtime_ns == kept
 
 
-def test_a_finished_render_is_left_as_it_is(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_finished_render_is_left_as_it_is(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     before = {path: path.stat().st_mtime_ns for path in root.rglob("*")}
     main([str(root), "--num-train", "12", "--num-test", "6", "--seed", "3"])
     assert capsys.readouterr().out.strip() == str(root)
@@ -141,7 +175,11 @@ def test_fewer_clips_than_classes_is_an_error(tmp_path: Path) -> None:
         render(tmp_path, num_train=12, num_test=5)
 
 
-def test_a_wrong_request_is_told_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_wrong_request_is_told_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit, match="2"):
         main([str(tmp_path), "--num-train", "3"])
-    assert "num_train=3, num_test=240: each class needs a clip" in capsys.readouterr().err
+    assert (
+        "num_train=3, num_test=240: each class needs a clip" in capsys.readouterr().err
+    )

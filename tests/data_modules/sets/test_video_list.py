@@ -19,16 +19,31 @@ from data_modules.sampling import SegmentSampling
 from data_modules.storage.files import Files
 from data_modules.video.encode import write_video
 
-OPTIONS: dict[str, Any] = {"sampling": SegmentSampling(2), "image_size": 16, "batch_size": 1, "num_workers": 0}
+OPTIONS: dict[str, Any] = {
+    "sampling": SegmentSampling(2),
+    "image_size": 16,
+    "batch_size": 1,
+    "num_workers": 0,
+}
 FRAMES = 4
-VIDEOS = ("a.mp4", "b.mp4", "c.mp4", "day 1/drinking (31).mp4", "day 1/b.mp4", "#1.mp4", "x,y.mp4")
+VIDEOS = (
+    "a.mp4",
+    "b.mp4",
+    "c.mp4",
+    "day 1/drinking (31).mp4",
+    "day 1/b.mp4",
+    "#1.mp4",
+    "x,y.mp4",
+)
 
 
 @pytest.fixture(scope="module")
 def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Videos of four frames, and folders of three frames: v1, v2, and "v 3"."""
     root = tmp_path_factory.mktemp("videos")
-    write_video(root / "first.mp4", np.full((FRAMES, 48, 64, 3), 99, np.uint8), 8, codec="mpeg4")
+    write_video(
+        root / "first.mp4", np.full((FRAMES, 48, 64, 3), 99, np.uint8), 8, codec="mpeg4"
+    )
     for name in VIDEOS:
         (root / name).parent.mkdir(exist_ok=True)
         shutil.copy(root / "first.mp4", root / name)
@@ -39,9 +54,13 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def read(videos: Path, tmp_path: Path, text: str | bytes, **options: Any) -> list[tuple[str, str]]:
+def read(
+    videos: Path, tmp_path: Path, text: str | bytes, **options: Any
+) -> list[tuple[str, str]]:
     """The path and the class name of each clip of a list."""
-    (tmp_path / "train.csv").write_bytes(text if isinstance(text, bytes) else text.encode())
+    (tmp_path / "train.csv").write_bytes(
+        text if isinstance(text, bytes) else text.encode()
+    )
     data = VideoList(str(tmp_path), videos=str(videos), **OPTIONS, **options)
     return [(clip.clip_id, data.labels[clip.label]) for clip in data.clips("train")]
 
@@ -90,42 +109,68 @@ def test_one_list_in_many_forms(text: str, videos: Path, tmp_path: Path):
     [
         codecs.BOM_UTF8 + b"a.mp4,run\nb.mp4,walk\n",
         codecs.BOM_UTF8 + b"path,label\r\na.mp4,run\r\nb.mp4,walk\r\n",
-        codecs.BOM_UTF16_LE + "path\tlabel\r\na.mp4\trun\r\nb.mp4\twalk\r\n".encode("utf-16-le"),
+        codecs.BOM_UTF16_LE
+        + "path\tlabel\r\na.mp4\trun\r\nb.mp4\twalk\r\n".encode("utf-16-le"),
         codecs.BOM_UTF16_BE + "a.mp4,run\nb.mp4,walk".encode("utf-16-be"),
     ],
     ids=["utf-8", "utf-8 header", "utf-16-le", "utf-16-be"],
 )
-def test_a_byte_order_mark_is_no_part_of_a_name(data: bytes, videos: Path, tmp_path: Path):
+def test_a_byte_order_mark_is_no_part_of_a_name(
+    data: bytes, videos: Path, tmp_path: Path
+):
     assert read(videos, tmp_path, data) == AB
 
 
 @pytest.mark.parametrize(
     ("text", "listed"),
     [
-        ("day 1/drinking (31).mp4 1\nday 1/b.mp4 0\n", [("day 1/drinking (31).mp4", "1"), ("day 1/b.mp4", "0")]),
+        (
+            "day 1/drinking (31).mp4 1\nday 1/b.mp4 0\n",
+            [("day 1/drinking (31).mp4", "1"), ("day 1/b.mp4", "0")],
+        ),
         ("day 1/b.mp4 x\na.mp4 y\n", [("day 1/b.mp4", "x"), ("a.mp4", "y")]),
-        ("path label\nday 1/b.mp4 x\na.mp4 y\n", [("day 1/b.mp4", "x"), ("a.mp4", "y")]),
+        (
+            "path label\nday 1/b.mp4 x\na.mp4 y\n",
+            [("day 1/b.mp4", "x"), ("a.mp4", "y")],
+        ),
         ('"day 1/b.mp4" x\na.mp4 y\n', [("day 1/b.mp4", "x"), ("a.mp4", "y")]),
         ("day 1/b.mp4,x\na.mp4,y\n", [("day 1/b.mp4", "x"), ("a.mp4", "y")]),
-        ("a.mp4,riding bikes\nb.mp4,riding boats\n", [("a.mp4", "riding bikes"), ("b.mp4", "riding boats")]),
-        ("day 1/b.mp4,x\nday 1/drinking (31).mp4,y\n", [("day 1/b.mp4", "x"), ("day 1/drinking (31).mp4", "y")]),
+        (
+            "a.mp4,riding bikes\nb.mp4,riding boats\n",
+            [("a.mp4", "riding bikes"), ("b.mp4", "riding boats")],
+        ),
+        (
+            "day 1/b.mp4,x\nday 1/drinking (31).mp4,y\n",
+            [("day 1/b.mp4", "x"), ("day 1/drinking (31).mp4", "y")],
+        ),
         ("v 3 x\nv1 y\n", [("v 3", "x"), ("v1", "y")]),
-        ("a.mp4;left, right\nb.mp4;up, down\n", [("a.mp4", "left, right"), ("b.mp4", "up, down")]),
-        ('a.mp4,"left, right"\nb.mp4,up\n', [("a.mp4", "left, right"), ("b.mp4", "up")]),
+        (
+            "a.mp4;left, right\nb.mp4;up, down\n",
+            [("a.mp4", "left, right"), ("b.mp4", "up, down")],
+        ),
+        (
+            'a.mp4,"left, right"\nb.mp4,up\n',
+            [("a.mp4", "left, right"), ("b.mp4", "up")],
+        ),
         ('a.mp4,"12"" pizza"\nb.mp4,7\'\n', [("a.mp4", '12" pizza'), ("b.mp4", "7'")]),
         ('"x,y.mp4",run\na.mp4,run\n', [("x,y.mp4", "run"), ("a.mp4", "run")]),
         ("x,y.mp4 run\na.mp4 walk\n", [("x,y.mp4", "run"), ("a.mp4", "walk")]),
         ("#1.mp4,run\na.mp4,walk\n", [("#1.mp4", "run"), ("a.mp4", "walk")]),
         ("v1,run\nv2,walk\n", [("v1", "run"), ("v2", "walk")]),
         ("v1 3 run\nv2 3 walk\n", [("v1", "run"), ("v2", "walk")]),
-        ("a.mp4,label\nb.mp4,class\n", [("a.mp4", "label"), ("b.mp4", "class")]),  # a video, so no header
+        (
+            "a.mp4,label\nb.mp4,class\n",
+            [("a.mp4", "label"), ("b.mp4", "class")],
+        ),  # a video, so no header
         ("a.mp4,005\nb.mp4,010\n", [("a.mp4", "005"), ("b.mp4", "010")]),  # names
         ("a.mp4,Ⅷ\nb.mp4,夜\u2028昼\n", [("a.mp4", "Ⅷ"), ("b.mp4", "夜\u2028昼")]),
         ("path,label\na.mp4,run\n", [("a.mp4", "run")]),
         ("a.mp4 run", [("a.mp4", "run")]),
     ],
 )
-def test_the_only_reading(text: str, listed: list[tuple[str, str]], videos: Path, tmp_path: Path):
+def test_the_only_reading(
+    text: str, listed: list[tuple[str, str]], videos: Path, tmp_path: Path
+):
     assert read(videos, tmp_path, text) == listed
 
 
@@ -229,16 +274,23 @@ def test_what_is_refused(text: str, message: str, videos: Path, tmp_path: Path):
     assert message in str(caught.value)
 
 
-@pytest.mark.parametrize("text", ["w1,run\nw2,walk\n", "w1 run\nw2 walk\n", "w.mp4,run\n", "my w.mp4,run\n"])
+@pytest.mark.parametrize(
+    "text", ["w1,run\nw2,walk\n", "w1 run\nw2 walk\n", "w.mp4,run\n", "my w.mp4,run\n"]
+)
 def test_videos_that_are_not_there_are_missing(text: str, videos: Path, tmp_path: Path):
     """Not a matter of columns."""
     read(videos, tmp_path, text)
-    with pytest.raises(FileNotFoundError, match="videos of the train split are missing"):
+    with pytest.raises(
+        FileNotFoundError, match="videos of the train split are missing"
+    ):
         VideoList(str(tmp_path), videos=str(videos), **OPTIONS).setup("fit")
 
 
 def test_a_missing_first_video_is_no_header(videos: Path, tmp_path: Path):
-    assert read(videos, tmp_path, "w.mp4,run\na.mp4,walk\n") == [("w.mp4", "run"), ("a.mp4", "walk")]
+    assert read(videos, tmp_path, "w.mp4,run\na.mp4,walk\n") == [
+        ("w.mp4", "run"),
+        ("a.mp4", "walk"),
+    ]
     assert read(videos, tmp_path, "w1,run\nv1,walk\nv2,run\n")[0] == ("w1", "run")
 
 
@@ -247,12 +299,17 @@ def test_a_missing_first_video_is_no_header(videos: Path, tmp_path: Path):
     [("a.mp4,0\nb.mp4,1\nc.mp4,5\n", 6, "3 classes have no video: 2, 3, 4"),
      ("a.mp4,1\nb.mp4,10\nc.mp4,2\n", 11, "8 classes have no video: 0, 3, 4, 5, 6, 7, 8, 9")],
 )  # fmt: skip
-def test_numbers_with_holes(text: str, labels: int, absent: str, videos: Path, tmp_path: Path):
+def test_numbers_with_holes(
+    text: str, labels: int, absent: str, videos: Path, tmp_path: Path
+):
     with pytest.warns(UserWarning, match=absent):
         listed = read(videos, tmp_path, text)
     assert listed == [tuple(line.split(",")) for line in text.split()]
     (tmp_path / "names.txt").write_text("".join(f"class {n}\n" for n in range(labels)))
-    assert read(videos, tmp_path, text, names="names.txt")[2][1] == f"class {text.split()[2].split(',')[1]}"
+    assert (
+        read(videos, tmp_path, text, names="names.txt")[2][1]
+        == f"class {text.split()[2].split(',')[1]}"
+    )
 
 
 def test_numbers_of_names_that_no_file_orders(videos: Path, tmp_path: Path):
@@ -260,7 +317,10 @@ def test_numbers_of_names_that_no_file_orders(videos: Path, tmp_path: Path):
     (tmp_path / "train.csv").write_text("a.mp4,walk\nb.mp4,run\n")
     (tmp_path / "names.txt").write_text("walk\nrun\n")
     data = VideoList(str(tmp_path), videos=str(videos), **OPTIONS)
-    with pytest.raises(ValueError, match=r"val\.csv: the label '0' is a number, and the labels of training are names"):
+    with pytest.raises(
+        ValueError,
+        match=r"val\.csv: the label '0' is a number, and the labels of training are names",
+    ):
         data.clips("val")
     named = VideoList(str(tmp_path), videos=str(videos), names="names.txt", **OPTIONS)
     assert named.labels[named.clips("val")[0].label] == "walk"
@@ -268,7 +328,9 @@ def test_numbers_of_names_that_no_file_orders(videos: Path, tmp_path: Path):
     (tmp_path / "val.csv").write_text("c.mp4,3\n")
     with (
         pytest.warns(UserWarning, match="1 classes have no video: 1"),
-        pytest.raises(ValueError, match=r"c\.mp4 has label '3', not among the 3 of the data set"),
+        pytest.raises(
+            ValueError, match=r"c\.mp4 has label '3', not among the 3 of the data set"
+        ),
     ):
         VideoList(str(tmp_path), videos=str(videos), **OPTIONS).clips("val")
 
@@ -276,14 +338,32 @@ def test_numbers_of_names_that_no_file_orders(videos: Path, tmp_path: Path):
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        ("run\n\nwalk\n", "names.txt, line 2: is blank, which leaves the numbers of the classes below it in doubt"),
+        (
+            "run\n\nwalk\n",
+            "names.txt, line 2: is blank, which leaves the numbers of the classes below it in doubt",
+        ),
         ("run\nwalk\nrun\n", "names.txt: names the class 'run' 2 times"),
-        ("0 run\n1 walk\n2 sit\n", "names.txt, line 2 '1 walk': expected a name alone in each line"),
-        ("1,run\n2,walk\n3,sit\n", "names.txt, line 2 '2,walk': expected a name alone in each line"),
-        ("id,kind\n0,run\n1,walk\n", "names.txt, line 2 '0,run': expected a name alone in each line"),
-        ("label\nrun\nwalk\n", "names.txt, line 1 'label': looks like a header, and would be the class 0; remove it"),
+        (
+            "0 run\n1 walk\n2 sit\n",
+            "names.txt, line 2 '1 walk': expected a name alone in each line",
+        ),
+        (
+            "1,run\n2,walk\n3,sit\n",
+            "names.txt, line 2 '2,walk': expected a name alone in each line",
+        ),
+        (
+            "id,kind\n0,run\n1,walk\n",
+            "names.txt, line 2 '0,run': expected a name alone in each line",
+        ),
+        (
+            "label\nrun\nwalk\n",
+            "names.txt, line 1 'label': looks like a header, and would be the class 0; remove it",
+        ),
         ("\n", "names.txt: the list is empty"),
-        ("walk\n", "train.csv, line 1: clip a.mp4 has label 'run', not among the 1 of the data set"),
+        (
+            "walk\n",
+            "train.csv, line 1: clip a.mp4 has label 'run', not among the 1 of the data set",
+        ),
     ],
 )
 def test_wrong_names(names: str, message: str, videos: Path, tmp_path: Path):
@@ -297,18 +377,28 @@ def test_a_path_of_bytes_that_are_no_text(videos: Path, tmp_path: Path):
     """The name of a file is any bytes; a label is text."""
     name = os.fsdecode(b"caf\xe9.mp4")
     shutil.copy(videos / "a.mp4", videos / name)
-    assert read(videos, tmp_path, b"caf\xe9.mp4,run\nb.mp4,caf\xc3\xa9\n") == [(name, "run"), ("b.mp4", "café")]
+    assert read(videos, tmp_path, b"caf\xe9.mp4,run\nb.mp4,caf\xc3\xa9\n") == [
+        (name, "run"),
+        ("b.mp4", "café"),
+    ]
     for text in (b"a.mp4,run\nth\xe9.mp4,run\n", b"path,label\na.mp4,caf\xe9\n"):
-        with pytest.raises(ValueError, match=r"train\.csv, line 2: is not UTF-8 text: '.*xe9"):
+        with pytest.raises(
+            ValueError, match=r"train\.csv, line 2: is not UTF-8 text: '.*xe9"
+        ):
             read(videos, tmp_path, text)
 
 
 def test_names_of_any_sign(videos: Path, tmp_path: Path):
     (tmp_path / "names.txt").write_bytes(codecs.BOM_UTF8 + b"100 m\r\nwalk\r\n\r\n")
-    assert read(videos, tmp_path, "a.mp4,1\nb.mp4,0\n", names="names.txt") == [("a.mp4", "walk"), ("b.mp4", "100 m")]
+    assert read(videos, tmp_path, "a.mp4,1\nb.mp4,0\n", names="names.txt") == [
+        ("a.mp4", "walk"),
+        ("b.mp4", "100 m"),
+    ]
 
 
-SIGNS = st.characters(exclude_categories=["Cc", "Cs", "Zs"], exclude_characters="\ufeff")
+SIGNS = st.characters(
+    exclude_categories=["Cc", "Cs", "Zs"], exclude_characters="\ufeff"
+)
 LABELS = st.lists(st.text(SIGNS, min_size=1), min_size=2, max_size=7)
 
 
@@ -320,20 +410,36 @@ LABELS = st.lists(st.text(SIGNS, min_size=1), min_size=2, max_size=7)
     header=st.sampled_from([(), ("path", "label"), ("label", "path")]),
 )  # fmt: skip
 def test_what_a_csv_writer_writes_is_read(
-    labels: list[str], dialect: tuple[str, str], encoding: str, header: tuple[str, ...], videos: Path, tmp_path: Path
+    labels: list[str],
+    dialect: tuple[str, str],
+    encoding: str,
+    header: tuple[str, ...],
+    videos: Path,
+    tmp_path: Path,
 ):
     """A law: any label, in any dialect, comes back."""
-    pairs = [{"path": path, "label": label} for path, label in zip(VIDEOS, labels, strict=False)]
+    pairs = [
+        {"path": path, "label": label}
+        for path, label in zip(VIDEOS, labels, strict=False)
+    ]
     text = io.StringIO()
     writer = csv.writer(text, delimiter=dialect[0], lineterminator=dialect[1])
-    writer.writerows([header] * bool(header) + [[pair[name] for name in header or ("path", "label")] for pair in pairs])
+    writer.writerows(
+        [header] * bool(header)
+        + [[pair[name] for name in header or ("path", "label")] for pair in pairs]
+    )
     listed = read(videos, tmp_path, text.getvalue().encode(encoding))
     assert listed == [(pair["path"], pair["label"]) for pair in pairs]
 
 
-def test_the_ingested_copy_tells_what_is_there(videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_the_ingested_copy_tells_what_is_there(
+    videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     """Where the originals are gone, names and numbers of frames are those of the copy."""
-    places = {tmp_path / "clips/v1": videos / "a.mp4", tmp_path / "clips/v2": videos / "b.mp4"}
+    places = {
+        tmp_path / "clips/v1": videos / "a.mp4",
+        tmp_path / "clips/v2": videos / "b.mp4",
+    }
     monkeypatch.setattr(Files, "place", lambda _, path, root: places.get(path))
     (tmp_path / "train.csv").write_text("v1 4 run\nv2 4 walk\n")
     data = VideoList(str(tmp_path), videos="clips", **OPTIONS)

@@ -9,14 +9,24 @@ from pathlib import Path
 import pytest
 
 from data_modules.storage import content
-from data_modules.storage.content import Content, Place, changed, content_of, contents_of, same, told
+from data_modules.storage.content import (
+    Content,
+    Place,
+    changed,
+    content_of,
+    contents_of,
+    same,
+    told,
+)
 from data_modules.video.source import Source
 
 SIZE = 300_000
 
 
 def bytes_of(seed: int, size: int = SIZE) -> bytes:
-    return b"".join(hashlib.sha256(f"{seed} {n}".encode()).digest() for n in range(size // 32 + 1))[:size]
+    return b"".join(
+        hashlib.sha256(f"{seed} {n}".encode()).digest() for n in range(size // 32 + 1)
+    )[:size]
 
 
 @pytest.fixture
@@ -55,7 +65,14 @@ def at(place: float) -> bytes:
 
 @pytest.mark.parametrize(
     "change",
-    [put(bytes_of(1)), put(bytes_of(0)[:-1]), put(b""), put(at(0)), put(at(1)), Path.unlink],
+    [
+        put(bytes_of(1)),
+        put(bytes_of(0)[:-1]),
+        put(b""),
+        put(at(0)),
+        put(at(1)),
+        Path.unlink,
+    ],
     ids=["other", "shorter", "empty", "first byte", "last byte", "gone"],
 )
 def test_a_replaced_file(file: Path, change: Callable[[Path], object]) -> None:
@@ -74,7 +91,9 @@ def test_a_copy_is_the_same_whatever_its_time(file: Path, tmp_path: Path) -> Non
         assert same(tmp_path / "b.mp4", held)
 
 
-def test_what_was_replaced_within_the_same_nanosecond_is_found_by_a_spot_check(file: Path) -> None:
+def test_what_was_replaced_within_the_same_nanosecond_is_found_by_a_spot_check(
+    file: Path,
+) -> None:
     held = content_of(file)
     file.write_bytes(bytes_of(1))
     os.utime(file, ns=(0, held.modified))
@@ -93,7 +112,10 @@ def test_only_all_bytes_tell_of_a_byte_between_the_blocks(file: Path) -> None:
     [
         lambda folder: (folder / "07.jpg").unlink(),
         lambda folder: (folder / "07.jpg").rename(folder / "99.jpg"),
-        lambda folder: [(folder / f"{n:02}.jpg").write_bytes(bytes_of(n + 1, 2000)) for n in range(40)],
+        lambda folder: [
+            (folder / f"{n:02}.jpg").write_bytes(bytes_of(n + 1, 2000))
+            for n in range(40)
+        ],
         lambda folder: (folder / "40.jpg").write_bytes(b"x"),
     ],
     ids=["one less", "another name", "all others", "one more"],
@@ -114,7 +136,9 @@ def test_parts_of_a_file(tmp_path: Path) -> None:
     shard.write_bytes(bytes_of(0) + bytes_of(1) + bytes_of(2))
     places: list[Place] = [Source(shard, n * SIZE, SIZE) for n in range(3)]
     held = list(contents_of(places))
-    assert [entry and entry.sha256 for entry in held] == [hashlib.sha256(bytes_of(n)).hexdigest() for n in range(3)]
+    assert [entry and entry.sha256 for entry in held] == [
+        hashlib.sha256(bytes_of(n)).hexdigest() for n in range(3)
+    ]
     shard.write_bytes(bytes_of(0) + bytes_of(4) + bytes_of(2))
     for verify in (False, True):
         assert changed(places, held, verify=verify) == [1]
@@ -122,14 +146,18 @@ def test_parts_of_a_file(tmp_path: Path) -> None:
     assert changed(places, held) == [2]
 
 
-def test_little_is_read_where_nothing_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_little_is_read_where_nothing_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A thousand files of the same size and time: 64 of them are opened, and those of another time."""
     paths = [tmp_path / f"{n}.mp4" for n in range(1000)]
     for path in paths:
         path.write_bytes(b"x")
     held = list(contents_of(paths))
     read, real = list[Place](), content.sample_of
-    monkeypatch.setattr(content, "sample_of", lambda place: read.append(place) or real(place))
+    monkeypatch.setattr(
+        content, "sample_of", lambda place: read.append(place) or real(place)
+    )
     assert changed(paths, held) == []
     assert len(read) == len(set(read)) == content.SPOT_CHECKS
     read.clear()
@@ -148,7 +176,10 @@ def test_times_of_archives_are_whole_seconds() -> None:
 
 def test_what_is_told() -> None:
     sentence = told(range(7), list("abcdefgh"), "videos", "the cache was built from")
-    assert sentence == "7 of 8 videos are not those that the cache was built from: a, b, c, d, e, ..."
+    assert (
+        sentence
+        == "7 of 8 videos are not those that the cache was built from: a, b, c, d, e, ..."
+    )
     assert told([1], ["a", "b"], "clips", "x") == "1 of 2 clips are not those that x: b"
 
 

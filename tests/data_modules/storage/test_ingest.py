@@ -48,16 +48,30 @@ class DataSet(NamedTuple):
     output: Path
 
     def arguments(self, *options: str) -> list[str]:
-        return ["data", "ingest", "-c", str(self.config), "--output", str(self.output), "--workers=2", *options]
+        return [
+            "data",
+            "ingest",
+            "-c",
+            str(self.config),
+            "--output",
+            str(self.output),
+            "--workers=2",
+            *options,
+        ]
 
     def ingest(self, *options: str) -> int:
         return main(self.arguments("--short_side=64", *options))
 
 
 def data_set(folder: Path, root: Path) -> DataSet:
-    init_args: dict[str, Any] = {"root": str(root), "sampling": {"class_path": "SegmentSampling"}}
+    init_args: dict[str, Any] = {
+        "root": str(root),
+        "sampling": {"class_path": "SegmentSampling"},
+    }
     config = root.parent / f"{folder.name}.yaml"
-    config.write_text(yaml.safe_dump({"data": {"class_path": "VideoFolder", "init_args": init_args}}))
+    config.write_text(
+        yaml.safe_dump({"data": {"class_path": "VideoFolder", "init_args": init_args}})
+    )
     return DataSet(root, config, folder / "copy")
 
 
@@ -80,7 +94,11 @@ def data(tmp_path: Path, videos: Path) -> DataSet:
 
 def contents(folder: Path) -> dict[str, bytes]:
     """Every file but the journal, whose order is that in which clips finish."""
-    files = (path for path in folder.rglob("*") if path.is_file() and path.name != ".journal.csv")
+    files = (
+        path
+        for path in folder.rglob("*")
+        if path.is_file() and path.name != ".journal.csv"
+    )
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
@@ -101,7 +119,10 @@ def test_files(data: DataSet, capsys: pytest.CaptureFixture[str]) -> None:
         assert entry.num_frames == CLIPS[entry.path][1]
         assert entry.source_size == (data.root / entry.path).stat().st_size
         with av.open(str(storage.source(entry.path).path)) as container:
-            assert (container.streams.video[0].height, container.streams.video[0].codec.name) == (64, "h264")
+            assert (
+                container.streams.video[0].height,
+                container.streams.video[0].codec.name,
+            ) == (64, "h264")
     assert {entry.path for entry in read_index(data.output)} == set(CLIPS)
 
 
@@ -116,7 +137,11 @@ def test_a_clip_shows_the_same_frames_as_before(data: DataSet) -> None:
                 indices = SegmentSampling(8).train(length, np.random.default_rng(3))
                 frames = video.frames(indices)
                 shown.append((length, indices.tolist(), frames.seconds.tolist()))
-        assert shown[0] == (shown[1][0], shown[1][1], pytest.approx(shown[1][2], abs=1e-9))
+        assert shown[0] == (
+            shown[1][0],
+            shown[1][1],
+            pytest.approx(shown[1][2], abs=1e-9),
+        )
 
 
 @pytest.fixture
@@ -139,18 +164,29 @@ def test_shards_hold_the_same_copies_as_files(data: DataSet, tmp_path: Path) -> 
     }
     for name in CLIPS:
         source = shards.source(name)
-        packed_bytes = source.path.read_bytes()[source.start : source.start + (source.size or 0)]
+        packed_bytes = source.path.read_bytes()[
+            source.start : source.start + (source.size or 0)
+        ]
         assert packed_bytes == files.source(name).path.read_bytes()
 
 
 @pytest.mark.usefixtures("small_shards")
-def test_shards_without_reencoding_decode_bit_for_bit_as_the_files(data: DataSet) -> None:
+def test_shards_without_reencoding_decode_bit_for_bit_as_the_files(
+    data: DataSet,
+) -> None:
     assert data.ingest("--tar=true", "--reencode=false") == 0
     storage = Storage(data.output)
     for name in CLIPS:
-        assert np.array_equal(all_frames(storage.source(name)), all_frames(data.root / name))
-        assert decode(storage.source(name), [3, 19]).equal(decode(data.root / name, [3, 19]))
-    listed = [subprocess.check_output(["tar", "tf", path], text=True) for path in sorted(data.output.glob("*.tar"))]
+        assert np.array_equal(
+            all_frames(storage.source(name)), all_frames(data.root / name)
+        )
+        assert decode(storage.source(name), [3, 19]).equal(
+            decode(data.root / name, [3, 19])
+        )
+    listed = [
+        subprocess.check_output(["tar", "tf", path], text=True)
+        for path in sorted(data.output.glob("*.tar"))
+    ]
     assert "".join(listed).split() == sorted(CLIPS)
 
 
@@ -158,14 +194,19 @@ def test_training_reads_the_copy(data: DataSet) -> None:
     data.ingest("--tar=true")
     clips = [Clip(name, data.root / name, 0) for name in CLIPS]
     located = Files(ingested=str(data.output)).located(clips, "train", data.root)
-    assert [str(clip.path).split(" (byte")[0] for clip in located.clips] == [str(data.output / "shard-00000.tar")] * 7
+    assert [str(clip.path).split(" (byte")[0] for clip in located.clips] == [
+        str(data.output / "shard-00000.tar")
+    ] * 7
 
 
 def test_the_originals_may_go(tmp_path: Path, videos: Path) -> None:
     shutil.copytree(videos, tmp_path / "own")
     data = data_set(tmp_path, tmp_path / "own")
     assert data.ingest("--tar=true", "--reencode=false") == 0
-    options: dict[str, Any] = {"sampling": SegmentSampling(4), "files": Files(ingested=str(data.output))}
+    options: dict[str, Any] = {
+        "sampling": SegmentSampling(4),
+        "files": Files(ingested=str(data.output)),
+    }
     before = VideoFolder(str(data.root), **options)
     shutil.rmtree(data.root / "train")
     (data.root / "val").rename(tmp_path / "elsewhere")
@@ -179,13 +220,20 @@ def test_the_originals_may_go(tmp_path: Path, videos: Path) -> None:
 
 def test_the_copy_of_another_data_set_is_refused(data: DataSet) -> None:
     data.ingest("--tar=true", "--reencode=false")
-    files, other = Files(ingested=str(data.output)), [Clip("7", data.root / "train" / "up" / "7.mp4", 0)]
-    with pytest.raises(ValueError, match=r"index\.csv: has no clip 'train/up/7\.mp4' among its 7, such as 'train/left"):
+    files, other = (
+        Files(ingested=str(data.output)),
+        [Clip("7", data.root / "train" / "up" / "7.mp4", 0)],
+    )
+    with pytest.raises(
+        ValueError,
+        match=r"index\.csv: has no clip 'train/up/7\.mp4' among its 7, such as 'train/left",
+    ):
         files.located(other, "train", data.root)
 
 
 START = (
-    "import sys, data_modules.storage.ingest_copy as c; c.SHARD = 40_000; from lightning_petl.__main__ import main; "
+    "import sys, data_modules.storage.ingest_copy as c; c.SHARD = 40_000; "
+    "from lightning_petl.__main__ import main; "
 )
 
 
@@ -209,10 +257,17 @@ def wait_until(condition: Any, seconds: float = 60) -> None:
         time.sleep(0.02)
 
 
-@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds the processes as Linux shows them")
+@pytest.mark.skipif(
+    not Path("/proc/self/stat").exists(),
+    reason="finds the processes as Linux shows them",
+)
 @pytest.mark.usefixtures("small_shards")
 @pytest.mark.parametrize(
-    "options", [pytest.param([], marks=pytest.mark.slow, id="files"), pytest.param(["--tar=true"], id="tar")]
+    "options",
+    [
+        pytest.param([], marks=pytest.mark.slow, id="files"),
+        pytest.param(["--tar=true"], id="tar"),
+    ],
 )
 def test_killed_and_started_again_is_as_if_nothing_had_happened(
     data: DataSet, options: list[str], tmp_path: Path
@@ -222,13 +277,17 @@ def test_killed_and_started_again_is_as_if_nothing_had_happened(
     journal = data.output / ".journal.csv"
     arguments = data.arguments("--short_side=64", *options)
     killed = subprocess.Popen(
-        [sys.executable, "-c", START + f"main({arguments!r})"], stdout=subprocess.DEVNULL, start_new_session=True
+        [sys.executable, "-c", START + f"main({arguments!r})"],
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,
     )
     wait_until(lambda: journal.exists() and journal.read_text().count("\n") >= 2)
     os.kill(killed.pid, signal.SIGKILL)
     killed.wait()
     assert not (data.output / "index.csv").exists()
-    wait_until(lambda: not processes(killed.pid))  # workers notice that nobody waits for them
+    wait_until(
+        lambda: not processes(killed.pid)
+    )  # workers notice that nobody waits for them
     journal.write_text(journal.read_text()[:-20])  # and a line was cut
     assert data.ingest(*options) == 0
     assert contents(data.output) == contents(whole.output)
@@ -236,7 +295,9 @@ def test_killed_and_started_again_is_as_if_nothing_had_happened(
 
 @pytest.mark.usefixtures("small_shards")
 @pytest.mark.parametrize("options", [[], ["--tar=true"]], ids=["files", "tar"])
-def test_damage_is_named_and_made_good(data: DataSet, options: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_damage_is_named_and_made_good(
+    data: DataSet, options: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     data.ingest(*options)
     before = contents(data.output)
     entry = list(read_index(data.output))[1]
@@ -246,38 +307,57 @@ def test_damage_is_named_and_made_good(data: DataSet, options: list[str], capsys
     path.write_bytes(damaged)
     capsys.readouterr()
     assert data.ingest(*options) == 0
-    assert re.search(rf"{path.name}: the bytes of {entry.path}, .*: it is made again", capsys.readouterr().out)
+    assert re.search(
+        rf"{path.name}: the bytes of {entry.path}, .*: it is made again",
+        capsys.readouterr().out,
+    )
     assert contents(data.output) == before
     assert data.ingest(*options) == 0
     assert "Copying" not in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("options", [[], ["--tar=true", "--reencode=false"]], ids=["files", "tar"])
+@pytest.mark.parametrize(
+    "options", [[], ["--tar=true", "--reencode=false"]], ids=["files", "tar"]
+)
 def test_a_replaced_original_is_told_and_copied_anew(
     tmp_path: Path, options: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     root = tmp_path / "videos"
-    for number, name in enumerate(("train/left/0.mp4", "train/right/0.mp4", "val/left/0.mp4", "val/right/0.mp4")):
+    for number, name in enumerate(
+        ("train/left/0.mp4", "train/right/0.mp4", "val/left/0.mp4", "val/right/0.mp4")
+    ):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         write_video(root / name, np.full((4, 32, 32, 3), 60 * number, np.uint8), 8)
     data = data_set(tmp_path, root)
     assert data.ingest(*options) == 0
     before = contents(data.output)
-    copied = VideoFolder(str(root), files=Files(ingested=str(data.output)), sampling=SegmentSampling(2))
+    copied = VideoFolder(
+        str(root), files=Files(ingested=str(data.output)), sampling=SegmentSampling(2)
+    )
     copied.setup("fit")
     write_video(root / "train/right/0.mp4", np.full((5, 32, 32, 3), 200, np.uint8), 8)
-    again = VideoFolder(str(root), files=Files(ingested=str(data.output)), sampling=SegmentSampling(2))
+    again = VideoFolder(
+        str(root), files=Files(ingested=str(data.output)), sampling=SegmentSampling(2)
+    )
     with pytest.raises(
-        ValueError, match=r"1 of 2 originals are not those that were copied: train/right/0\.mp4; run the"
+        ValueError,
+        match=r"1 of 2 originals are not those that were copied: train/right/0\.mp4; run the",
     ):
         again.setup("fit")
     capsys.readouterr()
     assert data.ingest(*options) == 0
-    assert "train/right/0.mp4: is not the video that was copied: it is made again" in capsys.readouterr().out
+    assert (
+        "train/right/0.mp4: is not the video that was copied: it is made again"
+        in capsys.readouterr().out
+    )
     assert contents(data.output) != before
-    entry = next(entry for entry in read_index(data.output) if entry.path == "train/right/0.mp4")
+    entry = next(
+        entry for entry in read_index(data.output) if entry.path == "train/right/0.mp4"
+    )
     assert entry.num_frames == 5
-    VideoFolder(str(root), files=Files(ingested=str(data.output)), sampling=SegmentSampling(2)).setup("fit")
+    VideoFolder(
+        str(root), files=Files(ingested=str(data.output)), sampling=SegmentSampling(2)
+    ).setup("fit")
 
 
 @pytest.mark.usefixtures("small_shards")
@@ -298,14 +378,18 @@ def damaged_data(tmp_path: Path, videos: Path) -> DataSet:
     return data_set(tmp_path, root)
 
 
-@pytest.mark.parametrize("options", [[], ["--tar=true"], ["--tar=true", "--reencode=false"]])
+@pytest.mark.parametrize(
+    "options", [[], ["--tar=true"], ["--tar=true", "--reencode=false"]]
+)
 def test_a_bad_clip_stays_as_it_is_and_is_listed(
     damaged_data: DataSet, options: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert damaged_data.ingest(*options) == 1
     shown = capsys.readouterr().out
     assert "1 damaged" in shown
-    assert re.search(r"damaged: train/left/bad\.webm: .*cannot be read as a video", shown)
+    assert re.search(
+        r"damaged: train/left/bad\.webm: .*cannot be read as a video", shown
+    )
     source = Storage(damaged_data.output).source("train/left/bad.webm")
     end = None if source.size is None else source.start + source.size
     assert source.path.read_bytes()[source.start : end] == b"no video at all"
@@ -313,18 +397,28 @@ def test_a_bad_clip_stays_as_it_is_and_is_listed(
         decode(source, [0])
 
 
-def test_a_clip_that_hangs_is_kept_and_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_clip_that_hangs_is_kept_and_listed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Ten seconds of noise take longer than the time limit on any machine."""
-    noise = np.random.default_rng(0).integers(0, 256, (250, 240, 320, 3), dtype=np.uint8)
+    noise = np.random.default_rng(0).integers(
+        0, 256, (250, 240, 320, 3), dtype=np.uint8
+    )
     for split in ("train", "val"):
         (tmp_path / "videos" / split / "a").mkdir(parents=True)
         write_video(
-            tmp_path / "videos" / split / "a" / "clip.mp4", noise if split == "train" else noise[:4, :32, :48], 25
+            tmp_path / "videos" / split / "a" / "clip.mp4",
+            noise if split == "train" else noise[:4, :32, :48],
+            25,
         )
     data = data_set(tmp_path, tmp_path / "videos")
     assert data.ingest("--timeout=0.1") == 1
     shown = capsys.readouterr().out
-    hung = [entry.path for entry in read_index(data.output) if entry.reason == "no answer in 0.1 s"]
+    hung = [
+        entry.path
+        for entry in read_index(data.output)
+        if entry.reason == "no answer in 0.1 s"
+    ]
     assert "train/a/clip.mp4" in hung
     for name in hung:
         assert f"damaged: {name}: no answer in 0.1 s" in shown
@@ -343,7 +437,9 @@ def test_too_little_room_is_told_before_it_is_used(
 ) -> None:
     usage = shutil.disk_usage(data.root)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=10_000))
-    assert re.search(r"5 more clips need about .* 10\.0 kB are free; make room", told(data, capsys))
+    assert re.search(
+        r"5 more clips need about .* 10\.0 kB are free; make room", told(data, capsys)
+    )
     monkeypatch.undo()
     assert data.ingest() == 0
 
@@ -357,13 +453,19 @@ def test_another_data_set_or_way_does_not_go_into_the_same_folder(
     assert "tar False, now True" in told(data, capsys, "--tar=true")
 
 
-def test_a_folder_of_other_things_is_not_touched(data: DataSet, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_of_other_things_is_not_touched(
+    data: DataSet, capsys: pytest.CaptureFixture[str]
+) -> None:
     before = contents(data.root)
-    assert "is neither empty nor an ingested copy" in told(data._replace(output=data.root), capsys)
+    assert "is neither empty nor an ingested copy" in told(
+        data._replace(output=data.root), capsys
+    )
     assert contents(data.root) == before
 
 
-def test_a_copy_that_would_change_nothing_is_refused(data: DataSet, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_copy_that_would_change_nothing_is_refused(
+    data: DataSet, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert "give one of the two" in told(data, capsys, "--reencode=false")
     assert not data.output.exists()
 
@@ -376,15 +478,27 @@ def frame_folders(tmp_path: Path) -> Iterator[Path]:
         folder = root / "20bn-something-something-v1" / str(number)
         folder.mkdir(parents=True)
         for index, picture in enumerate(moving(12), start=1):
-            av.VideoFrame.from_ndarray(picture, format="rgb24").save(folder / f"{index:05d}.jpg")
-    (root / "something-something-v1-labels.csv").write_text("Doing something\nDoing nothing\n")
-    for split, rows in (("train", "1;Doing something\n2;Doing nothing\n"), ("validation", "3;Doing nothing\n")):
+            av.VideoFrame.from_ndarray(picture, format="rgb24").save(
+                folder / f"{index:05d}.jpg"
+            )
+    (root / "something-something-v1-labels.csv").write_text(
+        "Doing something\nDoing nothing\n"
+    )
+    for split, rows in (
+        ("train", "1;Doing something\n2;Doing nothing\n"),
+        ("validation", "3;Doing nothing\n"),
+    ):
         (root / f"something-something-v1-{split}.csv").write_text(rows)
     return root
 
 
-def test_frame_images_become_videos(frame_folders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    config = {"class_path": "SomethingSomethingV1", "init_args": {"root": str(frame_folders)}}
+def test_frame_images_become_videos(
+    frame_folders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = {
+        "class_path": "SomethingSomethingV1",
+        "init_args": {"root": str(frame_folders)},
+    }
     config["init_args"]["sampling"] = {"class_path": "SegmentSampling"}
     (tmp_path / "v1.yaml").write_text(yaml.safe_dump({"data": config}))
     data = DataSet(frame_folders, tmp_path / "v1.yaml", tmp_path / "copy")
@@ -394,4 +508,6 @@ def test_frame_images_become_videos(frame_folders: Path, tmp_path: Path, capsys:
     with open_video(storage.source("20bn-something-something-v1/2")) as video:
         assert (video.num_frames, video.fps, video.info().codec) == (12, 12, "h264")
     other = data._replace(output=tmp_path / "other")
-    assert "frame images only become a video by re-encoding" in told(other, capsys, "--tar=true", "--reencode=false")
+    assert "frame images only become a video by re-encoding" in told(
+        other, capsys, "--tar=true", "--reencode=false"
+    )

@@ -7,7 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from data_modules.storage.manifest import Entry, Stamp, append, describes, key, read, sampled, stamp, write
+from data_modules.storage.manifest import (
+    Entry,
+    Stamp,
+    append,
+    describes,
+    key,
+    read,
+    sampled,
+    stamp,
+    write,
+)
 from data_modules.video.decode import VideoInfo
 
 INFO = VideoInfo(300, 29.97002997002997, 10.01001001001001, 240, 427, "vp9", 3)
@@ -21,7 +31,9 @@ def test_it_reads_back_what_was_written_sorted_by_path(tmp_path: Path) -> None:
     write(path, [GOOD, ODD, GONE])
     assert read(path) == {entry.path: entry for entry in (GOOD, ODD, GONE)}
     assert list(read(path)) == sorted([GOOD.path, ODD.path, GONE.path])
-    assert path.read_text("utf-8", "surrogateescape").startswith("path,status,num_frames,fps,duration,height,width")
+    assert path.read_text("utf-8", "surrogateescape").startswith(
+        "path,status,num_frames,fps,duration,height,width"
+    )
     assert os.listdir(tmp_path) == ["manifest.csv"]
 
 
@@ -67,7 +79,10 @@ def test_several_add_lines_at_the_same_time(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", ["", "path,label\na.mp4,3\n", "\x00\x01"])
 def test_another_file_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / "m.csv").write_text(content)
-    with pytest.raises(ValueError, match=r"m\.csv: is no manifest with the columns path,status,num_frames"):
+    with pytest.raises(
+        ValueError,
+        match=r"m\.csv: is no manifest with the columns path,status,num_frames",
+    ):
         read(tmp_path / "m.csv")
 
 
@@ -85,9 +100,14 @@ def test_writing_that_fails_leaves_the_old_one(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["manifest.csv"]
 
 
-def test_a_place_that_cannot_be_written_is_told_with_the_way_out(tmp_path: Path) -> None:
+def test_a_place_that_cannot_be_written_is_told_with_the_way_out(
+    tmp_path: Path,
+) -> None:
     for put in (lambda path: append(path, GOOD), lambda path: write(path, [GOOD])):
-        with pytest.raises(OSError, match=r"nowhere/m\.csv: the manifest cannot be written: No such .* --output FILE"):
+        with pytest.raises(
+            OSError,
+            match=r"nowhere/m\.csv: the manifest cannot be written: No such .* --output FILE",
+        ):
             put(tmp_path / "nowhere" / "m.csv")
 
 
@@ -95,8 +115,12 @@ def test_a_key_is_relative_inside_the_root_and_whole_outside() -> None:
     assert key(Path("/data/set/train/a b.mp4"), Path("/data/set")) == "train/a b.mp4"
     assert key(Path("/data/other/a.mp4"), Path("/data/set")) == "/data/other/a.mp4"
     assert key(Path("set/train/a.mp4"), Path("set")) == "train/a.mp4"
-    assert key(Path("/data/set/../other/a.mp4"), Path("/data/set")) == "/data/other/a.mp4"
-    assert key(Path("/data/set/lists/../train/a.mp4"), Path("/data/set")) == "train/a.mp4"
+    assert (
+        key(Path("/data/set/../other/a.mp4"), Path("/data/set")) == "/data/other/a.mp4"
+    )
+    assert (
+        key(Path("/data/set/lists/../train/a.mp4"), Path("/data/set")) == "train/a.mp4"
+    )
 
 
 def test_a_stamp_notices_size_and_time(tmp_path: Path) -> None:
@@ -124,7 +148,9 @@ def test_an_entry_is_of_the_file_of_its_sample(tmp_path: Path) -> None:
     file.write_bytes(b"12346")
     os.utime(file, (1e9, 1e9))
     assert not describes(entry, file)
-    assert describes(entry._replace(status="hung", stamp=stamp(file)), file)  # of which no sample is taken
+    assert describes(
+        entry._replace(status="hung", stamp=stamp(file)), file
+    )  # of which no sample is taken
     file.unlink()
     assert not describes(entry, file)
     assert not describes(Entry("a.mp4", "missing"), file)
@@ -136,7 +162,9 @@ def test_a_pipe_is_not_read(tmp_path: Path) -> None:
     assert sampled(now, tmp_path / "a.mp4") == now
 
 
-@pytest.mark.parametrize("field", ["x" * 200_000, "nan", "inf", "-1", "9" * 5000, "", "1e400", "\0"])
+@pytest.mark.parametrize(
+    "field", ["x" * 200_000, "nan", "inf", "-1", "9" * 5000, "", "1e400", "\0"]
+)
 def test_a_line_of_a_stranger_counts_as_not_there(tmp_path: Path, field: str) -> None:
     write(tmp_path / "m.csv", [GOOD])
     assert GOOD.info is not None

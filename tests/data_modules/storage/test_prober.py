@@ -16,23 +16,37 @@ from tests.data_modules.probed import act
 from tests.data_modules.videos import WriteVideo, grey_frames
 
 
-def ask(*words: str, workers: int = 1, timeout: float = 30) -> dict[str, tuple[str | None, str]]:
-    return {a.item: (a.failure, a.reason) for a in answers(act, words, workers=workers, timeout=timeout)}
+def ask(
+    *words: str, workers: int = 1, timeout: float = 30
+) -> dict[str, tuple[str | None, str]]:
+    return {
+        a.item: (a.failure, a.reason)
+        for a in answers(act, words, workers=workers, timeout=timeout)
+    }
 
 
 def test_each_item_is_answered_once_and_a_process_is_reused() -> None:
     words = [str(n) for n in range(200)]
     found = list(answers(act, words, workers=2, timeout=30))
     assert sorted(answer.item for answer in found) == sorted(words)
-    assert all(answer.result and answer.result[0] == answer.item and not answer.reason for answer in found)
+    assert all(
+        answer.result and answer.result[0] == answer.item and not answer.reason
+        for answer in found
+    )
     assert len({answer.result[1] for answer in found if answer.result}) <= 2
     assert os.getpid() not in {answer.result[1] for answer in found if answer.result}
 
 
 @pytest.mark.parametrize("hang", ["hang", "hang in C", "hang stopped"])
 def test_a_process_that_hangs_is_killed_and_replaced(hang: str) -> None:
-    found = ask("a", hang, "b", timeout=2.5)  # the words are answered at once, but a busy machine may look away
-    assert found == {"a": (None, ""), hang: ("hung", "no answer in 2.5 s"), "b": (None, "")}
+    found = ask(
+        "a", hang, "b", timeout=2.5
+    )  # the words are answered at once, but a busy machine may look away
+    assert found == {
+        "a": (None, ""),
+        hang: ("hung", "no answer in 2.5 s"),
+        "b": (None, ""),
+    }
 
 
 @pytest.mark.parametrize(
@@ -46,8 +60,14 @@ def test_a_process_that_hangs_is_killed_and_replaced(hang: str) -> None:
         ("unpicklable", "raised", "TypeError: cannot pickle '_thread.lock' object"),
     ],
 )
-def test_a_failure_is_told_and_the_rest_goes_on(word: str, failure: str, reason: str) -> None:
-    assert ask("a", word, "b") == {"a": (None, ""), word: (failure, reason), "b": (None, "")}
+def test_a_failure_is_told_and_the_rest_goes_on(
+    word: str, failure: str, reason: str
+) -> None:
+    assert ask("a", word, "b") == {
+        "a": (None, ""),
+        word: (failure, reason),
+        "b": (None, ""),
+    }
 
 
 def test_a_process_that_was_killed_while_idle_is_replaced() -> None:
@@ -62,7 +82,10 @@ def test_a_process_that_was_killed_while_idle_is_replaced() -> None:
 
 
 def test_others_work_while_one_hangs() -> None:
-    order = [answer.item for answer in answers(act, ["hang", *"abcdef"], workers=2, timeout=5)]
+    order = [
+        answer.item
+        for answer in answers(act, ["hang", *"abcdef"], workers=2, timeout=5)
+    ]
     assert order == [*"abcdef", "hang"]
 
 
@@ -92,26 +115,34 @@ def test_no_process_outlives_a_killed_parent() -> None:
         "from data_modules.storage.prober import answers; from tests.data_modules.probed import act\n"
         "for answer in answers(act, ['a', 'hang'], workers=1, timeout=30): print(answer.result[1], flush=True)"
     )
-    parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    parent = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True
+    )
     assert parent.stdout is not None
     child = int(parent.stdout.readline())
     assert alive(child)
     parent.kill()
     parent.wait()
     parent.stdout.close()
-    os.kill(child, signal.SIGALRM)  # what its own clock sends it a minute after the deadline
+    os.kill(
+        child, signal.SIGALRM
+    )  # what its own clock sends it a minute after the deadline
     assert eventually(lambda: not alive(child))
 
 
 def alive(process: int) -> bool:
     try:
-        return f"{process} (" in Path(f"/proc/{process}/stat").read_text() and not zombie(process)
+        return f"{process} (" in Path(
+            f"/proc/{process}/stat"
+        ).read_text() and not zombie(process)
     except FileNotFoundError:
         return False
 
 
 def zombie(process: int) -> bool:
-    return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    return (
+        Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    )
 
 
 def eventually(holds: Callable[[], bool], seconds: float = 10) -> bool:
@@ -130,7 +161,10 @@ def test_nobody_to_ask_or_no_time_is_refused(workers: int, timeout: float) -> No
 def test_probe_tells_what_a_file_holds_and_what_is_wrong(write: WriteVideo) -> None:
     good, cut = write("good.mp4", grey_frames(30), fps=25), write("cut.mp4")
     cut.write_bytes(cut.read_bytes()[:500])
-    found = {answer.item: answer for answer in answers(probe, [good, cut], workers=1, timeout=30)}
+    found = {
+        answer.item: answer
+        for answer in answers(probe, [good, cut], workers=1, timeout=30)
+    }
     info = found[good].result
     assert info is not None
     assert (info.num_frames, info.fps, info.height, info.width) == (30, 25, 32, 48)

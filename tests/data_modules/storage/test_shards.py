@@ -25,12 +25,28 @@ from data_modules.storage.shards import (
 )
 from data_modules.video.source import Source
 
-CONTENTS = {"a/1.mp4": b"one" * 500, "a/2.webm": b"", "b/3, 4\u00e9.mp4": bytes(range(256)) * 2}
+CONTENTS = {
+    "a/1.mp4": b"one" * 500,
+    "a/2.webm": b"",
+    "b/3, 4\u00e9.mp4": bytes(range(256)) * 2,
+}
 
 
 def entry(path: str, content: bytes, **changed: object) -> Entry:
     digest = hashlib.sha256(content).hexdigest()
-    whole = Entry(path, path, 0, len(content), 3, digest, "copied", "", math.inf, len(content), 1.5)
+    whole = Entry(
+        path,
+        path,
+        0,
+        len(content),
+        3,
+        digest,
+        "copied",
+        "",
+        math.inf,
+        len(content),
+        1.5,
+    )
     return whole._replace(**changed)
 
 
@@ -47,7 +63,10 @@ def shards(tmp_path: Path) -> Path:
     """A copy of one shard."""
     entries, files = written(tmp_path / "originals", CONTENTS)
     (tmp_path / "copy").mkdir()
-    write_index(tmp_path / "copy", write_shard(tmp_path / "copy" / "shard-00000.tar", entries, files))
+    write_index(
+        tmp_path / "copy",
+        write_shard(tmp_path / "copy" / "shard-00000.tar", entries, files),
+    )
     return tmp_path / "copy"
 
 
@@ -59,7 +78,10 @@ def test_a_clip_in_a_shard_is_its_bytes(shards: Path) -> None:
         source = storage.source(path)
         assert source.path == shards / "shard-00000.tar"
         assert source.size == len(content)
-        assert source.path.read_bytes()[source.start : source.start + source.size] == content
+        assert (
+            source.path.read_bytes()[source.start : source.start + source.size]
+            == content
+        )
 
 
 def test_a_clip_in_a_file_is_that_file(tmp_path: Path) -> None:
@@ -77,18 +99,27 @@ def test_only_what_was_encoded_counts_as_compared(tmp_path: Path) -> None:
 
 
 def test_shards_are_plain_tar(shards: Path, tmp_path: Path) -> None:
-    listed = subprocess.run(["tar", "tf", shards / "shard-00000.tar"], capture_output=True, check=True)
+    listed = subprocess.run(
+        ["tar", "tf", shards / "shard-00000.tar"], capture_output=True, check=True
+    )
     assert listed.stdout.splitlines()[:2] == [b"a/1.mp4", b"a/2.webm"]
     assert not listed.stderr
-    subprocess.run(["tar", "xf", shards / "shard-00000.tar", "-C", tmp_path], check=True)
+    subprocess.run(
+        ["tar", "xf", shards / "shard-00000.tar", "-C", tmp_path], check=True
+    )
     assert {path: (tmp_path / path).read_bytes() for path in CONTENTS} == CONTENTS
 
 
 def test_long_names_keep_their_places(tmp_path: Path) -> None:
-    contents = {f"{'folder/' * 40}{'n' * 150}{index}.mp4": bytes([index]) * 700 for index in range(3)}
+    contents = {
+        f"{'folder/' * 40}{'n' * 150}{index}.mp4": bytes([index]) * 700
+        for index in range(3)
+    }
     entries, files = written(tmp_path / "originals", contents)
     path = tmp_path / "shard.tar"
-    for placed, content in zip(write_shard(path, entries, files), contents.values(), strict=True):
+    for placed, content in zip(
+        write_shard(path, entries, files), contents.values(), strict=True
+    ):
         assert path.read_bytes()[placed.start : placed.start + placed.size] == content
 
 
@@ -102,40 +133,63 @@ def test_the_same_clips_give_the_same_shard(tmp_path: Path) -> None:
 
 
 def test_the_index_comes_back(tmp_path: Path) -> None:
-    strange = entry('caf\udce9, "x".avi', b"x", reason='says "no", twice', psnr=41.25, status="kept", start=512)
+    strange = entry(
+        'caf\udce9, "x".avi',
+        b"x",
+        reason='says "no", twice',
+        psnr=41.25,
+        status="kept",
+        start=512,
+    )
     write_index(tmp_path, [strange, entry("b", b"")])
     assert list(read_index(tmp_path)) == [strange, entry("b", b"")]
 
 
 def test_another_data_set_is_told(shards: Path) -> None:
     assert "c/9.mp4" not in Storage(shards)
-    with pytest.raises(ValueError, match=r"index\.csv: has no clip 'c/9\.mp4' among its 3, such as 'a/1\.mp4'"):
+    with pytest.raises(
+        ValueError,
+        match=r"index\.csv: has no clip 'c/9\.mp4' among its 3, such as 'a/1\.mp4'",
+    ):
         Storage(shards).source("c/9.mp4")
 
 
 def test_a_missing_index_is_told(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"index\.csv: no such file; run `lightning-petl data ingest`"):
+    with pytest.raises(
+        FileNotFoundError,
+        match=r"index\.csv: no such file; run `lightning-petl data ingest`",
+    ):
         Storage(tmp_path)
 
 
 def test_a_missing_shard_is_told(shards: Path) -> None:
     (shards / "shard-00000.tar").unlink()
-    with pytest.raises(FileNotFoundError, match=r"shard-00000\.tar: the shard is missing"):
+    with pytest.raises(
+        FileNotFoundError, match=r"shard-00000\.tar: the shard is missing"
+    ):
         Storage(shards)
 
 
 def test_a_short_shard_is_told(shards: Path) -> None:
     path = shards / "shard-00000.tar"
     path.write_bytes(path.read_bytes()[:3000])
-    with pytest.raises(ValueError, match=r"shard-00000\.tar: the shard has 3000 bytes, and its last clip ends at \d+"):
+    with pytest.raises(
+        ValueError,
+        match=r"shard-00000\.tar: the shard has 3000 bytes, and its last clip ends at \d+",
+    ):
         Storage(shards)
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("a,b\n", r"index\.csv, line 1: expected the columns path,file,"), ("", "expected the columns")],
+    [
+        ("a,b\n", r"index\.csv, line 1: expected the columns path,file,"),
+        ("", "expected the columns"),
+    ],
 )
-def test_a_file_that_is_no_index_is_told(tmp_path: Path, text: str, message: str) -> None:
+def test_a_file_that_is_no_index_is_told(
+    tmp_path: Path, text: str, message: str
+) -> None:
     (tmp_path / "index.csv").write_text(text)
     with pytest.raises(ValueError, match=message):
         Storage(tmp_path)
@@ -156,7 +210,10 @@ def test_changed_bytes_are_told(shards: Path) -> None:
     data = bytearray((shards / last.file).read_bytes())
     data[last.start + last.size - 1] ^= 1
     (shards / last.file).write_bytes(data)
-    with pytest.raises(ValueError, match=r"shard-00000\.tar: the bytes of b/3, 4é\.mp4, 512 from \d+, are not those"):
+    with pytest.raises(
+        ValueError,
+        match=r"shard-00000\.tar: the bytes of b/3, 4é\.mp4, 512 from \d+, are not those",
+    ):
         check(shards / last.file, last)
     with pytest.raises(FileNotFoundError, match=r"gone\.tar: is missing; it holds b/3"):
         check(shards / "gone.tar", last)
@@ -171,8 +228,12 @@ def test_a_shard_of_changed_files_is_not_written(tmp_path: Path) -> None:
 
 
 def test_a_shard_of_other_clips_is_told(shards: Path) -> None:
-    with pytest.raises(ValueError, match=r"shard-00000\.tar: does not hold the 1 clips that it should"):
-        shard_places(shards / "shard-00000.tar", [entry("a/1.mp4", CONTENTS["a/1.mp4"])])
+    with pytest.raises(
+        ValueError, match=r"shard-00000\.tar: does not hold the 1 clips that it should"
+    ):
+        shard_places(
+            shards / "shard-00000.tar", [entry("a/1.mp4", CONTENTS["a/1.mp4"])]
+        )
 
 
 def test_too_few_values_are_no_entry() -> None:
@@ -230,7 +291,10 @@ def test_originals_at_hand_are_compared(tmp_path: Path) -> None:
     entries, files = written(tmp_path / "originals", CONTENTS)
     copy = tmp_path / "copy"
     copy.mkdir()
-    noted = [each._replace(original=content_of(file)) for each, file in zip(entries, files, strict=True)]
+    noted = [
+        each._replace(original=content_of(file))
+        for each, file in zip(entries, files, strict=True)
+    ]
     write_index(copy, noted)
     originals = dict(zip(CONTENTS, files, strict=True))
     storage = Storage(copy)
@@ -239,11 +303,15 @@ def test_originals_at_hand_are_compared(tmp_path: Path) -> None:
     storage.require_originals(originals)
     files[2].write_bytes(bytes(512))
     with pytest.raises(
-        ValueError, match=rf"{copy}: 1 of 2 originals are not those that were copied: b/3, 4.\.mp4; run"
+        ValueError,
+        match=rf"{copy}: 1 of 2 originals are not those that were copied: b/3, 4.\.mp4; run",
     ):
         storage.require_originals(originals)
     storage.require_originals({name: tmp_path / "nowhere" / name for name in CONTENTS})
-    assert [each.path for each in of_others(noted, originals)] == ["a/2.webm", "b/3, 4\u00e9.mp4"]
+    assert [each.path for each in of_others(noted, originals)] == [
+        "a/2.webm",
+        "b/3, 4\u00e9.mp4",
+    ]
 
 
 def test_an_index_of_an_earlier_version_knows_no_originals(tmp_path: Path) -> None:

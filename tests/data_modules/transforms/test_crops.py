@@ -27,7 +27,9 @@ def rng(name: object = 0) -> np.random.Generator:
     return keyed_generator(0, 0, str(name))
 
 
-def follow(transform: Transform, video: torch.Tensor, size: int, generator: np.random.Generator) -> torch.Tensor:
+def follow(
+    transform: Transform, video: torch.Tensor, size: int, generator: np.random.Generator
+) -> torch.Tensor:
     """Draw, cut and apply."""
     recipe = transform.draw(video.shape[-2], video.shape[-1], size, generator)
     return recipe(recipe.box.cut(video))
@@ -35,7 +37,9 @@ def follow(transform: Transform, video: torch.Tensor, size: int, generator: np.r
 
 def positions(height: int, width: int) -> torch.Tensor:
     """Two frames whose channels hold the row, the column and their sum, so that a crop shows where it is from."""
-    rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    rows, columns = torch.meshgrid(
+        torch.arange(height), torch.arange(width), indexing="ij"
+    )
     picture = torch.stack([rows, columns, rows + columns]).to(torch.uint8)
     return torch.stack([picture, picture])
 
@@ -43,7 +47,10 @@ def positions(height: int, width: int) -> torch.Tensor:
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
 def test_resize_keeps_flat_pictures_and_right_sizes(interpolation):
     flat = torch.full((2, 3, 37, 53), 201, dtype=torch.uint8)
-    assert torch.equal(resize(flat, 16, 64, interpolation), torch.full((2, 3, 16, 64), 201, dtype=torch.uint8))
+    assert torch.equal(
+        resize(flat, 16, 64, interpolation),
+        torch.full((2, 3, 16, 64), 201, dtype=torch.uint8),
+    )
     video = torch.randint(0, 256, (2, 3, 24, 32), dtype=torch.uint8)
     assert torch.equal(resize(video, 24, 32, interpolation), video)
 
@@ -52,7 +59,11 @@ def test_halving_is_the_triangle_filter():
     """Antialiased bilinear at half size weighs pixels 2i-1 ... 2i+2 by 1 3 3 1, over eight."""
     line = torch.randint(0, 256, (64,), dtype=torch.uint8)
     video = line.expand(1, 3, 64, 64)
-    taps = line[1:-1].double().unfold(0, 4, 2) @ torch.tensor([1, 3, 3, 1], dtype=torch.double) / 8
+    taps = (
+        line[1:-1].double().unfold(0, 4, 2)
+        @ torch.tensor([1, 3, 3, 1], dtype=torch.double)
+        / 8
+    )
     assert (resize(video, 32, 32, "bilinear")[0, 0, 5, 1:-1] - taps).abs().max() <= 1
 
 
@@ -60,7 +71,11 @@ def test_halving_is_the_triangle_filter():
 def test_resize_is_close_to_floats(interpolation, levels: int):
     ramp = (torch.rand(2, 3, 6, 8) * 255).to(torch.uint8).float()
     video = interpolate(ramp, size=(90, 120), mode="bilinear").round().to(torch.uint8)
-    floats = interpolate(video.float(), size=(37, 53), mode=interpolation, antialias=True).round().clamp(0, 255)
+    floats = (
+        interpolate(video.float(), size=(37, 53), mode=interpolation, antialias=True)
+        .round()
+        .clamp(0, 255)
+    )
     assert (resize(video, 37, 53, interpolation).float() - floats).abs().max() <= levels
 
 
@@ -83,25 +98,42 @@ def test_train_boxes_keep_the_law():
 
 
 def test_area_is_uniform_where_every_draw_fits():
-    boxes = np.array([TrainCrop(scale=(0.1, 0.4), ratio=(1.0, 1.0)).box(200, 200, rng(k)) for k in range(3000)])
+    boxes = np.array(
+        [
+            TrainCrop(scale=(0.1, 0.4), ratio=(1.0, 1.0)).box(200, 200, rng(k))
+            for k in range(3000)
+        ]
+    )
     area = np.sort(boxes[:, 2] * boxes[:, 3] / 200**2)
     expected = 0.1 + 0.3 * (np.arange(3000) + 0.5) / 3000
-    assert np.abs(area - expected).max() < 0.3 * 1.63 / np.sqrt(3000) + 0.01  # Kolmogorov-Smirnov 1 %, whole pixels
+    assert (
+        np.abs(area - expected).max() < 0.3 * 1.63 / np.sqrt(3000) + 0.01
+    )  # Kolmogorov-Smirnov 1 %, whole pixels
 
 
 def test_a_frame_no_box_fits_gets_the_largest_centred_one():
-    assert TrainCrop(scale=(1.0, 1.0), ratio=(1.0, 1.0)).box(50, 200, rng()) == Box(0, 75, 50, 50)
-    assert TrainCrop(scale=(1.0, 1.0), ratio=(1.0, 1.0)).box(200, 50, rng()) == Box(75, 0, 50, 50)
-    assert TrainCrop(scale=(1.0, 1.0), ratio=(2.0, 3.0)).box(100, 100, rng()) == Box(25, 0, 50, 100)
+    assert TrainCrop(scale=(1.0, 1.0), ratio=(1.0, 1.0)).box(50, 200, rng()) == Box(
+        0, 75, 50, 50
+    )
+    assert TrainCrop(scale=(1.0, 1.0), ratio=(1.0, 1.0)).box(200, 50, rng()) == Box(
+        75, 0, 50, 50
+    )
+    assert TrainCrop(scale=(1.0, 1.0), ratio=(2.0, 3.0)).box(100, 100, rng()) == Box(
+        25, 0, 50, 100
+    )
 
 
 def test_whole_frame_box_is_a_plain_resize():
     video = torch.randint(0, 256, (2, 3, 40, 40), dtype=torch.uint8)
-    assert torch.equal(follow(TrainCrop(scale=(1.0, 1.0), ratio=(1.0, 1.0)), video, 40, rng()), video)
+    assert torch.equal(
+        follow(TrainCrop(scale=(1.0, 1.0), ratio=(1.0, 1.0)), video, 40, rng()), video
+    )
 
 
 def test_one_box_a_clip_and_the_key_decides():
-    video = torch.randint(0, 256, (1, 3, 60, 80), dtype=torch.uint8).expand(4, 3, 60, 80)
+    video = torch.randint(0, 256, (1, 3, 60, 80), dtype=torch.uint8).expand(
+        4, 3, 60, 80
+    )
     clip = follow(TrainCrop(), video, 32, rng(1))
     assert clip.shape == (4, 3, 32, 32)
     assert clip.dtype == torch.uint8
@@ -111,15 +143,21 @@ def test_one_box_a_clip_and_the_key_decides():
 
 
 @pytest.mark.parametrize("crop", TRAINING)
-def test_flip_mirrors_half_of_the_clips_says_so_and_changes_nothing_else(crop: type[Transform]):
+def test_flip_mirrors_half_of_the_clips_says_so_and_changes_nothing_else(
+    crop: type[Transform],
+):
     video = torch.randint(0, 256, (1, 3, 60, 80), dtype=torch.uint8)
     mirrored = 0
     for k in range(400):
-        plain, maybe = (crop(flip=flip).draw(60, 80, 16, rng(k)) for flip in (False, True))
+        plain, maybe = (
+            crop(flip=flip).draw(60, 80, 16, rng(k)) for flip in (False, True)
+        )
         assert plain.box == maybe.box
         assert not plain.flipped
         clip = plain(plain.box.cut(video))
-        assert torch.equal(maybe(maybe.box.cut(video)), clip.flip(-1) if maybe.flipped else clip)
+        assert torch.equal(
+            maybe(maybe.box.cut(video)), clip.flip(-1) if maybe.flipped else clip
+        )
         mirrored += maybe.flipped
     assert 160 < mirrored < 240  # four standard deviations
 
@@ -127,31 +165,62 @@ def test_flip_mirrors_half_of_the_clips_says_so_and_changes_nothing_else(crop: t
 def test_multi_scale_boxes_are_those_of_tsn():
     """At 256 x 340 and 224: scales of 256, of which 224 is one; the offsets written out from TSN's description."""
     sides = [256, 224, 192, 168]
-    shapes = {(h, w) for i, h in enumerate(sides) for k, w in enumerate(sides) if abs(i - k) <= 1}
-    count: Counter[Box] = Counter(MultiScaleCrop().draw(256, 340, 224, rng(k)).box for k in range(4000))
+    shapes = {
+        (h, w)
+        for i, h in enumerate(sides)
+        for k, w in enumerate(sides)
+        if abs(i - k) <= 1
+    }
+    count: Counter[Box] = Counter(
+        MultiScaleCrop().draw(256, 340, 224, rng(k)).box for k in range(4000)
+    )
     assert {(box.height, box.width) for box in count} == shapes
     assert len(shapes) == 10
     corners = [(0, 0), (0, 4), (4, 0), (4, 4), (2, 2)]
-    edges_and_quarters = [(2, 0), (2, 4), (4, 2), (0, 2), (1, 1), (1, 3), (3, 1), (3, 3)]
+    edges_and_quarters = [
+        (2, 0),
+        (2, 4),
+        (4, 2),
+        (0, 2),
+        (1, 1),
+        (1, 3),
+        (3, 1),
+        (3, 3),
+    ]
     for h, w in shapes:
         down, right = (256 - h) // 4, (340 - w) // 4
         expected = {(i * down, k * right) for i, k in corners + edges_and_quarters}
-        assert {(box.top, box.left) for box in count if (box.height, box.width) == (h, w)} == expected
+        assert {
+            (box.top, box.left) for box in count if (box.height, box.width) == (h, w)
+        } == expected
     share = Counter[tuple[int, int]]()
     for box, times in count.items():
         share[box.height, box.width] += times
-    assert all(abs(times - 400) < 4 * 19 for times in share.values())  # binomial: deviation 19
+    assert all(
+        abs(times - 400) < 4 * 19 for times in share.values()
+    )  # binomial: deviation 19
 
 
 def test_multi_scale_does_not_resize_by_two_pixels():
-    assert MultiScaleCrop(scales=(1.0,)).draw(226, 300, 224, rng()).box[2:] == (224, 224)
-    assert MultiScaleCrop(scales=(1.0,)).draw(227, 300, 224, rng()).box[2:] == (227, 227)
-    assert MultiScaleCrop(scales=(1.0,)).draw(222, 300, 224, rng()).box[2:] == (222, 222)  # the frame has no more
+    assert MultiScaleCrop(scales=(1.0,)).draw(226, 300, 224, rng()).box[2:] == (
+        224,
+        224,
+    )
+    assert MultiScaleCrop(scales=(1.0,)).draw(227, 300, 224, rng()).box[2:] == (
+        227,
+        227,
+    )
+    assert MultiScaleCrop(scales=(1.0,)).draw(222, 300, 224, rng()).box[2:] == (
+        222,
+        222,
+    )  # the frame has no more
 
 
 def test_short_side_jitter_sees_what_the_resized_frame_would_show():
     """A 224 square out of a short side of L pixels is 224 / L of the short side of the frame, at any place."""
-    boxes = np.array([ShortSideJitterCrop().draw(240, 320, 224, rng(k)).box for k in range(3000)])
+    boxes = np.array(
+        [ShortSideJitterCrop().draw(240, 320, 224, rng(k)).box for k in range(3000)]
+    )
     top, left, height, width = boxes.T
     assert (height == width).all()
     short = 240 * 224 / height  # between 256 and 320, up to the half pixel of the box
@@ -166,7 +235,9 @@ def test_short_side_jitter_sees_what_the_resized_frame_would_show():
     assert (top + height).max() == 240
     assert (left + width).max() == 320
     assert abs((left / (320 - width)).mean() - 0.5) < 0.03
-    assert ShortSideJitterCrop(scale=(1.0, 1.0)).draw(112, 112, 56, rng()).box == Box(0, 0, 112, 112)
+    assert ShortSideJitterCrop(scale=(1.0, 1.0)).draw(112, 112, 56, rng()).box == Box(
+        0, 0, 112, 112
+    )
 
 
 def test_eval_crop_trains_without_drawing():
@@ -189,9 +260,14 @@ def binary_noise() -> torch.Tensor:
 
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
 @pytest.mark.parametrize("crop", [*TRAINING, EvalCrop])
-def test_the_path_of_other_devices_is_within_two_levels(crop: type[Transform], interpolation, monkeypatch):
+def test_the_path_of_other_devices_is_within_two_levels(
+    crop: type[Transform], interpolation, monkeypatch
+):
     for k in range(5):
-        video, recipe = binary_noise(), crop(interpolation=interpolation).draw(97, 131, 64, rng(k))
+        video, recipe = (
+            binary_noise(),
+            crop(interpolation=interpolation).draw(97, 131, 64, rng(k)),
+        )
         clip = recipe(recipe.box.cut(video))
         with monkeypatch.context() as patch:
             patch.setattr(crops, "has_uint8_resize", lambda device: False)
@@ -204,7 +280,10 @@ def test_the_path_of_other_devices_is_within_two_levels(crop: type[Transform], i
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
 @pytest.mark.parametrize("crop", [*TRAINING, EvalCrop])
 def test_cuda_is_within_two_levels(crop: type[Transform], interpolation):
-    video, recipe = binary_noise(), crop(interpolation=interpolation).draw(97, 131, 64, rng())
+    video, recipe = (
+        binary_noise(),
+        crop(interpolation=interpolation).draw(97, 131, 64, rng()),
+    )
     cut = recipe.box.cut(video)
     assert (recipe(cut.cuda()).cpu().int() - recipe(cut).int()).abs().max() <= 2
 
@@ -226,12 +305,22 @@ def test_mirrored_labels_of_something_something():
         168: "Turning the camera upwards while filming something",
     }
     labels = [names.get(number, f"Class {number}") for number in range(174)]
-    assert mirrored_labels(labels) == {86: 87, 87: 86, 93: 94, 94: 93, 166: 167, 167: 166}
+    assert mirrored_labels(labels) == {
+        86: 87,
+        87: 86,
+        93: 94,
+        94: 93,
+        166: 167,
+        167: 166,
+    }
     assert unmirrored_labels(labels) == []
 
 
 def test_mirrored_labels_of_any_case():
-    assert mirrored_labels(["Left turn", "right turn", "Right turn", "leftover"]) == {0: 2, 2: 0}
+    assert mirrored_labels(["Left turn", "right turn", "Right turn", "leftover"]) == {
+        0: 2,
+        2: 0,
+    }
     assert mirrored_labels([]) == {}
 
 
@@ -243,7 +332,9 @@ def test_mirrored_labels_of_any_case():
         (32, 32, [(0, 0)] * 3),
     ],
 )
-def test_three_crops_lie_along_the_long_side(height: int, width: int, corners: list[tuple[int, int]]):
+def test_three_crops_lie_along_the_long_side(
+    height: int, width: int, corners: list[tuple[int, int]]
+):
     video = positions(height, width)
     crops = EvalCrop().crops(video, 32, 3)
     assert [crop.shape for crop in crops] == [(2, 3, 32, 32)] * 3
@@ -258,34 +349,61 @@ def test_crop_ratio_takes_the_middle():
     assert torch.equal(crop, video[:, :, 4:36, 24:56])
 
 
-@pytest.mark.parametrize(("height", "width"), [(240, 427), (427, 240), (33, 32), (32, 99), (16, 16)])
+@pytest.mark.parametrize(
+    ("height", "width"), [(240, 427), (427, 240), (33, 32), (32, 99), (16, 16)]
+)
 @pytest.mark.parametrize("crop_ratio", [1.0, 0.875])
 def test_every_size_gives_squares(height: int, width: int, crop_ratio: float):
     video = torch.zeros(2, 3, height, width, dtype=torch.uint8)
-    assert [crop.shape for crop in EvalCrop(crop_ratio).crops(video, 32, 3)] == [(2, 3, 32, 32)] * 3
+    assert [crop.shape for crop in EvalCrop(crop_ratio).crops(video, 32, 3)] == [
+        (2, 3, 32, 32)
+    ] * 3
     assert follow(TrainCrop(), video, 32, rng()).shape == (2, 3, 32, 32)
 
 
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: TrainCrop(scale=(0.0, 1.0)), r"scale: expected 0 < smallest <= largest <= 1, got \(0.0, 1.0\)"),
-        (lambda: TrainCrop(ratio=(2.0, 1.0)), r"ratio: expected 0 < smallest <= largest, got \(2.0, 1.0\)"),
+        (
+            lambda: TrainCrop(scale=(0.0, 1.0)),
+            r"scale: expected 0 < smallest <= largest <= 1, got \(0.0, 1.0\)",
+        ),
+        (
+            lambda: TrainCrop(ratio=(2.0, 1.0)),
+            r"ratio: expected 0 < smallest <= largest, got \(2.0, 1.0\)",
+        ),
         (
             lambda: MultiScaleCrop(scales=()),
             r"scales: expected parts of the short side, above 0 and at most 1, got \(\)",
         ),
-        (lambda: MultiScaleCrop(scales=(1.2, 1.0)), "scales: expected parts of the short side"),
-        (lambda: MultiScaleCrop(max_distort=-1), "max_distort: expected 0 or more, got -1"),
-        (lambda: ShortSideJitterCrop(scale=(0.9, 1.1)), r"scale: expected 1 <= shortest <= longest.*got \(0.9, 1.1\)"),
-        (lambda: EvalCrop(crop_ratio=1.5), "crop_ratio: expected 0 < crop_ratio <= 1, got 1.5"),
-        (lambda: EvalCrop().crops(positions(8, 8), 8, 2), r"crops: expected 1 \(centre\) or 3"),
+        (
+            lambda: MultiScaleCrop(scales=(1.2, 1.0)),
+            "scales: expected parts of the short side",
+        ),
+        (
+            lambda: MultiScaleCrop(max_distort=-1),
+            "max_distort: expected 0 or more, got -1",
+        ),
+        (
+            lambda: ShortSideJitterCrop(scale=(0.9, 1.1)),
+            r"scale: expected 1 <= shortest <= longest.*got \(0.9, 1.1\)",
+        ),
+        (
+            lambda: EvalCrop(crop_ratio=1.5),
+            "crop_ratio: expected 0 < crop_ratio <= 1, got 1.5",
+        ),
+        (
+            lambda: EvalCrop().crops(positions(8, 8), 8, 2),
+            r"crops: expected 1 \(centre\) or 3",
+        ),
     ],
 )
 def test_bad_numbers_are_named(make, message: str):
     with pytest.raises(ValueError, match=message):
         make()
-    assert unmirrored_labels(["Left turn", "right turn", "Right turn", "leftover"]) == ["right turn"]
+    assert unmirrored_labels(["Left turn", "right turn", "Right turn", "leftover"]) == [
+        "right turn"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -313,13 +431,17 @@ def test_names_that_are_mirror_images(one: str, other: str):
     assert unmirrored_labels([one, "walk", other]) == []
 
 
-@pytest.mark.parametrize("labels", [["L", "R", "S"], ["letter_l", "letter_m", "letter_r"], ["l", "walk"]])
+@pytest.mark.parametrize(
+    "labels", [["L", "R", "S"], ["letter_l", "letter_m", "letter_r"], ["l", "walk"]]
+)
 def test_letters_are_no_sides(labels: list[str]):
     assert mirrored_labels(labels) == {}
     assert unmirrored_labels(labels) == []
 
 
-@pytest.mark.parametrize("name", ["turn left", "Swiping Right", "TurnLeft", "from left to right", "spin ccw"])
+@pytest.mark.parametrize(
+    "name", ["turn left", "Swiping Right", "TurnLeft", "from left to right", "spin ccw"]
+)
 def test_a_side_without_its_mirror_image_is_named(name: str):
     assert mirrored_labels(["walk", name]) == {}
     assert unmirrored_labels(["walk", name]) == [name]

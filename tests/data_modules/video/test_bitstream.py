@@ -15,7 +15,10 @@ def packed(*fields: tuple[int, int]) -> bytes:
 @pytest.mark.parametrize("show", [0, 1])
 @pytest.mark.parametrize("key", [0, 1])
 def test_vp8(show: int, key: int):
-    first_partition, version = 5000, 2  # frame tag, 24 bits, least significant first: RFC 6386, sec. 9.1
+    first_partition, version = (
+        5000,
+        2,
+    )  # frame tag, 24 bits, least significant first: RFC 6386, sec. 9.1
     tag = key | version << 1 | show << 3 + 1 | first_partition << 5
     assert frames_shown("vp8", tag.to_bytes(3, "little") + bytes(9)) == show
 
@@ -24,9 +27,20 @@ def test_vp8(show: int, key: int):
 @pytest.mark.parametrize(("existing", "show"), [(0, 0), (0, 1), (1, 0)])
 def test_vp9(profile: int, existing: int, show: int):
     reserved = [(0, 1)] if profile == 3 else []
-    header = packed((2, 2), (profile & 1, 1), (profile >> 1, 1), *reserved, (existing, 1), (1, 1), (show, 1), (0, 1))
+    header = packed(
+        (2, 2),
+        (profile & 1, 1),
+        (profile >> 1, 1),
+        *reserved,
+        (existing, 1),
+        (1, 1),
+        (show, 1),
+        (0, 1),
+    )
     assert frames_shown("vp9", header + bytes(9)) == (existing or show)
-    assert frames_shown("vp9", header + bytes(9) + b"\xc9") == 1  # the marker that ends a superframe
+    assert (
+        frames_shown("vp9", header + bytes(9) + b"\xc9") == 1
+    )  # the marker that ends a superframe
 
 
 def vop(kind: int, size: int = 60) -> bytes:

@@ -50,22 +50,29 @@ def flat(y: int, u: int, v: int, matrix: str, full_range: bool) -> Planes:
 def test_levels_are_those_of_the_standard(matrix: str, full_range: bool):
     for y, u, v in np.random.default_rng(0).integers(0, 256, (300, 3)).tolist():
         rgb = to_rgb(flat(y, u, v, matrix, full_range))[0, :, 1, 1].tolist()
-        assert rgb == pytest.approx(solved(matrix, full_range, y, u, v), abs=1)  # floats may round a half otherwise
+        assert rgb == pytest.approx(
+            solved(matrix, full_range, y, u, v), abs=1
+        )  # floats may round a half otherwise
 
 
 @pytest.mark.parametrize(
-    ("y", "full_range", "level"), [(16, False, 0), (235, False, 255), (0, True, 0), (255, True, 255)]
+    ("y", "full_range", "level"),
+    [(16, False, 0), (235, False, 255), (0, True, 0), (255, True, 255)],
 )
 def test_black_and_white(y: int, full_range: bool, level: int):
     for matrix in LUMA:
         assert (to_rgb(flat(y, 128, 128, matrix, full_range)) == level).all()
 
 
-def frame(matrix: str, full_range: bool, height: int = 48, width: int = 64) -> av.VideoFrame:
+def frame(
+    matrix: str, full_range: bool, height: int = 48, width: int = 64
+) -> av.VideoFrame:
     picture = av.VideoFrame(width, height, "yuv420p")
     rng = np.random.default_rng(1)
     for plane in picture.planes:
-        samples = rng.integers(60, 190, (plane.height, plane.line_size), dtype=np.uint8)  # few leave the RGB cube
+        samples = rng.integers(
+            60, 190, (plane.height, plane.line_size), dtype=np.uint8
+        )  # few leave the RGB cube
         plane.update(samples.tobytes())
     picture.colorspace, picture.color_range = SPACES[matrix], 2 if full_range else 1
     return picture
@@ -76,13 +83,25 @@ def frame(matrix: str, full_range: bool, height: int = 48, width: int = 64) -> a
 def test_it_agrees_with_ffmpeg_to_43_decibels(matrix: str, full_range: bool):
     picture = frame(matrix, full_range)
     data = torch.from_numpy(picture.to_ndarray(format="yuv420p").reshape(1, -1).copy())
-    ours = to_rgb(Planes(data, 48, 64, Box(0, 0, 48, 64), matrix, full_range))[0].permute(1, 2, 0).float()
+    ours = (
+        to_rgb(Planes(data, 48, 64, Box(0, 0, 48, 64), matrix, full_range))[0]
+        .permute(1, 2, 0)
+        .float()
+    )
     theirs = torch.from_numpy(picture.to_ndarray(format="rgb24")).float()
-    assert 10 * torch.log10(255**2 / ((ours - theirs) ** 2).mean()) >= 43  # their tables keep 6 to 8 bits of a sum
+    assert (
+        10 * torch.log10(255**2 / ((ours - theirs) ** 2).mean()) >= 43
+    )  # their tables keep 6 to 8 bits of a sum
 
 
 def test_the_box_is_cut_out_of_what_it_lies_in():
-    data = torch.randint(0, 256, (3, 12 * 16 * 3 // 2), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    data = torch.randint(
+        0,
+        256,
+        (3, 12 * 16 * 3 // 2),
+        dtype=torch.uint8,
+        generator=torch.Generator().manual_seed(0),
+    )
     whole = to_rgb(Planes(data, 12, 16, Box(0, 0, 12, 16), "bt709", False))
     part = to_rgb(Planes(data, 12, 16, Box(1, 3, 7, 9), "bt709", False))
     assert part.shape == (3, 3, 7, 9)
@@ -94,8 +113,26 @@ def encoded(folder: Path, number: int, full_range: bool, pixel_format: str) -> P
     path = folder / "clip.mp4"
     colors = f"scale=out_range={'pc' if full_range else 'tv'},geq=lum=120:cb=90:cr=170"
     header = f"h264_metadata=matrix_coefficients={number}:video_full_range_flag={int(full_range)}"
-    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-f", "lavfi", "-i", "color=gray:s=32x32:r=5:d=1"]
-    command += ["-vf", f"format={pixel_format},{colors}", "-c:v", "libx264", "-qp", "1", "-bsf:v", header, str(path)]
+    command = [
+        imageio_ffmpeg.get_ffmpeg_exe(),
+        "-v",
+        "error",
+        "-f",
+        "lavfi",
+        "-i",
+        "color=gray:s=32x32:r=5:d=1",
+    ]
+    command += [
+        "-vf",
+        f"format={pixel_format},{colors}",
+        "-c:v",
+        "libx264",
+        "-qp",
+        "1",
+        "-bsf:v",
+        header,
+        str(path),
+    ]
     subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
     return path
 
@@ -124,9 +161,14 @@ def test_every_matrix_that_a_file_may_name(
 @pytest.mark.parametrize("matrix", LUMA)
 @pytest.mark.parametrize("full_range", [False, True])
 def test_a_copy_keeps_the_matrix(tmp_path: Path, matrix: str, full_range: bool):
-    path, pictures = tmp_path / "copy.mp4", [np.full(32 * 32 * 3 // 2, 100, np.uint8)] * 3
+    path, pictures = (
+        tmp_path / "copy.mp4",
+        [np.full(32 * 32 * 3 // 2, 100, np.uint8)] * 3,
+    )
     raster = Raster(32, 32, matrix, full_range)
-    write_fast_video(path, pictures, raster, ticks=[0, 1, 2, 3], time_base=Fraction(1, 25), crf=1)
+    write_fast_video(
+        path, pictures, raster, ticks=[0, 1, 2, 3], time_base=Fraction(1, 25), crf=1
+    )
     with open_video(path) as video:
         planes = video.planes([1])
     assert (planes.matrix, planes.full_range) == (matrix, full_range)

@@ -15,7 +15,9 @@ from data_modules.video.encode import write_video
 
 def _ramp(time: int = 10, height: int = 48, width: int = 64) -> np.ndarray:
     """Smooth frames whose brightness tells their index: 20 levels a frame."""
-    level = 20 * np.arange(time)[:, None, None] + np.linspace(0, 30, width)[None, None, :]
+    level = (
+        20 * np.arange(time)[:, None, None] + np.linspace(0, 30, width)[None, None, :]
+    )
     return np.broadcast_to(level[..., None], (time, height, width, 3)).astype(np.uint8)
 
 
@@ -28,10 +30,14 @@ def _drawing() -> np.ndarray:
 def _read(path: Path) -> tuple[np.ndarray, Fraction | None]:
     with av.open(str(path)) as container:
         rate = container.streams.video[0].average_rate
-        return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]), rate
+        return np.stack(
+            [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+        ), rate
 
 
-@pytest.mark.parametrize(("codec", "suffix"), [("libx264", "mp4"), ("mpeg4", "avi"), ("libvpx-vp9", "mkv")])
+@pytest.mark.parametrize(
+    ("codec", "suffix"), [("libx264", "mp4"), ("mpeg4", "avi"), ("libvpx-vp9", "mkv")]
+)
 def test_frames_come_back_in_order(tmp_path: Path, codec: str, suffix: str) -> None:
     path = tmp_path / f"ramp.{suffix}"
     write_video(path, _ramp(), 12, codec=codec)
@@ -53,7 +59,11 @@ def test_same_frames_same_bytes(tmp_path: Path, suffix: str) -> None:
 def test_gop_bounds_the_distance_of_key_frames(tmp_path: Path) -> None:
     write_video(tmp_path / "ramp.mp4", _ramp(12), 12, gop=4)
     with av.open(str(tmp_path / "ramp.mp4")) as container:
-        keys = [index for index, frame in enumerate(container.decode(video=0)) if frame.key_frame]
+        keys = [
+            index
+            for index, frame in enumerate(container.decode(video=0))
+            if frame.key_frame
+        ]
     assert keys[0] == 0
     assert max(np.diff([*keys, 12])) <= 4
 
@@ -72,7 +82,9 @@ def test_fractional_rate_is_kept(tmp_path: Path) -> None:
         (_ramp(time=0), "one or more"),
     ],
 )
-def test_frames_that_cannot_be_encoded(tmp_path: Path, frames: np.ndarray, word: str) -> None:
+def test_frames_that_cannot_be_encoded(
+    tmp_path: Path, frames: np.ndarray, word: str
+) -> None:
     with pytest.raises(ValueError, match=word):
         write_video(tmp_path / "bad.mp4", frames, 12)
     assert not list(tmp_path.iterdir())

@@ -23,7 +23,9 @@ def rotated(source: Path, target: Path, degrees: int) -> Path:
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "mov", "mkv"])
-def test_a_turn_is_seen_and_its_absence_too(write: WriteVideo, tmp_path: Path, suffix: str):
+def test_a_turn_is_seen_and_its_absence_too(
+    write: WriteVideo, tmp_path: Path, suffix: str
+):
     plain = write(f"plain.{suffix}")
     container = MATROSKA if suffix == "mkv" else MOVIE
     assert not may_be_turned(container, plain)
@@ -41,7 +43,12 @@ def test_a_part_of_a_file(write: WriteVideo, tmp_path: Path):
 
 def test_what_cannot_be_read_may_be_turned(tmp_path: Path):
     path = tmp_path / "x"
-    for content in (b"", b"abc", struct.pack(">I4s", 8, b"free"), struct.pack(">I4s", 3, b"free") * 9):
+    for content in (
+        b"",
+        b"abc",
+        struct.pack(">I4s", 8, b"free"),
+        struct.pack(">I4s", 3, b"free") * 9,
+    ):
         path.write_bytes(content)
         assert may_be_turned(MOVIE, path)
         assert may_be_turned(MATROSKA, path)

@@ -19,7 +19,9 @@ def write(folder: Path, names: list[str], size: tuple[int, int] = (32, 48)) -> N
     for i, name in enumerate(names):
         grey = np.full((*size, 3), 10 * i + 20, np.uint8)
         pixel_format = "rgb24" if name.endswith(".png") else "yuvj420p"
-        av.VideoFrame.from_ndarray(grey, format="rgb24").reformat(format=pixel_format).save(folder / name.lower())
+        av.VideoFrame.from_ndarray(grey, format="rgb24").reformat(
+            format=pixel_format
+        ).save(folder / name.lower())
         (folder / name.lower()).rename(folder / name)
 
 
@@ -42,7 +44,9 @@ def test_images_are_frames_in_their_natural_order(tmp_path: Path, names: list[st
         frames = video.frames([0, 11, 3, 3])
         levels = to_rgb(video.planes([0, 11, 3, 3])).float().mean((1, 2, 3))
         video.check()
-    assert frames.pixels.float().mean((1, 2, 3)).tolist() == pytest.approx([20, 130, 50, 50], abs=2)
+    assert frames.pixels.float().mean((1, 2, 3)).tolist() == pytest.approx(
+        [20, 130, 50, 50], abs=2
+    )
     assert levels.tolist() == pytest.approx([20, 130, 50, 50], abs=2)
     assert frames.seconds.tolist() == [0, 11 / 12, 3 / 12, 3 / 12]
 
@@ -92,7 +96,10 @@ def test_a_cut_image(tmp_path: Path):
     write(tmp_path / "clip", ["1.jpg"], size=(128, 128))
     path = tmp_path / "clip" / "1.jpg"
     path.write_bytes(path.read_bytes()[:-300])
-    with pytest.raises(ValueError, match=r"1\.jpg: cannot be read as an image"), open_video(tmp_path / "clip") as video:
+    with (
+        pytest.raises(ValueError, match=r"1\.jpg: cannot be read as an image"),
+        open_video(tmp_path / "clip") as video,
+    ):
         video.frames([0])
 
 
@@ -111,7 +118,11 @@ def test_images_of_several_sizes_are_told(tmp_path: Path):
     told = r"2\.jpg: shows 64 x 64 pixels, and the first image 32 x 48: the images of one video have one size"
     with open_video(tmp_path / "clip") as video:
         assert video.frames([0]).pixels.shape == (1, 3, 32, 48)
-        for read in (lambda: video.frames([0, 1]), lambda: video.planes([1]), video.check):
+        for read in (
+            lambda: video.frames([0, 1]),
+            lambda: video.planes([1]),
+            video.check,
+        ):
             with pytest.raises(ValueError, match=told):
                 read()
 
@@ -122,23 +133,43 @@ SERIES = [f"img_{n:05d}.jpg" for n in range(1, 5)]
 @pytest.mark.parametrize(
     ("others", "told"),
     [
-        ([f"flow_{axis}_{n:05d}.jpg" for axis in "xy" for n in range(3)], r"4 img_#\.jpg, 3 flow_x_#\.jpg, 3 flow_y_#"),
-        ([f"{axis}_{n:04d}.jpg" for axis in "uv" for n in range(1, 4)], r"4 img_#\.jpg, 3 u_#\.jpg, 3 v_#\.jpg"),
+        (
+            [f"flow_{axis}_{n:05d}.jpg" for axis in "xy" for n in range(3)],
+            r"4 img_#\.jpg, 3 flow_x_#\.jpg, 3 flow_y_#",
+        ),
+        (
+            [f"{axis}_{n:04d}.jpg" for axis in "uv" for n in range(1, 4)],
+            r"4 img_#\.jpg, 3 u_#\.jpg, 3 v_#\.jpg",
+        ),
         (["thumb.jpg"], r"several series of images: 4 img_#\.jpg, 1 thumb\.jpg"),
         (["img_00001_preview.jpg"], r"4 img_#\.jpg, 1 img_#_preview\.jpg"),
         ([f"img_{n:05d}.png" for n in range(1, 5)], r"4 img_#\.jpg, 4 img_#\.png"),
         (["img_00005.png"], r"4 img_#\.jpg, 1 img_#\.png"),
         (["img_1.jpg"], r"img_00001\.jpg and img_1\.jpg have the same number"),
-        (["img_00002.JPEG"], r"img_00002\.JPEG and img_00002\.jpg have the same number"),
-        (["img_00001.tif", "x.gif"], r"holds 1 \.gif, 1 \.tif, which are not read; frames are"),
-        (["img_00006.jpg"], r"images are missing: img_00001\.jpg to img_00006\.jpg are 5 images without number 5;"),
+        (
+            ["img_00002.JPEG"],
+            r"img_00002\.JPEG and img_00002\.jpg have the same number",
+        ),
+        (
+            ["img_00001.tif", "x.gif"],
+            r"holds 1 \.gif, 1 \.tif, which are not read; frames are",
+        ),
+        (
+            ["img_00006.jpg"],
+            r"images are missing: img_00001\.jpg to img_00006\.jpg are 5 images without number 5;",
+        ),
     ],
 )
 def test_images_beside_a_series_are_told(tmp_path: Path, others: list[str], told: str):
     (tmp_path / "clip").mkdir()
     for name in [*SERIES, *others]:
-        save(tmp_path / "clip" / name.replace(".tif", ".png").replace(".gif", ".png"), gray(50))
-        (tmp_path / "clip" / name.replace(".tif", ".png").replace(".gif", ".png")).rename(tmp_path / "clip" / name)
+        save(
+            tmp_path / "clip" / name.replace(".tif", ".png").replace(".gif", ".png"),
+            gray(50),
+        )
+        (
+            tmp_path / "clip" / name.replace(".tif", ".png").replace(".gif", ".png")
+        ).rename(tmp_path / "clip" / name)
     with pytest.raises(ValueError, match=told):
         probe(tmp_path / "clip")
 
@@ -146,15 +177,26 @@ def test_images_beside_a_series_are_told(tmp_path: Path, others: list[str], told
 @pytest.mark.parametrize(
     "names",
     [
-        [*SERIES, "._img_00001.jpg", ".DS_Store", ".img_00009.jpg", "Thumbs.db", "list.txt"],
+        [
+            *SERIES,
+            "._img_00001.jpg",
+            ".DS_Store",
+            ".img_00009.jpg",
+            "Thumbs.db",
+            "list.txt",
+        ],
         [f"cam0_{n}.jpg" for n in range(8, 12)],
         [f"{5 * n:03d}.webp" for n in range(4)],  # every fifth frame
-        [f"frame_{n}_{33 * n + n % 2}ms.bmp" for n in range(8, 12)],  # a number and a time
+        [
+            f"frame_{n}_{33 * n + n % 2}ms.bmp" for n in range(8, 12)
+        ],  # a number and a time
         ["1690000000.jpg", "1690000033.jpg", "1690000067.jpg", "1690000100.jpg"],
     ],
 )
 def test_what_is_one_series(tmp_path: Path, names: list[str]):
-    images = [name for name in names if name[0] != "." and name[-3:] not in ("txt", ".db")]
+    images = [
+        name for name in names if name[0] != "." and name[-3:] not in ("txt", ".db")
+    ]
     for name in set(names) - set(images):
         (tmp_path / name).write_bytes(b"no image")
     for level, name in enumerate(images):
@@ -169,13 +211,17 @@ def test_what_is_one_series(tmp_path: Path, names: list[str]):
 def test_two_cameras_are_told(tmp_path: Path):
     for name in [f"cam{camera}_{n:04d}.jpg" for camera in (0, 1) for n in range(3)]:
         save(tmp_path / name, gray(50))
-    with pytest.raises(ValueError, match=r"cam0_0000\.jpg to cam1_0002\.jpg are several series"):
+    with pytest.raises(
+        ValueError, match=r"cam0_0000\.jpg to cam1_0002\.jpg are several series"
+    ):
         probe(tmp_path)
 
 
 def test_folders_of_frames_are_no_frames(tmp_path: Path):
     save(tmp_path / "clip" / "1.jpg", gray(50))
-    with pytest.raises(ValueError, match="the folders in it, such as clip, are other videos"):
+    with pytest.raises(
+        ValueError, match="the folders in it, such as clip, are other videos"
+    ):
         probe(tmp_path)
 
 
@@ -194,13 +240,17 @@ def shown(folder: Path) -> list[torch.Tensor]:
 
 @pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_images_are_shown_as_their_exif_says(tmp_path: Path, orientation: int, suffix: str):
+def test_images_are_shown_as_their_exif_says(
+    tmp_path: Path, orientation: int, suffix: str
+):
     image = smooth()
     exif = image.getexif()
     exif[0x0112] = orientation
     for number in range(2):
         save(tmp_path / f"{number}.{suffix}", image, exif=exif, quality=95)
-    upright = ImageOps.exif_transpose(Image.open(tmp_path / f"0.{suffix}")).convert("RGB")
+    upright = ImageOps.exif_transpose(Image.open(tmp_path / f"0.{suffix}")).convert(
+        "RGB"
+    )
     expected = torch.tensor(np.asarray(upright)).float()
     for pixels in shown(tmp_path):
         assert pixels.shape == expected.shape
@@ -220,16 +270,32 @@ def test_each_image_is_turned_by_itself(tmp_path: Path):
             assert (pixels.float() - expected).abs().mean((1, 2, 3)).max() < 3
 
 
-MODES = {"png": ("1", "L", "LA", "P", "RGBA"), "jpg": ("L", "CMYK", "RGB"), "bmp": ("RGB", "P"), "webp": ("RGBA", "L")}
+MODES = {
+    "png": ("1", "L", "LA", "P", "RGBA"),
+    "jpg": ("L", "CMYK", "RGB"),
+    "bmp": ("RGB", "P"),
+    "webp": ("RGBA", "L"),
+}
 
 
-@pytest.mark.parametrize(("suffix", "mode"), [(suffix, mode) for suffix, modes in MODES.items() for mode in modes])
+@pytest.mark.parametrize(
+    ("suffix", "mode"),
+    [(suffix, mode) for suffix, modes in MODES.items() for mode in modes],
+)
 def test_kinds_of_images(tmp_path: Path, suffix: str, mode: str):
-    image = smooth().quantize(dither=Image.Dither.NONE) if mode == "P" else smooth().convert(mode)
+    image = (
+        smooth().quantize(dither=Image.Dither.NONE)
+        if mode == "P"
+        else smooth().convert(mode)
+    )
     save(tmp_path / f"1.{suffix}", image)
-    expected = torch.tensor(np.asarray(Image.open(tmp_path / f"1.{suffix}").convert("RGB"))).float()
+    expected = torch.tensor(
+        np.asarray(Image.open(tmp_path / f"1.{suffix}").convert("RGB"))
+    ).float()
     for pixels in shown(tmp_path):
-        assert (pixels - expected).abs().mean() < 4  # a palette has edges, and chroma half their sharpness
+        assert (
+            pixels - expected
+        ).abs().mean() < 4  # a palette has edges, and chroma half their sharpness
 
 
 def test_a_png_with_a_color_profile(tmp_path: Path):
@@ -261,5 +327,7 @@ def test_gray_and_color_images_in_one_series(tmp_path: Path):
     save(tmp_path / "3.jpg", smooth(), quality=95, keep_rgb=True)
     with open_video(tmp_path) as video:
         for order in ([0, 1, 2], [2, 1, 0], [1, 2, 0]):
-            apart = to_rgb(video.planes(order)).float() - video.frames(order).pixels.float()
+            apart = (
+                to_rgb(video.planes(order)).float() - video.frames(order).pixels.float()
+            )
             assert apart.abs().mean((1, 2, 3)).max() < 3

@@ -21,19 +21,40 @@ VARIANTS: dict[str, dict[str, str]] = {
     "scaling matrices": {"x264-params": "cqm=jvt"},
     "buffer model": {"x264-params": "nal-hrd=vbr:vbv-maxrate=500:vbv-bufsize=500"},
     "flat B": {"x264-params": "b-pyramid=none:bframes=7"},
-    "signal": {"x264-params": "videoformat=pal:overscan=show:chromaloc=2:colormatrix=bt709:range=pc"},
+    "signal": {
+        "x264-params": "videoformat=pal:overscan=show:chromaloc=2:colormatrix=bt709:range=pc"
+    },
     "interlaced": {"flags": "+ildct+ilme"},
 }
 
 
-def write(path: Path, codec: str, height: int, width: int, options: dict[str, str], **stream: Any) -> Path:
+def write(
+    path: Path,
+    codec: str,
+    height: int,
+    width: int,
+    options: dict[str, str],
+    **stream: Any,
+) -> Path:
     with av.open(str(path), "w") as container:
         video = container.add_stream(codec, rate=25, options=options)
-        video.height, video.width, video.pix_fmt = height, width, stream.pop("pix_fmt", "yuv420p")
+        video.height, video.width, video.pix_fmt = (
+            height,
+            width,
+            stream.pop("pix_fmt", "yuv420p"),
+        )
         for name, value in stream.items():
             setattr(video.codec_context, name, value)
-        for pixels in noise_frames(20, height // 8 * 8 + 8, width // 6 * 6 + 6)[:, :height, :width]:
-            container.mux(video.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")))
+        for pixels in noise_frames(20, height // 8 * 8 + 8, width // 6 * 6 + 6)[
+            :, :height, :width
+        ]:
+            container.mux(
+                video.encode(
+                    av.VideoFrame.from_ndarray(
+                        np.ascontiguousarray(pixels), format="rgb24"
+                    )
+                )
+            )
         container.mux(video.encode(None))
     return path
 
@@ -41,22 +62,39 @@ def write(path: Path, codec: str, height: int, width: int, options: dict[str, st
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
 @pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv422p", "yuv444p"])
 @pytest.mark.parametrize("options", VARIANTS.values(), ids=VARIANTS)
-def test_equals_what_decoding_finds(tmp_path: Path, options: dict[str, str], pix_fmt: str, suffix: str):
+def test_equals_what_decoding_finds(
+    tmp_path: Path, options: dict[str, str], pix_fmt: str, suffix: str
+):
     if "profile" in options and pix_fmt != "yuv420p":
         pytest.skip("baseline has no other chroma")
     ratio = Fraction(77, 50)
-    path = write(tmp_path / f"a{suffix}", "libx264", 68, 90, options, pix_fmt=pix_fmt, sample_aspect_ratio=ratio)
+    path = write(
+        tmp_path / f"a{suffix}",
+        "libx264",
+        68,
+        90,
+        options,
+        pix_fmt=pix_fmt,
+        sample_aspect_ratio=ratio,
+    )
     with av.open(str(path)) as container:
         context = container.streams.video[0].codec_context
         found = parameter_set(bytes(context.extradata or b""))
         frame = next(container.decode(video=0))
         assert found is not None
-        assert (found.height, found.width, Fraction(*found.pixel_ratio)) == (frame.height, frame.width, ratio)
+        assert (found.height, found.width, Fraction(*found.pixel_ratio)) == (
+            frame.height,
+            frame.width,
+            ratio,
+        )
         assert found.reorder is not None
         assert bool(found.reorder) == bool(context.has_b_frames)
 
 
-@pytest.mark.parametrize("extradata", [b"", b"\0\0\0\1\x67\x42\0\x1e", b"\1\x64\0\x1e\xff\xe1\0\4\x67\x64\0\x1e\1\0"])
+@pytest.mark.parametrize(
+    "extradata",
+    [b"", b"\0\0\0\1\x67\x42\0\x1e", b"\1\x64\0\x1e\xff\xe1\0\4\x67\x64\0\x1e\1\0"],
+)
 def test_another_form_or_a_broken_one_says_nothing(extradata: bytes):
     assert parameter_set(extradata) is None
 
@@ -79,7 +117,9 @@ def test_nothing_is_decoded_to_open_a_file_whose_header_tells_all(
     path = write(tmp_path / name, codec, 64, 96, options)
     with opened(Source(path)) as container, av.open(str(path)) as probed:
         stream, expected = container.streams.video[0], probed.streams.video[0]
-        assert (stream.codec_context.pix_fmt is not None) == decoded  # known once a picture is decoded
+        assert (
+            stream.codec_context.pix_fmt is not None
+        ) == decoded  # known once a picture is decoded
         assert stream.average_rate == expected.average_rate
         assert (stream.height, stream.width) == (expected.height, expected.width)
         assert (stream.sample_aspect_ratio or 1) == (expected.sample_aspect_ratio or 1)
@@ -89,7 +129,9 @@ def test_nothing_is_decoded_to_open_a_file_whose_header_tells_all(
 
 
 def test_a_pixel_ratio_that_only_the_stream_states_is_seen(tmp_path: Path):
-    path = write(tmp_path / "a.mp4", "libx264", 64, 96, {}, sample_aspect_ratio=Fraction(4, 3))
+    path = write(
+        tmp_path / "a.mp4", "libx264", 64, 96, {}, sample_aspect_ratio=Fraction(4, 3)
+    )
     data = path.read_bytes()
     assert data.count(b"pasp") == 1
     path.write_bytes(data.replace(b"pasp", b"free"))  # a box that readers pass over

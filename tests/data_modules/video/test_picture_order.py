@@ -37,28 +37,43 @@ def read(path: Path) -> tuple[PictureOrder, list[int | None]]:
         stream = container.streams.video[0]
         packets = [packet for packet in container.demux(stream) if packet.size]
         context = stream.codec_context
-        told = PictureOrder(context.codec.canonical_name, bytes(context.extradata or b""))
+        told = PictureOrder(
+            context.codec.canonical_name, bytes(context.extradata or b"")
+        )
         told.extend(packets)
         context.flush_buffers()
         for number, packet in enumerate(packets):
             packet.pts = number
-        frames = [frame for packet in [*packets, None] for frame in context.decode(packet)]
+        frames = [
+            frame for packet in [*packets, None] for frame in context.decode(packet)
+        ]
     return told, [frame.pts for frame in frames]
 
 
 @pytest.mark.parametrize("name", STREAMS)
 def test_equals_what_comes_out_of_a_decoder(tmp_path: Path, name: str):
-    told, expected = read(encoded(tmp_path / name, *STREAMS[name], frames=ramp(40, 64, 96)))
+    told, expected = read(
+        encoded(tmp_path / name, *STREAMS[name], frames=ramp(40, 64, 96))
+    )
     found = told.order()
     assert found is not None
     assert found.tolist() == expected
-    assert (expected == list(range(40))) == (name in ("none.mp4", "slices.mp4"))  # here x264 takes none
+    assert (expected == list(range(40))) == (
+        name in ("none.mp4", "slices.mp4")
+    )  # here x264 takes none
 
 
 def test_numbers_that_begin_anew_many_times(tmp_path: Path):
     """The low bits of x264's numbers are at least 4, so 300 pictures of one sequence pass over them often."""
     flat = np.zeros((300, 16, 16), np.uint8)
-    told, expected = read(encoded(tmp_path / "a.mp4", *X264, "bframes=2:b-adapt=0:keyint=300:scenecut=0", frames=flat))
+    told, expected = read(
+        encoded(
+            tmp_path / "a.mp4",
+            *X264,
+            "bframes=2:b-adapt=0:keyint=300:scenecut=0",
+            frames=flat,
+        )
+    )
     assert (found := told.order()) is not None
     assert found.tolist() == expected
 
@@ -69,7 +84,10 @@ def test_nothing_is_told_where_slices_do_not_tell_it(tmp_path: Path):
         packets = [packet for packet in container.demux(video=0) if packet.size]
         extradata = bytes(container.streams.video[0].codec_context.extradata or b"")
     assert extradata[:3] == b"\0\0\1"
-    for sets, pictures in [(b"", packets[1:5]), (extradata, [*packets, b"\0\0\1\x09\xf0"])]:
+    for sets, pictures in [
+        (b"", packets[1:5]),
+        (extradata, [*packets, b"\0\0\1\x09\xf0"]),
+    ]:
         told = PictureOrder("h264", sets)
         told.extend(pictures)
         assert told.order() is None
@@ -77,7 +95,10 @@ def test_nothing_is_told_where_slices_do_not_tell_it(tmp_path: Path):
 
 def test_two_ways_of_numbering_tell_nothing(tmp_path: Path):
     """Raw streams one after the other, the second without B frames and so without numbers."""
-    parts = [encoded(tmp_path / f"{b}.h264", *X264, f"bframes={b}").read_bytes() for b in (3, 0)]
+    parts = [
+        encoded(tmp_path / f"{b}.h264", *X264, f"bframes={b}").read_bytes()
+        for b in (3, 0)
+    ]
     (tmp_path / "joined.h264").write_bytes(b"".join(parts))
     assert read(tmp_path / "joined.h264")[0].order() is None
 
@@ -87,9 +108,13 @@ def test_pictures_of_hevc_that_may_be_hidden(tmp_path: Path):
     hidden = tmp_path / "b.mkv"
     ffmpeg("-i", path, "-c", "copy", hidden)
     data = hidden.read_bytes()
-    start = data.index(b"\x44\1")  # the only picture parameter set: two numbers of one bit, then two flags
+    start = data.index(
+        b"\x44\1"
+    )  # the only picture parameter set: two numbers of one bit, then two flags
     assert data[start + 2] >> 6 == 3
-    hidden.write_bytes(data[: start + 2] + bytes([data[start + 2] | 1 << 4]) + data[start + 3 :])
+    hidden.write_bytes(
+        data[: start + 2] + bytes([data[start + 2] | 1 << 4]) + data[start + 3 :]
+    )
     with av.open(str(hidden)) as container:
         context = container.streams.video[0].codec_context
         told = PictureOrder("hevc", bytes(context.extradata or b""))

@@ -8,7 +8,9 @@ import pytest
 from data_modules.video.plan import UNKNOWN, PacketTable, presentation, segments
 
 
-def table(time: list[int], keyframes: set[int], hidden: set[int] = frozenset()) -> PacketTable:
+def table(
+    time: list[int], keyframes: set[int], hidden: set[int] = frozenset()
+) -> PacketTable:
     count = len(time)
     return PacketTable(
         np.array(time, np.int64),
@@ -40,13 +42,17 @@ def stream(rng: np.random.Generator) -> tuple[PacketTable, list[set[int]]]:
 
 
 @pytest.mark.parametrize("seed", range(60))
-def test_every_target_is_fed_with_all_that_it_refers_to_and_nothing_is_fed_after_it(seed: int):
+def test_every_target_is_fed_with_all_that_it_refers_to_and_nothing_is_fed_after_it(
+    seed: int,
+):
     rng = np.random.default_rng(seed)
     packets, refers = stream(rng)
     order = presentation(packets)
     assert order is not None
     assert packets.time[order].tolist() == list(range(len(order)))
-    targets = set(rng.choice(len(order), rng.integers(1, min(9, len(order) + 1))).tolist())
+    targets = set(
+        rng.choice(len(order), rng.integers(1, min(9, len(order) + 1))).tolist()
+    )
     fed = segments(packets, targets)
     decoded: set[int] = set()
     for segment in fed:
@@ -72,7 +78,9 @@ def test_one_keyframe_each_feeds_the_targets_alone():
 
 
 def test_a_leading_picture_decodes_from_the_key_frame_before():
-    packets = table([0, 2, 1, 5, 3, 4, 6], {0, 3})  # 3 and 4 are shown before the key frame at 5
+    packets = table(
+        [0, 2, 1, 5, 3, 4, 6], {0, 3}
+    )  # 3 and 4 are shown before the key frame at 5
     assert [s.tolist() for s in segments(packets, [4])] == [[0, 1, 2, 3, 4]]
     assert [s.tolist() for s in segments(packets, [6])] == [[3, 6]]
 

@@ -9,9 +9,21 @@ from data_modules.video.source import Source
     ("source", "url", "name"),
     [
         (Source(Path("/a/b c.mp4")), "/a/b c.mp4", "/a/b c.mp4"),
-        (Source(Path("/a/x.tar"), 512, 100), "subfile,,start,512,end,612,,:/a/x.tar", "/a/x.tar (byte 512 to 612)"),
-        (Source(Path("/a/x.tar"), 512), "subfile,,start,512,end,0,,:/a/x.tar", "/a/x.tar (byte 512 to the end)"),
-        (Source(Path("/a/x.tar"), 0, 9), "subfile,,start,0,end,9,,:/a/x.tar", "/a/x.tar (byte 0 to 9)"),
+        (
+            Source(Path("/a/x.tar"), 512, 100),
+            "subfile,,start,512,end,612,,:/a/x.tar",
+            "/a/x.tar (byte 512 to 612)",
+        ),
+        (
+            Source(Path("/a/x.tar"), 512),
+            "subfile,,start,512,end,0,,:/a/x.tar",
+            "/a/x.tar (byte 512 to the end)",
+        ),
+        (
+            Source(Path("/a/x.tar"), 0, 9),
+            "subfile,,start,0,end,9,,:/a/x.tar",
+            "/a/x.tar (byte 0 to 9)",
+        ),
     ],
 )
 def test_what_ffmpeg_opens_and_errors_name(source: Source, url: str, name: str):

@@ -24,7 +24,9 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     encoded(folder / "small.mp4", *X264, frames=ramp(20, *SMALL))
     encoded(folder / "large.mp4", *X264[:-1], 45, frames=ramp(30, *LARGE))
     for name in ("cover.jpg", "cover.png"):
-        encoded(folder / name, "-update", 1, frames=np.full((1, 256, 256), 200, np.uint8))
+        encoded(
+            folder / name, "-update", 1, frames=np.full((1, 256, 256), 200, np.uint8)
+        )
     return folder
 
 
@@ -47,7 +49,13 @@ def covered(path: Path, parts: Path, cover: bytes) -> Path:
     values = box(b"ilst", box(b"covr", box(b"data", struct.pack(">II", 13, 0) + cover)))
     handler = box(b"hdlr", bytes(8) + b"mdirappl" + bytes(9))
     added = box(b"udta", box(b"meta", bytes(4) + handler + values))
-    movie = struct.pack(">I", size + len(added)) + b"moov" + data[place + 8 : head] + added + data[head:]
+    movie = (
+        struct.pack(">I", size + len(added))
+        + b"moov"
+        + data[place + 8 : head]
+        + added
+        + data[head:]
+    )
     path.write_bytes(data[:place] + movie)
     return path
 
@@ -55,7 +63,13 @@ def covered(path: Path, parts: Path, cover: bytes) -> Path:
 def test_a_cover_in_front_of_the_film(parts: Path, tmp_path: Path):
     path = covered(tmp_path / "clip.mp4", parts, (parts / "cover.jpg").read_bytes())
     assert shown(path) == (36, *FILM)
-    assert np.abs(decode(path, [35]).float().mean().item() - plain_frames(path, *FILM)[35].mean()) < 2
+    assert (
+        np.abs(
+            decode(path, [35]).float().mean().item()
+            - plain_frames(path, *FILM)[35].mean()
+        )
+        < 2
+    )
 
 
 @pytest.mark.parametrize(
@@ -74,13 +88,27 @@ def test_a_cover_in_front_of_the_film(parts: Path, tmp_path: Path):
         ("switched_off.mp4", ("-i", "large.mp4", "-i", "film.mp4", *COPY, "-disposition:v:0", "0")),
     ],
 )  # fmt: skip
-def test_the_film_is_found(parts: Path, tmp_path: Path, name: str, options: tuple[object, ...]):
+def test_the_film_is_found(
+    parts: Path, tmp_path: Path, name: str, options: tuple[object, ...]
+):
     path = tmp_path / name
-    ffmpeg(*(parts / str(part) if (parts / str(part)).is_file() else part for part in options), path)
-    expected = plain_frames(path, *FILM) if "one_picture.mkv" not in name else plain_frames(parts / "film.mp4", *FILM)
+    ffmpeg(
+        *(
+            parts / str(part) if (parts / str(part)).is_file() else part
+            for part in options
+        ),
+        path,
+    )
+    expected = (
+        plain_frames(path, *FILM)
+        if "one_picture.mkv" not in name
+        else plain_frames(parts / "film.mp4", *FILM)
+    )
     with open_video(path) as video:
         assert (video.num_frames, video.height, video.width) == (len(expected), *FILM)
-        means = video.frames(range(video.num_frames)).pixels.float().mean((1, 2, 3)).numpy()
+        means = (
+            video.frames(range(video.num_frames)).pixels.float().mean((1, 2, 3)).numpy()
+        )
         video.check()
     assert np.abs(means - expected.mean((1, 2))).max() < 2
 
@@ -94,8 +122,13 @@ def test_the_larger_of_two_films(parts: Path, tmp_path: Path, suffix: str):
 
 
 def test_a_copy_is_of_the_film(parts: Path, tmp_path: Path):
-    ffmpeg("-i", parts / "small.mp4", "-i", parts / "film.mp4", *COPY, tmp_path / "two.mp4")
-    assert transcode(tmp_path / "two.mp4", tmp_path / "copy.mp4", Profile()).num_frames == 36
+    ffmpeg(
+        "-i", parts / "small.mp4", "-i", parts / "film.mp4", *COPY, tmp_path / "two.mp4"
+    )
+    assert (
+        transcode(tmp_path / "two.mp4", tmp_path / "copy.mp4", Profile()).num_frames
+        == 36
+    )
     assert shown(tmp_path / "copy.mp4") == (36, *FILM)
 
 
@@ -103,5 +136,8 @@ def test_a_copy_is_of_the_film(parts: Path, tmp_path: Path):
 def test_a_cover_is_no_film(parts: Path, tmp_path: Path, name: str):
     ffmpeg("-f", "lavfi", "-i", "sine=d=1", "-i", parts / "cover.jpg", *COPY[:4], "-c:v", "copy",
            "-disposition:v:0", "attached_pic", tmp_path / name)  # fmt: skip
-    with pytest.raises(ValueError, match=rf"{name}: holds no video track, only a cover picture or thumbnails"):
+    with pytest.raises(
+        ValueError,
+        match=rf"{name}: holds no video track, only a cover picture or thumbnails",
+    ):
         probe(tmp_path / name)
