@@ -12,7 +12,7 @@ from torch import Tensor
 from data_modules.batch import Features, Partners, VideoBatch
 from data_modules.dataset import Sample, Unrendered
 from data_modules.transforms.mixing import Mixing
-from data_modules.video.colour import to_rgb
+from data_modules.video.color import to_rgb
 
 
 class PlaneBatch(NamedTuple):

@@ -16,7 +16,7 @@ from data_modules.randomness import keyed_generator
 from data_modules.reading import Reading
 from data_modules.sampler import PADDING
 from data_modules.sampling import Length
-from data_modules.video.colour import Planes, black, to_rgb
+from data_modules.video.color import Planes, black, to_rgb
 from data_modules.video.decode import open_video
 from data_modules.video.source import Source
 from data_modules.views import Look, View

@@ -20,7 +20,7 @@ from jaxtyping import Float64, Int64, UInt8
 from torch import Tensor
 
 from data_modules.transforms.crops import Box
-from data_modules.video.colour import Planes
+from data_modules.video.color import Planes
 from data_modules.video.images import ImageTrack
 from data_modules.video.picture import Colors, Shape, read_image, unknown_colors
 from data_modules.video.source import Source
@@ -208,7 +208,7 @@ class Video:
         )
 
     def planes(self, indices: Indices, box: Part = None) -> Planes:
-        """These frames as the decoder gives them, for :func:`~data_modules.video.colour.to_rgb`; see :meth:`frames`."""
+        """These frames as the decoder gives them, for :func:`~data_modules.video.color.to_rgb`; see :meth:`frames`."""
         grown, inside = _grown(self._box(box))
         layout, colors = _layout(grown), list[Colors]()
 

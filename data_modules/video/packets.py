@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int64
 
-from data_modules.video.bitstream import frames_shown
-from data_modules.video.picture_order import PictureOrder
+from data_modules.video.headers.bitstream import frames_shown
+from data_modules.video.headers.picture_order import PictureOrder
 from data_modules.video.plan import UNKNOWN, PacketTable, presentation
 from data_modules.video.source import Source
 

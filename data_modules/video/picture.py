@@ -19,7 +19,7 @@ from av.video.plane import VideoPlane
 from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 from jaxtyping import UInt8
 
-from data_modules.video.png import without_profile
+from data_modules.video.headers.png import without_profile
 
 # How a file of each begins; its suffix may be wrong.
 _IMAGE_CODECS = {
@@ -58,7 +58,7 @@ class Colors(NamedTuple):
     """What the numbers of a YUV picture mean.
 
     Attributes:
-        matrix: a name in :data:`~data_modules.video.colour.LUMA`.
+        matrix: a name in :data:`~data_modules.video.color.LUMA`.
         full_range: luma spans 0-255 and not 16-235.
     """
 

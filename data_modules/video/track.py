@@ -21,10 +21,10 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from jaxtyping import Float64, Int64
 
-from data_modules.video import orientation
-from data_modules.video.header import may_be_turned, stated_duration
+from data_modules.video.headers import orientation
+from data_modules.video.headers.container import may_be_turned, stated_duration
+from data_modules.video.headers.parameter_set import parameter_set
 from data_modules.video.packets import IN_ORDER, Packets
-from data_modules.video.parameter_set import parameter_set
 from data_modules.video.plan import UNKNOWN, continued, segments
 from data_modules.video.source import Source
 

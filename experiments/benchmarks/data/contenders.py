@@ -20,7 +20,7 @@ from torch import Tensor
 from data_modules.dataset import Clip, VideoDataset
 from data_modules.sampling import Length, Sampling
 from data_modules.transforms.crops import Box, EvalCrop, Recipe
-from data_modules.video.colour import to_rgb
+from data_modules.video.color import to_rgb
 from data_modules.video.decode import open_video
 from data_modules.views import EvalViews, Views
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from data_modules.transforms.crops import Box
-from data_modules.video.colour import to_rgb
+from data_modules.video.color import to_rgb
 from data_modules.video.decode import decode, open_video, probe
 from data_modules.video.source import Source
 from data_modules.video.track import FileTrack

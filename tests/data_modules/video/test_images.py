@@ -8,7 +8,7 @@ import torch
 from PIL import Image, ImageOps
 
 from data_modules.transforms.crops import Box
-from data_modules.video.colour import to_rgb
+from data_modules.video.color import to_rgb
 from data_modules.video.decode import open_video, probe
 from data_modules.video.images import ImageTrack
 

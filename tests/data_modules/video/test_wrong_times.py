@@ -11,7 +11,7 @@ from av.video.frame import VideoFrame
 from data_modules.storage.manifest import Entry, read, write
 from data_modules.storage.transcode import Profile, Task, copy_clip, transcode
 from data_modules.video.decode import decode, open_video, probe
-from data_modules.video.picture_order import PictureOrder
+from data_modules.video.headers.picture_order import PictureOrder
 from data_modules.video.source import Source
 from data_modules.video.track import FileTrack
 from tests.data_modules.ffmpeg import encoded, ffmpeg, plain_frames, ramp

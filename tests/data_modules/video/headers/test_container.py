@@ -4,7 +4,7 @@ from pathlib import Path
 import av
 import pytest
 
-from data_modules.video.header import may_be_turned, stated_duration
+from data_modules.video.headers.container import may_be_turned, stated_duration
 from tests.data_modules.videos import WriteVideo
 
 MOVIE, MATROSKA = "mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"

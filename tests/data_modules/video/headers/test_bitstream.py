@@ -2,7 +2,7 @@
 
 import pytest
 
-from data_modules.video.bitstream import frames_shown
+from data_modules.video.headers.bitstream import frames_shown
 
 
 def packed(*fields: tuple[int, int]) -> bytes:

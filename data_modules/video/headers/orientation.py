@@ -4,7 +4,7 @@ Such a message may be there beside, or without, a display matrix of the containe
 tells whether the first picture has to be decoded before its size is known.
 """
 
-from data_modules.video.nal_units import (
+from data_modules.video.headers.nal_units import (
     counted_units,
     header_units,
     length_size,

@@ -6,7 +6,7 @@ import av
 import numpy as np
 import pytest
 
-from data_modules.video.picture_order import PictureOrder
+from data_modules.video.headers.picture_order import PictureOrder
 from tests.data_modules.ffmpeg import encoded, ffmpeg, ramp
 
 X264 = ("-c:v", "libx264", "-pix_fmt", "yuv420p", "-g", 12, "-x264-params")

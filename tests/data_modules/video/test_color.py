@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from data_modules.transforms.crops import Box
-from data_modules.video.colour import Planes, to_rgb
+from data_modules.video.color import Planes, to_rgb
 from data_modules.video.decode import open_video
 from data_modules.video.encode import Raster, write_fast_video
 

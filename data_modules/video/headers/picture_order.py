@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Int64, UInt8
 
-from data_modules.video.nal_units import (
+from data_modules.video.headers.nal_units import (
     STUFFED,
     counted_units,
     header_units,
@@ -22,7 +22,7 @@ from data_modules.video.nal_units import (
     marked_units,
     plain,
 )
-from data_modules.video.parameter_set import Numbering, SliceStart, numbering
+from data_modules.video.headers.parameter_set import Numbering, SliceStart, numbering
 
 _HEAD = 24  # bytes of a slice that are kept: the number stands in the first 18, a few may be stuffed in between
 _H264_INSTANT, _HEVC_INSTANT, _HEVC_KEYS, _HEVC_LEADING = (

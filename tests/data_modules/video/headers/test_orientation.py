@@ -8,10 +8,10 @@ import imageio_ffmpeg
 import numpy as np
 import pytest
 
-from data_modules.video.colour import to_rgb
+from data_modules.video.color import to_rgb
 from data_modules.video.decode import open_video
 from data_modules.video.encode import write_video
-from data_modules.video.orientation import may_be_turned
+from data_modules.video.headers.orientation import may_be_turned
 
 HEIGHT, WIDTH = 64, 96
 FIXED = 1 << 16

@@ -3,7 +3,7 @@
 from functools import lru_cache
 from typing import NamedTuple
 
-from data_modules.video.nal_units import plain
+from data_modules.video.headers.nal_units import plain
 
 _HIGH_PROFILES = frozenset(
     {100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135}

@@ -1,0 +1,1 @@
+"""Read headers of containers, streams and pictures, so that fewer pictures are decoded."""
