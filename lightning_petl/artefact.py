@@ -25,8 +25,8 @@ from lightning_petl.artefact_files import (
     checksums,
     read,
 )
-from lightning_petl.backbones.open_clip import PREFIX, published_tags
 from lightning_petl.backbones.vit import VideoViT
+from lightning_petl.backbones.weights.open_clip import PREFIX, published_tags
 from lightning_petl.checkpoint import (
     State,
     Trunk,

@@ -36,9 +36,9 @@ LAWS: dict[str, tuple[str, str]] = {
         r"lightning_petl\.backbones.*",
         r"lightning_petl\.(?!backbones\b|shapes\b).*",
     ),
-    "a method knows the trunk, shapes, the bottleneck and the interface": (
+    "a method knows the trunk, shapes, shared layers and the interface": (
         r"lightning_petl\.adapters\.(?!multi_tunev$).*",
-        r"lightning_petl(?!\.(backbones|shapes)\b|\.adapters\.(adapter|bottleneck|frames|normalise|tap)\b).*",
+        r"lightning_petl(?!\.(backbones|shapes)\b|\.adapters\.(adapter|layers)\b).*",
     ),
     "the composition may know its parts": (
         r"lightning_petl\.adapters\.multi_tunev",
@@ -130,13 +130,13 @@ def test_import_law(law: str) -> None:
             True,
         ),
         (
-            "a method knows the trunk, shapes, the bottleneck and the interface",
+            "a method knows the trunk, shapes, shared layers and the interface",
             "lightning_petl.adapters.vpt",
             "lightning_petl.adapters.lora.LoRA",
             True,
         ),
         (
-            "a method knows the trunk, shapes, the bottleneck and the interface",
+            "a method knows the trunk, shapes, shared layers and the interface",
             "lightning_petl.adapters.vpt",
             "lightning_petl.adapters.adapter.Adapter",
             False,

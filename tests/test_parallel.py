@@ -12,7 +12,7 @@ from torch import multiprocessing
 from lightning_petl.adapters import LoRA, attach
 from lightning_petl.adapters.lora import Init
 from lightning_petl.backbones import VideoViT
-from lightning_petl.backbones.pretrained import create
+from lightning_petl.backbones.weights.pretrained import create
 from lightning_petl.parallel import materialise
 from tests.parallel_ranks import METHODS, RANKS, SIZE_OF, Classifier, run_all, train
 from tests.tiny import clip

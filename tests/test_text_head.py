@@ -12,7 +12,7 @@ open_clip = pytest.importorskip("open_clip")
 from lightning_petl import artefact  # noqa: E402
 from lightning_petl.adapters import Adapter, AttentiveProbe, LoRA, Side4Video  # noqa: E402
 from lightning_petl.backbones import VideoViT  # noqa: E402
-from lightning_petl.backbones.open_clip import text_tower  # noqa: E402
+from lightning_petl.backbones.weights.open_clip import text_tower  # noqa: E402
 from lightning_petl.heads import LinearHead  # noqa: E402
 from lightning_petl.optim import parameter_groups  # noqa: E402
 from lightning_petl.tasks.classification import VideoClassifier  # noqa: E402

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from lightning_petl.adapters.adapter import Adapter, require_positive
-from lightning_petl.adapters.bottleneck import Activation, Bottleneck, Init
+from lightning_petl.adapters.layers.bottleneck import Activation, Bottleneck, Init
 from lightning_petl.backbones.block import Slot
 from lightning_petl.backbones.encoder import Blocks
 from lightning_petl.backbones.vit import VideoViT

@@ -9,7 +9,7 @@ from einops import rearrange
 from torch import nn
 
 from lightning_petl.adapters.adapter import Adapter, require_positive
-from lightning_petl.adapters.bottleneck import Bottleneck
+from lightning_petl.adapters.layers.bottleneck import Bottleneck
 from lightning_petl.backbones.block import AdaptedBlock
 from lightning_petl.backbones.encoder import Blocks
 from lightning_petl.backbones.vit import VideoViT

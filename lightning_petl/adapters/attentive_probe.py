@@ -12,15 +12,15 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lightning_petl.adapters.adapter import Adapter, require_distinct, require_positive
-from lightning_petl.adapters.frames import frame_sines
-from lightning_petl.adapters.normalise import (
+from lightning_petl.adapters.layers.lean_norm import (
     Features,
     LayerNorm,
     Normed,
     linear_of,
     standardise,
 )
-from lightning_petl.adapters.tap import recompute, tap_indices
+from lightning_petl.adapters.layers.tap import recompute, tap_indices
+from lightning_petl.adapters.layers.temporal import frame_sines
 from lightning_petl.backbones.encoder import Blocks
 from lightning_petl.backbones.vit import VideoViT
 from lightning_petl.shapes import Feature, Grid, Tokens
@@ -214,7 +214,7 @@ class AttentiveProbe(Adapter):
         heads: of every attention.
         frame_positions: add sines of the frame's number to its tokens.
         checkpoint: parts of the self-attention blocks that are computed again in the backward pass: ``attn``, ``mlp``.
-        lean: as :class:`~lightning_petl.adapters.normalise.Norm`.
+        lean: as :class:`~lightning_petl.adapters.layers.lean_norm.Norm`.
 
     Raises:
         ValueError: a width of the trunk that is no multiple of ``heads``, or taps that it does not have.

@@ -16,9 +16,14 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from lightning_petl.adapters.adapter import Adapter, require_distinct, require_positive
-from lightning_petl.adapters.frames import MIXINGS, Mixing
-from lightning_petl.adapters.normalise import Features, LayerNorm, Normed, linear_of
-from lightning_petl.adapters.tap import TapProjection, recompute, tap_indices
+from lightning_petl.adapters.layers.lean_norm import (
+    Features,
+    LayerNorm,
+    Normed,
+    linear_of,
+)
+from lightning_petl.adapters.layers.tap import TapProjection, recompute, tap_indices
+from lightning_petl.adapters.layers.temporal import MIXINGS, Mixing
 from lightning_petl.backbones.encoder import Blocks
 from lightning_petl.backbones.vit import VideoViT
 from lightning_petl.shapes import Feature, Grid, Tokens
@@ -254,7 +259,7 @@ class MAdapter(Adapter):
         temporal: ``dwconv`` over 3 frames, ``attention`` over all frames, or ``shift`` by one frame.
         pool: of the frames' class token (``cls``), patches (``gap``), or the mean of both means (``both``).
         checkpoint: modules that are computed again in the backward pass: ``fusion``, ``temporal``.
-        lean: as :class:`~lightning_petl.adapters.normalise.Norm`.
+        lean: as :class:`~lightning_petl.adapters.layers.lean_norm.Norm`.
 
     Raises:
         ValueError: taps that the trunk does not have, or no class token to pool.
@@ -287,7 +292,7 @@ class MAdapter(Adapter):
 
 
 def level_indices(taps: Blocks, depth: int) -> list[int]:
-    """Return the indices of the levels: as :func:`~lightning_petl.adapters.tap.tap_indices`, or ``quarters``.
+    """Return the indices of the levels: as :func:`~lightning_petl.adapters.layers.tap.tap_indices`, or ``quarters``.
 
     Raises:
         ValueError: the choice is malformed, empty, or outside the trunk.

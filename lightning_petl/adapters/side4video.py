@@ -11,8 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lightning_petl.adapters.adapter import Adapter, require_distinct, require_positive
-from lightning_petl.adapters.frames import HEAD_WIDTH, ClipConv, FrameConv, shift
-from lightning_petl.adapters.normalise import (
+from lightning_petl.adapters.layers.lean_norm import (
     BatchNorm,
     Features,
     Kind,
@@ -22,7 +21,13 @@ from lightning_petl.adapters.normalise import (
     channel_norm,
     linear_of,
 )
-from lightning_petl.adapters.tap import TapProjection, recompute, tap_indices
+from lightning_petl.adapters.layers.tap import TapProjection, recompute, tap_indices
+from lightning_petl.adapters.layers.temporal import (
+    HEAD_WIDTH,
+    ClipConv,
+    FrameConv,
+    shift,
+)
 from lightning_petl.backbones.encoder import Blocks
 from lightning_petl.backbones.vit import VideoViT
 from lightning_petl.shapes import Feature, Grid, Tokens

@@ -8,8 +8,8 @@ from einops import rearrange
 from torch import nn
 
 from lightning_petl.adapters.adapter import Adapter, require_distinct, require_positive
-from lightning_petl.adapters.bottleneck import ACTIVATIONS, Activation
-from lightning_petl.adapters.frames import ClipConv
+from lightning_petl.adapters.layers.bottleneck import ACTIVATIONS, Activation
+from lightning_petl.adapters.layers.temporal import ClipConv
 from lightning_petl.backbones.block import Slot
 from lightning_petl.backbones.encoder import Blocks
 from lightning_petl.backbones.vit import VideoViT

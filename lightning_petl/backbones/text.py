@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from lightning_petl.backbones.block import AdaptedBlock
 from lightning_petl.backbones.encoder import Encoder
-from lightning_petl.backbones.pretrained import weights_hash
-from lightning_petl.backbones.tokenizer import Tokenizer
+from lightning_petl.backbones.weights.pretrained import weights_hash
+from lightning_petl.backbones.weights.tokenizer import Tokenizer
 from lightning_petl.shapes import Grid, Tokens, Words
 
 Activation = Literal["gelu", "gelu_tanh", "quick_gelu"]

@@ -11,10 +11,7 @@ from timm.layers.patch_embed import PatchEmbed
 from torch import Tensor, nn
 
 from lightning_petl.backbones.encoder import Encoder
-from lightning_petl.backbones.families import Trunk, adopted_blocks
 from lightning_petl.backbones.linear import insert
-from lightning_petl.backbones.open_clip import PREFIX, load_image_tower
-from lightning_petl.backbones.pretrained import load_trunk, weights_hash
 from lightning_petl.backbones.readout import (
     READOUTS,
     FinalNorm,
@@ -23,7 +20,10 @@ from lightning_petl.backbones.readout import (
     frame_tokens,
     require,
 )
-from lightning_petl.backbones.shards import Source, load_deferred
+from lightning_petl.backbones.weights.deferred import Source, load_deferred
+from lightning_petl.backbones.weights.families import Trunk, adopted_blocks
+from lightning_petl.backbones.weights.open_clip import PREFIX, load_image_tower
+from lightning_petl.backbones.weights.pretrained import load_trunk, weights_hash
 from lightning_petl.shapes import Clip, Feature, Frames, Grid, Tokens
 
 

@@ -22,7 +22,6 @@ from lightning_petl.metrics import Answered, MeanLoss, accuracies
 from lightning_petl.optim import ScheduledRates, Together
 from lightning_petl.parallel import of_all_ranks
 from lightning_petl.shapes import Video
-from lightning_petl.tasks.abreast import Abreast
 from lightning_petl.tasks.classification import (
     Answers,
     ViewLogits,
@@ -33,6 +32,7 @@ from lightning_petl.tasks.classification import (
     is_silent,
 )
 from lightning_petl.tasks.member import Member, expand
+from lightning_petl.tasks.parallel_readers import ParallelReaders
 from lightning_petl.tasks.task import Task
 from lightning_petl.tasks.updates import Updates, accumulate
 
@@ -108,11 +108,11 @@ class Bank(Task):
                     cast(Reader, reader).feature_dim for reader in readers[-1].values()
                 ] or [backbone.dim]
                 heads.append(member.head.build(widths[0], len(self.labels)))
-        abreast = Abreast(backbone, readers)
-        if not abreast.bare:
-            backbone.add_reader(READER, abreast)
-        self._abreast = (
-            abreast,
+        parallel_readers = ParallelReaders(backbone, readers)
+        if not parallel_readers.bare:
+            backbone.add_reader(READER, parallel_readers)
+        self._parallel_readers = (
+            parallel_readers,
         )  # in a tuple it is no module of this one: the trunk owns its readers
         return heads
 
@@ -122,9 +122,9 @@ class Bank(Task):
         )
 
     @property
-    def abreast(self) -> Abreast:
+    def parallel_readers(self) -> ParallelReaders:
         """All readers, as the one that the trunk knows, if there are any."""
-        return self._abreast[0]
+        return self._parallel_readers[0]
 
     @property
     def owners(self) -> dict[str, str]:
@@ -138,7 +138,7 @@ class Bank(Task):
     def _owned(self) -> Iterator[dict[str, str]]:
         """Of each member, the owner of each trainable parameter."""
         for number, (readers, head) in enumerate(
-            zip(self.abreast.members, self.heads, strict=True)
+            zip(self.parallel_readers.members, self.heads, strict=True)
         ):
             prefix = f"backbone.readers.{READER}.members.{number}."
             inside = {
@@ -163,7 +163,7 @@ class Bank(Task):
         """What an artefact holds of a member."""
         number, member = list(self.members).index(name), self.members[name]
         parts = {
-            "backbone.readers": self.abreast.members[number],
+            "backbone.readers": self.parallel_readers.members[number],
             "head": self.heads[number],
         }
         weights = {
@@ -181,8 +181,8 @@ class Bank(Task):
         logits: list[ViewLogits] = []
         for head, stream, feature in zip(
             self.heads,
-            self.abreast.streams,
-            self.abreast.of_each(features),
+            self.parallel_readers.streams,
+            self.parallel_readers.of_each(features),
             strict=True,
         ):
             with stream.drawing(feature.device):
@@ -357,7 +357,7 @@ class Bank(Task):
 
     def _weights_of(self, number: int) -> list[nn.Parameter]:
         return [
-            *self.abreast.members[number].parameters(),
+            *self.parallel_readers.members[number].parameters(),
             *self.heads[number].parameters(),
         ]
 
@@ -370,7 +370,7 @@ class Bank(Task):
                 "dropout will differ from a run without the stop"
             )
         for number, (stream, member) in enumerate(
-            zip(self.abreast.streams, self.members.values(), strict=True)
+            zip(self.parallel_readers.streams, self.members.values(), strict=True)
         ):
             stream.start(
                 self.device, None if member.seed is None else member.seed + rank
@@ -383,7 +383,9 @@ class Bank(Task):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_save_checkpoint(checkpoint)
-        streams = of_all_ranks([stream.state for stream in self.abreast.streams])
+        streams = of_all_ranks(
+            [stream.state for stream in self.parallel_readers.streams]
+        )
         checkpoint["bank"] = {
             "members": list(self.members),
             "stopped": dict(self.stopped),

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from data_modules.batch import Features, VideoBatch
 from lightning_petl.adapters import Adapter, attach
-from lightning_petl.backbones.open_clip import projection, text_tower
 from lightning_petl.backbones.text import TextTower
 from lightning_petl.backbones.vit import Reader, VideoViT
+from lightning_petl.backbones.weights.open_clip import projection, text_tower
 from lightning_petl.checkpoint import Trunk
 from lightning_petl.contrastive import MAX_LOGIT_SCALE, contrastive_loss
 from lightning_petl.optim import Optimisation

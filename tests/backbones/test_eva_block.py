@@ -15,7 +15,7 @@ from lightning_petl.backbones import VideoViT
 from lightning_petl.backbones.block import SLOTS, AdaptedBlock, PromptTable
 from lightning_petl.backbones.eva_block import AdaptedEvaBlock, AdaptedPostNormBlock
 from lightning_petl.backbones.linear import BiasDelta, ScaleDelta
-from lightning_petl.backbones.pretrained import load_weights
+from lightning_petl.backbones.weights.pretrained import load_weights
 from lightning_petl.shapes import Grid
 from tests.families import EVA, SIZES, toy_model, toy_vit
 from tests.tiny import SIZE, clip, gradients, shake, trainable

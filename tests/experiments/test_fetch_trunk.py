@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from experiments.demo import fetch_trunk as module
 from experiments.demo.fetch_trunk import PACKAGE, fetch_trunk, find_onnx
-from lightning_petl.backbones.pretrained import load_trunk
+from lightning_petl.backbones.weights.pretrained import load_trunk
 
 NAME = "vit_small_patch14_dinov2"
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_petl.adapters import VPT, LoRA, attach
-from lightning_petl.adapters.bottleneck import Bottleneck
+from lightning_petl.adapters.layers.bottleneck import Bottleneck
 from lightning_petl.adapters.lora import LoRADelta
 from lightning_petl.backbones import VideoViT
 from lightning_petl.backbones.block import SLOTS

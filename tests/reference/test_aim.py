@@ -16,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from lightning_petl.adapters import AIM, VPT, LoRA, attach
 from lightning_petl.backbones import VideoViT, vit
-from lightning_petl.backbones.pretrained import load_weights
+from lightning_petl.backbones.weights.pretrained import load_weights
 from tests.tiny import adapted, clip, randomised, shake, tiny_vit, trainable
 
 NAME = "vit_base_patch16_clip_quickgelu_224.openai"

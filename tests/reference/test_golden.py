@@ -17,7 +17,7 @@ from lightning_petl.adapters import LoRA, STAdapter, attach
 from lightning_petl.adapters.lora import LoRADelta
 from lightning_petl.backbones import VideoViT, vit
 from lightning_petl.backbones.linear import AdaptedLinear
-from lightning_petl.backbones.pretrained import load_weights
+from lightning_petl.backbones.weights.pretrained import load_weights
 
 HERE = Path(__file__).parent
 NAME = "vit_base_patch16_clip_quickgelu_224.openai"

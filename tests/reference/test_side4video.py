@@ -15,10 +15,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from lightning_petl.adapters import Side4Video, attach
-from lightning_petl.adapters.frames import shift
+from lightning_petl.adapters.layers.temporal import shift
 from lightning_petl.adapters.side4video import SideLayer, SideNetwork
 from lightning_petl.backbones import VideoViT, vit
-from lightning_petl.backbones.pretrained import load_weights
+from lightning_petl.backbones.weights.pretrained import load_weights
 from lightning_petl.shapes import Grid
 from tests.tiny import adapted, clip, randomised, shake
 

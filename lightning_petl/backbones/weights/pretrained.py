@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from lightning_petl.backbones.families import Trunk, to_new_names
+from lightning_petl.backbones.weights.families import Trunk, to_new_names
 
 State = dict[str, Tensor]
 

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from typing_extensions import override
 
-from lightning_petl.adapters.normalise import Features
+from lightning_petl.adapters.layers.lean_norm import Features
 
 HEAD_WIDTH = 64
 Mixing = Literal["dwconv", "attention", "shift"]

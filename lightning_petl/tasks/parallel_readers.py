@@ -56,7 +56,7 @@ class Passing(NamedTuple):
     device: torch.device
 
 
-class Abreast(nn.Module):
+class ParallelReaders(nn.Module):
     """The readers of several members as one reader, whose feature is theirs, side by side.
 
     A member without readers gets the feature of the trunk's own read-out; of several readers, their mean.

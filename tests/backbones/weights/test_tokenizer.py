@@ -9,7 +9,7 @@ import torch
 
 open_clip = pytest.importorskip("open_clip")
 
-from lightning_petl.backbones.tokenizer import Tokenizer  # noqa: E402
+from lightning_petl.backbones.weights.tokenizer import Tokenizer  # noqa: E402
 
 START, END = 49406, 49407
 TEXTS = [

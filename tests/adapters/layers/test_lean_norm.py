@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lightning_petl.adapters.normalise import (
+from lightning_petl.adapters.layers.lean_norm import (
     BatchNorm,
     GroupNorm,
     LayerNorm,

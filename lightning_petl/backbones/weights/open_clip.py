@@ -11,8 +11,10 @@ import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
-from lightning_petl.backbones.families import Trunk
-from lightning_petl.backbones.pretrained import (
+from lightning_petl.backbones.readout import FinalNorm
+from lightning_petl.backbones.text import ACTIVATIONS, Activation, TextFamily, TextTower
+from lightning_petl.backbones.weights.families import Trunk
+from lightning_petl.backbones.weights.pretrained import (
     State,
     blocks_of,
     create,
@@ -22,9 +24,7 @@ from lightning_petl.backbones.pretrained import (
     require_depth,
     weights_hash,
 )
-from lightning_petl.backbones.readout import FinalNorm
-from lightning_petl.backbones.text import ACTIVATIONS, Activation, TextFamily, TextTower
-from lightning_petl.backbones.tokenizer import Tokenizer, library
+from lightning_petl.backbones.weights.tokenizer import Tokenizer, library
 
 PREFIX = "open_clip:"
 

@@ -5,7 +5,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from lightning_petl.adapters.normalise import LayerNorm, linear_of
+from lightning_petl.adapters.layers.lean_norm import LayerNorm, linear_of
 from lightning_petl.backbones.encoder import Blocks, block_indices
 from lightning_petl.shapes import Grid, Tokens
 
@@ -34,7 +34,7 @@ class TapProjection(nn.Module):
         dim: width of the trunk.
         width: width of the side network.
         norm: LayerNorm ``before`` the projection, over ``dim``, or ``behind`` it, over ``width``.
-        lean: as :class:`~lightning_petl.adapters.normalise.Norm`.
+        lean: as :class:`~lightning_petl.adapters.layers.lean_norm.Norm`.
     """
 
     def __init__(self, dim: int, width: int, *, norm: str, lean: bool) -> None:

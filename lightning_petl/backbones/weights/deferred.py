@@ -8,8 +8,8 @@ from typing import NamedTuple, cast
 import torch
 from torch import nn
 
-from lightning_petl.backbones.families import Trunk
-from lightning_petl.backbones.pretrained import (
+from lightning_petl.backbones.weights.families import Trunk
+from lightning_petl.backbones.weights.pretrained import (
     State,
     blocks_of,
     converted,

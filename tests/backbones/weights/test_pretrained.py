@@ -11,7 +11,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from lightning_petl.backbones import VideoViT
-from lightning_petl.backbones.pretrained import (
+from lightning_petl.backbones.weights.pretrained import (
     load_trunk,
     load_weights,
     read_state,

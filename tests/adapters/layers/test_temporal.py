@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lightning_petl.adapters.frames import (
+from lightning_petl.adapters.layers.temporal import (
     MIXINGS,
     ClipConv,
     FrameAttention,
