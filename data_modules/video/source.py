@@ -1,11 +1,11 @@
-"""Where the bytes of a video lie: a file, or a part of one, such as a member of a tar archive."""
+"""Name where the bytes of a video lie: a file, or a part of one, such as a member of a tar archive."""
 
 from pathlib import Path
 from typing import NamedTuple
 
 
 class Source(NamedTuple):
-    """Bytes ``start`` up to ``start + size`` of a file.
+    """Name bytes ``start`` up to ``start + size`` of a file.
 
     Attributes:
         path: the file.
@@ -22,7 +22,12 @@ class Source(NamedTuple):
 
     @property
     def url(self) -> str:
-        """What FFmpeg opens; absolute, because it takes the part of a relative name before a colon for a protocol."""
+        """Return what FFmpeg opens.
+
+        The path is absolute, because FFmpeg takes the part of a relative name before a colon for a protocol.
+
+        Example: bytes 512 to 1512 of /data/a.tar are ``subfile,,start,512,end,1512,,:/data/a.tar``.
+        """
         path = self.path.absolute()
         if not self.start and self.size is None:
             return str(path)
@@ -30,21 +35,17 @@ class Source(NamedTuple):
         return f"subfile,,start,{self.start},end,{end},,:{path}"
 
     def identity(self) -> int:
-        """Tells these bytes from others, and from what the file held before it was written again."""
+        """Return a number that tells these bytes from others, and from the file as it was before it was written again.
+
+        The number holds within this process alone.
+        """
         found = self.path.stat()
-        return hash(
-            (
-                found.st_dev,
-                found.st_ino,
-                found.st_size,
-                found.st_mtime_ns,
-                self.start,
-                self.size,
-            )
-        )
+        file = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
+        return hash((*file, self.start, self.size))
 
     def __str__(self) -> str:
-        """As errors name it."""
+        """Return the name that errors give."""
         if not self.start and self.size is None:
             return str(self.path)
-        return f"{self.path} (byte {self.start} to {'the end' if self.size is None else self.start + self.size})"
+        end = "the end" if self.size is None else self.start + self.size
+        return f"{self.path} (byte {self.start} to {end})"

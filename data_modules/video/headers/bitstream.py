@@ -1,21 +1,25 @@
-"""How many frames a compressed packet shows, where its first bytes tell."""
+"""Tell from the first bytes of a compressed packet how many frames it shows."""
 
-_VOP = b"\0\0\1\xb6"  # starts a picture of MPEG-4 part 2
-_LARGEST_EMPTY_VOP = (
-    10  # bytes; start code, type, time and stuffing, but not one macroblock
-)
+_VOP = b"\0\0\1\xb6"  # the start code of a picture of MPEG-4 part 2
+# Start code, type, time and stuffing take up to 10 bytes: a picture of that size
+# holds no macroblock, so it only repeats the one before it.
+_LARGEST_EMPTY_VOP = 10
 _B_VOP = 2
 
 
 def frames_shown(codec: str, packet: bytes) -> int | None:
-    """0 or 1 by the packet's own header; None where only decoding can tell.
+    """Return 0 or 1 by the packet's own header, or None where only decoding can tell.
 
     VP8 and VP9 may store pictures that are only referred to. MPEG-4 part 2 may pack two pictures into one packet,
-    shows them in an order that its packets need not tell, and may repeat a picture by an empty one: such streams are
-    left to the decoder. Packets of any other codec hold what is shown at one time.
+    show them in an order that its packets need not tell, and repeat a picture by an empty one: such streams are left
+    to the decoder. Packets of any other codec hold what is shown at one time.
+
+    Args:
+        codec: FFmpeg's name.
+        packet: all bytes of one packet, at least one.
     """
     if codec == "vp8":
-        return packet[0] >> 4 & 1  # RFC 6386, sec. 9.1
+        return packet[0] >> 4 & 1  # show_frame: RFC 6386, sec. 9.1
     if codec == "vp9":
         return _shown_by_vp9(packet)
     if codec == "mpeg4":
@@ -24,23 +28,21 @@ def frames_shown(codec: str, packet: bytes) -> int | None:
 
 
 def _shown_by_vp9(packet: bytes) -> int:
-    """VP9 bitstream specification 0.6, sec. 6.2 and annex B."""
-    if (
-        packet[-1] & 0xE0 == 0xC0
-    ):  # a superframe: hidden frames and the one that is shown
+    """Read show_frame (VP9 bitstream specification 0.6, sec. 6.2 and annex B)."""
+    # A superframe packs hidden frames together with the one frame that is shown.
+    if packet[-1] & 0xE0 == 0xC0:
         return 1
-    header = packet[0] << (packet[0] >> 4 & 3 == 3)  # profile 3 has one more bit
+    profile = packet[0] >> 4 & 3
+    # Profile 3 has a reserved bit more, which moves what follows by one.
+    header = packet[0] << (profile == 3)
     return int(bool(header & 0b1010))  # show_existing_frame, show_frame
 
 
 def _shown_by_mpeg4(packet: bytes) -> int | None:
-    """ISO 14496-2, sec. 6.2.5."""
+    """Return 1 for a packet with a single, not empty picture that is no B picture (ISO 14496-2, sec. 6.2.5)."""
     start = packet.find(_VOP)
-    single = start >= 0 and packet.find(_VOP, start + 4) < 0
-    if (
-        single
-        and len(packet) - start > _LARGEST_EMPTY_VOP
-        and packet[start + 4] >> 6 != _B_VOP
-    ):
-        return 1
-    return None
+    if start < 0 or packet.find(_VOP, start + 4) >= 0:
+        return None
+    if len(packet) - start <= _LARGEST_EMPTY_VOP:
+        return None
+    return None if packet[start + 4] >> 6 == _B_VOP else 1

@@ -1,58 +1,68 @@
-"""In which order the pictures of an H.264 or HEVC stream are shown, by the numbers that their slices hold.
+"""Find in which order the pictures of an H.264 or HEVC stream are shown, by the numbers that their slices hold.
 
-A container holds presentation times as well, but not all that writes files knows these codecs, and then the times are
-wrong. A decoder goes by the numbers alone. They stand in the first bytes of each picture, so nothing has to be decoded,
-and those of all pictures are read at once.
+A container holds presentation times as well, but some programs write wrong ones, because they do not know that these
+codecs reorder pictures. A decoder goes by the numbers alone. They stand in the first bytes of each picture, so nothing
+has to be decoded, and those of all pictures are read at once.
+
+    packet                   0   1   2   3   4   5   6   7
+    number in its slice      0   8   4   2   6   0   4   2
+    numbers begin anew       *                   *
+    packet of each frame     0   3   2   4   1   5   7   6
 """
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from functools import cache
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Int64, UInt8
+from jaxtyping import Bool, Int64
 
 from data_modules.video.headers.nal_units import (
-    STUFFED,
     counted_units,
     header_units,
     length_size,
     marked_units,
-    plain,
 )
 from data_modules.video.headers.parameter_set import Numbering, SliceStart, numbering
+from data_modules.video.headers.slice_heads import HEAD_BYTES, SliceHeads
 
-_HEAD = 24  # bytes of a slice that are kept: the number stands in the first 18, a few may be stuffed in between
-_H264_INSTANT, _HEVC_INSTANT, _HEVC_KEYS, _HEVC_LEADING = (
-    5,
-    (19, 20),
-    16,
-    (6, 7, 8, 9),
-)  # types of slices
-_H264_SLICES = frozenset(
-    bytes([byte]) for byte in range(256) if byte & 31 in (1, _H264_INSTANT)
-)
-_HEVC_SLICES = frozenset(
-    bytes([byte])
-    for byte in range(256)
-    if byte >> 1 & 63 in (*range(10), *range(16, 22))
-)
-_H264_SETS = frozenset(bytes([byte]) for byte in range(256) if byte & 31 == 7)
-_HEVC_SETS = frozenset(
-    bytes([byte]) for byte in range(256) if byte >> 1 & 63 in (33, 34)
-)
-_HEVC_ENDS = (
-    b"\x48\1",
-    b"\x4a\1",
-)  # of a sequence and of the stream: what follows is numbered anew
+# Types of units with slices that refer to nothing before them, and of others.
+_H264_INSTANT = 5
+_H264_TYPES = (1, _H264_INSTANT)
+_HEVC_INSTANT = (19, 20)
+_HEVC_KEYS = 16  # this type and all above
+_HEVC_LEADING = (6, 7, 8, 9)  # shown before the key frame that they follow
+_HEVC_TYPES = (*range(10), *range(16, 22))
+_H264_SETS = (7,)
+_HEVC_SETS = (33, 34)
+# Ends of a sequence and of the stream: what follows is numbered anew.
+_HEVC_ENDS = (b"\x48\1", b"\x4a\1")
 _PERIOD = 1 << 40  # more than any two numbers of one sequence are apart
-_CODE = 16  # bits that tell how long an Exp-Golomb code is: no field that is passed over has a longer half
+
+
+def _first_bytes(shift: int, mask: int, types: Sequence[int]) -> frozenset[bytes]:
+    """Return the first bytes that units of these types may have."""
+    found = set[bytes]()
+    for byte in range(256):
+        if byte >> shift & mask in types:
+            found.add(bytes([byte]))
+    return frozenset(found)
+
+
+# A look-up by the first byte costs less for each packet than to take its bits apart.
+_SLICES = {
+    "h264": _first_bytes(0, 31, _H264_TYPES),
+    "hevc": _first_bytes(1, 63, _HEVC_TYPES),
+}
+_SETS = {
+    "h264": _first_bytes(0, 31, _H264_SETS),
+    "hevc": _first_bytes(1, 63, _HEVC_SETS),
+}
 
 
 class PictureOrder:
-    """Collects what the packets of one stream say.
+    """Collect the first slice of each packet of a stream and sort the packets by the numbers in these slices.
 
     Args:
         codec: ``h264`` or ``hevc``.
@@ -60,158 +70,101 @@ class PictureOrder:
     """
 
     def __init__(self, codec: str, extradata: bytes) -> None:
-        self._codec, self._length = codec, length_size(codec, extradata)
-        self._head = struct.Struct(f"{self._length}x{_HEAD}s")
-        self._slices, self._sets = (
-            (_H264_SLICES, _H264_SETS)
-            if codec == "h264"
-            else (_HEVC_SLICES, _HEVC_SETS)
-        )
-        self._heads, self._tails = list[bytes](), list[bytes]()
-        self._told = set[
-            Numbering | SliceStart | None
-        ]()  # None: a set that cannot be read
+        self._codec = codec
+        self._length = length_size(codec, extradata)
+        self._head = struct.Struct(f"{self._length}x{HEAD_BYTES}s")
+        self._slices = _SLICES[codec]
+        self._sets = _SETS[codec]
+        self._heads: list[bytes] = []
+        self._tails: list[bytes] = []
+        # What parameter sets say; None for a set that cannot be read.
+        self._told = set[Numbering | SliceStart | None]()
         with suppress(ValueError):
             for unit in header_units(codec, extradata):
                 self._note(unit)
 
     def extend(self, packets: Sequence[Any]) -> None:
         """Take the next packets, objects with bytes, in decoding order."""
-        heads, slices = self._starts(packets), self._slices
-        for number in [
-            number for number, head in enumerate(heads) if head[:1] not in slices
-        ]:
-            heads[number] = self._first_slice(bytes(packets[number]))
+        heads = self._starts(packets)
+        slices = self._slices
+        for number, head in enumerate(heads):
+            # Most packets begin with a slice; parameter sets and messages may go before it.
+            if head[:1] not in slices:
+                heads[number] = self._first_slice(bytes(packets[number]))
         self._heads += heads
         if self._codec == "hevc":
             self._tails += [bytes(memoryview(packet)[-2:]) for packet in packets]
 
     def _starts(self, packets: Sequence[Any]) -> list[bytes]:
-        """The first bytes of the first unit of each; empty where start codes part units."""
+        """Return the first bytes of the first unit of each packet; empty where start codes part units."""
         if not self._length:
             return [b""] * len(packets)
+        heads: list[bytes] = []
+        # ``struct`` copies these bytes alone; ``bytes(packet)`` would copy the whole packet.
         unpack = self._head.unpack_from
         try:
-            return [head for packet in packets for head in unpack(packet)]
+            for packet in packets:
+                heads.append(unpack(packet)[0])
         except struct.error:  # a packet is shorter
-            return [
-                bytes(memoryview(packet)[self._length : self._length + _HEAD])
-                for packet in packets
-            ]
+            end = self._length + HEAD_BYTES
+            return [bytes(memoryview(packet)[self._length : end]) for packet in packets]
+        return heads
 
     def _first_slice(self, packet: bytes) -> bytes:
-        """Empty where there is none."""
-        for unit in (
-            counted_units(packet, self._length)
-            if self._length
-            else marked_units(packet)
-        ):
+        """Return the first bytes of the first slice; empty where there is none."""
+        for unit in self._units(packet):
             if unit[:1] in self._slices:
-                return unit[:_HEAD]
+                return unit[:HEAD_BYTES]
             self._note(unit)
         return b""
 
+    def _units(self, packet: bytes) -> Iterator[bytes]:
+        if self._length:
+            return counted_units(packet, self._length)
+        return marked_units(packet)
+
     def _note(self, unit: bytes) -> None:
-        if unit[:1] in self._sets:
-            try:
-                self._told.add(numbering(self._codec, unit))
-            except (ValueError, IndexError):
-                self._told.add(None)
+        """Read the unit if it is a parameter set."""
+        if unit[:1] not in self._sets:
+            return
+        try:
+            self._told.add(numbering(self._codec, unit))
+        except (ValueError, IndexError):
+            self._told.add(None)
 
     def begin_pictures(self) -> bool:
-        """Whether each packet has a slice, the first one of which is the first of a picture."""
-        place = (
-            1 if self._codec == "h264" else 2
-        )  # of that bit: the code of 0, or a flag
+        """Tell whether each packet has a slice, the first one of which is the first of a picture."""
+        # The bit that says so is the first behind the unit's header: the Exp-Golomb code of 0 in H.264, a flag in HEVC.
+        place = 1 if self._codec == "h264" else 2
         return all(head[place : place + 1] >= b"\x80" for head in self._heads)
 
     def order(self) -> Int64[np.ndarray, " p"] | None:
-        """The packets by their place in the presentation; None where slices do not tell it.
+        """Return the packets in the order of presentation; None where slices do not tell it.
 
-        That is where parameter sets differ or are of a rare kind, where packets hold fields or no whole picture, and
-        where pictures may be hidden.
+        They do not where parameter sets differ or are of a rare kind, where packets hold fields or no whole picture,
+        and where pictures may be hidden.
         """
         sequences = [told for told in self._told if isinstance(told, Numbering)]
-        pictures = [told for told in self._told if isinstance(told, SliceStart)]
         if len(sequences) != 1 or None in self._told or not all(self._heads):
             return None
         if self._codec == "h264":
-            return _h264(_Heads(self._heads, 1), sequences[0])
-        if (
-            len(pictures) != 1
-            or pictures[0].may_hide
-            or any(tail in _HEVC_ENDS for tail in self._tails[:-1])
-        ):
+            return _h264(SliceHeads(self._heads, 1), sequences[0])
+        pictures = [told for told in self._told if isinstance(told, SliceStart)]
+        if len(pictures) != 1 or pictures[0].may_hide:
             return None
-        return _hevc(_Heads(self._heads, 2), sequences[0], pictures[0].extra_bits)
+        if any(tail in _HEVC_ENDS for tail in self._tails[:-1]):
+            return None
+        return _hevc(SliceHeads(self._heads, 2), sequences[0], pictures[0].extra_bits)
 
 
-class _Heads:
-    """Reads the same field of all slice headers (ITU-T H.264, sec. 7.3.1 and 9.1; H.265, sec. 7.3.1.1 and 9.2).
-
-    Args:
-        heads: the first bytes of each slice, from its unit's header on.
-        skip: bytes of that header.
-    """
-
-    def __init__(self, heads: list[bytes], skip: int) -> None:
-        joined = b"".join(heads)
-        if STUFFED in joined or len(joined) < _HEAD * len(heads):
-            joined = b"".join(
-                [
-                    (head[:skip] + plain(head[skip:])).ljust(_HEAD, b"\0")
-                    for head in heads
-                ]
-            )
-        rows = np.frombuffer(joined, np.uint8).reshape(-1, _HEAD)
-        self.first, self.second = rows[:, 0], rows[:, 1]
-        both = rows[:, skip : skip + 16].copy().view(">u8").astype(np.uint64)
-        self._bits, self._further = both[:, 0], both[:, 1]
-        self._place: UInt8[np.ndarray, " p"] | int = 0
-
-    def refill(self) -> None:
-        """Have 64 bits ahead again, where 1 to 63 were read."""
-        self._bits |= self._further >> (64 - self._place)
-
-    def number(self, count: int) -> Int64[np.ndarray, " p"]:
-        """Of ``count`` bits, 1 or more."""
-        found = self._bits >> (64 - count)
-        self.skip(count)
-        return found.view(np.int64)
-
-    def ahead(self) -> Bool[np.ndarray, " p"]:
-        """Whether the next bit is set, without passing over it."""
-        return self._bits >> 63 == 1
-
-    def skip(self, count: UInt8[np.ndarray, " p"] | int) -> None:
-        """Pass over so many bits."""
-        self._bits = self._bits << count
-        self._place = self._place + count
-
-    def code(self, of: Bool[np.ndarray, " p"] | bool = True) -> None:
-        """Pass over an Exp-Golomb code of some slices."""
-        self.skip(_code_lengths()[self._bits >> (64 - _CODE)] * of)
-
-
-@cache
-def _code_lengths() -> UInt8[np.ndarray, " n"]:
-    """Bits of an Exp-Golomb code by the next 16: some zeros, a one and as many bits behind it.
-
-    Example: 00101... begins with a code of 5 bits.
-    """
-    zeros = _CODE - np.frexp(np.arange(1 << _CODE))[1]
-    return (2 * zeros + 1).astype(np.uint8)
-
-
-def _h264(heads: _Heads, told: Numbering) -> Int64[np.ndarray, " p"] | None:
-    """ITU-T H.264, sec. 7.3.3 and 8.2.1."""
-    whole = heads.number(
-        1
-    )  # a picture begins with its first macroblock: the code of 0 is one bit
+def _h264(heads: SliceHeads, told: Numbering) -> Int64[np.ndarray, " p"] | None:
+    """Sort pictures by their slice headers (ITU-T H.264, sec. 7.3.3 and 8.2.1)."""
+    # A picture begins with its first macroblock, number 0, whose code is one bit.
+    whole = heads.number(1)
     if told.order_bits is None or not whole.all():
         return None
-    heads.code()
-    heads.code()
+    heads.skip_code()  # type of the slice
+    heads.skip_code()  # parameter set
     heads.skip(told.plane_bits + told.frame_bits)
     if told.fields and heads.number(1).any():
         return None
@@ -219,41 +172,38 @@ def _h264(heads: _Heads, told: Numbering) -> Int64[np.ndarray, " p"] | None:
         return np.arange(len(whole))
     instant = heads.first & 31 == _H264_INSTANT
     heads.refill()
-    heads.code(instant)
-    return _sorted(
-        heads.number(told.order_bits), told.order_bits, heads.first & 96 > 0, instant
-    )
+    heads.skip_code(instant)  # number of the instant refresh
+    number = heads.number(told.order_bits)
+    anchor = heads.first & 96 > 0  # others refer to the picture
+    return _sorted(number, told.order_bits, anchor, instant)
 
 
 def _hevc(
-    heads: _Heads, told: Numbering, extra_bits: int
+    heads: SliceHeads, told: Numbering, extra_bits: int
 ) -> Int64[np.ndarray, " p"] | None:
-    """ITU-T H.265, sec. 7.3.6.1 and 8.3.1."""
+    """Sort pictures by their slice headers (ITU-T H.265, sec. 7.3.6.1 and 8.3.1)."""
     kind = heads.first >> 1 & 63
-    key, instant = kind >= _HEVC_KEYS, np.isin(kind, _HEVC_INSTANT)
+    key = kind >= _HEVC_KEYS
+    instant = np.isin(kind, _HEVC_INSTANT)
     whole = heads.number(1)
-    dropping = heads.ahead() & key  # what has not been shown yet
+    if told.order_bits is None or not whole.all():
+        return None
+    # A key frame may drop pictures that have not been shown yet; a broken link drops those that follow it.
+    dropping = heads.ahead() & key
     broken_link = key & (kind < _HEVC_INSTANT[0])
-    if (
-        told.order_bits is None
-        or not whole.all()
-        or dropping[1:].any()
-        or broken_link.any()
-    ):
+    if dropping[1:].any() or broken_link.any():
         return None
     heads.skip(key.astype(np.uint8))
-    heads.code()
+    heads.skip_code()  # parameter set
     heads.skip(extra_bits)
-    heads.code()
+    heads.skip_code()  # type of the slice
     heads.skip(told.plane_bits)
-    anchor = (
-        (heads.second & 7 == 1)
-        & ~np.isin(kind, _HEVC_LEADING)
-        & (key | (kind % 2 == 1))
-    )
-    return _sorted(
-        heads.number(told.order_bits) * ~instant, told.order_bits, anchor, instant
-    )
+    # An instant refresh stores no number: it is 0.
+    number = heads.number(told.order_bits) * ~instant
+    lowest_layer = heads.second & 7 == 1
+    is_reference = key | (kind % 2 == 1)
+    anchor = lowest_layer & ~np.isin(kind, _HEVC_LEADING) & is_reference
+    return _sorted(number, told.order_bits, anchor, instant)
 
 
 def _sorted(
@@ -262,18 +212,29 @@ def _sorted(
     anchor: Bool[np.ndarray, " p"],
     instant: Bool[np.ndarray, " p"],
 ) -> Int64[np.ndarray, " p"] | None:
-    """By the whole numbers, of which slices hold the low bits; they begin anew at each instant refresh.
+    """Return the order by whole numbers, of which slices hold the low bits and which begin anew at a refresh.
 
-    A number is the one nearest to that of the last anchor before it, the larger of two. None where two are the same.
+    A number is the one nearest to that of the last anchor before it, the larger of two.
+
+    Args:
+        low: the low bits, in decoding order.
+        bits: how many of them slices hold.
+        anchor: pictures from which the next ones count.
+        instant: pictures at which numbers begin anew.
+
+    Returns:
+        The packets in the order of presentation; None where two have the same number.
     """
     anchor[0] = True
     places = anchor.nonzero()[0]
+    # Of each picture the last anchor before it, as an index into ``places``.
     last = np.cumsum(anchor) - 1 - anchor
     last[0] = 0
-    back = (
-        (low[places][last] - low) << 64 - bits >> 64 - bits
-    )  # the low bits are all that is known of a difference
-    number = -np.cumsum(back[places])[last] - back + _PERIOD * np.cumsum(instant)
+    # How far each picture lies behind that anchor. The low bits of a difference are all that is known of it: to shift
+    # them up and down again takes the highest of them for the sign.
+    back = (low[places][last] - low) << 64 - bits >> 64 - bits
+    anchors = -np.cumsum(back[places])
+    number = anchors[last] - back + _PERIOD * np.cumsum(instant)
     order = np.argsort(number)
     number = number[order]
     return None if (number[1:] == number[:-1]).any() else order
