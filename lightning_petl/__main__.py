@@ -1,15 +1,24 @@
 """``lightning-petl``: the list of commands without importing torch, everything else in ``cli``."""
 
+import sys
+
+if sys.platform == "win32":
+    # Before all other imports: they need signals and locks that Windows has not.
+    sys.stderr.write(
+        "lightning-petl: it needs Linux, and this is Windows; WSL 2 is a Linux. macOS is untested\n"
+    )
+    sys.exit(2)
+
 import io
 import os
 import signal
-import sys
 import threading
 from collections.abc import Generator
 from contextlib import contextmanager, nullcontext
 from difflib import get_close_matches
 from importlib.metadata import version
 
+from lightning_petl.shipped_configs import with_paths
 from lightning_petl.signals import STOPPABLE, die_with_parent, stop_request
 from lightning_petl.user_code import current_folder_importable
 
@@ -30,6 +39,7 @@ COMMANDS = {
     "cancel": "end a submitted job, a task of an array, or all jobs of a name",
     "logs": "what a submitted job has written",
     "cache build": "run the frozen trunk once over a data set and keep what it computed, for --data.cache",
+    "configs": "list, show or copy the configurations that the package ships",
 }
 
 _MEANT = {
@@ -63,6 +73,15 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     if argv[0] not in _first_words():
         print(f"lightning-petl: {_no_command(argv)}", file=sys.stderr)
+        return 2
+    if argv[0] == "configs":
+        from lightning_petl.shipped_configs import run
+
+        return run(argv)
+    try:
+        argv = with_paths(argv)
+    except ValueError as error:
+        print(f"lightning-petl: {error}", file=sys.stderr)
         return 2
     try:
         with stop_request(kept=own) if argv[0] in STOPPABLE else nullcontext():

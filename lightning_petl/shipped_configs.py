@@ -1,0 +1,212 @@
+"""Find the configurations that the package ships, as ``adapters/lora``, and ``configs``, which lists them."""
+
+import argparse
+import re
+import shutil
+import sys
+from difflib import get_close_matches
+from pathlib import Path
+from typing import NoReturn
+
+from typing_extensions import override
+
+import lightning_petl
+
+# In a checkout this is a link to the top-level folder `configs`; in a wheel it is a copy.
+FOLDER = Path(lightning_petl.__file__).parent / "configs"
+SUFFIX = ".yaml"
+
+_OPTIONS = ("-c", "--config")
+_SITE = "--slurm"  # an option of `submit`; `doctor` has a flag of that name
+# What cannot be a name stays for the reader of YAML files, which tells what is wrong.
+_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)*")
+_WIDTH = 36  # of the first column of `list`
+_ALL = "lightning-petl configs list shows all"
+
+
+def with_paths(argv: list[str]) -> list[str]:
+    """Return a command line in which paths stand for the names of shipped configurations.
+
+    ``["fit", "-c", "adapters/lora"]`` becomes ``["fit", "-c", "/.../configs/adapters/lora.yaml"]``.
+
+    Raises:
+        ValueError: a name fits no file, or more than one.
+    """
+    options = (*_OPTIONS, _SITE) if argv[:1] == ["submit"] else _OPTIONS
+    words = list[str]()
+    for before, word in zip(["", *argv], argv, strict=False):
+        option, equals, value = word.partition("=")
+        if before in options:
+            words.append(found(word))
+        elif equals and option in options:
+            words.append(f"{option}={found(value)}")
+        else:
+            words.append(word)
+    return words
+
+
+def found(text: str) -> str:
+    """Return the path of a file of the user's or of a shipped configuration.
+
+    A path that exists is returned as it is; ``.yaml`` and the folder of a shipped one may be left out.
+
+    Args:
+        text: what stands after ``--config``.
+
+    Raises:
+        ValueError: it fits no file, or more than one.
+    """
+    if Path(text).exists() or not _NAME.fullmatch(text):
+        return text
+    own = [Path(f"{text}{SUFFIX}")] if Path(f"{text}{SUFFIX}").is_file() else []
+    shipped = _matches(text)
+    if len(own) + len(shipped) > 1:
+        raise ValueError(_told_apart(text, own, shipped))
+    if own or shipped:
+        return str(*own, *shipped)
+    if text.endswith((SUFFIX, ".yml")) and Path(text).parent.is_dir():
+        return (
+            text  # the reader of YAML files tells which files of that folder are near
+        )
+    raise ValueError(
+        f"config: there is neither a file {text} nor a shipped configuration of that name{_near(text)}; {_ALL}"
+    )
+
+
+def names() -> list[str]:
+    """Return the names of all shipped configurations, as ``adapters/lora``, sorted.
+
+    Raises:
+        ValueError: the installation holds none.
+    """
+    files = sorted(FOLDER.glob(f"*/*{SUFFIX}"))
+    if not files:
+        raise ValueError(
+            f"configs: this installation of lightning_petl has lost its configurations: {FOLDER} holds none; "
+            "install it again"
+        )
+    return [_name(file) for file in files]
+
+
+def run(argv: list[str]) -> int:
+    """Run ``configs list``, ``configs show NAME`` or ``configs copy NAME [TO]``; return the exit code."""
+    try:
+        return _run(_parser().parse_args(argv[1:]))
+    except SystemExit as stop:  # of --help, and of argparse
+        return int(stop.code or 0)
+    except (ValueError, OSError) as error:
+        print(f"lightning-petl: {error}", file=sys.stderr)
+        return 2
+
+
+class _Parser(argparse.ArgumentParser):
+    """Tell what is wrong in one sentence, where argparse prints the usage first."""
+
+    @override
+    def error(self, message: str) -> NoReturn:
+        self.exit(
+            2, f"lightning-petl: configs: {message}; {self.prog} --help says more\n"
+        )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="lightning-petl configs",
+        description="Work with the configurations that the package ships.",
+        allow_abbrev=False,
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("list", help="print the name of each and what it is")
+    show = commands.add_parser("show", help="print one, as YAML")
+    show.add_argument("name", help="as adapters/lora")
+    copy = commands.add_parser("copy", help="copy one, to change it")
+    copy.add_argument("name", help="as adapters/lora")
+    copy.add_argument(
+        "to",
+        nargs="?",
+        default=".",
+        help="a file that does not exist, or a folder (default: this one)",
+    )
+    return parser
+
+
+def _run(given: argparse.Namespace) -> int:
+    if given.command == "list":
+        for name in names():
+            print(f"{name:{_WIDTH}}{_first_comment(FOLDER / f'{name}{SUFFIX}')}")
+    elif given.command == "show":
+        print(_shipped(given.name).read_text("utf-8"), end="")
+    else:
+        print(f"written to {_copy(_shipped(given.name), Path(given.to))}")
+    return 0
+
+
+def _first_comment(file: Path) -> str:
+    """Return the first line of a configuration, which says what it is, without the ``#``."""
+    with file.open(encoding="utf-8") as lines:
+        return lines.readline().strip("# \n")
+
+
+def _copy(file: Path, to: Path) -> Path:
+    target = to / file.name if to.is_dir() else to
+    if target.exists():
+        raise ValueError(f"configs: {target} exists; give another file to copy to")
+    if not target.parent.is_dir():
+        raise ValueError(f"configs: there is no folder {target.parent} to copy to")
+    shutil.copyfile(file, target)
+    return target
+
+
+def _shipped(text: str) -> Path:
+    """Return the file of a shipped configuration."""
+    shipped = _matches(text)
+    if not shipped:
+        raise ValueError(
+            f"configs: no shipped configuration is named {text!r}{_near(text)}; {_ALL}"
+        )
+    if len(shipped) > 1:
+        raise ValueError(_told_apart(text, [], shipped))
+    return shipped[0]
+
+
+def _matches(text: str) -> list[Path]:
+    """Return the shipped files that a name may mean.
+
+    It may be ``lora``, ``adapters/lora``, ``adapters/lora.yaml`` or ``configs/adapters/lora.yaml``, the path of one in
+    a checkout. ``lora.yaml`` is a file in the current folder, and nothing else.
+    """
+    short = text.removeprefix("configs/").removesuffix(SUFFIX)
+    found = list[Path]()
+    for name in names():
+        last = name.rpartition("/")[2]
+        if short == name or text == last:
+            found.append(FOLDER / f"{name}{SUFFIX}")
+    return found
+
+
+def _name(file: Path) -> str:
+    return file.relative_to(FOLDER).with_suffix("").as_posix()
+
+
+def _told_apart(text: str, own: list[Path], shipped: list[Path]) -> str:
+    """Say which files a name may mean, each as the user can name it alone."""
+    ways = [f"the file {file}" for file in own]
+    ways += [f"the shipped {_alone(file)}" for file in shipped]
+    return f"config: {text!r} may be {' or '.join(ways)}; write which one"
+
+
+def _alone(file: Path) -> str:
+    """Return the name of a shipped configuration, or its path where a user's file has that name."""
+    name = _name(file)
+    return str(file) if Path(f"{name}{SUFFIX}").exists() else name
+
+
+def _near(text: str) -> str:
+    """Return ``"; near: adapters/lora"`` for a name with a typing mistake, or nothing."""
+    short = text.removeprefix("configs/").removesuffix(SUFFIX)
+    by_spelling = {name.rpartition("/")[2]: name for name in names()}
+    by_spelling |= {name: name for name in names()}
+    near = get_close_matches(short, by_spelling, n=3)
+    # both spellings of one may be near
+    told = dict.fromkeys(by_spelling[spelling] for spelling in near)
+    return f"; near: {', '.join(told)}" if told else ""
