@@ -54,10 +54,11 @@ test-slow: $(VENV)/installed  ## run the tests marked slow that need no cluster
 test-slurm: $(VENV)/installed  ## run the tests marked slurm on a cluster that they start (root; Debian)
 	$(PYTEST) tests/slurm -m slurm $(HOOK)
 
-check: $(VENV)/installed  ## lint, format and type-check
+check: $(VENV)/installed  ## lint, format and type-check; print how dense the code is
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/python -m tests.density
 
 # A variable that is given becomes an option of lightning-petl.
 comma := ,
