@@ -18,9 +18,9 @@ from contextlib import contextmanager, nullcontext
 from difflib import get_close_matches
 from importlib.metadata import version
 
-from lightning_petl.shipped_configs import with_paths
-from lightning_petl.signals import STOPPABLE, die_with_parent, stop_request
-from lightning_petl.user_code import current_folder_importable
+from lightning_petl.cli.shipped_configs import with_paths
+from lightning_petl.cli.user_code import current_folder_importable
+from lightning_petl.runs.signals import STOPPABLE, die_with_parent, stop_request
 
 INTERRUPTED = 130  # the exit code of a command that Ctrl-C ends
 
@@ -75,7 +75,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"lightning-petl: {_no_command(argv)}", file=sys.stderr)
         return 2
     if argv[0] == "configs":
-        from lightning_petl.shipped_configs import run
+        from lightning_petl.cli.shipped_configs import run
 
         return run(argv)
     try:
@@ -87,11 +87,13 @@ def main(argv: list[str] | None = None) -> int:
         with stop_request(kept=own) if argv[0] in STOPPABLE else nullcontext():
             with _ctrl_c_ends_at_once():
                 if argv[0] in ("submit", "status", "cancel", "logs"):
-                    from lightning_petl.slurm.commands import run
+                    from lightning_petl.cli.slurm import run
                 elif argv[0] == "doctor":
-                    from lightning_petl.doctor.commands import run
+                    from lightning_petl.cli.doctor import run
                 else:
-                    from lightning_petl.cli import run  # importing torch takes seconds
+                    from lightning_petl.cli.lightning import (
+                        run,  # importing torch takes seconds
+                    )
             with current_folder_importable():
                 return run(argv)
     except KeyboardInterrupt:

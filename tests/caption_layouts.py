@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from data_modules.sets.motion_captions import render
+from data_modules.sets.rendered.motion_captions import render
 from tests.layouts import video
 
 NUMBERS = {"train": range(4), "val": range(4, 7), "test": range(7, 10)}

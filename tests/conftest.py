@@ -11,7 +11,7 @@ import pytest
 import torch.distributed as dist
 from hypothesis import HealthCheck, settings
 
-from tests.runs import Command
+from tests.commands import Command
 
 # The same draws in every run, and no limit of time: machines that run tests are often busy.
 settings.register_profile(

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from data_modules.sets.motion import render
+from data_modules.sets.rendered.motion import render
 from data_modules.video.encode import write_video
 
 FRAMES, HEIGHT, WIDTH = 10, 32, 48

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
-from lightning_petl.artefact import CONFIG, LABELS, SHA256, WEIGHTS
+from lightning_petl.artifacts.artifact import CONFIG, LABELS, SHA256, WEIGHTS
 
 Mutation = Callable[[Path], None]
 FOREIGN = "module_of_a_stranger"
@@ -152,7 +152,7 @@ def _values() -> Iterator[tuple[str, Any]]:
     )
     yield from (
         ("adapters.0.class_path", value)
-        for value in (*paths, None, "lightning_petl.heads.LinearHead")
+        for value in (*paths, None, "lightning_petl.heads.linear.LinearHead")
     )
     yield from (("adapters.0.init_args", value) for value in (None, [], {"no_such": 1}))
     yield from (

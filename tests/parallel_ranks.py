@@ -17,8 +17,8 @@ from torch.utils._pytree import tree_iter
 
 from lightning_petl.adapters import Adapter, LoRA, MultiTuneV, Side4Video, attach
 from lightning_petl.backbones import VideoViT
-from lightning_petl.callbacks.frozen_guard import checksums
-from lightning_petl.parallel import (
+from lightning_petl.callbacks.guards.frozen_guard import checksums
+from lightning_petl.distributed.sharding import (
     gathered_bytes,
     gradient_bytes,
     local,

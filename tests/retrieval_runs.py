@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tests.runs import Command, write_videos
+from tests.commands import Command, write_videos
 
 TEXT = {
     "class_path": "TextTower",

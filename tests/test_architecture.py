@@ -97,8 +97,13 @@ def test_import_law(law: str) -> None:
             "timm",
             False,
         ),
-        ("only four files touch the codec", "data_modules.dataset", "av", True),
-        ("only four files touch the codec", "data_modules.dataset", "average", False),
+        ("only four files touch the codec", "data_modules.loading.dataset", "av", True),
+        (
+            "only four files touch the codec",
+            "data_modules.loading.dataset",
+            "average",
+            False,
+        ),
         (
             "only four files touch the codec",
             "data_modules.video.decode",
@@ -113,7 +118,7 @@ def test_import_law(law: str) -> None:
         ),
         (
             "models know of data the batch, torchvision's repair and how files of others are read",
-            "lightning_petl.cli",
+            "lightning_petl.cli.lightning",
             "data_modules.video.decode.f",
             False,
         ),

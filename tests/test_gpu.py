@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from lightning_petl.__main__ import main
-from tests.runs import Command
+from tests.commands import Command
 from tests.tasks.ranks import on_ranks, scalars
 
 pytestmark = [

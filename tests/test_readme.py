@@ -13,19 +13,19 @@ from pathlib import Path
 import pytest
 import yaml
 
-from data_modules.base import VideoDataModule
-from data_modules.sampling import Sampling
-from data_modules.sets.motion import render
+from data_modules.loading.base import VideoDataModule
+from data_modules.sampling.schemes import Sampling
+from data_modules.sets.rendered.motion import render
 from data_modules.transforms.augment import Augmentation
 from data_modules.transforms.crops import Transform
-from lightning_petl import names
 from lightning_petl.__main__ import main
 from lightning_petl.adapters import attach
-from lightning_petl.doctor import commands as doctor
+from lightning_petl.cli import doctor as doctor
+from lightning_petl.cli import names
 from tests import caption_layouts, layouts
+from tests.commands import write_videos
 from tests.layouts import TINY
 from tests.pairs import announce
-from tests.runs import write_videos
 from tests.tiny import tiny_vit
 
 ROOT = Path(__file__).parents[1]

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from data_modules.atomic import whole
+from data_modules.io.atomic import whole
+from data_modules.io.untrusted import inside
 from data_modules.storage.content import Content, Place, changed, told
-from data_modules.untrusted import inside
 
 _LONGEST = 200  # bytes of a line
 

@@ -12,8 +12,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from data_modules.atomic import whole
-from data_modules.untrusted import check_header
+from data_modules.io.atomic import whole
+from data_modules.io.untrusted import check_header
 
 Kept = Literal["fp32", "bf16", "fp16", "int8"]
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}

@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Table
 
-from data_modules.names import cell
-from data_modules.sampling import Length, SegmentSampling
+from data_modules.io.names import cell
+from data_modules.sampling.schemes import Length, SegmentSampling
 from data_modules.storage.shards import Entry, Storage, read_index
 from data_modules.video.decode import open_video
 from data_modules.video.source import Source

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from data_modules.atomic import whole
-from data_modules.names import ENCODING, ERRORS, to_csv
+from data_modules.io.atomic import whole
+from data_modules.io.names import ENCODING, ERRORS, to_csv
 from data_modules.storage.shards import (
     Entry,
     of_others,

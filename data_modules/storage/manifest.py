@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args, get_type_hints
 
-from data_modules.names import ENCODING, ERRORS, to_csv
+from data_modules.io.names import ENCODING, ERRORS, to_csv
 from data_modules.storage.content import sample_of
 from data_modules.video.decode import VideoInfo
 

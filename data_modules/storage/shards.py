@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast, get_args, get_type_hints
 
-from data_modules.atomic import whole
-from data_modules.names import ENCODING, ERRORS, to_csv
+from data_modules.io.atomic import whole
+from data_modules.io.names import ENCODING, ERRORS, to_csv
+from data_modules.io.untrusted import inside
 from data_modules.storage.content import Content, changed, present, told
-from data_modules.untrusted import inside
 from data_modules.video.source import Source
 
 INDEX = "index.csv"

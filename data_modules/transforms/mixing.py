@@ -10,7 +10,7 @@ from einops import repeat
 from jaxtyping import Float32, Int64, UInt8
 from torch import Tensor
 
-from data_modules.randomness import keyed_generator
+from data_modules.sampling.randomness import keyed_generator
 from data_modules.transforms.crops import Box
 
 

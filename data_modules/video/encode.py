@@ -17,7 +17,7 @@ from einops import rearrange
 from jaxtyping import UInt8
 from torch import Tensor
 
-from data_modules.atomic import whole
+from data_modules.io.atomic import whole
 
 # Macroblock-tree rate control on CPUs with AVX-512 wrote up to five different files of the same frames.
 _OPTIONS = {"libx264": {"mbtree": "0"}}

@@ -20,7 +20,7 @@ from rich.table import Table
 from safetensors import safe_open
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from data_modules.sets.motion import render
+from data_modules.sets.rendered.motion import render
 from experiments.demo.fetch_trunk import fetch_trunk
 
 HERE = Path(__file__).parent

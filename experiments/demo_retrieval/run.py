@@ -15,7 +15,7 @@ from typing import NamedTuple
 from rich.console import Console
 from rich.table import Table
 
-from data_modules.sets.motion_captions import render
+from data_modules.sets.rendered.motion_captions import render
 from experiments.demo.fetch_trunk import fetch_trunk
 from experiments.demo.run import best_thread_count, scalars, settings
 from experiments.demo_retrieval.picture import draw

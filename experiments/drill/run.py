@@ -27,7 +27,7 @@ from rich.table import Table
 from data_modules.video.encode import write_video
 from experiments.benchmarks.machine import cpu
 from experiments.drill.compare import checkpoints, curves, events, starts
-from lightning_petl.signals import PREEMPTED
+from lightning_petl.runs.signals import PREEMPTED
 
 HERE = Path(__file__).parent
 METHODS = {

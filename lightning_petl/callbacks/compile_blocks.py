@@ -5,7 +5,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from typing_extensions import override
 
-from lightning_petl.parallel import units
+from lightning_petl.distributed.sharding import units
 
 
 class CompileBlocks(Callback):

@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 from typing_extensions import override
 
-from lightning_petl.checkpoint import State, trainable_state
-from lightning_petl.parallel import local, share
+from lightning_petl.checkpoints.trainable_state import State, trainable_state
+from lightning_petl.distributed.sharding import local, share
 
 
 class EMA(Callback):

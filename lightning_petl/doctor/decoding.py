@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data_modules.progress import cpus
+from data_modules.io.progress import cpus
 from data_modules.video.decode import open_video
 from data_modules.video.encode import write_video
 from lightning_petl.doctor.finding import Finding

@@ -15,8 +15,8 @@ from typing import Any
 
 import yaml
 
+from lightning_petl.cli.submit_options import Order, parse
 from lightning_petl.slurm import cluster
-from lightning_petl.slurm.options import Order, parse
 from lightning_petl.slurm.request import Request, seconds
 from lightning_petl.slurm.script import FROZEN, script
 
@@ -146,7 +146,7 @@ def _configurations(order: Order, places: Sequence[Path]) -> list[str]:
         ]
     )
     done = subprocess.run(
-        [sys.executable, "-P", "-m", "lightning_petl.slurm.check"],
+        [sys.executable, "-P", "-m", "lightning_petl.cli.check_submission"],
         input=json.dumps(lines),
         capture_output=True,
         text=True,

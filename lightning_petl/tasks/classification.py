@@ -15,9 +15,9 @@ from lightning_petl.adapters import Adapter, attach
 from lightning_petl.backbones import prefix
 from lightning_petl.backbones.prefix import features_from
 from lightning_petl.backbones.vit import VideoViT
-from lightning_petl.heads import HeadRecipe, LinearHead
-from lightning_petl.metrics import Answered, MeanLoss, accuracies
-from lightning_petl.optim import Optimisation
+from lightning_petl.heads.linear import HeadRecipe, LinearHead
+from lightning_petl.metrics.accuracy import Answered, MeanLoss, accuracies
+from lightning_petl.optim.optimizer import Optimisation
 from lightning_petl.shapes import Labels, Logits, Video
 from lightning_petl.tasks.task import Task
 

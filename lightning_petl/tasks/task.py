@@ -8,11 +8,15 @@ from lightning.pytorch import LightningModule
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_warn
 
-from lightning_petl import precision
 from lightning_petl.backbones.vit import VideoViT
-from lightning_petl.checkpoint import Trunk, check_trainable, trainable_state
-from lightning_petl.optim import Optimisation, ScheduledRates
-from lightning_petl.parallel import anywhere, materialise, shard, united
+from lightning_petl.checkpoints.trainable_state import (
+    Trunk,
+    check_trainable,
+    trainable_state,
+)
+from lightning_petl.distributed.sharding import anywhere, materialise, shard, united
+from lightning_petl.optim.optimizer import Optimisation, ScheduledRates
+from lightning_petl.strategies import precision
 from lightning_petl.tasks.updates import Updates, accumulate
 
 STEPS = ("training_step", "validation_step", "test_step", "predict_step")
@@ -72,7 +76,7 @@ class Task(LightningModule):
         """Keep this rank's share of each block and reader alone, where the strategy is FSDP2.
 
         Raises:
-            ValueError: a precision that is not one of :data:`~lightning_petl.precision.PRECISIONS`.
+            ValueError: a precision that is not one of :data:`~lightning_petl.strategies.precision.PRECISIONS`.
         """
         precision.chosen(self.trainer.precision)
         if self.device_mesh is not None:

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from lightning.pytorch import Trainer
 
-from lightning_petl.optim import Optimisation, accumulation
+from lightning_petl.optim.optimizer import Optimisation, accumulation
 
 
 class Updates(NamedTuple):

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from lightning_petl.adapters import AttentiveProbe, LoRA, MAdapter, Side4Video, attach
 from lightning_petl.adapters.attentive_probe import Pooler
 from lightning_petl.backbones import VideoViT
-from lightning_petl.memory import saved_bytes_per_clip
+from lightning_petl.cost.saved_memory import saved_bytes_per_clip
 from tests.families import toy_vit
 from tests.tiny import adapted, clip, gradients, randomised, tiny_vit
 

@@ -11,7 +11,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from lightning_petl.adapters import LoRA, MAdapter, attach
 from lightning_petl.adapters.m_adapter import TreeLevel, level_indices
 from lightning_petl.backbones import VideoViT
-from lightning_petl.memory import Saved, saved_bytes, saved_bytes_per_clip
+from lightning_petl.cost.saved_memory import Saved, saved_bytes, saved_bytes_per_clip
 from lightning_petl.shapes import Grid
 from tests.families import toy_vit
 from tests.tiny import adapted, clip, gradients, randomised, trainable

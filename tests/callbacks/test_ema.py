@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 
 from lightning_petl.__main__ import main
 from lightning_petl.callbacks.ema import EMA
-from tests.runs import Command
+from tests.commands import Command
 
 STEPS = 7
 QUIET: dict[str, Any] = {

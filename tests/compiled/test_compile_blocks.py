@@ -12,8 +12,8 @@ from torch.fx import GraphModule
 
 from lightning_petl.__main__ import main
 from lightning_petl.adapters import STAdapter
-from lightning_petl.parallel import shard, units
-from tests.runs import Command
+from lightning_petl.distributed.sharding import shard, units
+from tests.commands import Command
 from tests.tasks.ranks import on_ranks, scalars
 from tests.tiny import clip, randomised
 

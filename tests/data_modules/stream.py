@@ -16,10 +16,10 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 from data_modules.transforms.augment import RandomErasing
 from data_modules.batch import VideoBatch
-from data_modules.sets.folder import VideoFolder
+from data_modules.sets.video.folder import VideoFolder
 from data_modules.transforms.mixing import Mixing
 from data_modules.transforms.rand_augment import RandAugment
-from data_modules.sampling import SegmentSampling
+from data_modules.sampling.schemes import SegmentSampling
 
 GLOBAL_BATCH, STEPS = 12, 9  # 40 clips: three steps an epoch
 

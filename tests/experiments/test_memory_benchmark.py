@@ -23,7 +23,7 @@ from experiments.benchmarks.memory.methods import (
 )
 from lightning_petl import adapters
 from lightning_petl.adapters import Adapter
-from lightning_petl.memory import Saved
+from lightning_petl.cost.saved_memory import Saved
 
 ROOT = Path(__file__).parents[2]
 

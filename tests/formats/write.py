@@ -25,14 +25,14 @@ from jsonargparse._util import get_import_path
 from data_modules.storage.files import Files
 from data_modules.transforms.mixing import Mixing
 from data_modules.video.encode import write_video
-from lightning_petl import cli as cli  # with all callbacks
-from lightning_petl import names
 from lightning_petl.__main__ import main
 from lightning_petl.backbones import VideoViT
-from lightning_petl.optim import Optimisation, Schedule
-from lightning_petl.strategies import Replicated, Sharded
-from lightning_petl.tasks.member import Member
-from lightning_petl.tasks.retrieval import JointSpace
+from lightning_petl.cli import lightning as lightning  # with all callbacks
+from lightning_petl.cli import names
+from lightning_petl.optim.optimizer import Optimisation, Schedule
+from lightning_petl.strategies.ddp import Replicated, Sharded
+from lightning_petl.tasks.bank.member import Member
+from lightning_petl.tasks.retrieval.task import JointSpace
 from tests.formats import measure
 
 HERE = Path(__file__).parent

@@ -9,11 +9,11 @@ from lightning.pytorch import Callback, Trainer
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from data_modules.collate import Collate
+from data_modules.loading.collate import Collate
 from lightning_petl.adapters import BitFit, LoRA, attach
 from lightning_petl.backbones import VideoViT
 from lightning_petl.tasks.classification import VideoClassifier
-from tests.callbacks.test_guards import Clips
+from tests.callbacks.guards.test_guards import Clips
 from tests.laws.methods import METHODS, READERS, TEMPORAL
 from tests.tiny import clip, frozen, gradients, randomised, tiny_vit, trainable
 

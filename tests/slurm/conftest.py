@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from lightning_petl.slurm.cluster import _fields
-from tests.runs import MODEL, write_videos
+from tests.commands import MODEL, write_videos
 from tests.slurm.cluster import TRACKERS, Cluster, missing
 
 ROOT = Path(__file__).parents[2]

@@ -13,11 +13,12 @@ import pytest
 import yaml
 
 from lightning_petl.__main__ import main
-from lightning_petl.slurm import check, submit
+from lightning_petl.cli import check_submission
+from lightning_petl.slurm import submit
 from lightning_petl.slurm.request import Launch, Limits, Queue, Request, Tasks
 from lightning_petl.slurm.script import script
 from lightning_petl.slurm.submit import _with_processors
-from tests.runs import Command
+from tests.commands import Command
 from tests.test_readme import ROOT, commands
 
 FOLDER = Path("/home/a user/runs/50%/x")
@@ -302,7 +303,7 @@ def test_every_configuration_is_read_whole(
         monkeypatch.setattr(
             "sys.stdin", io.StringIO(json.dumps([[*good, "--data.root=x"], line]))
         )
-        assert check.main() == 2
+        assert check_submission.main() == 2
         output, error = capsys.readouterr()
         assert output == ""
         assert told in error

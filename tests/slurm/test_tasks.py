@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from lightning_petl.slurm.tasks import check_tasks
+from lightning_petl.strategies.slurm_tasks import check_tasks
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lightning_petl.__main__ import main
-from tests.runs import Command, write_videos
+from tests.commands import Command, write_videos
 from tests.tasks.ranks import close, on_ranks, scalars
 
 # 18 clips, 6 an update: 3 updates an epoch, a validation and a checkpoint after each; no step that hides a gradient

@@ -1,6 +1,6 @@
 """Whole programs on two ranks that each hold half of the weights: losses, weights, moments, metrics, resume.
 
-``tests/test_parallel.py`` has the same laws without the command line, in seconds.
+``tests/distributed/test_sharding.py`` has the same laws without the command line, in seconds.
 """
 
 import json
@@ -20,10 +20,10 @@ from safetensors.torch import load_file
 from lightning_petl.__main__ import main
 from lightning_petl.adapters import LoRA
 from lightning_petl.backbones import VideoViT
-from lightning_petl.summary import Plan, summarise
+from lightning_petl.cost.summary import Plan, summarise
 from lightning_petl.tasks.classification import VideoClassifier
+from tests.commands import MODEL, Command, write_videos
 from tests.retrieval_runs import RetrievalCommand
-from tests.runs import MODEL, Command, write_videos
 from tests.tasks.ranks import close, scalars
 
 # a whole program runs in each process; several commands share one start of it

@@ -12,8 +12,8 @@ from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lightning_petl.__main__ import main
-from lightning_petl.checkpoint import RandomState
-from tests.runs import Command, write_videos
+from lightning_petl.checkpoints.trainable_state import RandomState
+from tests.commands import Command, write_videos
 
 
 def on_ranks(count: int, flags: list[str]) -> None:

@@ -10,7 +10,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from experiments.drill.compare import same
 from lightning_petl.__main__ import main
-from tests.runs import Command
+from tests.commands import Command
 
 # 10 clips in batches of 3: epochs of 3 updates; a checkpoint after each update
 FLAGS = [

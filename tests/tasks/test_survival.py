@@ -17,7 +17,7 @@ import torch
 
 from experiments.drill.run import METHODS, drill
 from lightning_petl.__main__ import main
-from tests.runs import Command, write_videos
+from tests.commands import Command, write_videos
 
 TWO = ["--trainer.devices=2", "--trainer.strategy=ddp"]
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
+from tests.commands import Command
 from tests.retrieval_runs import RetrievalCommand
-from tests.runs import Command
+from tests.tasks.bank.test_bank_runs import bank
 from tests.tasks.ranks import scalars
-from tests.tasks.test_bank_runs import bank
 
 pytestmark = pytest.mark.slow
 

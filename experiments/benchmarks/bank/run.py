@@ -26,9 +26,9 @@ from torch.utils.data import DataLoader
 from data_modules.batch import VideoBatch
 from lightning_petl.adapters import LinearProbe, MAdapter, Side4Video
 from lightning_petl.backbones import VideoViT
-from lightning_petl.tasks.bank import Bank
+from lightning_petl.tasks.bank.member import Member
+from lightning_petl.tasks.bank.task import Bank
 from lightning_petl.tasks.classification import VideoClassifier
-from lightning_petl.tasks.member import Member
 
 LABELS = [f"class {number}" for number in range(174)]
 GRID = {

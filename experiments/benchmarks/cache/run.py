@@ -24,10 +24,10 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.utils.flop_counter import FlopCounterMode
 
-from data_modules.collate import Collate
-from data_modules.dataset import Clip
 from data_modules.features.cache import FeatureDataset, SplitLayout
 from data_modules.features.shards import Row, num_bytes, pack, unpack, write
+from data_modules.loading.collate import Collate
+from data_modules.loading.dataset import Clip
 from lightning_petl.adapters import (
     Adapter,
     AttentiveProbe,

@@ -9,7 +9,12 @@ import numpy as np
 from jaxtyping import Int64
 from rich.progress import Progress
 
-from data_modules.sampling import DenseSampling, Length, Sampling, SegmentSampling
+from data_modules.sampling.schemes import (
+    DenseSampling,
+    Length,
+    Sampling,
+    SegmentSampling,
+)
 from data_modules.video.decode import open_video
 from experiments.benchmarks.data import files, measure
 from experiments.benchmarks.data.contenders import ALL, RGB, YUV, Contender

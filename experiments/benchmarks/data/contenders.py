@@ -17,12 +17,12 @@ from einops import rearrange
 from jaxtyping import Int64, UInt8
 from torch import Tensor
 
-from data_modules.dataset import Clip, VideoDataset
-from data_modules.sampling import Length, Sampling
+from data_modules.loading.dataset import Clip, VideoDataset
+from data_modules.loading.views import EvalViews, Views
+from data_modules.sampling.schemes import Length, Sampling
 from data_modules.transforms.crops import Box, EvalCrop, Recipe
 from data_modules.video.color import to_rgb
 from data_modules.video.decode import open_video
-from data_modules.views import EvalViews, Views
 
 SIZE = 224
 CROP = EvalCrop(crop_ratio=0.875)  # 224 of 256

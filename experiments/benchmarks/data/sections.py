@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int64
 
-from data_modules.sampling import DenseSampling, SegmentSampling
+from data_modules.sampling.schemes import DenseSampling, SegmentSampling
 from data_modules.storage.transcode import Profile, transcode
 from data_modules.video.decode import open_video
 from experiments.benchmarks.data import files, loaders, measure

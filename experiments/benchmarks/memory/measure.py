@@ -12,7 +12,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from experiments.benchmarks.memory.methods import Trunk
 from lightning_petl.adapters import Adapter, attach
 from lightning_petl.backbones import VideoViT
-from lightning_petl.memory import Saved, saved_bytes_per_clip
+from lightning_petl.cost.saved_memory import Saved, saved_bytes_per_clip
 
 CLASSES = 174
 WARM_STEPS, TIMED_STEPS = 3, 20

@@ -13,7 +13,7 @@ from experiments.benchmarks.grid import Grid
 from experiments.benchmarks.machine import cpu
 from experiments.benchmarks.memory.measure import WARM_STEPS, Device
 from experiments.benchmarks.memory.methods import AIM_ROW, FULL, LIGHT, PLAIN, Trunk
-from lightning_petl.memory import Saved
+from lightning_petl.cost.saved_memory import Saved
 
 MIB, GIB = 2**20, 2**30
 NOT_MEASURED = "not measured"

@@ -14,7 +14,7 @@ from lightning_petl.adapters.layers.lean_norm import (
     linear_of,
     standardise,
 )
-from lightning_petl.memory import saved_bytes
+from lightning_petl.cost.saved_memory import saved_bytes
 from tests.tiny import shake
 
 WIDTH = 64

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 import torch
 
-from data_modules.dataset import Clip
 from data_modules.features.cache import (
     FeatureCache,
     Index,
@@ -24,10 +23,11 @@ from data_modules.features.cache import (
     write_index,
 )
 from data_modules.features.shards import Row, pack, write
-from data_modules.sampling import SegmentSampling
+from data_modules.loading.dataset import Clip
+from data_modules.loading.views import TrainView
+from data_modules.sampling.schemes import SegmentSampling
 from data_modules.transforms.augment import ColourJitter
 from data_modules.transforms.crops import TrainCrop
-from data_modules.views import TrainView
 
 CLIPS = [Clip(f"{n}.mp4", Path(f"{n}.mp4"), n % 2) for n in range(5)]
 KEY = {"trunk": {"name": "vit"}, "train": {"clips": 5, "view": {"size": 32}}}

@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from data_modules.dataset import Clip
-from data_modules.sets import annotation
-from data_modules.sets.annotation import Entry
+from data_modules.loading.dataset import Clip
+from data_modules.sets.lists import annotation
+from data_modules.sets.lists.annotation import Entry
 
 
 def entries(*pairs: tuple[str, str]) -> list[Entry]:

@@ -4,7 +4,7 @@
 
 import pytest
 
-from data_modules.sets.caption_text import fault
+from data_modules.sets.captions.caption_text import fault
 
 REAL = [
     "a man isn’t “sitting” in a café — he’s running…",

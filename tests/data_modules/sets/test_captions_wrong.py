@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from data_modules.data_sets import MSRVTT, MSVD, VATEX, CaptionList
-from data_modules.sampling import SegmentSampling
-from data_modules.sets.captions import CaptionedVideos
+from data_modules.sampling.schemes import SegmentSampling
+from data_modules.sets.all_sets import MSRVTT, MSVD, VATEX, CaptionList
+from data_modules.sets.captions.captions import CaptionedVideos
 from tests.caption_layouts import lay_out
 
 OPTIONS: dict[str, Any] = {

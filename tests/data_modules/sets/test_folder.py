@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from data_modules.sampling import SegmentSampling
-from data_modules.sets.folder import VideoFolder
+from data_modules.sampling.schemes import SegmentSampling
+from data_modules.sets.video.folder import VideoFolder
 
 
 def touch(root: Path, *names: str) -> Path:

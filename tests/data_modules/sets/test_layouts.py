@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from data_modules.base import VideoDataModule
-from data_modules.data_sets import MSRVTT, MSVD, VATEX
+from data_modules.loading.base import VideoDataModule
+from data_modules.sets.all_sets import MSRVTT, MSVD, VATEX
 from data_modules.storage.files import Files
 from tests import caption_layouts
+from tests.data_modules.sets.test_data_sets import MODULES
 from tests.data_modules.sets.test_mirrored import OPTIONS
-from tests.data_modules.test_data_sets import MODULES
 from tests.layouts import lay_out
 
 

@@ -8,8 +8,8 @@ import av
 import numpy as np
 import pytest
 
-from data_modules.sets.motion import FPS, FRAMES, SIZE, ClipPlan, main, render
-from data_modules.sets.motion_scene import (
+from data_modules.sets.rendered.motion import FPS, FRAMES, SIZE, ClipPlan, main, render
+from data_modules.sets.rendered.motion_scene import (
     MOTIONS,
     SHAPES,
     TEST_CAST,

@@ -7,12 +7,12 @@ import av
 import numpy as np
 import pytest
 
-from data_modules.data_sets import MotionCaptions
-from data_modules.sampling import SegmentSampling
-from data_modules.sets.motion import FRAMES
-from data_modules.sets.motion import render as render_classes
-from data_modules.sets.motion_captions import SIZE, CaptionPlan, plans, render
-from data_modules.sets.motion_scene import COLOURS, MOTIONS, SHAPES
+from data_modules.sampling.schemes import SegmentSampling
+from data_modules.sets.all_sets import MotionCaptions
+from data_modules.sets.rendered.motion import FRAMES
+from data_modules.sets.rendered.motion import render as render_classes
+from data_modules.sets.rendered.motion_captions import SIZE, CaptionPlan, plans, render
+from data_modules.sets.rendered.motion_scene import COLOURS, MOTIONS, SHAPES
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from data_modules.data_sets import (
+from data_modules.sampling.schemes import SegmentSampling
+from data_modules.sets.all_sets import (
     HMDB51,
     UCF101,
     Diving48,
@@ -16,7 +17,6 @@ from data_modules.data_sets import (
     SomethingSomething,
     SomethingSomethingV1,
 )
-from data_modules.sampling import SegmentSampling
 from data_modules.video.encode import write_video
 
 OPTIONS: dict[str, Any] = {

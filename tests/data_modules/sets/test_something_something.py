@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from data_modules.dataset import Clip
-from data_modules.sampling import SegmentSampling
-from data_modules.sets.something_something import SomethingSomething
+from data_modules.loading.dataset import Clip
+from data_modules.sampling.schemes import SegmentSampling
+from data_modules.sets.video.something_something import SomethingSomething
 
 LABELS = {"Holding something": "1", "Pushing something from left to right": "0"}
 TRAIN = [

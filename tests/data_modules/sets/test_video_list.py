@@ -14,8 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from data_modules.data_sets import VideoList
-from data_modules.sampling import SegmentSampling
+from data_modules.sampling.schemes import SegmentSampling
+from data_modules.sets.all_sets import VideoList
 from data_modules.storage.files import Files
 from data_modules.video.encode import write_video
 

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from data_modules.base import Split
-from data_modules.dataset import Clip
+from data_modules.loading.base import Split
+from data_modules.loading.dataset import Clip
 from data_modules.storage.files import Files
-from data_modules.sets.folder import VideoFolder
-from data_modules.sampling import SegmentSampling
+from data_modules.sets.video.folder import VideoFolder
+from data_modules.sampling.schemes import SegmentSampling
 from data_modules.storage.shards import Entry, write_index
 
 

@@ -10,7 +10,7 @@ import av
 import numpy as np
 import pytest
 
-from data_modules.sampling import DenseSampling, Length, SegmentSampling
+from data_modules.sampling.schemes import DenseSampling, Length, SegmentSampling
 from data_modules.storage.transcode import (
     Profile,
     Quality,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from data_modules.randomness import keyed_generator
+from data_modules.sampling.randomness import keyed_generator
 from data_modules.transforms.augment import (
     Augmentation,
     ColourJitter,

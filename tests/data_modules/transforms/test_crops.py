@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn.functional import interpolate
 
-from data_modules.randomness import keyed_generator
+from data_modules.sampling.randomness import keyed_generator
 from data_modules.transforms import crops
 from data_modules.transforms.crops import (
     Box,

@@ -7,7 +7,7 @@ from timm.data import mixup
 from timm.data.mixup import Mixup
 
 from data_modules.transforms.mixing import Mix, Mixed, Mixing, mix_pair
-from data_modules.randomness import keyed_generator
+from data_modules.sampling.randomness import keyed_generator
 from data_modules.transforms.crops import Box
 
 

@@ -19,7 +19,7 @@ from data_modules.transforms.rand_augment import (
     Policy,
     RandAugment,
 )
-from data_modules.randomness import keyed_generator
+from data_modules.sampling.randomness import keyed_generator
 from tests.data_modules.pictures import by_pillow, video_of
 
 FILL = (124, 116, 104)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from av.error import FFmpegError
 
-from data_modules.sets.motion_scene import MOTIONS, TRAIN_CAST, draw_scene
+from data_modules.sets.rendered.motion_scene import MOTIONS, TRAIN_CAST, draw_scene
 from data_modules.video.encode import write_video
 
 

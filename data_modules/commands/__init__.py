@@ -1,0 +1,1 @@
+"""The commands on data: index, ingest, build a feature cache."""

@@ -1,0 +1,368 @@
+"""The frozen part of a trunk run once over every clip, and what it computed kept in a folder."""
+
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from einops import rearrange
+from jaxtyping import UInt8
+from rich.console import Console
+from rich.filesize import decimal
+from rich.table import Table
+from torch import Tensor
+
+from data_modules.features import contents
+from data_modules.features.cache import (
+    INDEX,
+    Index,
+    SplitLayout,
+    differences,
+    read_index,
+    write_index,
+)
+from data_modules.features.shards import Kept, Row, Shard, num_bytes, pack, write
+from data_modules.io.names import cell
+from data_modules.io.progress import progress
+from data_modules.loading.base import Split, VideoDataModule
+from data_modules.loading.dataset import Sample
+from data_modules.loading.loader import sample_loader
+from data_modules.storage.content import Content, contents_of
+
+Encode = Callable[[UInt8[Tensor, "b t c h w"]], dict[str, Tensor]]
+_SHARD_BYTES = (
+    2**28
+)  # large enough for a disk to read in one go, small enough to hold and to make again
+_MOST_ROWS = 4096
+_TRIAL = 4  # clips on which the trunk is timed
+
+
+@dataclass(frozen=True, kw_only=True)
+class Storage:
+    """How features are kept.
+
+    Args:
+        output: folder of the cache, for the data set's option ``cache``.
+        augmentations: draws of each training clip: those that live training shows in as many first epochs.
+        dtype: bf16, fp16, fp32, or int8 with one scale for each token; 8-bit pixels stay as they are.
+        shard_size: clips of a file; as many as make about 256 MiB where not given.
+        splits: what is kept of the data set; ``test`` in the views of the configuration, ``val`` in one.
+        verify: compare all bytes of every video with those that kept features were computed of, not a sample.
+    """
+
+    output: Path
+    augmentations: int = 1
+    dtype: Kept = "bf16"
+    shard_size: int | None = None
+    splits: tuple[Split, ...] = ("train", "val")
+    verify: bool = False
+
+    def __post_init__(self) -> None:
+        for name, value in (
+            ("augmentations", self.augmentations),
+            ("shard_size", self.shard_size or 1),
+        ):
+            if value < 1:
+                raise ValueError(f"{name}: expected 1 or more, got {value}")
+
+
+def build(
+    data: VideoDataModule, encode: Encode, *, trunk: Mapping[str, Any], storage: Storage
+) -> int:
+    """Keep what ``encode`` makes of every clip. A stopped build goes on; a finished one is checked and mended.
+
+    Args:
+        data: the data set.
+        encode: clips to the parts that are kept of them, on its own device.
+        trunk: what ``encode`` depends on, in JSON types.
+        storage: how.
+
+    Returns:
+        0, or 130 where it was interrupted.
+
+    Raises:
+        ValueError: clips are mixed, too little room, or a folder that holds something else.
+    """
+    if data.mixing is not None:
+        raise ValueError(
+            "data.mixing blends the pixels of two clips, and a cache keeps each for itself: remove it"
+        )
+    console, output = Console(highlight=False), storage.output
+    splits = [_Split(data, split, encode, storage) for split in storage.splits]
+    key = {"trunk": dict(trunk)} | {
+        split.name: data.seen(split.name) for split in splits
+    }
+    index = Index(
+        key,
+        splits[0].dtypes,
+        storage.dtype,
+        {split.name: split.layout for split in splits},
+    )
+    _require_own(output, index)
+    for split in splits:
+        split.forget_changed(console)
+        split.find_missing(console)
+    _foresee(splits, output, console)
+    output.mkdir(parents=True, exist_ok=True)
+    write_index(output, index)
+    _note_contents(splits, console)
+    try:
+        _fill(splits, console)
+    except KeyboardInterrupt:
+        console.print(
+            cell(f"stopped; the same command goes on in {output}"), soft_wrap=True
+        )
+        return 130
+    console.print(_table(splits))
+    return 0
+
+
+class _Split:
+    """One split on its way into the cache."""
+
+    def __init__(
+        self, data: VideoDataModule, name: Split, encode: Encode, storage: Storage
+    ) -> None:
+        self.name: Split = name
+        self.videos, self._data, self._encode, self._storage = (
+            data.live(name),
+            data,
+            encode,
+            storage,
+        )
+        self._numbers = {
+            clip.clip_id: number for number, clip in enumerate(data.located(name))
+        }
+        self.missing, self.stale, self.output = (
+            dict[Path, range](),
+            list[int](),
+            storage.output,
+        )
+        samples = [self.videos[n] for n in range(min(_TRIAL, len(self.videos)))]
+        self._parts(samples)  # the first pass pays for what later ones have ready
+        start = time.perf_counter()
+        parts = self._parts(samples)
+        self.seconds = (time.perf_counter() - start) / len(samples)
+        self.size = num_bytes(pack(parts, storage.dtype)) // len(samples)
+        self.dtypes = {
+            name: str(values.dtype).removeprefix("torch.")
+            for name, values in parts.items()
+        }
+
+    @property
+    def layout(self) -> SplitLayout:
+        """Where its rows go."""
+        draws = self._storage.augmentations if self.name == "train" else 1
+        shard_size = self._storage.shard_size or max(
+            1, min(_MOST_ROWS, _SHARD_BYTES // self.size)
+        )
+        return SplitLayout(len(self.videos), draws, shard_size)
+
+    @property
+    def shards(self) -> dict[Path, range]:
+        """All of its files."""
+        return {
+            self._storage.output / name: rows
+            for name, rows in self.layout.shards(self.name)
+        }
+
+    @property
+    def num_missing(self) -> int:
+        """Rows that are still to be made."""
+        return sum(map(len, self.missing.values()))
+
+    def forget_changed(self, console: Console) -> None:
+        """Delete the shards that hold features of other videos than those of now, which is told."""
+        clips, folder = self._data.located(self.name), self._storage.output
+        places = [clip.path for clip in clips]
+        self.stale = contents.stale(
+            folder, self.name, places, verify=self._storage.verify
+        )
+        made = [
+            path
+            for path, rows in self.shards.items()
+            if path.exists() and self._is_of_others(path, rows)
+        ]
+        if made:
+            told = contents.complaint(
+                folder, self.name, self.stale, [clip.clip_id for clip in clips]
+            )
+            console.print(
+                cell(f"{told}; {len(made)} shards are made anew"), soft_wrap=True
+            )
+        for path in made:
+            path.unlink()
+
+    def _is_of_others(self, path: Path, rows: range) -> bool:
+        """Whether a shard has a clip that changed, or may have one in the place of an unreadable clip."""
+        changed, clips = set(self.stale), len(self.videos)
+        return any(row % clips in changed for row in rows) or (
+            bool(changed) and _has_faults(path)
+        )
+
+    def contents(self) -> Iterator[Content | None]:
+        """What is in its videos now; those that did not change are not read again."""
+        held = contents.read(self._storage.output, self.name, len(self.videos))
+        clips = self._data.located(self.name)
+        anew = contents_of([clips[number].path for number in self.stale])
+        changed = set(self.stale)
+        for number, entry in enumerate(held):
+            yield next(anew) if number in changed else entry
+
+    def find_missing(self, console: Console) -> None:
+        """Note the shards that are not there, or are damaged, which is told."""
+        for path, rows in self.shards.items():
+            try:
+                Shard(path).check(len(rows))
+            except FileNotFoundError:
+                self.missing[path] = rows
+            except ValueError:
+                console.print(
+                    cell(f"{path}: this shard is damaged; it is made anew"),
+                    soft_wrap=True,
+                )
+                self.missing[path] = rows
+
+    def fill(self) -> Iterator[int]:
+        """Make what is missing; batches never reach over the end of a shard, so a shard always has the same bytes."""
+        size, clips = self._data.batch_size, len(self.videos)
+        batches = [
+            [divmod(row, clips) for row in rows[first : first + size]]
+            for rows in self.missing.values()
+            for first in range(0, len(rows), size)
+        ]
+        samples = iter(
+            sample_loader(self.videos, batches, num_workers=self._data.num_workers)
+        )
+        for path, rows in self.missing.items():
+            made = list[Row]()
+            while len(made) < len(rows):
+                batch = self._rows(next(samples))
+                made += batch
+                yield len(batch)
+            write(path, made)
+
+    def _rows(self, samples: Sequence[Sample]) -> list[Row]:
+        packed = {
+            name: values.cpu()
+            for name, values in pack(self._parts(samples), self._storage.dtype).items()
+        }
+        return [
+            Row(
+                {name: values[n] for name, values in packed.items()},
+                s.labels,
+                self._numbers[s.clip_id],
+                s.fault,
+            )
+            for n, s in enumerate(samples)
+        ]
+
+    def _parts(self, samples: Sequence[Sample]) -> dict[str, Tensor]:
+        video = torch.stack([cast(Tensor, sample.video) for sample in samples])
+        parts = self._encode(rearrange(video, "b v ... -> (b v) ..."))
+        return {
+            name: rearrange(values, "(b v) ... -> b v ...", b=len(samples))
+            for name, values in parts.items()
+        }
+
+
+def _require_own(output: Path, index: Index) -> None:
+    """Raise ``ValueError`` unless the folder is empty or holds this very cache, finished or not."""
+    if not output.exists() or not any(output.iterdir()):
+        return
+    if not (output / INDEX).is_file():
+        raise ValueError(
+            f"{output}: is neither empty nor a feature cache; name another folder"
+        )
+    held, wanted = (
+        json.loads(json.dumps(own._asdict())) for own in (read_index(output), index)
+    )
+    differs = differences(held, wanted)
+    if differs:
+        raise ValueError(
+            f"{output}: holds another cache: {'; '.join(differs)}; name another folder"
+        )
+
+
+def _note_contents(splits: Sequence[_Split], console: Console) -> None:
+    """Write down of which videos the features are, before the first of them is computed."""
+    with progress("videos", console=console) as shown:
+        for split in splits:
+            found = list[Content | None]()
+            bar = shown.add_task(f"Reading {split.name}", total=len(split.videos))
+            for entry in split.contents():
+                found.append(entry)
+                shown.advance(bar)
+            contents.write(split.output, split.name, found)
+
+
+def _has_faults(path: Path) -> bool:
+    try:
+        return Shard(path).num_faults > 0
+    except ValueError:
+        return True
+
+
+def _foresee(splits: Sequence[_Split], output: Path, console: Console) -> None:
+    """Tell what the build will take and when it pays.
+
+    Raises:
+        ValueError: it would not fit on the disk.
+    """
+    needed = sum(split.num_missing * split.size for split in splits)
+    free = shutil.disk_usage(
+        next(path for path in (output, *output.absolute().parents) if path.exists())
+    ).free
+    counts = ", ".join(
+        f"{split.num_missing} of {split.name} with {decimal(split.size)} each"
+        for split in splits
+    )
+    foreseen = f"clips to keep: {counts}: {decimal(needed)} in all; {decimal(free)} are free in {output}"
+    console.print(cell(foreseen), soft_wrap=True)
+    milliseconds, rate = (
+        1000 * splits[0].seconds,
+        splits[0].size / splits[0].seconds / 1e6,
+    )
+    console.print(
+        f"the trunk takes {milliseconds:.1f} ms a clip: where features are read at less than {rate:.1f} MB/s, live "
+        "training is faster"
+    )
+    if needed > free:
+        raise ValueError(
+            f"{output}: the cache needs {decimal(needed)}, {decimal(free)} are free; make room, or keep less: dtype "
+            "int8, fewer augmentations, fewer taps"
+        )
+
+
+def _fill(splits: Sequence[_Split], console: Console) -> None:
+    with progress("clips", console=console) as shown:
+        bar = shown.add_task(
+            "Keeping features", total=sum(split.num_missing for split in splits)
+        )
+        for split in splits:
+            for rows in split.fill():
+                shown.advance(bar, rows)
+
+
+def _table(splits: Sequence[_Split]) -> Table:
+    table = Table(
+        "split",
+        "clips",
+        "draws",
+        "shards",
+        "bytes",
+        "unreadable",
+        title="Feature cache",
+    )
+    for split in splits:
+        shards = {path: len(rows) for path, rows in split.shards.items()}
+        faults = sum(Shard(path).num_faults for path in shards)
+        size = decimal(sum(path.stat().st_size for path in shards))
+        table.add_row(
+            split.name, *map(str, (*split.layout[:2], len(shards), size, faults))
+        )
+    return table

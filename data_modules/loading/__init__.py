@@ -1,0 +1,1 @@
+"""From clips on disk to batches: data set, views, samplers, loaders, the data module."""

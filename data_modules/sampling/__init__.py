@@ -1,0 +1,1 @@
+"""Which frames a clip shows, and the keyed random numbers that choose them."""

@@ -1,0 +1,69 @@
+"""Videos of your own with captions, in lists."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePath
+from typing import Any
+
+from data_modules.loading.base import Split
+from data_modules.sets.captions.caption_text import Written
+from data_modules.sets.captions.captions import CaptionedVideos
+from data_modules.sets.lists import annotation
+from data_modules.sets.lists.columns import read_list
+from data_modules.sets.lists.evidence import Seen
+from data_modules.sets.lists.form import Form
+
+_FORM = Form("caption", path="video", blanks=False)
+
+
+class CaptionList(CaptionedVideos):
+    """A list a split: ``video,caption`` a line; a video on several lines has several captions.
+
+    A header names the columns ``video`` and ``caption`` in any order; any other column is refused. Cells are parted by
+    comma, semicolon or tab. The video is a path from ``videos`` unless absolute, and the name of the clip. A caption
+    that holds the separator is put in double quotes.
+
+    Args:
+        root: the folder of the lists.
+        videos: the folder of the videos, from ``root`` unless absolute.
+        train: list of training.
+        val: list of validation.
+        test: list of test; that of validation where there is no such file.
+        kwargs: those of :class:`~data_modules.sets.captions.captions.CaptionedVideos`.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        *,
+        videos: str = "",
+        train: str = "train.csv",
+        val: str = "val.csv",
+        test: str = "test.csv",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(root, videos=videos, **kwargs)
+        self.lists: dict[Split, tuple[str, ...]] = {
+            "train": (train,),
+            "val": (val,),
+            "test": (test, val),
+        }
+
+    def listed(self, split: Split) -> tuple[Path, Sequence[str]]:
+        """In the order in which they first appear."""
+        path, captions = self.captions(split)
+        return path, list(captions)
+
+    def captions(self, split: Split) -> tuple[Path, Mapping[str, Sequence[Written]]]:
+        """In the order of the list; ./a.mp4 is a.mp4."""
+        path = annotation.find(self.root, *self.lists[split])
+        captions = dict[str, list[Written]]()
+        for line, video, caption in read_list(
+            path, _FORM, Seen(self.videos, self.files, self.root)
+        ):
+            captions.setdefault(str(PurePath(video)), []).append(Written(caption, line))
+        return path, captions
+
+    def paths(self, split: Split, names: Sequence[str]) -> list[Path]:
+        """As they are written in the list."""
+        del split
+        return [self.videos / name for name in names]

@@ -1,0 +1,110 @@
+"""HMDB51 (Kuehne et al., ICCV 2011; 51 classes, three splits)."""
+
+from pathlib import Path
+from typing import Any
+
+from data_modules.loading.base import Split
+from data_modules.loading.dataset import Clip
+from data_modules.sets.lists import annotation
+from data_modules.sets.lists.annotation import Entry
+from data_modules.sets.video.listed import ListedVideos
+from data_modules.storage.finder import Wanted
+
+_VIDEOS = "videos"
+
+_CODES: dict[Split, str] = {"train": "1", "val": "2", "test": "2"}  # 0: in neither
+
+
+class HMDB51(ListedVideos):
+    """The official files ``<class>_test_split<n>.txt`` and ``<class>/<video>.avi``; papers report the mean of 3 splits.
+
+    Videos are found by their names without suffix, also in ``<class>/<class>`` as ``unrar x`` may leave them. Classes
+    are numbered in the order of their sorted names. Validation and test are both the test list.
+
+    Args:
+        root: the folder that holds the two below.
+        split_number: 1, 2 or 3.
+        videos: the folder of the class folders, from ``root`` unless absolute; by default ``videos``, or any other
+            below ``root``.
+        splits: the folder of the lists, from ``root`` unless absolute.
+        kwargs: those of :class:`~data_modules.loading.base.VideoDataModule`.
+
+    Raises:
+        FileNotFoundError: no list of this split.
+        ValueError: another number of split.
+    """
+
+    CLASSES = 51
+    depth = 3
+
+    def __init__(
+        self,
+        root: str,
+        *,
+        split_number: int = 1,
+        videos: str = _VIDEOS,
+        splits: str = "testTrainMulti_7030_splits",
+        **kwargs: Any,
+    ) -> None:
+        self.root, self.videos, self.splits = (
+            Path(root),
+            Path(root) / videos,
+            Path(root) / splits,
+        )
+        if split_number not in (1, 2, 3):
+            raise ValueError(f"split_number: expected 1, 2 or 3, got {split_number}")
+        self.ending = f"_test_split{split_number}.txt"
+        files = self.splits.glob(
+            f"[!.]*{self.ending}"
+        )  # ._ begins what macOS leaves behind
+        labels = sorted(path.name.removesuffix(self.ending) for path in files)
+        if not labels:
+            raise FileNotFoundError(
+                f"{self.splits}: holds no annotation file <class>{self.ending}"
+            )
+        super().__init__(labels, **kwargs)
+
+    def places(self, split: Split) -> list[Path]:
+        """Return the folder of the option ``videos``; by default also ``root``."""
+        del split
+        return (
+            [self.videos, self.root]
+            if self.videos == self.root / _VIDEOS
+            else [self.videos]
+        )
+
+    def clips(self, split: Split) -> list[Clip]:
+        """Sorted by class, then in the order of its list; ValueError for a damaged or repeated entry."""
+        entries = [
+            entry
+            for label in self.labels
+            for entry in self._entries(label, _CODES[split])
+        ]
+        paths = self.found(
+            split, [Wanted(entry.path, entry.label) for entry in entries]
+        )
+        entries = [
+            entry._replace(path=file)
+            for entry, file in zip(entries, paths, strict=True)
+        ]
+        return annotation.clips(self.splits, entries, self.labels)
+
+    def _entries(self, label: str, code: str) -> list[Entry]:
+        path = self.splits / f"{label}{self.ending}"
+        rows = [
+            line.rsplit(maxsplit=1) for line in annotation.read_lines(path)
+        ]  # names hold any sign
+        wrong = [
+            " ".join(row)
+            for row in rows
+            if len(row) != 2 or row[1] not in ("0", "1", "2")
+        ]
+        if wrong:
+            raise ValueError(
+                f"{path}: expected the name of a video and 0, 1 or 2, got {wrong[0]!r}"
+            )
+        return [
+            Entry(f"{label}/{name}", self.videos / label / name, label)
+            for name, found in rows
+            if found == code
+        ]

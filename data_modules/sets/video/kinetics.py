@@ -1,0 +1,131 @@
+"""Kinetics-400, -600 and -700 (Kay et al., arXiv 1705.06950; Carreira et al., 1808.01340, 1907.06987)."""
+
+from pathlib import Path
+from typing import Any
+
+from typing_extensions import override
+
+from data_modules.loading.base import Split
+from data_modules.loading.dataset import Clip
+from data_modules.sets.lists import annotation
+from data_modules.sets.lists.annotation import Entry
+from data_modules.sets.lists.kinetics_list import Trimmed, read_trimmed
+from data_modules.sets.video.listed import ListedVideos
+from data_modules.storage.finder import Wanted, plain_times
+
+_VIDEOS = "{split}"
+_PUBLISHED = (400, 600, 700)  # classes
+_FILES: dict[Split, str] = {"train": "train", "val": "val", "test": "val"}
+
+
+class Kinetics(ListedVideos):
+    """The official lists and one file a clip, ``<id>_<start>_<end>.mp4``, flat or in class folders.
+
+    Names of files are compared without suffix and leading zeros, those of class folders by their letters and digits:
+    "playing piano" and "playing_piano" are one. So the videos may lie as cvdfoundation extracts them, as its
+    ``arrange_by_classes.py`` or ActivityNet's crawler sort them, or as other code renames them.
+
+    Annotation files are ``train.csv`` and ``val.csv``, each also with ``kinetics_`` before it and as ``.json``, in
+    ``root`` or in ``annotations``. Classes are numbered in the order of their sorted names in the list of training.
+    Test is the validation list, as in papers. Lists ``path label`` of published code are read by
+    :class:`~data_modules.sets.video.video_list.VideoList`.
+
+    Args:
+        root: the folder that holds the annotation files.
+        videos: the folder of the videos or of the class folders, from ``root`` unless absolute; ``{split}`` in it
+            stands for train or val. By default videos of ``replacement`` come before those of ``{split}``, which are
+            damaged, and ``videos/{split}`` and ``videos_{split}`` are searched for what is in neither.
+        num_classes: 400, 600 or 700, to be sure that the list is that of this data set.
+        kwargs: those of :class:`~data_modules.loading.base.VideoDataModule`.
+
+    Raises:
+        FileNotFoundError: no list of training.
+        ValueError: a list in none of the official forms, or other than ``num_classes`` classes in it.
+    """
+
+    depth = 2
+
+    def __init__(
+        self,
+        root: str,
+        *,
+        videos: str = _VIDEOS,
+        num_classes: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self.root = Path(root)
+        self.videos = videos
+        path = self._find("train")
+        labels = sorted({clip.label for clip in read_trimmed(path)})
+        if num_classes not in (None, len(labels)):
+            raise ValueError(
+                f"{path}: holds {len(labels)} classes, not num_classes={num_classes}"
+            )
+        super().__init__(labels, **kwargs)
+
+    def places(self, split: Split) -> list[Path]:
+        """Return the folder of the option ``videos``; by default also those of other layouts."""
+        others = ["videos/{split}", "videos_{split}"]
+        places = (
+            ["replacement", _VIDEOS, *others]
+            if self.videos == _VIDEOS
+            else [self.videos]
+        )
+        return [self.root / place.replace("{split}", _FILES[split]) for place in places]
+
+    @staticmethod
+    @override
+    def same(name: str) -> str:
+        return plain_times(name)
+
+    def clips(self, split: Split) -> list[Clip]:
+        """In the order of the list.
+
+        Raises:
+            FileNotFoundError: no list.
+            ValueError: a list of another split, in none of the official forms, or with a class that training lacks.
+        """
+        name = _FILES[split]
+        path = self._find(name)
+        if split == "train" and len(self.labels) not in _PUBLISHED:
+            self.note(
+                split,
+                f"{len(self.labels)} classes are listed in {path}; Kinetics has 400, 600 or 700",
+            )
+        trimmed = read_trimmed(path)
+        others = sorted(
+            {
+                clip.split
+                for clip in trimmed
+                if clip.split and not clip.split.startswith(name)
+            }
+        )
+        if others:
+            raise ValueError(
+                f"{path}: lists clips of the split {others[0]!r}, expected {name}"
+            )
+        folder = self.root / self.videos.replace("{split}", name)
+        listed = [(_clip_id(clip), clip.label) for clip in trimmed]
+        paths = self.found(
+            split,
+            [Wanted(folder / f"{clip_id}.mp4", label) for clip_id, label in listed],
+        )
+        entries = [
+            Entry(clip_id, file, label)
+            for (clip_id, label), file in zip(listed, paths, strict=True)
+        ]
+        return annotation.clips(path, entries, self.labels)
+
+    def _find(self, name: str) -> Path:
+        names = [
+            f"{prefix}{name}.{form}"
+            for form in ("csv", "json")
+            for prefix in ("", "kinetics_")
+        ]
+        return annotation.find(
+            self.root, *names, *(f"annotations/{file}" for file in names)
+        )
+
+
+def _clip_id(clip: Trimmed) -> str:
+    return f"{clip.label.replace(' ', '_')}/{clip.youtube_id}_{clip.start:06d}_{clip.end:06d}"

@@ -1,0 +1,58 @@
+"""Data sets whose annotation names videos, wherever these lie below a few folders."""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import ClassVar
+
+from typing_extensions import override
+
+from data_modules.loading.base import Split, VideoDataModule
+from data_modules.storage.finder import Finder, Wanted
+
+
+class ListedVideos(VideoDataModule):
+    """Finds the videos of an annotation by their names without suffix.
+
+    Attributes:
+        depth: levels of folders that are searched in a place; 1 searches the place alone.
+    """
+
+    depth: ClassVar[int] = 1
+
+    @cached_property
+    def _finders(self) -> dict[tuple[Path, ...], Finder]:
+        """One for each list of places; what it has read of them serves all splits."""
+        return {}
+
+    @abstractmethod
+    def places(self, split: Split) -> Sequence[Path]:
+        """Return the folders in which videos of a split may lie, the best first."""
+
+    @staticmethod
+    def same(name: str) -> str:
+        """Return what is compared of a name without suffix."""
+        return name
+
+    @override
+    def looked_in(self, split: Split) -> str:
+        return self._finder(split).seen()
+
+    def found(self, split: Split, wanted: Sequence[Wanted]) -> list[Path]:
+        """Return where the videos are, or would be; those that are there twice are told when the split is set up."""
+        found = self._finder(split).find(wanted)
+        self.note(split, found.doubled)
+        return found.paths
+
+    def _finder(self, split: Split) -> Finder:
+        places = tuple(self.places(split))
+        if places not in self._finders:
+            self._finders[places] = Finder(
+                self.folders,
+                places,
+                depth=self.depth,
+                labels=self.labels,
+                same=self.same,
+            )
+        return self._finders[places]

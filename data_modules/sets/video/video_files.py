@@ -1,0 +1,18 @@
+"""Videos without annotation, for prediction."""
+
+from data_modules.loading.base import Split, VideoDataModule
+from data_modules.loading.dataset import Clip
+
+
+class VideoFiles(VideoDataModule):
+    """The videos under ``predict_path`` and nothing else; the protocol is that of a trained artefact."""
+
+    def clips(self, split: Split) -> list[Clip]:
+        """There is no annotation.
+
+        Raises:
+            ValueError: always.
+        """
+        raise ValueError(
+            f"{type(self).__name__} has no {split} split: it only serves predict"
+        )

@@ -1,0 +1,97 @@
+"""Videos of your own, in lists."""
+
+from pathlib import Path
+from typing import Any
+
+from data_modules.loading.base import Split, VideoDataModule
+from data_modules.loading.dataset import Clip
+from data_modules.sets.lists import annotation
+from data_modules.sets.lists.annotation import Entry
+from data_modules.sets.lists.class_names import classes_of, read_names, require_names
+from data_modules.sets.lists.columns import Form, Listed, read_list
+from data_modules.sets.lists.evidence import Seen
+from data_modules.storage.files import Files
+
+_FORM = Form("label", counted=True)
+
+
+class VideoList(VideoDataModule):
+    """A list a split: ``path,label`` a line, or a header that names the columns; comma, semicolon, tab or blanks.
+
+    A header names ``path`` and ``label`` in any order, and may name ``num_frames``, which is not used: frames are
+    counted anew. Other columns are refused. Without a header, the columns are ``path,label``; they may be
+    ``path,num_frames,label`` where the videos that are there have these numbers of frames.
+
+    The labels of a list are all names of classes or all their numbers from 0. The path, from ``videos`` unless
+    absolute, is the name of the clip.
+
+    Args:
+        root: the folder that holds the lists.
+        videos: the folder of the videos, from ``root`` unless absolute.
+        train: list of training.
+        val: list of validation.
+        test: list of test; that of validation where there is no such file.
+        names: file with the name of a class a line, in the order of their numbers. Where not given, classes are the
+            sorted labels of training, or its numbers from 0 to the largest.
+        files: see :class:`~data_modules.loading.base.VideoDataModule`.
+        kwargs: those of :class:`~data_modules.loading.base.VideoDataModule`.
+
+    Raises:
+        FileNotFoundError: no list of training, or no file of names.
+        ValueError: an empty list, a line that is none, or a list that can be read in more than one way.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        *,
+        videos: str = "",
+        train: str = "train.csv",
+        val: str = "val.csv",
+        test: str = "test.csv",
+        names: str | None = None,
+        files: Files = Files(),
+        **kwargs: Any,
+    ) -> None:
+        self.root, self.files = Path(root), files
+        self.videos = self.root / videos
+        self._read, self._has_names = dict[Path, list[Listed]](), names is not None
+        self.lists: dict[Split, tuple[str, ...]] = {
+            "train": (train,),
+            "val": (val,),
+            "test": (test, val),
+        }
+        if names is None:
+            path = annotation.find(self.root, train)
+            labels = classes_of(path, [listed.value for listed in self._listed(path)])
+        else:
+            labels = read_names(annotation.find(self.root, names))
+        super().__init__(labels, files=files, **kwargs)
+
+    def clips(self, split: Split) -> list[Clip]:
+        """In the order of the list.
+
+        Raises:
+            FileNotFoundError: no list.
+            ValueError: an empty list, a line that is none, a video listed twice, or an unknown class.
+        """
+        path = annotation.find(self.root, *self.lists[split])
+        if not self._has_names:
+            require_names(
+                path, [listed.value for listed in self._listed(path)], self.labels
+            )
+        entries = [
+            Entry(name, self.videos / name, label, line)
+            for line, name, label in self._listed(path)
+        ]
+        annotation.require_unique(
+            path, entries, [entry.path for entry in entries]
+        )  # ./a.mp4 is a.mp4
+        return annotation.clips(path, entries, self.labels)
+
+    def _listed(self, path: Path) -> list[Listed]:
+        if path not in self._read:
+            self._read[path] = read_list(
+                path, _FORM, Seen(self.videos, self.files, self.root)
+            )
+        return self._read[path]

@@ -1,0 +1,1 @@
+"""The adapter artifact: the folder that is shared, without the frozen trunk."""

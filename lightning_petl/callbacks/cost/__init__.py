@@ -1,0 +1,1 @@
+"""Callbacks that log speed, memory and what trains."""

@@ -1,0 +1,1 @@
+"""Callbacks that stop a run which is silently wrong."""

@@ -1,0 +1,76 @@
+"""Stops a run in which something frozen changed."""
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from typing_extensions import override
+
+from lightning_petl.callbacks.guards.gradient_guard import UPDATES
+from lightning_petl.checkpoints.trainable_state import trainable_keys
+from lightning_petl.distributed.sharding import local, united
+
+_INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+
+
+class FrozenGuard(Callback):
+    """Frozen weights and buffers are the same bits at the start, after three updates, and at the end.
+
+    Checksums and not ``Tensor._version``: writing through ``.data`` leaves no trace there.
+
+    Raises:
+        ValueError: a frozen tensor changed, with its name.
+    """
+
+    def __init__(self) -> None:
+        self._sums: dict[str, int] = {}
+        self._updates = 0
+
+    @override
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._sums, self._updates = checksums(pl_module), 0
+
+    @override
+    def on_before_zero_grad(
+        self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
+    ) -> None:
+        self._updates += 1
+        if (
+            self._updates == UPDATES + 1
+        ):  # the gradients of an update are zeroed before the next one
+            self._compare(pl_module)
+
+    @override
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._compare(pl_module)
+
+    def _compare(self, module: nn.Module) -> None:
+        now = checksums(module)
+        changed = united(
+            {name for name, value in self._sums.items() if now.get(name) != value}
+        )
+        if changed:  # on any rank: one that stops alone would leave the others waiting
+            raise ValueError(
+                f"{len(changed)} frozen tensor(s) changed during training: {', '.join(sorted(changed)[:5])}; "
+                "something writes to them in place"
+            )
+
+
+def checksums(module: nn.Module) -> dict[str, int]:
+    """Sum of the bits, read as integers, of each tensor in the state dict that training must not change.
+
+    Of a sharded module each rank sums what it holds.
+    """
+    trains = trainable_keys(module)
+    return {
+        name: _checksum(local(value))
+        for name, value in module.state_dict().items()
+        if name not in trains
+    }
+
+
+def _checksum(tensor: Tensor) -> int:
+    integers = (
+        tensor.detach().contiguous().view(-1).view(_INTEGERS[tensor.element_size()])
+    )
+    return int(integers.sum(dtype=torch.int64))

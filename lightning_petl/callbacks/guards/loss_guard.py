@@ -1,0 +1,210 @@
+"""Stops at a loss that is no number, or leaves its update out, and keeps the batch for inspection."""
+
+import math
+from collections import deque
+from pathlib import Path
+from statistics import median
+from typing import Any, Literal, cast
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_warn
+from torch import Tensor
+from torch.optim import Optimizer
+from typing_extensions import override
+
+from data_modules.batch import VideoBatch
+from lightning_petl.checkpoints.trainable_state import RandomState, trainable_buffers
+from lightning_petl.distributed.sharding import of_all_ranks
+
+WINDOW, HISTORY = 100, 20
+"""Losses that the median is of, and the least of them that make one."""
+
+
+class LossGuard(Callback):
+    """Watches the loss of every pass: bad is NaN, infinite, or above ``spike`` times the median of the last 100.
+
+    One bad loss on one rank concerns the whole update on all ranks. ``stop`` ends training before it. ``skip`` leaves
+    it out: no weight, no statistic of a BatchNorm and no optimiser state changes, the schedule goes on;
+    ``train/skipped`` counts them. The first bad batch of an update is in ``<run>/bad_batch_step=<n>.pt``, all that
+    ``VideoBatch`` has, with the random state that its forward pass began with. Gradients that overflow under fp16 are
+    no bad loss; the scaler skips those.
+
+    Args:
+        on_bad: what to do.
+        spike: factor; None: only what is no number is bad.
+        budget: updates that may be left out.
+
+    Raises:
+        ValueError: a spike of 1 or less; later, a bad loss or more of them than the budget.
+    """
+
+    def __init__(
+        self,
+        on_bad: Literal["stop", "skip"] = "stop",
+        *,
+        spike: float | None = None,
+        budget: int = 10,
+    ) -> None:
+        if spike is not None and spike <= 1:
+            raise ValueError(
+                f"loss_guard.spike: expected a factor above 1, got {spike}"
+            )
+        self.on_bad, self.spike, self.budget = on_bad, spike, budget
+        self._losses: deque[float] = deque(maxlen=WINDOW)
+        self._saved: list[list[float]] = []
+        self._skipped = 0
+        self._found: str | None = None
+        self._batch: VideoBatch | None = None
+        self._random: RandomState | None = None
+        self._loss: Tensor | None = None
+        self._buffers: list[Tensor] = []
+        self._statistics: list[Tensor] = []
+        self._folder = Path()
+
+    @override
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        self._folder = Path(
+            trainer.log_dir or "."
+        )  # asks rank zero, so all ranks must be here
+
+    @override
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if len(self._saved) == trainer.world_size:
+            self._losses.extend(self._saved[trainer.global_rank])
+        self._saved, self._statistics = [], []
+        self._buffers = trainable_buffers(pl_module)
+        for optimizer in trainer.optimizers:
+            optimizer.register_step_post_hook(_give_back)
+
+    @override
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        self._batch, self._random = batch, RandomState.now()
+        if (
+            self.on_bad == "skip" and not self._statistics
+        ):  # the first pass of an update
+            self._statistics = [buffer.clone() for buffer in self._buffers]
+
+    @override
+    def on_before_backward(
+        self, trainer: Trainer, pl_module: LightningModule, loss: Tensor
+    ) -> None:
+        self._loss = loss.detach()
+
+    @override
+    def on_after_backward(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        # a GPU has its backward pass to do while the host waits for the loss
+        value = _unscaled(cast(Tensor, self._loss), trainer)
+        if not self._bad(value):
+            self._losses.append(value)
+        elif self._found is None:
+            self._found = f"loss {value:g} in update {trainer.global_step}, its batch is {self._keep(trainer, value)}"
+
+    @override
+    def on_before_optimizer_step(
+        self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
+    ) -> None:
+        found, statistics = self._found, self._statistics
+        self._found, self._statistics = None, []
+        if not trainer.strategy.reduce_boolean_decision(found is not None, all=False):
+            return
+        told = "; ".join(text for text in of_all_ranks(found) if text)
+        if self.on_bad == "stop":
+            raise ValueError(f"{told}; loss_guard.on_bad=skip leaves such updates out")
+        self._skipped += 1
+        if self._skipped > self.budget:
+            raise ValueError(
+                f"{told}; more than loss_guard.budget={self.budget} updates were left out"
+            )
+        rank_zero_warn(
+            f"{told}; this update is left out, the {self._skipped}. of {self.budget}"
+        )
+        for buffer, value in zip(self._buffers, statistics, strict=True):
+            buffer.copy_(value)
+        _put_aside(optimizer)
+
+    @override
+    def on_train_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        self._batch = self._loss = None
+        if self.on_bad == "skip":
+            pl_module.log("train/skipped", float(self._skipped))
+
+    @override
+    def state_dict(self) -> dict[str, Any]:
+        """The last losses of each rank. All ranks must call it, as they do in ``Trainer.save_checkpoint``."""
+        return {"losses": of_all_ranks(list(self._losses)), "skipped": self._skipped}
+
+    @override
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._saved, self._skipped = state_dict["losses"], state_dict["skipped"]
+
+    def _bad(self, value: float) -> bool:
+        if not math.isfinite(value):
+            return True
+        return (
+            self.spike is not None
+            and len(self._losses) >= HISTORY
+            and value > self.spike * median(self._losses)
+        )
+
+    def _keep(self, trainer: Trainer, value: float) -> str:
+        """Write the batch; where that is, or why it could not be written."""
+        rank = f"_rank={trainer.global_rank}" if trainer.global_rank else ""
+        path = self._folder / f"bad_batch_step={trainer.global_step}{rank}.pt"
+        content = _plain(cast(VideoBatch, self._batch))
+        content |= {
+            "loss": value,
+            "step": trainer.global_step,
+            "random_state": list(cast(RandomState, self._random)),
+        }
+        try:
+            torch.save(content, path)
+        except OSError as error:
+            return f"not kept ({error})"
+        return f"in {path} ({', '.join(content['clip_id'])})"
+
+
+def _plain(batch: VideoBatch) -> dict[str, Any]:
+    """All its fields, in types that ``torch.load(weights_only=True)`` reads."""
+    video = batch.video if isinstance(batch.video, Tensor) else dict(batch.video)
+    partners = batch.partners and batch.partners._asdict()
+    lists = {
+        name: list(getattr(batch, name)) for name in ("clip_id", "fault", "captions")
+    }
+    return {"video": video, "label": batch.label, "partners": partners, **lists}
+
+
+def _unscaled(loss: Tensor, trainer: Trainer) -> float:
+    """The loss of the training step: Lightning divides by the accumulated passes, fp16 multiplies by its scale."""
+    scaler = getattr(trainer.precision_plugin, "scaler", None)
+    scale = scaler.get_scale() if scaler is not None else 1.0
+    return float(loss) * trainer.accumulate_grad_batches / scale
+
+
+def _parameters(optimizer: Optimizer) -> list[Tensor]:
+    return [
+        parameter for group in optimizer.param_groups for parameter in group["params"]
+    ]
+
+
+def _put_aside(optimizer: Optimizer) -> None:
+    """An optimiser does nothing to a parameter without a gradient: no decay, no momentum, no count."""
+    for parameter in _parameters(optimizer):
+        parameter._left_out, parameter.grad = parameter.grad, None  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def _give_back(optimizer: Optimizer, *_: Any) -> None:
+    """After the step; DDP's gradients are views of its buckets."""
+    for parameter in _parameters(optimizer):
+        if hasattr(parameter, "_left_out"):
+            parameter.grad = parameter._left_out  # pyright: ignore[reportAttributeAccessIssue]
+            del parameter._left_out  # pyright: ignore[reportAttributeAccessIssue]

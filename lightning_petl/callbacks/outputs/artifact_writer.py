@@ -1,0 +1,86 @@
+"""Writes the adapter artifacts of a run when training ends: of its best checkpoint, and of its last step."""
+
+from pathlib import Path
+from typing import Any
+
+from data_modules import compat as compat  # before what imports torchvision
+
+# isort: split
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.utilities import rank_zero_warn
+from typing_extensions import override
+
+from lightning_petl.artifacts import artifact
+from lightning_petl.callbacks.ema import EMA, averaged, evaluated_state
+from lightning_petl.callbacks.outputs.predictions import run_folder
+from lightning_petl.checkpoints.trainable_state import write_whole
+from lightning_petl.tasks.classification import VideoClassifier
+
+BEST, LAST = "artefact", "artefact_last"
+
+
+class ArtefactWriter(Callback):
+    """``<run folder>/artefact`` of the best checkpoint and ``artefact_last`` of the last step, for ``--artefact``.
+
+    The best one is that of the metric that the run monitors. Where no validation chose one, both hold the last step.
+
+    Attributes:
+        has_best: whether one was chosen, as rank zero knows after a training.
+    """
+
+    has_best = False
+
+    @override
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not isinstance(pl_module, VideoClassifier):
+            return
+        folder, protocol = run_folder(trainer), protocol_of(trainer)
+        with averaged(trainer, pl_module):
+            artifact.save(folder / LAST, pl_module, protocol)
+        if (
+            trainer.is_global_zero
+        ):  # a checkpoint file holds whole tensors, so nothing is gathered
+            state = _best_state(trainer)
+            self.has_best = state is not None
+            if state is None:
+                _copy(folder / LAST, folder / BEST)
+            else:
+                artifact.write(
+                    folder / BEST, artifact.trained(pl_module, state), protocol
+                )
+
+
+def protocol_of(trainer: Trainer) -> dict[str, Any]:
+    """How the data module of a run looks at a video."""
+    return trainer.datamodule.protocol()  # pyright: ignore[reportAttributeAccessIssue]  # set by name
+
+
+def _best_state(trainer: Trainer) -> dict[str, torch.Tensor] | None:
+    """What is evaluated of the best checkpoint; None where there is none."""
+    kept = (
+        callback
+        for callback in trainer.checkpoint_callbacks
+        if isinstance(callback, ModelCheckpoint)
+    )
+    path = next(
+        (Path(callback.best_model_path) for callback in kept if callback.monitor), None
+    )
+    if path is None or not path.is_file():
+        return None
+    checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    callbacks: list[Callback] = trainer.callbacks  # pyright: ignore[reportAttributeAccessIssue]  # set by name
+    if "callbacks" not in checkpoint and any(
+        isinstance(callback, EMA) for callback in callbacks
+    ):
+        rank_zero_warn(
+            f"{path} holds no averages (checkpoint.save_weights_only): {BEST} is that of the last step"
+        )
+        return None
+    return evaluated_state(checkpoint)
+
+
+def _copy(source: Path, target: Path) -> None:
+    for name in (artifact.WEIGHTS, artifact.LABELS, artifact.CONFIG):
+        write_whole(target / name, (source / name).read_bytes())

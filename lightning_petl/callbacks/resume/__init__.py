@@ -1,0 +1,1 @@
+"""Callbacks that make a stopped run go on exactly."""

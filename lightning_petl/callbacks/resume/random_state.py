@@ -1,0 +1,65 @@
+"""The random state of every rank goes into each checkpoint and comes back with it."""
+
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_warn
+from typing_extensions import override
+
+from lightning_petl.checkpoints.trainable_state import RandomState
+
+
+class RandomStates(Callback):
+    """Dropout after a resume draws what it would have drawn without the stop.
+
+    The states are restored at the first batch, before its forward: what a Trainer does between loading and that
+    batch (sanity checks, iterators) draws random numbers too. Loaders must have a generator of their own, as
+    the data modules' have.
+    """
+
+    def __init__(self) -> None:
+        self._pending: list[RandomState] = []
+
+    @override
+    def state_dict(self) -> dict[str, Any]:
+        """One state a rank: what is yet to be restored, else the present one.
+
+        All ranks must call it, as they do in ``Trainer.save_checkpoint``.
+        """
+        return {
+            "ranks": [
+                list(state) for state in self._pending or _gather(RandomState.now())
+            ]
+        }
+
+    @override
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._pending = [RandomState(*state) for state in state_dict["ranks"]]
+
+    @override
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        # Lightning gives all ranks one seed; their clips differ, so their dropout should
+        torch.manual_seed(torch.initial_seed() + trainer.global_rank)
+
+    @override
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        if len(self._pending) == trainer.world_size:
+            self._pending[trainer.global_rank].restore()
+        elif self._pending:
+            rank_zero_warn(
+                f"the checkpoint holds the random states of {len(self._pending)} rank(s), this run has "
+                f"{trainer.world_size}: dropout will differ from a run without the stop"
+            )
+        self._pending = []
+
+
+def _gather(state: RandomState) -> list[RandomState]:
+    if not (dist.is_available() and dist.is_initialized()):
+        return [state]
+    states: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(states, state)
+    return states

@@ -1,0 +1,1 @@
+"""What a checkpoint holds, written whole and read without trust."""

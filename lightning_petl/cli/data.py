@@ -1,0 +1,99 @@
+"""``lightning-petl data <command>``: what is done to a data set before training."""
+
+import argparse
+import inspect
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonargparse import ArgumentParser
+
+from data_modules.commands.index import index
+from data_modules.commands.ingest import ingest
+from data_modules.loading.base import VideoDataModule
+from lightning_petl.cli import config_text
+
+# Called with the data module and the command's own options, which are the function's arguments and their docstring.
+COMMANDS: dict[str, Callable[..., int]] = {
+    "index": index,
+    "ingest": ingest,
+}
+
+
+def run(argv: list[str]) -> int:
+    """Run ``data <command>``, without these first words, and return its exit code.
+
+    Raises:
+        ValueError: there is no such command.
+    """
+    if not argv or argv[0] in ("-h", "--help"):
+        print(_help())
+        return 0
+    if argv[0] not in COMMANDS:
+        raise ValueError(
+            f"data: no command {argv[0]!r}; there are: {', '.join(COMMANDS)}"
+        )
+    config_text.prepare()
+    parser = _parser(argv[0], argv[1:])
+    config = config_text.parse(parser, argv[1:])
+    for key in (
+        vars(config).keys() - inspect.signature(COMMANDS[argv[0]]).parameters.keys()
+    ):
+        del config[key]
+    arguments = vars(parser.instantiate(config))
+    arguments["data"].prepare_data()
+    return COMMANDS[argv[0]](**arguments)
+
+
+def _parser(command: str, argv: list[str]) -> ArgumentParser:
+    function = COMMANDS[command]
+    parser = ArgumentParser(
+        prog=f"lightning-petl data {command}",
+        description=_first_line(function),
+        parser_mode="omegaconf+",
+        exit_on_error=False,
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "-c",
+        "--config",
+        action="config",
+        help="A YAML file with the key data; may be repeated.",
+    )
+    parser.add_function_arguments(function, as_group=False, skip={"data"})
+    parser.add_subclass_arguments(
+        VideoDataModule, "data", required=True, fail_untyped=False
+    )
+    for key in sorted(_keys(argv) - {"data", *inspect.signature(function).parameters}):
+        parser.add_argument(f"--{key}", type=Any, help=argparse.SUPPRESS)
+    return parser
+
+
+def _keys(argv: list[str]) -> set[str]:
+    """Those of the configuration files: what a run's config.yaml says of model and Trainer is not for this command."""
+    finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    finder.add_argument("-c", "--config", action="append", default=[])
+    keys = set[str]()
+    for file in filter(
+        Path.is_file, map(Path, finder.parse_known_args(argv)[0].config)
+    ):
+        with suppress(yaml.YAMLError):  # told by the parser proper
+            keys.update(yaml.safe_load(file.read_text("utf-8")) or {})
+    return keys
+
+
+def _help() -> str:
+    commands = "\n".join(
+        f"  {name:10}{_first_line(function)}" for name, function in COMMANDS.items()
+    )
+    return (
+        "usage: lightning-petl data <command> [--config FILE.yaml ...] [--data.init_args.KEY=value ...]\n\n"
+        f"commands:\n{commands}\n\n"
+        "lightning-petl data <command> --help lists its options."
+    )
+
+
+def _first_line(function: Callable[..., int]) -> str:
+    return (inspect.getdoc(function) or "").partition("\n")[0]

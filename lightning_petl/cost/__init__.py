@@ -1,0 +1,1 @@
+"""What a training costs: saved activations, memory, operations, traffic."""

@@ -1,0 +1,1 @@
+"""Collectives over ranks, FSDP2 sharding and the bytes that both send."""

@@ -1,0 +1,1 @@
+"""What stands on the trunk's feature: linear, text and similarity heads."""

@@ -1,0 +1,1 @@
+"""Metrics of classification and retrieval, exact over any number of ranks."""

@@ -1,0 +1,1 @@
+"""Several methods trained side by side on one pass of the frozen trunk."""

@@ -1,0 +1,139 @@
+"""Every YAML file of the repository builds and runs one step through the command line, on a small trunk."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from lightning_petl.__main__ import main
+from tests import caption_layouts, layouts, retrieval_runs
+from tests.layouts import TINY
+from tests.pairs import announce
+
+ROOT = Path(__file__).parents[2]
+SITES = {*ROOT.glob("configs/slurm/*.yaml")}  # for submit, not for fit
+FILES = sorted(
+    {*ROOT.glob("configs/**/*.yaml"), *ROOT.glob("experiments/**/*.yaml")} - SITES
+)
+THROUGH_THE_SCRIPT = (
+    "configs/adapters/multi_tunev.yaml",
+    "configs/data/ssv2.yaml",
+    "experiments/demo/demo.yaml",
+)
+# what a file leaves open; later files on the command line win
+BASE = {
+    "model": {"backbone": {"name": "vit_tiny_patch16_224"}},
+    "data": {
+        "class_path": "SomethingSomething",
+        "init_args": {
+            "root": "data",
+            "videos": "videos",
+            "sampling": {"class_path": "SegmentSampling"},
+        },
+    },
+}
+CAPTIONS = {
+    "class_path": "CaptionList",
+    "init_args": {"root": "data", "sampling": {"class_path": "SegmentSampling"}},
+}
+SHORT = [
+    "--model.init_args.optim.global_batch=2",
+    "--model.init_args.optim.schedule.warmup=0",
+]
+TRAINS_NOTHING = {"configs/retrieval/zero_shot.yaml": ["--model.adapters=[BitFit]"]}
+DEBUG_NEEDS_MORE_STEPS = {"configs/debug/overfit.yaml": "--trainer.max_epochs=1"}
+
+
+def data_set(file: Path) -> str | None:
+    """The data set that a file is about."""
+    if file.parent == ROOT / "configs/data":
+        return file.stem
+    return "motion_captions" if "MotionCaptions" in file.read_text() else None
+
+
+def retrieves(file: Path) -> bool:
+    """Whether it is about text-video retrieval."""
+    return (
+        "VideoTextRetrieval" in file.read_text()
+        or data_set(file) in caption_layouts.LAYOUTS
+    )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def known(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """open_clip knows the toy models."""
+    announce(tmp_path_factory.mktemp("configs"))
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], Path]:
+    """The root of a tiny data set for a file: in the layout that it reads, else the motion clips."""
+    base = tmp_path_factory.mktemp("data")
+
+    def root(file: Path) -> Path:
+        name = data_set(file) or ("caption_list" if retrieves(file) else "motion")
+        lay_out = (
+            caption_layouts.lay_out
+            if name in caption_layouts.LAYOUTS
+            else layouts.lay_out
+        )
+        return base / name if (base / name).exists() else lay_out(name, base / name)
+
+    return root
+
+
+def arguments(file: Path, root: Path, folder: Path) -> list[str]:
+    """One step of fit with ``file`` over the base."""
+    name = str(file.relative_to(ROOT))
+    base = {
+        key: value for key, value in BASE.items() if key != "data" or not data_set(file)
+    }
+    if retrieves(file):
+        base = {"model": retrieval_runs.MODEL} if data_set(file) else {"data": CAPTIONS}
+    elif "adapters" not in file.read_text():
+        base["model"] = {**BASE["model"], "adapters": [{"class_path": "LinearProbe"}]}
+    (folder / "base.yaml").write_text(yaml.safe_dump(base))
+    few = 4 if "last 4" in file.read_text() else 2
+    depth = (
+        1 if file.stem == "eva02_e14" else few if retrieves(file) else 4
+    )  # each of its blocks holds 68 M parameters
+    toy = "--model.init_args.backbone.init_args.name=open_clip:toy-quickgelu"
+    patch14 = "14" in file.stem or "patch14_dinov2" in file.read_text()
+    return [
+        "fit", "--config", str(folder / "base.yaml"), "--config", str(file),
+        "--model.init_args.backbone.init_args.weights=random", f"--model.init_args.backbone.init_args.depth={depth}",
+        *([] if "class_path: Bank" in file.read_text() else SHORT),
+        *([toy] if "name: open_clip:" in file.read_text() and retrieves(file) else []),
+        f"--data.init_args.root={root}", "--data.init_args.batch_size=2",
+        "--data.init_args.num_workers=0", f"--data.init_args.image_size={56 if patch14 else 64}",
+        "--trainer.accelerator=cpu", "--trainer.precision=32-true", "--trainer.enable_progress_bar=false",
+        f"--trainer.default_root_dir={folder}", "--checkpoint.monitor=null", "--trainer.limit_val_batches=1",
+        DEBUG_NEEDS_MORE_STEPS.get(name, "--trainer.max_steps=1"),
+        *TINY.get(data_set(file) or "", []), *TRAINS_NOTHING.get(name, []),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
+def test_runs_one_step(
+    file: Path, data: Callable[[Path], Path], tmp_path: Path
+) -> None:
+    code = main(arguments(file, data(file), tmp_path))
+    assert code == 0
+    assert list(tmp_path.glob("version_0/checkpoints/last.ckpt"))
+
+
+@pytest.mark.parametrize("name", THROUGH_THE_SCRIPT)
+def test_runs_one_step_through_the_console_script(
+    name: str, data: Callable[[Path], Path], tmp_path: Path
+) -> None:
+    script = Path(sys.executable).parent / "lightning-petl"
+    done = subprocess.run(
+        [str(script), *arguments(ROOT / name, data(ROOT / name), tmp_path)],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "Traceback" not in done.stderr
