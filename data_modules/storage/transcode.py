@@ -16,7 +16,7 @@ from jaxtyping import UInt8
 from data_modules.storage.content import content_of
 from data_modules.storage.shards import Entry, Status
 from data_modules.transforms.crops import Box
-from data_modules.video.decode import Video, open_video
+from data_modules.video.decode import VideoReader, open_video
 from data_modules.video.encode import Raster, resized, write_fast_video
 
 _MEMORY = 1 << 28  # bytes of pictures decoded at a time
@@ -217,7 +217,7 @@ def transcode(original: Path, copy: Path, profile: Profile) -> Quality:
             raise
 
 
-def _write(video: Video, copy: Path, profile: Profile) -> None:
+def _write(video: VideoReader, copy: Path, profile: Profile) -> None:
     ticks, time_base = _ticks([*video.seconds.tolist(), video.num_frames / video.fps])
     if (
         ticks[-1] <= ticks[-2]
@@ -233,7 +233,7 @@ def _write(video: Video, copy: Path, profile: Profile) -> None:
     )
 
 
-def _compared(video: Video, written: Video, profile: Profile) -> Quality:
+def _compared(video: VideoReader, written: VideoReader, profile: Profile) -> Quality:
     if written.num_frames != video.num_frames:
         raise Unfaithful(
             f"{written.num_frames} of its {video.num_frames} frames come back"
@@ -263,14 +263,14 @@ def _ticks(instants: list[float]) -> tuple[list[int], Fraction]:
     return [round(instant / tick) for instant in exact], tick
 
 
-def _step(video: Video) -> int:
+def _step(video: VideoReader) -> int:
     """How many frames to hold at a time."""
     info = video.info()
     return max(16, _MEMORY // (info.height * info.width * 3 // 2))
 
 
 def _chunks(
-    video: Video, profile: Profile, step: int
+    video: VideoReader, profile: Profile, step: int
 ) -> Iterator[tuple[Raster, UInt8[np.ndarray, "t n"]]]:
     """All frames at the size of the copy, ``step`` at a time."""
     info = video.info()
@@ -284,7 +284,7 @@ def _chunks(
         yield Raster(*size, planes.matrix, planes.full_range), pictures
 
 
-def _psnr(video: Video, written: Video, profile: Profile) -> float:
+def _psnr(video: VideoReader, written: VideoReader, profile: Profile) -> float:
     """10 log10(255^2 / mean squared error) of luma over all frames.
 
     Raises:

@@ -1,4 +1,4 @@
-"""YUV 4:2:0 pictures as they come out of a decoder, and their conversion to RGB on any device."""
+"""Hold YUV 4:2:0 pictures as they come out of a decoder, and convert them to RGB on any device."""
 
 from typing import NamedTuple
 
@@ -20,7 +20,7 @@ LUMA = {
 
 
 class Planes(NamedTuple):
-    """A part of each picture of a clip, not yet converted. Each 2 x 2 pixels share one pair of chroma samples.
+    """Hold a part of each picture of a clip, not yet converted. Each 2 x 2 pixels share one pair of chroma samples.
 
     Attributes:
         data: luma (height x width), then U, then V (height/2 x width/2 each), row by row, 0-255.
@@ -40,7 +40,7 @@ class Planes(NamedTuple):
 
 
 def to_rgb(planes: Planes) -> UInt8[Tensor, "t c h w"]:
-    """RGB (0-255) of the box, on the device of the data.
+    """Return RGB (0-255) of the box, on the device of the data.
 
     With Y' = (Y - 16) 255 / 219 and U', V' = (U - 128, V - 128) 255 / 224, or Y and U - 128, V - 128 in full range:
 
@@ -49,50 +49,37 @@ def to_rgb(planes: Planes) -> UInt8[Tensor, "t c h w"]:
     rounded to the nearest level (ITU-R BT.601-7, BT.709-6, BT.2020-2). All four pixels of a chroma sample take its
     value, as FFmpeg's conversion without scaling does.
     """
-    half_height, half_width, area = (
-        planes.height // 2,
-        planes.width // 2,
-        planes.height * planes.width,
-    )
+    rows = planes.height // 2
+    columns = planes.width // 2
+    area = planes.height * planes.width
     luma, chroma = planes.data.float().split([area, area // 2], dim=1)
-    chroma = rearrange(chroma, "t (c h w) -> t c h 1 w 1", c=2, h=half_height)
-    luma = rearrange(
-        luma, "t (h i w j) -> t 1 h i w j", h=half_height, i=2, w=half_width
-    )
+    # A pixel is (h, i, w, j): chroma sample (h, w), and within it row i and column j of two.
+    luma = rearrange(luma, "t (h i w j) -> t 1 h i w j", h=rows, i=2, w=columns)
+    chroma = rearrange(chroma, "t (c h w) -> t c h 1 w 1", c=2, h=rows)
+    chroma = chroma - 128
     if not planes.full_range:
-        luma, chroma = (luma - 16) * (255 / 219), (chroma - 128) * (255 / 224)
-    else:
-        chroma = chroma - 128
-    rgb = luma + torch.einsum(
-        "k c, t c h i w j -> t k h i w j",
-        _chroma_weights(planes.matrix, chroma),
-        chroma,
-    )
-    pixels = rearrange(
-        rgb.round_().clamp_(0, 255).byte(), "t k h i w j -> t k (h i) (w j)"
-    )
+        luma = (luma - 16) * (255 / 219)
+        chroma = chroma * (255 / 224)
+    weights = _chroma_weights(planes.matrix, chroma)
+    # At chroma's size, a quarter of the pixels; the sum with luma repeats it.
+    shift = torch.einsum("k c, t c h i w j -> t k h i w j", weights, chroma)
+    rgb = (luma + shift).round_().clamp_(0, 255).byte()
+    pixels = rearrange(rgb, "t k h i w j -> t k (h i) (w j)")
     return planes.box.cut(pixels)
 
 
 def black(num_frames: int, size: int) -> Planes:
-    """Planes of black square frames."""
+    """Return planes of black square frames, ``size`` pixels wide."""
     even = size + size % 2
-    luma, chroma = (
-        torch.zeros(num_frames, even * even),
-        torch.full((num_frames, even * even // 2), 128),
-    )
-    return Planes(
-        torch.cat([luma, chroma], 1).byte(),
-        even,
-        even,
-        Box(0, 0, size, size),
-        "bt601",
-        full_range=True,
-    )
+    luma = torch.zeros(num_frames, even * even)
+    chroma = torch.full((num_frames, even * even // 2), 128)
+    data = torch.cat([luma, chroma], 1).byte()
+    box = Box(0, 0, size, size)
+    return Planes(data, even, even, box, "bt601", full_range=True)
 
 
 def _chroma_weights(matrix: str, like: Tensor) -> Float32[Tensor, "3 2"]:
-    """R, G, B per U', V'."""
+    """Return the weights of U' and V' (columns) in R, G and B (rows), on the device of ``like``."""
     red, blue = LUMA[matrix]
     green = 1 - red - blue
     per_u = [0, -2 * blue * (1 - blue) / green, 2 * (1 - blue)]

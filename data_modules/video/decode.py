@@ -1,4 +1,4 @@
-"""Video files to frames. Only this file, ``track.py``, ``picture.py`` and ``encode.py`` import av.
+"""Decode the frames of a video file or of a folder of images.
 
 A frame is named by its rank in presentation order, from 0. One codec thread per video: clips are read in parallel,
 frames of one clip are not.
@@ -13,26 +13,34 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import torch
-from av.error import FFmpegError
-from av.video.frame import VideoFrame
 from einops import rearrange
 from jaxtyping import Float64, Int64, UInt8
 from torch import Tensor
 
 from data_modules.transforms.crops import Box
 from data_modules.video.color import Planes
+from data_modules.video.demux import opened
 from data_modules.video.images import ImageTrack
-from data_modules.video.picture import Colors, Shape, read_image, unknown_colors
+from data_modules.video.picture import (
+    Colors,
+    Picture,
+    Shape,
+    read_image,
+    unknown_colors,
+)
+from data_modules.video.planes import PlaneLayout, slices_of
 from data_modules.video.source import Source
-from data_modules.video.track import FileTrack, OutOfOrder, opened
+from data_modules.video.track import FileTrack, OutOfOrder
 
 Indices: TypeAlias = Sequence[int] | Int64[np.ndarray, " t"]
-Part: TypeAlias = Box | Callable[[int, int], Box] | None
-_Place: TypeAlias = tuple[tuple[slice, slice], tuple[int, int], slice]
+# Writes what is wanted of one picture into its row.
+_Write: TypeAlias = Callable[[Shape, Picture, UInt8[np.ndarray, "..."]], None]
+# A part of each frame, or a function of the height and the width of frames; None is all of it.
+Region: TypeAlias = Box | Callable[[int, int], Box] | None
 
 
 class VideoInfo(NamedTuple):
-    """What a file holds.
+    """Say what a file holds.
 
     Attributes:
         num_frames: frames that can be shown, counted in the file; its header is not believed.
@@ -55,8 +63,8 @@ class VideoInfo(NamedTuple):
     note: str = ""
 
 
-class Frames(NamedTuple):
-    """Frames of one video.
+class TimedFrames(NamedTuple):
+    """Hold frames of one video.
 
     Attributes:
         pixels: RGB, 0-255; channels lie last in memory.
@@ -68,13 +76,13 @@ class Frames(NamedTuple):
 
 
 def probe(path: str | Path | Source) -> VideoInfo:
-    """What the file holds. Errors as in :func:`open_video`."""
+    """Return what the file holds. Errors as in :func:`open_video`."""
     with open_video(path) as video:
         return video.info()
 
 
 def decode(path: str | Path | Source, indices: Indices) -> UInt8[Tensor, "t c h w"]:
-    """The pixels of the frames at ``indices``, as :meth:`Video.frames`. Errors as in :func:`open_video`."""
+    """Return the frames at ``indices``, RGB, 0-255. Errors as in :func:`open_video` and :meth:`VideoReader.frames`."""
     with open_video(path) as video:
         return video.frames(indices).pixels
 
@@ -82,8 +90,8 @@ def decode(path: str | Path | Source, indices: Indices) -> UInt8[Tensor, "t c h 
 @contextmanager
 def open_video(
     path: str | Path | Source, *, sequential: bool = False, image_fps: int | float = 12
-) -> Generator["Video"]:
-    """An open video, closed again at the end of the ``with`` block.
+) -> Generator["VideoReader"]:
+    """Open a video, and close it at the end of the ``with`` block.
 
     Args:
         path: a video file, a part of a file, or a folder of frame images.
@@ -96,61 +104,67 @@ def open_video(
     """
     source = path if isinstance(path, Source) else Source(Path(path))
     if source.path.is_dir():
-        yield Video(ImageTrack(source.path, read_image, fps=image_fps), str(source))
+        images = ImageTrack(source.path, read_image, fps=image_fps)
+        yield VideoReader(images, str(source))
         return
     if not source.path.is_file():
         raise FileNotFoundError(f"{source}: no such video file")
-    try:
-        with opened(source) as container:
-            yield Video(
-                FileTrack(container, source, sequential=sequential), str(source)
-            )
-    except FFmpegError as error:
-        raise ValueError(
-            f"{source}: cannot be read as a video: {error.strerror}"
-        ) from error
+    with opened(source) as container:
+        track = FileTrack(container, source, sequential=sequential)
+        yield VideoReader(track, str(source))
 
 
-class Video:
-    """Frames of an open file or folder, upright and with square pixels."""
+class VideoReader:
+    """Read frames of an open file or folder, upright and with square pixels."""
 
-    def __init__(self, track: FileTrack | ImageTrack[VideoFrame], name: str) -> None:
-        self._track, self._name = track, name
+    def __init__(self, track: FileTrack | ImageTrack[Picture], name: str) -> None:
+        self._track = track
+        self._name = name
 
     @property
     def num_frames(self) -> int:
-        """Frames that can be shown."""
+        """Return how many frames can be shown.
+
+        Raises:
+            ValueError: no frame decodes.
+        """
         if not len(self._track.seconds):
             raise ValueError(f"{self._name}: holds no frame that decodes")
         return len(self._track.seconds)
 
     @property
     def fps(self) -> float:
-        """Mean frames a second."""
+        """Return mean frames a second."""
         return self._track.fps
 
     @property
     def seconds(self) -> Float64[np.ndarray, " t"]:
-        """When each frame is shown, from the first one."""
+        """Return when each frame is shown, from the first one."""
         return self._track.seconds
 
     @property
     def height(self) -> int:
-        """Of the frames, pixels."""
+        """Return the height of the frames, pixels."""
         return self._shape.upright[0]
 
     @property
     def width(self) -> int:
-        """Of the frames, pixels."""
+        """Return the width of the frames, pixels."""
         return self._shape.upright[1]
 
     def info(self) -> VideoInfo:
-        """Counts, rate and size; decodes the first frame."""
-        count, fps = self.num_frames, self.fps
-        track = self._track
-        size = self.height, self.width
+        """Return counts, rate and size. Decodes the first frame where the header does not tell all."""
+        count = self.num_frames
+        fps = self.fps
         return VideoInfo(
-            count, fps, count / fps, *size, track.codec, track.keyframes, track.note
+            count,
+            fps,
+            count / fps,
+            self.height,
+            self.width,
+            self._track.codec,
+            self._track.keyframes,
+            self._track.note,
         )
 
     def check(self) -> None:
@@ -171,18 +185,20 @@ class Video:
     def ranks(
         self, seconds: Sequence[float] | Float64[np.ndarray, " t"]
     ) -> Int64[np.ndarray, " t"]:
-        """The frame that is shown at each time, seconds from the first frame; before it the first."""
-        later = np.searchsorted(
-            self._track.seconds, np.asarray(seconds, np.float64), side="right"
-        )
+        """Return the frame that is shown at each time, seconds from the first frame; before it the first.
+
+        Example: of frames at 0, 0.5 and 1 s, the times -1, 0.7 and 9 s show the frames 0, 1 and 2.
+        """
+        times = np.asarray(seconds, np.float64)
+        later = np.searchsorted(self._track.seconds, times, side="right")
         return np.clip(later - 1, 0, self.num_frames - 1)
 
     def at_ticks(self, ticks: Int64[np.ndarray, " t"]) -> Int64[np.ndarray, " t"]:
-        """The frames that are shown in the middle of these ticks of an even clock of ``fps`` ticks a second."""
+        """Return the frames that are shown in the middle of these ticks of an even clock of ``fps`` ticks a second."""
         return self.ranks((ticks + 0.5) / self.fps)
 
-    def frames(self, indices: Indices, box: Part = None) -> Frames:
-        """RGB in the order of ``indices``, which may repeat.
+    def frames(self, indices: Indices, box: Region = None) -> TimedFrames:
+        """Return frames as RGB in the order of ``indices``, which may repeat.
 
         Args:
             indices: ranks in presentation order, from 0.
@@ -195,45 +211,48 @@ class Video:
         """
         box = self._box(box)
 
+        rows, columns = slices_of(box)
+
         def write(
-            shape: Shape, frame: VideoFrame, row: UInt8[np.ndarray, "h w 3"]
+            shape: Shape, frame: Picture, row: UInt8[np.ndarray, "h w 3"]
         ) -> None:
-            row[:] = shape.rgb(frame)[_slices(box)]
+            row[:] = shape.rgb(frame)[rows, columns]
 
         pixels = self._gather(indices, (box.height, box.width, 3), write)
         seconds = self._track.seconds[np.asarray(indices)]
-        return Frames(
+        return TimedFrames(
             rearrange(torch.from_numpy(pixels), "t h w c -> t c h w"),
             torch.from_numpy(seconds),
         )
 
-    def planes(self, indices: Indices, box: Part = None) -> Planes:
-        """These frames as the decoder gives them, for :func:`~data_modules.video.color.to_rgb`; see :meth:`frames`."""
-        grown, inside = _grown(self._box(box))
-        layout, colors = _layout(grown), list[Colors]()
+    def planes(self, indices: Indices, box: Region = None) -> Planes:
+        """Return frames as the decoder gives them, for :func:`~data_modules.video.color.to_rgb`; see :meth:`frames`."""
+        layout = PlaneLayout(self._box(box))
+        colors: list[Colors] = []
 
-        def write(
-            shape: Shape, frame: VideoFrame, row: UInt8[np.ndarray, " n"]
-        ) -> None:
-            yuv = shape.yuv(
-                frame, colors[0] if colors else None
-            )  # a clip has those of the first frame decoded
+        def write(shape: Shape, frame: Picture, row: UInt8[np.ndarray, " n"]) -> None:
+            # A clip has the colors of the first frame that is decoded.
+            yuv = shape.yuv(frame, colors[0] if colors else None)
             colors.append(yuv.colors)
-            for plane, (part, size, place) in zip(yuv.planes, layout, strict=True):
-                _fill(row[place].reshape(size), plane[part])
+            layout.write(yuv.planes, row)
 
-        data = self._gather(indices, (grown.height * grown.width * 3 // 2,), write)
+        data = self._gather(indices, (layout.size,), write)
+        grown = layout.grown
         return Planes(
-            torch.from_numpy(data), grown.height, grown.width, inside, *colors[0]
+            torch.from_numpy(data),
+            grown.height,
+            grown.width,
+            layout.inside,
+            *colors[0],
         )
 
     def _gather(
         self,
         indices: Indices,
         size: tuple[int, ...],
-        write: Callable[[Shape, VideoFrame, UInt8[np.ndarray, "..."]], None],
+        write: _Write,
     ) -> UInt8[np.ndarray, "t ..."]:
-        """What ``write`` puts down of each frame; each is decoded once."""
+        """Return what ``write`` writes of each frame; each is decoded once."""
         asked = [int(index) for index in indices]
         if not asked or min(asked) < 0:
             raise ValueError(
@@ -241,19 +260,18 @@ class Video:
             )
         try:
             return self._gathered(asked, size, write)
-        except OutOfOrder:  # what was written may be of other frames
+        except OutOfOrder:
+            # What was written may be of other frames; from now on the track takes frames as they come.
             return self._gathered(asked, size, write)
 
     def _gathered(
         self,
         asked: list[int],
         size: tuple[int, ...],
-        write: Callable[[Shape, VideoFrame, UInt8[np.ndarray, "..."]], None],
+        write: _Write,
     ) -> UInt8[np.ndarray, "t ..."]:
-        places, parts = (
-            defaultdict[int, list[int]](list),
-            np.empty((len(asked), *size), np.uint8),
-        )
+        parts = np.empty((len(asked), *size), np.uint8)
+        places = defaultdict[int, list[int]](list)
         for place, rank in enumerate(asked):
             places[rank].append(place)
         for rank, frame in self._track.pictures(frozenset(places)):
@@ -273,14 +291,15 @@ class Video:
 
     @cached_property
     def _shape(self) -> Shape:
+        ratio = self._track.pixel_ratio
         if (size := self._track.size) is not None:
-            return Shape.of_size(*size, self._track.pixel_ratio)
+            return Shape.of_size(*size, ratio)
         for _, frame in self._track.pictures(frozenset([0])):
-            return Shape.of(frame, self._track.pixel_ratio)
+            return Shape.of(frame, ratio)
         raise ValueError(self._absent(0))
 
-    def _shape_of(self, rank: int, frame: VideoFrame) -> Shape:
-        """How this frame becomes one of the size of all.
+    def _shape_of(self, rank: int, frame: Picture) -> Shape:
+        """Return how this frame becomes one of the size of all.
 
         Raises:
             ValueError: an image of another size than the first one, or colors that FFmpeg does not convert.
@@ -289,7 +308,8 @@ class Video:
             raise ValueError(f"{self._name}: {reason}")
         if not self._each_may_differ:
             return self._shape
-        shape, wanted = Shape.of(frame, self._track.pixel_ratio), self._shape.upright
+        shape = Shape.of(frame, self._track.pixel_ratio)
+        wanted = self._shape.upright
         if isinstance(self._track, ImageTrack) and shape.upright != wanted:
             raise ValueError(
                 f"{self._track.paths[rank]}: shows {_size(shape.upright)} pixels, and the first image "
@@ -299,20 +319,18 @@ class Video:
 
     @cached_property
     def _each_may_differ(self) -> bool:
-        """Whether each picture says how it is turned."""
+        """Tell whether each picture says how it is turned."""
         return self._track.size is None
 
-    def _box(self, part: Part) -> Box:
+    def _box(self, part: Region) -> Box:
         height, width = self._shape.upright
         if part is None:
             return Box(0, 0, height, width)
         box = part if isinstance(part, Box) else part(height, width)
-        if (
-            min(box) < 0
-            or 0 in box[2:]
-            or box.top + box.height > height
-            or box.left + box.width > width
-        ):
+        is_empty = min(box) < 0 or 0 in (box.height, box.width)
+        bottom = box.top + box.height
+        right = box.left + box.width
+        if is_empty or bottom > height or right > width:
             raise ValueError(
                 f"{self._name}: {box} is not within its frames of {height} x {width} pixels"
             )
@@ -321,38 +339,3 @@ class Video:
 
 def _size(size: tuple[int, int]) -> str:
     return f"{size[0]} x {size[1]}"
-
-
-def _slices(box: Box) -> tuple[slice, slice]:
-    return slice(box.top, box.top + box.height), slice(box.left, box.left + box.width)
-
-
-def _grown(box: Box) -> tuple[Box, Box]:
-    """The smallest box around ``box`` with even edges, and ``box`` inside it."""
-    top, left = box.top % 2, box.left % 2
-    height, width = box.height + top, box.width + left
-    grown = Box(box.top - top, box.left - left, height + height % 2, width + width % 2)
-    return grown, Box(top, left, box.height, box.width)
-
-
-def _layout(box: Box) -> list[_Place]:
-    """What a box with even edges shows of each plane, the size of that, and its place in a row."""
-    half, area = Box(*(side // 2 for side in box)), box.height * box.width
-    places = (
-        slice(0, area),
-        slice(area, area * 5 // 4),
-        slice(area * 5 // 4, area * 3 // 2),
-    )
-    return [
-        (_slices(part), (part.height, part.width), place)
-        for part, place in zip((box, half, half), places, strict=True)
-    ]
-
-
-def _fill(out: UInt8[np.ndarray, "h w"], part: UInt8[np.ndarray, "h2 w2"]) -> None:
-    """With the part; beyond the end of an odd plane its last row and column are doubled."""
-    height, width = part.shape
-    out[:height, :width] = part
-    if part.shape != out.shape:
-        out[height:, :width] = part[-1:]
-        out[:, width:] = out[:, width - 1 : width]

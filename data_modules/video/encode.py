@@ -1,4 +1,7 @@
-"""Frames to a video file. Only this file and ``decode.py`` import av."""
+"""Encode frames into a video file.
+
+With ``demux.py``, ``track.py`` and ``picture.py`` the only file that imports av.
+"""
 
 from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
@@ -25,17 +28,17 @@ _OPTIONS = {"libx264": {"mbtree": "0"}}
 # A key frame every 16, between them 7 flat B frames that no other frame needs: any frame costs at most four decodes.
 # What x264 does for eyes alone is off: at the same bytes luma is 0.7 dB nearer, and there is less to decode.
 _FAST = "keyint=16:min-keyint=16:scenecut=0:open-gop=0:bframes=7:b-adapt=0:b-pyramid=none:psy=0:aq-mode=0:mbtree=0"
-_MATRICES = {
+_MATRICES = {  # ITU-T H.273, table 4
     "bt709": 1,
     "fcc": 4,
     "bt601": 6,
     "smpte240m": 7,
     "bt2020": 9,
-}  # ITU-T H.273, table 4
+}
 
 
 class Raster(NamedTuple):
-    """What the bytes of yuv420p pictures (y, then u, then v) mean.
+    """Say what the bytes of yuv420p pictures (y, then u, then v) mean.
 
     Attributes:
         height: pixels, even.
@@ -65,7 +68,7 @@ def write_video(
 
     Args:
         path: where the file goes, in an existing folder.
-        frames: uint8 "t h w 3"; height and width even, as yuv420p shares one colour between 2 x 2 pixels.
+        frames: uint8 "t h w 3"; height and width even, as yuv420p shares one color between 2 x 2 pixels.
         fps: frames a second, kept as the nearest ratio with a denominator up to 1001 (NTSC: 30000/1001).
         codec: a name that FFmpeg knows, such as ``libx264``, ``libx265``, ``mpeg4`` or ``libvpx-vp9``.
         gop: largest distance between two key frames, frames.
@@ -73,10 +76,11 @@ def write_video(
     Raises:
         ValueError: for frames that cannot be encoded, or a codec that this build of FFmpeg lacks.
     """
-    path, pixels = Path(path), np.asarray(frames)
+    pixels = np.asarray(frames)
     _check(pixels, codec)
-    with whole(path) as partial:
-        _encode(partial, pixels, Fraction(fps).limit_denominator(1001), codec, gop)
+    rate = Fraction(fps).limit_denominator(1001)
+    with whole(Path(path)) as partial:
+        _encode(partial, pixels, rate, codec, gop)
 
 
 def write_fast_video(
@@ -97,7 +101,7 @@ def write_fast_video(
     Args:
         path: where the file goes, in an existing folder; an MP4 file.
         pictures: uint8, as ``raster`` says.
-        raster: their size and colours, which the file states.
+        raster: their size and colors, which the file states.
         ticks: when each is shown, from 0 on and rising, and when the last one ends, in units of ``time_base``.
         time_base: seconds.
         crf: constant rate factor of x264: lower is better and larger.
@@ -105,23 +109,26 @@ def write_fast_video(
     Raises:
         OSError: the file cannot be written: no room, or no right to.
     """
-    container_options = {"fflags": "bitexact", "movflags": "faststart"}
-    rate = Fraction(len(ticks) - 1, ticks[-1] - ticks[0]) / time_base
+    length = ticks[-1] - ticks[0]
+    rate = Fraction(len(ticks) - 1, length) / time_base
     try:
-        with (
-            whole(path) as partial,
-            av.open(
-                str(partial), "w", format="mp4", options=container_options
-            ) as container,
-        ):
+        with whole(path) as partial, _mp4(partial) as container:
             stream = _fast_stream(container, raster, rate, time_base, crf)
             *packets, last = _packets(stream, pictures, raster, ticks, time_base)
-            # the mean rate of an MP4 file is over decoding times: the last duration makes it that of the ticks
-            decoded = (last.dts or 0) - ((packets or [last])[0].dts or 0)
-            last.duration = max(1, ticks[-1] - ticks[0] - decoded)
+            # The mean rate of an MP4 file is over decoding times: the last duration makes it that of the ticks.
+            first = packets[0] if packets else last
+            decoded = (last.dts or 0) - (first.dts or 0)
+            last.duration = max(1, length - decoded)
             container.mux([*packets, last])
-    except FFmpegError as error:  # else what reads the pictures takes it for its own
+    except FFmpegError as error:
+        # Another kind of error: who reads the pictures that are encoded here takes an FFmpegError for its own.
         raise OSError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+def _mp4(path: Path) -> OutputContainer:
+    # Without an identifier of the encoder, and with the index in front of the pictures.
+    options = {"fflags": "bitexact", "movflags": "faststart"}
+    return av.open(str(path), "w", format="mp4", options=options)
 
 
 def _fast_stream(
@@ -135,12 +142,12 @@ def _fast_stream(
     stream = container.add_stream(
         "libx264", rate=rate.limit_denominator(1001), options=options
     )
-    stream.height, stream.width, stream.pix_fmt, stream.thread_count = (
-        *raster[:2],
-        "yuv420p",
-        1,
-    )
-    stream.codec_context.time_base = stream.time_base = time_base
+    stream.height = raster.height
+    stream.width = raster.width
+    stream.pix_fmt = "yuv420p"
+    stream.thread_count = 1  # with more, the same frames may give other bytes
+    stream.time_base = time_base
+    stream.codec_context.time_base = time_base
     stream.codec_context.colorspace = _MATRICES[raster.matrix]
     stream.codec_context.color_range = 2 if raster.full_range else 1
     return stream
@@ -154,10 +161,11 @@ def _packets(
     time_base: Fraction,
 ) -> Iterator[Packet]:
     for picture, (start, end) in zip(pictures, pairwise(ticks), strict=True):
-        frame = av.VideoFrame.from_ndarray(
-            rearrange(picture, "(h w) -> h w", w=raster.width), format="yuv420p"
-        )
-        frame.pts, frame.duration, frame.time_base = start, end - start, time_base
+        rows = rearrange(picture, "(h w) -> h w", w=raster.width)
+        frame = av.VideoFrame.from_ndarray(rows, format="yuv420p")
+        frame.pts = start
+        frame.duration = end - start
+        frame.time_base = time_base
         yield from stream.encode(frame)
     yield from stream.encode(None)
 
@@ -165,17 +173,24 @@ def _packets(
 def resized(
     pictures: UInt8[np.ndarray, "t n"], height: int, width: int, *, to: tuple[int, int]
 ) -> UInt8[np.ndarray, "t m"]:
-    """yuv420p pictures of another even size, bicubic with antialiasing; they themselves where it is the same size."""
+    """Scale yuv420p pictures to another even size, bicubic with antialiasing; return them where they have that size.
+
+    Args:
+        pictures: of ``height`` x ``width`` pixels, 0-255.
+        height: even, pixels.
+        width: even, pixels.
+        to: height and width of the pictures that are returned.
+    """
     if (height, width) == to:
         return pictures
-    scaler, scaled = VideoReformatter(), list[UInt8[np.ndarray, "h w"]]()
+    scaler = VideoReformatter()  # one for all: a new one costs more than to scale
+    scaled: list[UInt8[np.ndarray, "h w"]] = []
     for picture in rearrange(pictures, "t (h w) -> t h w", w=width):
         frame = av.VideoFrame.from_ndarray(picture, format="yuv420p")
-        scaled.append(
-            scaler.reformat(
-                frame, to[1], to[0], interpolation="BICUBIC", threads=1
-            ).to_ndarray()
+        smaller = scaler.reformat(
+            frame, to[1], to[0], interpolation="BICUBIC", threads=1
         )
+        scaled.append(smaller.to_ndarray())
     return rearrange(np.stack(scaled), "t h w -> t (h w)")
 
 
@@ -186,19 +201,20 @@ def _encode(
     codec: str,
     gop: int,
 ) -> None:
-    with av.open(
-        str(path), "w", options={"fflags": "bitexact"}
-    ) as container:  # Matroska draws an identifier
+    # Else Matroska draws a random identifier, and the same frames give other bytes.
+    options = {"fflags": "bitexact"}
+    with av.open(str(path), "w", options=options) as container:
         stream = container.add_stream(codec, rate=fps, options=_OPTIONS.get(codec, {}))
         assert isinstance(stream, av.VideoStream), (
             "a codec name checked as video gave another stream"
         )
         stream.height, stream.width = pixels.shape[1:3]
-        stream.pix_fmt, stream.thread_count, stream.gop_size = "yuv420p", 1, gop
-        for frame in pixels:
-            container.mux(
-                stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24"))
-            )
+        stream.pix_fmt = "yuv420p"
+        stream.thread_count = 1
+        stream.gop_size = gop
+        for rgb in pixels:
+            frame = av.VideoFrame.from_ndarray(rgb, format="rgb24")
+            container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
 
 

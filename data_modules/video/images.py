@@ -23,10 +23,10 @@ _ONE_FOLDER = (
 )
 _LISTED = 5
 
-Picture = TypeVar("Picture")
+Image = TypeVar("Image")
 
 
-class ImageTrack(Generic[Picture]):
+class ImageTrack(Generic[Image]):
     """Read the images of a folder in the natural order of their names: 2.jpg before 10.jpg, 00001.jpg first.
 
     Args:
@@ -44,7 +44,7 @@ class ImageTrack(Generic[Picture]):
     size: tuple[int, int] | None = None  # not known before the first image is read
 
     def __init__(
-        self, folder: Path, read: Callable[[Path], Picture], *, fps: int | float
+        self, folder: Path, read: Callable[[Path], Image], *, fps: int | float
     ) -> None:
         if fps <= 0:
             raise ValueError(
@@ -64,7 +64,7 @@ class ImageTrack(Generic[Picture]):
         """Return the time of each frame, seconds from 0."""
         return np.arange(len(self.paths)) / self.fps
 
-    def pictures(self, ranks: frozenset[int]) -> Iterator[tuple[int, Picture]]:
+    def pictures(self, ranks: frozenset[int]) -> Iterator[tuple[int, Image]]:
         """Yield the images at ``ranks`` and no other, each with its rank."""
         for rank in sorted(ranks):
             if rank < len(self.paths):

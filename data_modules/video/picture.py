@@ -1,12 +1,12 @@
-"""A decoded picture to upright pixels.
+"""Turn a decoded picture into upright pixels.
 
-With ``decode.py``, ``track.py`` and ``encode.py`` the only file that imports av.
+With ``demux.py``, ``track.py`` and ``encode.py`` the only file that imports av.
 """
 
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from av.codec.context import CodecContext
@@ -29,33 +29,58 @@ _IMAGE_CODECS = {
     b"BM": "bmp",
 }
 
-# Numbers of ITU-T H.273 table 4. Where nothing is said (2, 3), or RGB of what is none (0), FFmpeg takes BT.601.
-_MATRICES = {0: "bt601", 1: "bt709", 2: "bt601", 3: "bt601", 4: "fcc", 5: "bt601", 6: "bt601", 7: "smpte240m",
-             9: "bt2020"}  # fmt: skip
-_NUMBERS = {"bt709": Colorspace.ITU709, "fcc": Colorspace.FCC, "bt601": Colorspace.ITU601,
-            "smpte240m": Colorspace.SMPTE240M, "bt2020": Colorspace.BT2020}  # fmt: skip
-_NOT_CONVERTED = {8: "YCgCo", 10: "BT.2020 with constant luminance", 11: "SMPTE ST 2085",
-                  12: "derived from the primaries", 13: "derived from the primaries, with constant luminance",
-                  14: "ICtCp", 15: "IPT-C2", 16: "YCgCo-Re", 17: "YCgCo-Ro"}  # fmt: skip
+Picture: TypeAlias = VideoFrame  # as the decoder gives it
+
+# Matrices by their numbers of ITU-T H.273 table 4. Where nothing is said (2, 3), or RGB of what is none (0), FFmpeg
+# takes BT.601.
+_MATRICES = {
+    0: "bt601",
+    1: "bt709",
+    2: "bt601",
+    3: "bt601",
+    4: "fcc",
+    5: "bt601",
+    6: "bt601",
+    7: "smpte240m",
+    9: "bt2020",
+}
+_NUMBERS = {
+    "bt709": Colorspace.ITU709,
+    "fcc": Colorspace.FCC,
+    "bt601": Colorspace.ITU601,
+    "smpte240m": Colorspace.SMPTE240M,
+    "bt2020": Colorspace.BT2020,
+}
+_NOT_CONVERTED = {
+    8: "YCgCo",
+    10: "BT.2020 with constant luminance",
+    11: "SMPTE ST 2085",
+    12: "derived from the primaries",
+    13: "derived from the primaries, with constant luminance",
+    14: "ICtCp",
+    15: "IPT-C2",
+    16: "YCgCo-Re",
+    17: "YCgCo-Ro",
+}
 _YUV420 = frozenset({"yuv420p", "yuvj420p"})
 
 
 def _unnamed(kind: type[Type], number: int) -> Type:
-    """A kind of side data that FFmpeg knows and PyAV does not: without a name, but no error."""
+    """Return a member for a kind of side data that FFmpeg knows and PyAV does not."""
     member = object.__new__(kind)
-    member._name_, member._value_ = f"UNNAMED_{number}", number
+    member._name_ = f"UNNAMED_{number}"
+    member._value_ = number
     return member
 
 
 _kinds: Any = Type
-_kinds._missing_ = classmethod(
-    _unnamed
-)  # else one such entry makes all entries of a picture unreadable
+# PyAV looks each kind up in this enumeration: else one that it lacks makes all side data of a picture unreadable.
+_kinds._missing_ = classmethod(_unnamed)
 _Entries: Any = SideDataContainer  # its stub has no arguments
 
 
 class Colors(NamedTuple):
-    """What the numbers of a YUV picture mean.
+    """Say what the numbers of a YUV picture mean.
 
     Attributes:
         matrix: a name in :data:`~data_modules.video.color.LUMA`.
@@ -67,14 +92,14 @@ class Colors(NamedTuple):
 
 
 class YUV(NamedTuple):
-    """The planes of a picture: luma, then U and V, which have half its sides, rounded up."""
+    """Hold the planes of a picture: luma, then U and V, which have half its sides, rounded up."""
 
     planes: Sequence[UInt8[np.ndarray, "_ _"]]
     colors: Colors
 
 
 class _Converter(threading.local):
-    """One per thread: a new scaler for every frame costs three times the conversion itself."""
+    """Hold a scaler of each thread: a new one for every frame costs three times the conversion itself."""
 
     def __init__(self) -> None:
         self.reformatter = VideoReformatter()
@@ -84,7 +109,14 @@ _CONVERTER = _Converter()
 
 
 class Shape(NamedTuple):
-    """How the pictures of a video become upright frames of one size with square pixels.
+    """Say how the pictures of a video become upright frames of one size with square pixels.
+
+    A frame is the stored picture, scaled, then transposed, then flipped and mirrored:
+
+        stored          transposed      transposed, mirrored: a quarter turn clockwise
+        1 2 3           1 4             4 1
+        4 5 6           2 5             5 2
+                        3 6             6 3
 
     Attributes:
         stored: height and width in which pictures are stored, after scaling to square pixels; pixels.
@@ -99,17 +131,21 @@ class Shape(NamedTuple):
     mirrored: bool = False
 
     @classmethod
-    def of(cls, frame: VideoFrame, pixel_ratio: float) -> "Shape":
-        """From a picture of a video, whose pixels are ``pixel_ratio`` times as wide as high.
+    def of(cls, frame: Picture, pixel_ratio: float) -> "Shape":
+        """Return the shape that the display matrix of a picture asks for.
 
-        A display matrix (ISO 14496-12, sec. 6.2.2) shows (x, y) at (ax + cy, bx + dy); it is rounded to a quarter turn.
+        The matrix (ISO 14496-12, sec. 6.2.2) shows (x, y) at (ax + cy, bx + dy); it is rounded to a quarter turn.
+
+        Args:
+            frame: a picture of the video.
+            pixel_ratio: width over height of its pixels.
         """
         shape = cls.of_size(frame.height, frame.width, pixel_ratio)
-        matrix = _Entries(frame).get(
-            "DISPLAYMATRIX"
-        )  # frame.side_data would keep the frame in memory
+        # Not ``frame.side_data``, which would keep the frame in memory.
+        matrix = _Entries(frame).get("DISPLAYMATRIX")
         if matrix is None:
             return shape
+        # Three numbers a row, of which the third (u, v) is of no use here.
         a, b, _, c, d = np.frombuffer(bytes(matrix), np.int32)[:5].tolist()
         if abs(b) > abs(a):
             return shape._replace(transposed=True, flipped=b < 0, mirrored=c < 0)
@@ -117,49 +153,47 @@ class Shape(NamedTuple):
 
     @classmethod
     def of_size(cls, height: int, width: int, pixel_ratio: float) -> "Shape":
-        """Of upright pictures."""
+        """Return the shape of upright pictures of ``height`` x ``width`` pixels."""
         return cls((height, max(1, round(width * pixel_ratio))))
 
     @property
     def upright(self) -> tuple[int, int]:
-        """Height and width of the frames."""
+        """Return height and width of the frames, pixels."""
         height, width = self.stored
         return (width, height) if self.transposed else (height, width)
 
     def scaled(self, upright: tuple[int, int]) -> "Shape":
-        """To frames of this height and width, pixels."""
+        """Return the shape that gives frames of this height and width, pixels."""
         height, width = upright
         return self._replace(stored=(width, height) if self.transposed else upright)
 
-    def rgb(self, frame: VideoFrame) -> UInt8[np.ndarray, "h w 3"]:
-        """The upright frame, 0-255."""
+    def rgb(self, frame: Picture) -> UInt8[np.ndarray, "h w 3"]:
+        """Return the upright frame, RGB, 0-255."""
         pixels = _plane(_reformat(frame, self.stored, "rgb24").planes[0], 3)
-        pixels = pixels.swapaxes(0, 1) if self.transposed else pixels
+        if self.transposed:
+            pixels = pixels.swapaxes(0, 1)
         return pixels[:: -1 if self.flipped else 1, :: -1 if self.mirrored else 1]
 
-    def yuv(self, frame: VideoFrame, colors: Colors | None = None) -> YUV:
-        """The upright frame; the very planes of the decoder where it needs no turning, scaling or other format.
+    def yuv(self, frame: Picture, colors: Colors | None = None) -> YUV:
+        """Return the upright frame; the very planes of the decoder where it needs no turning, scaling or other format.
 
         Args:
             frame: as it was decoded.
             colors: to which the frame is converted; by default its own stay.
         """
         if self.transposed or self.flipped or self.mirrored:
-            frame = VideoFrame.from_ndarray(
-                np.ascontiguousarray(self.rgb(frame)), format="rgb24"
-            )
-        if (
-            frame.format.name not in _YUV420
-            or (frame.height, frame.width) != self.upright
-        ):
+            turned = np.ascontiguousarray(self.rgb(frame))
+            frame = VideoFrame.from_ndarray(turned, format="rgb24")
+        fits = (frame.height, frame.width) == self.upright
+        if not fits or frame.format.name not in _YUV420:
             frame = _reformat(frame, self.upright, "yuv420p")
         if colors not in (None, _colors(frame)):
             frame = _recolored(frame, colors)
         return YUV([_plane(plane, 1)[..., 0] for plane in frame.planes], _colors(frame))
 
 
-def unknown_colors(frame: VideoFrame) -> str:
-    """Why the colors of a frame cannot become RGB, one sentence; empty if they can."""
+def unknown_colors(frame: Picture) -> str:
+    """Return why the colors of a frame cannot become RGB, one sentence; empty if they can."""
     if frame.colorspace in _MATRICES:
         return ""
     name = _NOT_CONVERTED.get(frame.colorspace, "of an unknown kind")
@@ -169,43 +203,39 @@ def unknown_colors(frame: VideoFrame) -> str:
     )
 
 
-def _colors(frame: VideoFrame) -> Colors:
+def _colors(frame: Picture) -> Colors:
+    # The format yuvj420p says so by its name; frames of it need not state a range.
     full_range = frame.color_range == ColorRange.JPEG or frame.format.name == "yuvj420p"
     return Colors(_MATRICES[frame.colorspace], full_range)
 
 
-def _recolored(frame: VideoFrame, colors: Colors) -> VideoFrame:
-    """Through RGB, as no scaler changes the matrix alone."""
-    size = frame.height, frame.width
+def _recolored(frame: Picture, colors: Colors) -> Picture:
+    """Return the frame in other colors, through RGB, as no scaler changes the matrix alone."""
+    size = (frame.height, frame.width)
+    rgb = _reformat(frame, size, "rgb24")
+    matrix = _NUMBERS[colors.matrix]
     color_range = ColorRange.JPEG if colors.full_range else ColorRange.MPEG
-    return _reformat(
-        _reformat(frame, size, "rgb24"),
-        size,
-        "yuv420p",
-        _NUMBERS[colors.matrix],
-        color_range,
-    )
+    return _reformat(rgb, size, "yuv420p", matrix, color_range)
 
 
-def read_image(path: Path) -> VideoFrame:
+def read_image(path: Path) -> Picture:
     """Decode a JPEG, PNG, WebP or BMP file, whatever its suffix.
 
     Raises:
         ValueError: the file holds no such image, or a damaged one.
     """
     content = path.read_bytes()
-    codec = next(
-        (codec for start, codec in _IMAGE_CODECS.items() if content.startswith(start)),
-        None,
-    )
+    codec = _image_codec(content)
     if codec is None:
         raise ValueError(
             f"{path}: cannot be read as an image: it begins as no {', '.join(_IMAGE_CODECS.values())} does"
         )
-    content = without_profile(content) if codec == "png" else content
+    if codec == "png":
+        content = without_profile(content)
     context = CodecContext.create(codec, "r")
     assert isinstance(context, VideoCodecContext)
-    context.thread_count, context.options = 1, {"err_detect": "explode"}
+    context.thread_count = 1
+    context.options = {"err_detect": "explode"}  # damage is an error, not a picture
     try:
         frames = [*context.decode(Packet(content)), *context.decode(None)]
     except FFmpegError as error:
@@ -219,15 +249,24 @@ def read_image(path: Path) -> VideoFrame:
     return frames[0]
 
 
+def _image_codec(content: bytes) -> str | None:
+    """Return FFmpeg's name of the codec of an image file, by how it begins."""
+    for start, codec in _IMAGE_CODECS.items():
+        if content.startswith(start):
+            return codec
+    return None
+
+
 def _reformat(
-    frame: VideoFrame,
+    frame: Picture,
     size: tuple[int, int],
     pixel_format: str,
     matrix: Colorspace | None = None,
     color_range: ColorRange | None = None,
-) -> VideoFrame:
-    """Scaled, and in another format; in its own colors where no others are given."""
+) -> Picture:
+    """Return the frame scaled, and in another format; in its own colors where no others are given."""
     height, width = size
+    # Stated on both sides, so that another size or format alone changes no color.
     own = _NUMBERS[_MATRICES[frame.colorspace]]
     return _CONVERTER.reformatter.reformat(
         frame,
@@ -242,10 +281,9 @@ def _reformat(
 
 
 def _plane(plane: VideoPlane, channels: int) -> UInt8[np.ndarray, "h w c"]:
-    """The memory of the frame itself."""
+    """Return the memory of the frame itself, without copying it."""
     memory: Any = plane
-    shape, strides = (
-        (plane.height, plane.width, channels),
-        (plane.line_size, channels, 1),
-    )
+    shape = (plane.height, plane.width, channels)
+    # Rows are padded in memory: a line is longer than the pixels in it.
+    strides = (plane.line_size, channels, 1)
     return np.ndarray(shape, np.uint8, memory, strides=strides)

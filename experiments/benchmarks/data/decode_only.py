@@ -8,8 +8,8 @@ import numpy as np
 from av.stream import Discard
 from jaxtyping import Int64
 
+from data_modules.video.demux import opened
 from data_modules.video.source import Source
-from data_modules.video.track import opened
 from experiments.benchmarks.data.measure import Item
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from data_modules.transforms.crops import Box
-from data_modules.video.decode import Video, open_video
+from data_modules.video.decode import VideoReader, open_video
 from data_modules.video.track import FileTrack
 from tests.data_modules.oddities import ODDITIES, Oddity, sequential, uneven, write_odd
 
@@ -20,7 +20,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("odd")
 
 
-def checks(video: Video, expected: torch.Tensor, samples: int, seed: int = 0) -> int:
+def checks(
+    video: VideoReader, expected: torch.Tensor, samples: int, seed: int = 0
+) -> int:
     """Compare ``samples`` clips of 1 to 10 frames; the number of frames compared."""
     rng, compared = np.random.default_rng(seed), 0
     for sample in range(samples):
@@ -122,7 +124,7 @@ def test_which_files_are_planned(folder: Path):
         )
 
 
-def _fed(video: Video, ranks: list[int]) -> int:
+def _fed(video: VideoReader, ranks: list[int]) -> int:
     """How many packets the decoder was given."""
     counted, plain = list[int](), FileTrack._decode
 
@@ -180,8 +182,8 @@ def test_a_long_video_is_read_again_from_its_key_frames(
     (odd,) = (odd for odd in ODDITIES if odd.name == name)
     path = write_odd(folder, odd)
     expected = torch.from_numpy(sequential(path)[0]).permute(0, 3, 1, 2)
-    monkeypatch.setattr("data_modules.video.track._KEPT_BYTES", 0)
+    monkeypatch.setattr("data_modules.video.demux._KEPT_BYTES", 0)
     with open_video(path) as video:
-        assert not video._track._packets
+        assert not video._track._packets._kept
         assert checks(video, expected, 10) == 55
         video.check()

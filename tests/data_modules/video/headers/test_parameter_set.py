@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from data_modules.video.decode import open_video
+from data_modules.video.demux import opened
 from data_modules.video.headers.parameter_set import parameter_set
 from data_modules.video.source import Source
-from data_modules.video.track import opened
 from tests.data_modules.videos import noise_frames
 
 VARIANTS: dict[str, dict[str, str]] = {
