@@ -10,7 +10,7 @@ import yaml
 from lightning_petl.__main__ import main
 from lightning_petl.cli import shipped_configs
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "configs").glob("**/*.yaml"))
 LORA = ROOT / "configs/adapters/lora.yaml"
 FLAGS = [
