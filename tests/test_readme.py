@@ -21,7 +21,7 @@ from data_modules.transforms.crops import Transform
 from lightning_petl.__main__ import main
 from lightning_petl.adapters import attach
 from lightning_petl.cli import doctor as doctor
-from lightning_petl.cli import names
+from lightning_petl.cli import known
 from tests import caption_layouts, layouts
 from tests.commands import write_videos
 from tests.layouts import TINY
@@ -170,7 +170,7 @@ def test_the_commands_of_the_pages_in_order(
 def test_the_page_on_data_names_every_choice() -> None:
     text = (ROOT / "docs/data.md").read_text("utf-8")
     for base in (VideoDataModule, Sampling, Transform, Augmentation):
-        for cls in names._subclasses(base):
+        for cls in known.subclasses(base):
             assert f"`{cls.__name__}`" in text or not cls.__module__.startswith(
                 "data_modules"
             )

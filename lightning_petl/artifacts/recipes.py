@@ -21,6 +21,7 @@ from typing import (
 
 import lightning_petl.heads.text  # its head is known by name  # pyright: ignore[reportUnusedImport]  # noqa: F401
 from lightning_petl.adapters import Adapter
+from lightning_petl.artifacts.published_names import current_name, short_name
 from lightning_petl.heads.linear import HeadRecipe
 
 T = TypeVar("T")
@@ -37,7 +38,7 @@ def encode(recipe: object) -> dict[str, Any]:
     arguments = {
         name: encode(v) if isinstance(v, Adapter) else v for name, v in values.items()
     }
-    return {"class_path": path_of(kind), "init_args": arguments}
+    return {"class_path": short_name(path_of(kind)), "init_args": arguments}
 
 
 def decode(entry: object, base: type[T], *, allow: Packages = ()) -> T:
@@ -70,10 +71,11 @@ def known_class(class_path: object, base: type[T], *, allow: Packages = ()) -> t
         raise ValueError(
             f"class_path: expected the name of a class, got {_shown(class_path)}"
         )
-    found = _by_path(base).get(class_path)
-    if found is None and _allowed(class_path, allow):
-        _import(class_path)
-        found = _by_path(base).get(class_path)
+    name = current_name(class_path)
+    found = _by_name(base).get(name)
+    if found is None and _allowed(name, allow):
+        _import(name)
+        found = _by_name(base).get(name)
     if found is None:
         package = class_path.partition(".")[0]
         raise ValueError(
@@ -164,8 +166,14 @@ def _items_fit(items: list[object], types: tuple[Any, ...]) -> bool:
     )
 
 
-def _by_path(base: type[T]) -> dict[str, type[T]]:
-    return {path_of(kind): kind for kind in known_classes(base)}
+def _by_name(base: type[T]) -> dict[str, type[T]]:
+    """Return the classes that are known, by dotted path and by the name that is published."""
+    found: dict[str, type[T]] = {}
+    for kind in known_classes(base):
+        path = path_of(kind)
+        found[path] = kind
+        found[short_name(path)] = kind
+    return found
 
 
 def _subclasses(base: type[T]) -> Iterator[type[T]]:

@@ -21,6 +21,8 @@ from jsonargparse import (
 from jsonargparse._common import get_parsing_setting
 from jsonargparse._optionals import omegaconf_absolute_to_relative_paths
 
+from lightning_petl.artifacts.published_names import current_name, short_name
+
 MODE: Final = "omegaconf+"
 _MARK = "\U0010fffd"  # for private use, and used by nobody
 _BYTES = (
@@ -94,12 +96,14 @@ def readable(text: str) -> str:
 
 
 def read(text: str) -> Any:
-    """What :func:`as_yaml` was given."""
-    return _each(_each(yaml.safe_load(readable(text)), _unescaped), _shown)
+    """Return what :func:`as_yaml` was given; classes of earlier releases have the names of now."""
+    value = _each(yaml.safe_load(readable(text)), _unescaped)
+    return _each(_each(value, current_name), _shown)
 
 
 def _load(text: str) -> Any:
     value = _each(get_loader("yaml")(readable(text)), _unescaped)
+    value = _each(value, current_name)
     if value is None and text.startswith("#") and "\n" not in text:
         return readable(text)  # the name of a file, which YAML takes for a comment
     if isinstance(value, dict) and get_parsing_setting(
@@ -111,7 +115,24 @@ def _load(text: str) -> Any:
 
 def _argument(argument: str) -> str:
     is_file = argument.startswith(tuple(f"{name}=" for name in _CONFIG))
-    return argument if is_file else _unescaped(_hidden_bytes(argument))
+    if is_file:
+        return argument
+    option, equals, value = argument.rpartition("=")
+    argument = f"{option}{equals}{current_name(value)}"
+    return _unescaped(_hidden_bytes(argument))
+
+
+def _with_short_names(value: Any) -> Any:
+    """Return a configuration in which each class of ours has its short name, as files that are published have it."""
+    if isinstance(value, Mapping):
+        items = cast(Mapping[Any, Any], value).items()
+        shown = {key: _with_short_names(item) for key, item in items}
+        if isinstance(shown.get("class_path"), str):
+            shown["class_path"] = short_name(shown["class_path"])
+        return shown
+    if isinstance(value, list):
+        return [_with_short_names(item) for item in cast(list[Any], value)]
+    return value
 
 
 def _escaped(text: str) -> str:

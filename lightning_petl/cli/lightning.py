@@ -40,7 +40,7 @@ from lightning_petl.callbacks.outputs.predictions import TestScores, TopClassTab
 from lightning_petl.callbacks.outputs.retrieval_scores import RetrievalScores
 from lightning_petl.callbacks.resume.global_batch import GlobalBatch
 from lightning_petl.callbacks.resume.random_state import RandomStates
-from lightning_petl.cli import config_files, config_text, evaluation, export, names
+from lightning_petl.cli import config_files, config_text, evaluation, export
 from lightning_petl.cli import data as data_cli
 from lightning_petl.cli.artifact_option import (
     HELP,
@@ -51,6 +51,7 @@ from lightning_petl.cli.artifact_option import (
     with_artefact,
 )
 from lightning_petl.cli.errors import goes_on_next_time, told_to_the_user
+from lightning_petl.cli.known import known
 from lightning_petl.cli.run_cli import RunCLI
 from lightning_petl.cli.silenced import plainly_told
 from lightning_petl.cost.summary import Plan, summarise, tables
@@ -426,7 +427,7 @@ def run(argv: list[str]) -> int:
         print(f"lightning-petl: {lost}", file=sys.stderr)
         return lost.code
     except Exception as error:
-        message = told_to_the_user(error, names.known(argv))
+        message = told_to_the_user(error, known(argv))
         if message is None:
             raise
         print(f"lightning-petl: {visible(message)}", file=sys.stderr)

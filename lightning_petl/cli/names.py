@@ -1,119 +1,105 @@
-"""What a configuration may name: the one file that imports every class of it, and lists names for messages."""
+"""The names that YAML may use: the one file that imports every class of ours that has one.
 
-import inspect
-from collections.abc import Iterator
-from functools import partial
+A class of ours is written by its short name, as ``LoRA``; a user's own class by its dotted
+path, as ``my_package.GateAdapter``. Dotted names of earlier releases are in
+:mod:`lightning_petl.artifacts.published_names`.
+"""
 
 from data_modules import compat as compat  # before what imports torchvision
 
 # isort: split
-from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch import Callback
+from lightning.pytorch.strategies import Strategy
 
+from data_modules import sets
 from data_modules.loading.base import VideoDataModule
-from data_modules.sampling.schemes import Sampling
-from data_modules.sets import all_sets as all_sets
-from data_modules.transforms.augment import Augmentation
-from data_modules.transforms.crops import Transform
+from data_modules.sampling import papers
+from data_modules.sampling.schemes import (
+    DenseSampling,
+    FpsSampling,
+    Sampling,
+    SecondsSampling,
+    SegmentSampling,
+)
+from data_modules.transforms.augment import (
+    Augmentation,
+    ColourJitter,
+    Grayscale,
+    RandomErasing,
+)
+from data_modules.transforms.crops import (
+    EvalCrop,
+    MultiScaleCrop,
+    ShortSideJitterCrop,
+    TrainCrop,
+    Transform,
+)
+from data_modules.transforms.rand_augment import RandAugment
+from lightning_petl import adapters
 from lightning_petl.adapters import Adapter
 from lightning_petl.backbones import VideoViT
 from lightning_petl.backbones.text import TextTower
-from lightning_petl.callbacks.compile_blocks import CompileBlocks as CompileBlocks
-from lightning_petl.callbacks.ema import EMA as EMA
-from lightning_petl.callbacks.guards.bad_files import BadFiles
-from lightning_petl.callbacks.guards.loss_guard import LossGuard
-from lightning_petl.callbacks.resume.preemption import Preemption
-from lightning_petl.cli import config_files
-from lightning_petl.cli import data as data_cli
-from lightning_petl.cli.parser_reports import Known, options_of
-from lightning_petl.heads.linear import HeadRecipe
-from lightning_petl.heads.similarity import SimilarityRecipe
-from lightning_petl.heads.text import TextHead as TextHead
-from lightning_petl.optim.optimizer import Optimisation, Schedule
-from lightning_petl.tasks.bank.task import Bank as Bank
+from lightning_petl.callbacks.compile_blocks import CompileBlocks
+from lightning_petl.callbacks.ema import EMA
+from lightning_petl.heads.linear import HeadRecipe, LinearHead
+from lightning_petl.heads.similarity import WTI, MeanPooling, SimilarityRecipe
+from lightning_petl.heads.text import TextHead
+from lightning_petl.strategies.ddp import Replicated, Sharded
+from lightning_petl.tasks.bank.task import Bank
 from lightning_petl.tasks.classification import VideoClassifier
-from lightning_petl.tasks.retrieval.task import VideoTextRetrieval as VideoTextRetrieval
+from lightning_petl.tasks.retrieval.task import VideoTextRetrieval
 from lightning_petl.tasks.task import Task
 
-# By the last part of a key, what its value must be.
-_CLASSES: dict[str, type] = {
-    "model": Task,
-    "data": VideoDataModule,
-    "adapters": Adapter,
-    "head": HeadRecipe,
-    "similarity": SimilarityRecipe,
-    "sampling": Sampling,
-    "train_transform": Transform,
-    "augmentations": Augmentation,
-    "text": TextTower,
-    "callbacks": Callback,
-}
 
-
-def known(argv: list[str]) -> Known:
-    """Return the names that are valid on a command line, for messages about one that is not."""
-    return Known(
-        _class_names, partial(_options, argv), partial(config_files.where, argv)
+def _exported(package: object, base: type) -> tuple[type, ...]:
+    """Return the subclasses of ``base`` in ``__all__`` of a package, without ``base``."""
+    found = (getattr(package, name) for name in vars(package)["__all__"])
+    return tuple(
+        kind
+        for kind in found
+        if isinstance(kind, type) and issubclass(kind, base) and kind is not base
     )
 
 
-def _class_names(key: str = "") -> list[str]:
-    """Names of the classes that may be the value of a key, of all keys where none is named as one of ``_CLASSES``."""
-    bases = (
-        [_CLASSES[key]] if key in _CLASSES else list(_CLASSES.values())[:-1]
-    )  # Lightning has many callbacks
-    found = {
-        cls.__name__
-        for base in bases
-        for cls in (base, *_subclasses(base))
-        if not inspect.isabstract(cls)
-    }
-    return sorted(name for name in found if not name.startswith("_"))
+# by the last part of a key: what its value must be
+BASES: dict[str, type] = {
+    "model": Task,
+    "data": VideoDataModule,
+    "backbone": VideoViT,
+    "adapters": Adapter,
+    "head": HeadRecipe,
+    "similarity": SimilarityRecipe,
+    "text": TextTower,
+    "sampling": Sampling,
+    "train_transform": Transform,
+    "augmentations": Augmentation,
+    "callbacks": Callback,
+    "strategy": Strategy,
+}
 
-
-def _options(argv: list[str]) -> list[str]:
-    """Names of the options of a command, as ``trainer.max_epochs``; of model and data those that all have."""
-    if argv[0] == "data":
-        names = [
-            name
-            for function in data_cli.COMMANDS.values()
-            for name in inspect.signature(function).parameters
-        ]
-        return [*names, "config", *_below("data", VideoDataModule)]
-    groups = {
-        "trainer": Trainer,
-        "checkpoint": ModelCheckpoint,
-        "preemption": Preemption,
-        "bad_files": BadFiles,
-        "loss_guard": LossGuard,
-        "data": VideoDataModule,
-        "model": VideoClassifier,
-        "model.backbone": VideoViT,
-        "model.optim": Optimisation,
-        "model.optim.schedule": Schedule,
-    }
-    own = [
-        "config",
-        "seed_everything",
-        "name",
-        "run_folder",
-        "artefact",
-        "ckpt_path",
-        "print_config",
-        "data.root",
-    ]
-    return [
-        *own,
-        *(name for group, cls in groups.items() for name in _below(group, cls)),
-    ]
-
-
-def _below(group: str, cls: type) -> list[str]:
-    return [f"{group}.{name}" for name in options_of(cls) if name != "self"]
-
-
-def _subclasses(base: type) -> Iterator[type]:
-    for cls in base.__subclasses__():
-        if not inspect.isabstract(cls):
-            yield cls
-        yield from _subclasses(cls)
+# by the same keys: the classes of ours
+NAMES: dict[str, tuple[type, ...]] = {
+    "model": (VideoClassifier, VideoTextRetrieval, Bank),
+    "data": _exported(sets, VideoDataModule),
+    "backbone": (VideoViT,),
+    "adapters": _exported(adapters, Adapter),
+    "head": (LinearHead, TextHead),
+    "similarity": (MeanPooling, WTI),
+    "text": (TextTower,),
+    "sampling": (
+        SegmentSampling,
+        DenseSampling,
+        FpsSampling,
+        SecondsSampling,
+        papers.AIMKineticsSampling,
+        papers.RoundedSegmentSampling,
+        papers.Side4VideoKineticsSampling,
+        papers.Side4VideoRetrievalSampling,
+        papers.Side4VideoSomethingSampling,
+        papers.VideoMAESampling,
+    ),
+    "train_transform": (TrainCrop, EvalCrop, MultiScaleCrop, ShortSideJitterCrop),
+    "augmentations": (RandAugment, ColourJitter, Grayscale, RandomErasing),
+    "callbacks": (EMA, CompileBlocks),
+    "strategy": (Replicated, Sharded),
+}

@@ -117,7 +117,7 @@ def write(folder: Path) -> None:
     cut = Path("damaged/val/left/0.mp4")
     cut.write_bytes(cut.read_bytes()[:400])
     measure.complete(Path())
-    paths = {key: dotted(base) for key, base in (names._CLASSES | OTHERS).items()}
+    paths = {key: dotted(base) for key, base in (names.BASES | OTHERS).items()}
     write_json("class_paths.json", paths)
     on_data("index", "damaged", 1)
     on_data("index", "videos", 0)

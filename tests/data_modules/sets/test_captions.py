@@ -9,7 +9,7 @@ import torch
 
 from data_modules.loading.sampler import EpochBatchSampler
 from data_modules.sampling.schemes import SegmentSampling
-from data_modules.sets.all_sets import MSRVTT, MSVD, VATEX, CaptionList
+from data_modules.sets import MSRVTT, MSVD, VATEX, CaptionList
 from data_modules.sets.captions.captions import CaptionedVideos
 from data_modules.storage.files import Files
 from data_modules.transforms.crops import (

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from data_modules.sampling.schemes import SegmentSampling
-from data_modules.sets.all_sets import MSRVTT, MSVD, VATEX, CaptionList
+from data_modules.sets import MSRVTT, MSVD, VATEX, CaptionList
 from data_modules.sets.captions.captions import CaptionedVideos
 from tests.caption_layouts import lay_out
 

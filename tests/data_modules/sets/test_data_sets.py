@@ -11,7 +11,7 @@ import torch
 from data_modules.loading.base import VideoDataModule
 from data_modules.loading.dataset import Clip
 from data_modules.sampling.schemes import SegmentSampling
-from data_modules.sets.all_sets import (
+from data_modules.sets import (
     HMDB51,
     UCF101,
     Diving48,

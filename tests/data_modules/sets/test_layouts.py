@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from data_modules.loading.base import VideoDataModule
-from data_modules.sets.all_sets import MSRVTT, MSVD, VATEX
+from data_modules.sets import MSRVTT, MSVD, VATEX
 from data_modules.storage.files import Files
 from tests import caption_layouts
 from tests.data_modules.sets.test_data_sets import MODULES

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from data_modules.sampling.schemes import SegmentSampling
-from data_modules.sets.all_sets import MotionCaptions
+from data_modules.sets import MotionCaptions
 from data_modules.sets.rendered.motion import FRAMES
 from data_modules.sets.rendered.motion import render as render_classes
 from data_modules.sets.rendered.motion_captions import SIZE, CaptionPlan, plans, render

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from data_modules.sampling.schemes import SegmentSampling
-from data_modules.sets.all_sets import (
+from data_modules.sets import (
     HMDB51,
     UCF101,
     Diving48,

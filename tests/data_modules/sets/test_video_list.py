@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from data_modules.sampling.schemes import SegmentSampling
-from data_modules.sets.all_sets import VideoList
+from data_modules.sets import VideoList
 from data_modules.storage.files import Files
 from data_modules.video.encode import write_video
 

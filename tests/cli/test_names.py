@@ -1,0 +1,52 @@
+"""Short names in YAML and in published files."""
+
+from collections import Counter
+
+import pytest
+
+from lightning_petl.artifacts.published_names import MOVED, current_name, short_name
+from lightning_petl.cli.names import BASES, NAMES
+from lightning_petl.cli.shipped_configs import FOLDER
+
+EVERY = [kind for kinds in NAMES.values() for kind in kinds]
+
+
+def test_every_name_is_that_of_one_class() -> None:
+    assert not [
+        n for n, count in Counter(k.__name__ for k in EVERY).items() if count > 1
+    ]
+
+
+@pytest.mark.parametrize("key", NAMES)
+def test_every_class_is_what_its_key_asks_for(key: str) -> None:
+    assert all(issubclass(kind, BASES[key]) for kind in NAMES[key])
+
+
+def test_moved_names_are_dotted_and_lead_to_short_ones() -> None:
+    for old, new in MOVED.items():
+        assert "." in old
+        assert "." not in new
+        assert current_name(old) == new
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("lightning_petl.adapters.lora.LoRA", "LoRA"),
+        ("data_modules.sets.video.folder.VideoFolder", "VideoFolder"),
+        ("my_package.GateAdapter", "my_package.GateAdapter"),
+        ("lightning_petl_extra.GateAdapter", "lightning_petl_extra.GateAdapter"),
+        ("EMA", "EMA"),
+    ],
+)
+def test_only_classes_of_ours_are_published_by_their_short_name(
+    path: str, name: str
+) -> None:
+    assert short_name(path) == name
+
+
+def test_shipped_configurations_name_classes_shortly() -> None:
+    for file in FOLDER.rglob("*.yaml"):
+        for line in file.read_text("utf-8").splitlines():
+            _, found, path = line.partition("class_path: ")
+            assert not found or "." not in path, file
