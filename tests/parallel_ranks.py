@@ -18,14 +18,8 @@ from torch.utils._pytree import tree_iter
 from lightning_petl.adapters import Adapter, LoRA, MultiTuneV, Side4Video, attach
 from lightning_petl.backbones import VideoViT
 from lightning_petl.callbacks.guards.frozen_guard import checksums
-from lightning_petl.distributed.sharding import (
-    gathered_bytes,
-    gradient_bytes,
-    local,
-    materialise,
-    shard,
-    whole,
-)
+from lightning_petl.distributed.sharding import gather_tensor, local, materialize, shard
+from lightning_petl.distributed.traffic import gathered_bytes, gradient_bytes
 from tests.tiny import FRAMES, SIZE, clip, randomised
 
 RANKS, STEPS = 2, 4
@@ -80,7 +74,7 @@ def train(model: nn.Module, rank: int, ranks: int) -> tuple[Losses, Losses, Tens
                 dist.all_reduce(total)
             losses.append(total.item() / ranks)
         sharded = [p for p in trained if p.ndim > 0]
-        norms.append(local(whole(clip_grad_norm_(sharded, 0.5))).item())
+        norms.append(local(gather_tensor(clip_grad_norm_(sharded, 0.5))).item())
         if step < STEPS - 1:
             optimizer.step()
             optimizer.zero_grad()
@@ -88,7 +82,7 @@ def train(model: nn.Module, rank: int, ranks: int) -> tuple[Losses, Losses, Tens
         losses,
         norms,
         {
-            n: local(whole(p.grad))
+            n: local(gather_tensor(p.grad))
             for n, p in model.named_parameters()
             if p.grad is not None
         },
@@ -129,7 +123,7 @@ def scaled(rank: int) -> dict[str, Any]:
         scaler.step(optimizer)
         scaler.update()
         optimizer.zero_grad()
-        weights.append(local(whole(model.head.weight)).detach().clone())
+        weights.append(local(gather_tensor(model.head.weight)).detach().clone())
     return {"weights": weights, "scale": scaler.get_scale()}
 
 
@@ -191,7 +185,7 @@ def deferred(path: str, name: str, rank: int) -> dict[str, Any]:
         shard(vit, mesh)
     built = anonymous() - before
     with loading:
-        materialise(vit, torch.device("cpu"))
+        materialize(vit, torch.device("cpu"))
     held = sum(local(p).numel() * p.element_size() for p in vit.blocks.parameters())
     with torch.no_grad():
         feature = vit(clip(batch=2, frames=2, size=SIZE_OF[name]))

@@ -37,7 +37,7 @@ from lightning_petl.checkpoints.trainable_state import (
     trainable_state,
     write_whole,
 )
-from lightning_petl.distributed.sharding import is_first_rank
+from lightning_petl.distributed.collectives import is_first_rank
 from lightning_petl.heads.linear import HeadRecipe, LinearHead
 from lightning_petl.tasks.classification import VideoClassifier
 

@@ -81,7 +81,7 @@ class VideoViT(Encoder, FinalNorm):
         frozen_dtype: storage of what does not train; bfloat16 computes under autocast.
         activation_checkpointing: recompute each block in the backward pass.
         deferred: where ``weights`` is a file, leave the blocks without memory until
-            :func:`~lightning_petl.distributed.sharding.materialise` reads each rank's share of them.
+            :func:`~lightning_petl.distributed.sharding.materialize` reads each rank's share of them.
 
     Raises:
         ValueError: unknown name, missing weights, a read-out that the trunk lacks, a depth it does not have.

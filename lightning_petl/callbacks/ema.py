@@ -11,7 +11,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from typing_extensions import override
 
 from lightning_petl.checkpoints.trainable_state import State, trainable_state
-from lightning_petl.distributed.sharding import local, share
+from lightning_petl.distributed.sharding import local, local_shard
 
 
 class EMA(Callback):
@@ -106,7 +106,7 @@ class EMA(Callback):
         if not self._average:
             own = trainable_state(module)
             starts = {
-                name: share(self._loaded.get(name, value), value)
+                name: local_shard(self._loaded.get(name, value), value)
                 for name, value in own.items()
             }
             self._average = {

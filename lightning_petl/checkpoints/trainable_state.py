@@ -21,7 +21,7 @@ from torch.optim import Optimizer
 from typing_extensions import override
 
 from lightning_petl.checkpoints.files import read
-from lightning_petl.distributed.sharding import share, whole
+from lightning_petl.distributed.sharding import gather_tensor, local_shard
 
 State = dict[str, Tensor]
 
@@ -52,7 +52,7 @@ def gathered(collection: Any) -> Any:
 
     All ranks must call it. On the others shares stay shares.
     """
-    return apply_to_collection(collection, DTensor, whole)
+    return apply_to_collection(collection, DTensor, gather_tensor)
 
 
 def check_trainable(module: nn.Module, state: Mapping[str, Tensor]) -> None:
@@ -89,7 +89,8 @@ def load_trainable(module: nn.Module, state: Mapping[str, Tensor]) -> None:
     check_trainable(module, state)
     own = trainable_state(module)
     module.load_state_dict(
-        {key: share(value, own[key]) for key, value in state.items()}, strict=False
+        {key: local_shard(value, own[key]) for key, value in state.items()},
+        strict=False,
     )
 
 
@@ -102,7 +103,7 @@ def load_optimizer(optimizer: Optimizer, state: Mapping[str, Any]) -> None:
     owner = dict(zip(numbers, parameters, strict=True))
     moments = {
         number: {
-            name: share(value, owner[number])
+            name: local_shard(value, owner[number])
             if getattr(value, "shape", None) == owner[number].shape
             else value
             for name, value in values.items()

@@ -13,10 +13,10 @@ from data_modules.batch import VideoBatch
 from lightning_petl.callbacks.cost.ownership import Share, shares
 from lightning_petl.checkpoints.trainable_state import trainable_buffers
 from lightning_petl.cost.simulation import Step, simulate, size, without_memory
-from lightning_petl.distributed.sharding import (
+from lightning_petl.distributed.traffic import (
+    bytes_per_rank,
     gathered_bytes,
     gradient_bytes,
-    shared_bytes,
 )
 from lightning_petl.tasks.bank.task import Bank
 from lightning_petl.tasks.task import Task
@@ -187,9 +187,9 @@ def _summary(task: Task, step: Step, plan: Plan) -> Summary:
     trains = [p for p in task.parameters() if p.requires_grad]
     fixed = [p for p in task.parameters() if not p.requires_grad]
     shards = plan.ranks if plan.strategy == "fsdp" else 1
-    trained = shared_bytes(trains, shards)
+    trained = bytes_per_rank(trains, shards)
     held = {
-        "frozen": shared_bytes(fixed, shards) + size(task.buffers()),
+        "frozen": bytes_per_rank(fixed, shards) + size(task.buffers()),
         "trainable": trained,
         "gradients": size(trains)
         if plan.passes > 1

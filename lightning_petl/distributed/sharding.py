@@ -1,7 +1,7 @@
-"""Sharding of a model over ranks, block by block (FSDP2; Zhao et al., 2023, as ``fully_shard``)."""
+"""Shard a model over ranks, block by block (FSDP2; Zhao et al., 2023, as torch's ``fully_shard``)."""
 
-from collections.abc import Container, Iterable, Iterator, Sequence
-from typing import Any, cast
+from collections.abc import Iterator, Sequence
+from typing import cast
 
 import torch
 import torch.distributed as dist
@@ -13,22 +13,28 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from lightning_petl.backbones.block import AdaptedBlock
 from lightning_petl.backbones.encoder import Encoder
 from lightning_petl.backbones.vit import Reader, VideoViT
+from lightning_petl.distributed.collectives import broadcast_object, is_first_rank
 
 
 def shard(model: nn.Module, mesh: DeviceMesh, entries: Sequence[str] = ()) -> None:
-    """Leave each rank its share of every parameter: rows ``rank n / ranks ... (rank + 1) n / ranks`` of dimension 0.
+    """Leave each rank its shard of every parameter, in place.
 
-    A block with its adapters is one unit, so is each tap of a reader, and what is left is the last: a unit is whole
-    while it computes, and nothing else is. Parameters keep their dtype: a unit may hold frozen bfloat16 and trainable
-    float32 side by side, for only what trains is reduced, and that is all float32. Gradients are the mean over ranks;
-    frozen parameters get none, and none is sent for them. What runs in front of all that trains is not gathered again
-    for a backward pass that does not come there.
+    The rows (dimension 0) of a parameter are split evenly. Of 5 rows on 2 ranks::
 
-    A scalar cannot be shared out: it stays whole on all ranks, and so does its gradient.
+        rank 0: rows 0 1 2        rank 1: rows 3 4 (and one row of padding)
+
+    A block with its adapters is one unit, so is each tap of a reader, and the rest of the model is the
+    last unit. A unit is gathered while it computes, and at no other time. Parameters keep their dtype: a
+    unit may hold frozen bfloat16 beside trainable float32, because only trainable parameters are reduced,
+    and those are all float32. Gradients are the mean over ranks. Frozen parameters get none, and none is
+    sent for them. Blocks in front of everything that trains are not gathered for the backward pass, which
+    does not reach them.
+
+    A scalar has no rows to split: it stays whole on all ranks, and so does its gradient.
 
     Args:
-        model: sharded in place; a model that is sharded already stays as it is.
-        mesh: of one dimension, the ranks.
+        model: nothing happens where it is sharded already.
+        mesh: the ranks, in one dimension.
         entries: methods of ``model`` beside ``forward`` that use its parameters.
     """
     if isinstance(model, FSDPModule):
@@ -36,11 +42,11 @@ def shard(model: nn.Module, mesh: DeviceMesh, entries: Sequence[str] = ()) -> No
     scalars = {p for p in model.parameters() if p.ndim == 0}
     for unit in [*units(model), model]:
         fully_shard(unit, mesh=mesh, ignored_params=scalars)
-    for unit in _without_backward(model):
-        cast(FSDPModule, unit).set_unshard_in_backward(
-            False
-        )  # or torch prefetches it there
+    for unit in units_without_backward(model):
+        # FSDP2 (torch 2.13) would prefetch these units in the backward pass of the next one
+        cast(FSDPModule, unit).set_unshard_in_backward(False)
     for entry in entries:
+        # a hook gathers the parameters of the root before ``forward`` only
         register_fsdp_forward_method(model, entry)
     for scalar in scalars:
         scalar.data = scalar.data.to(mesh.device_type)
@@ -49,7 +55,10 @@ def shard(model: nn.Module, mesh: DeviceMesh, entries: Sequence[str] = ()) -> No
 
 
 def units(model: nn.Module) -> Iterator[nn.Module]:
-    """What is sharded as a whole, before the rest: the blocks, and the taps of readers, which are called apart."""
+    """Yield the modules that are sharded as a whole, before the rest: blocks, and taps of readers.
+
+    Taps are units of their own because the trunk calls them one by one, between its blocks.
+    """
     for module in model.modules():
         if isinstance(module, AdaptedBlock):
             yield module
@@ -57,80 +66,45 @@ def units(model: nn.Module) -> Iterator[nn.Module]:
             yield from cast(nn.ModuleDict, module.taps).children()
 
 
-def _without_backward(model: nn.Module) -> Iterator[nn.Module]:
-    """The blocks that run under ``no_grad``."""
+def units_without_backward(model: nn.Module) -> Iterator[nn.Module]:
+    """Yield the blocks that run under ``no_grad``, in front of everything that trains."""
     for encoder in model.modules():
         if isinstance(encoder, Encoder):
             yield from encoder.blocks[: max(0, encoder.frozen_stages - 1)]
 
 
-def gathered_bytes(model: nn.Module, ranks: int) -> int:
-    """Bytes of the weights that a training pass of a sharded model gathers on each rank.
-
-    The forward pass gathers all, the backward pass once more all units that it reaches; the last unit stays whole in
-    between. Rows are filled up to a multiple of ``ranks``.
-    """
-    forward = {id(p): p for p in model.parameters() if p.ndim > 0}
-    twice = {id(p) for unit in units(model) for p in unit.parameters()}
-    twice -= {id(p) for unit in _without_backward(model) for p in unit.parameters()}
-    return sum(_filled(p, ranks) * (1 + (key in twice)) for key, p in forward.items())
-
-
-def gradient_bytes(
-    model: nn.Module, ranks: int = 1, unreachable: Container[str] = ()
-) -> int:
-    """Bytes of the gradients that an update reduces: of what trains and is reached.
-
-    Args:
-        model: sharded or not.
-        ranks: that share its rows out, which are filled up to a multiple of it.
-        unreachable: names of parameters that get no gradient.
-    """
-    trained = (
-        p
-        for name, p in model.named_parameters()
-        if p.requires_grad and name not in unreachable
-    )
-    return sum(_filled(p, ranks) for p in trained)
-
-
-def shared_bytes(parameters: Iterable[Tensor], ranks: int) -> int:
-    """Bytes of what each of ``ranks`` holds of some parameters; scalars are whole."""
-    return sum(_filled(p, ranks) // (ranks if p.ndim > 0 else 1) for p in parameters)
-
-
-def _filled(parameter: Tensor, ranks: int) -> int:
-    rows = -(-len(parameter) // ranks) * ranks if parameter.ndim > 0 else 1
-    return rows * parameter.shape[1:].numel() * parameter.element_size()
-
-
 @torch.no_grad()
-def materialise(vit: VideoViT, device: torch.device) -> None:
-    """Give the blocks of a deferred trunk memory and weights, one after the other; of a sharded one, its shares alone.
+def materialize(vit: VideoViT, device: torch.device) -> None:
+    """Allocate and load the blocks of a deferred trunk, one after the other.
 
-    All ranks must call it: the first computes the hash of the weights for all.
+    Where the trunk is sharded, each rank loads its shards alone, so that no rank ever holds all weights.
+    All ranks must call it: rank 0 computes the hash of the weights for all.
 
     Raises:
-        ValueError: what a method adds was computed from weights that were not there yet.
+        ValueError: a method computed one of its parameters from weights that were not loaded yet.
     """
     if vit.source is None:
         return
     state = vit.source.open()
     for index, block in enumerate(vit.blocks):
         names = {name for name, p in block.named_parameters() if p.is_meta}
-        _require_in_file(
-            vit, {f"blocks.{index}.{name}" for name in names} - state.keys()
-        )
-        block._apply(lambda t: torch.empty_like(t, device=device) if t.is_meta else t)  # pyright: ignore[reportPrivateUsage]
+        keys = {name: f"blocks.{index}.{name}" for name in names}
+        _require_in_file(vit, set(keys.values()) - state.keys())
+        _allocate(block, device)
         parameters = dict(block.named_parameters())
-        for name in names:
-            parameters[name].copy_(
-                share(state[f"blocks.{index}.{name}"], parameters[name])
-            )
-    told = [vit.source.weights_hash() if is_first_rank() else ""]
-    if several_ranks():
-        dist.broadcast_object_list(told)
-    vit.weights_hash, vit.source = told[0], None
+        for name, key in keys.items():
+            parameters[name].copy_(local_shard(state[key], parameters[name]))
+    hashed = vit.source.weights_hash() if is_first_rank() else ""
+    vit.weights_hash = broadcast_object(hashed)
+    vit.source = None
+
+
+def _allocate(block: nn.Module, device: torch.device) -> None:
+    def allocated(tensor: Tensor) -> Tensor:
+        return torch.empty_like(tensor, device=device) if tensor.is_meta else tensor
+
+    # nn.Module.to_empty (torch 2.13) would replace tensors that have values, such as those of adapters
+    block._apply(allocated)  # pyright: ignore[reportPrivateUsage]
 
 
 def _require_in_file(vit: VideoViT, lacking: set[str]) -> None:
@@ -138,14 +112,14 @@ def _require_in_file(vit: VideoViT, lacking: set[str]) -> None:
         name = min(lacking)
         raise ValueError(
             f"backbone.deferred: {vit.owners.get(name, 'a method')} computes {name} from weights that no rank has yet: "
-            "choose another initialisation (LoRA's, not PiSSA's or DoRA's), or deferred: false"
+            "choose another initialization (LoRA's, not PiSSA's or DoRA's), or deferred: false"
         )
 
 
-def whole(tensor: Tensor) -> Tensor:
-    """The whole of a sharded tensor on the first rank's CPU, the share elsewhere; any other tensor as it is.
+def gather_tensor(tensor: Tensor) -> Tensor:
+    """Return a sharded tensor whole on the CPU of rank 0, and unchanged on other ranks.
 
-    All ranks must call it.
+    All ranks must call it. A tensor that is not sharded is returned as it is.
     """
     if not isinstance(tensor, DTensor):
         return tensor
@@ -153,51 +127,22 @@ def whole(tensor: Tensor) -> Tensor:
     return full.cpu() if is_first_rank() else tensor
 
 
-def share(full: Tensor, like: Tensor) -> Tensor:
-    """This rank's share of a tensor that every rank has whole, laid out as ``like``; no rank sends anything."""
+def local_shard(full: Tensor, like: Tensor) -> Tensor:
+    """Return this rank's shard of a tensor that every rank has whole, laid out as ``like``.
+
+    Nothing is sent. Where ``like`` is not sharded, ``full`` is returned as it is.
+    """
     if not isinstance(like, DTensor) or isinstance(full, DTensor):
         return full
+    # src_data_rank=None: each rank cuts its own rows, and does not wait for rank 0 to send them
     return distribute_tensor(
         full.to(like.device), like.device_mesh, like.placements, src_data_rank=None
     )
 
 
 def local(tensor: Tensor) -> Tensor:
-    """What this rank holds of a tensor."""
+    """Return what this rank holds of a tensor, as a plain tensor that shares its memory."""
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
-
-
-def several_ranks() -> bool:
-    """Whether there is anybody to agree with."""
-    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
-
-
-def is_first_rank() -> bool:
-    """Whether this process is the one that writes."""
-    return not several_ranks() or dist.get_rank() == 0
-
-
-def united(found: set[Any]) -> set[Any]:
-    """What any rank found. All ranks must call it."""
-    return set[Any]().union(*of_all_ranks(found))
-
-
-def of_all_ranks(value: Any) -> list[Any]:
-    """Return the values of all ranks, in the order of their numbers. All ranks must call it."""
-    if not several_ranks():
-        return [value]
-    ranks: list[Any] = [None] * dist.get_world_size()
-    dist.all_gather_object(ranks, value)
-    return ranks
-
-
-def anywhere(found: bool, device: torch.device) -> bool:
-    """Return whether any rank found something. All ranks must call it; it is far cheaper than :func:`united`."""
-    if not several_ranks():
-        return found
-    flag = torch.tensor(int(found), device=device)
-    dist.all_reduce(flag, dist.ReduceOp.MAX)
-    return bool(flag)
 
 
 def _average(scalar: Tensor) -> None:
@@ -206,10 +151,3 @@ def _average(scalar: Tensor) -> None:
     assert gradient is not None
     dist.all_reduce(gradient, dist.ReduceOp.SUM)
     gradient /= dist.get_world_size()
-
-
-@torch.no_grad()
-def broadcast(tensors: Sequence[Tensor]) -> None:
-    """Give all ranks the values of the first, in place."""
-    for tensor in tensors:
-        dist.broadcast(tensor, 0)

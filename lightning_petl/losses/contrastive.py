@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from lightning_petl.distributed.sharding import several_ranks
+from lightning_petl.distributed.collectives import own_rank, several_ranks
 from lightning_petl.heads.similarity import Sides, Similarity
 from lightning_petl.shapes import Words
 
@@ -66,7 +66,7 @@ def contrastive_loss(
     texts, videos = similarity.texts(words), similarity.videos(gathered(video))
     numbers, own = (
         gathered(number),
-        torch.arange(len(number), device=video.device) + _rank() * len(number),
+        torch.arange(len(number), device=video.device) + own_rank() * len(number),
     )
     size = block or len(numbers)
 
@@ -158,8 +158,4 @@ class _Gather(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         total = gradient.contiguous().clone()
         dist.all_reduce(total)
-        return total[_rank() * ctx.rows :][: ctx.rows]
-
-
-def _rank() -> int:
-    return dist.get_rank() if several_ranks() else 0
+        return total[own_rank() * ctx.rows :][: ctx.rows]

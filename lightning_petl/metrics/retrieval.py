@@ -15,14 +15,17 @@ among no first k. As an answer to other questions it stands behind all finite on
 """
 
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
-import torch.distributed as dist
 from jaxtyping import Bool, Float64, Int64
 from torch import Tensor
 
-from lightning_petl.distributed.sharding import several_ranks
+from lightning_petl.distributed.collectives import (
+    gather_objects,
+    max_over_ranks,
+    sum_over_ranks,
+)
 from lightning_petl.heads.similarity import Block
 from lightning_petl.losses.contrastive import gathered
 
@@ -115,7 +118,7 @@ def _places(
     similarity: Block, owner: Owner, num_videos: int, block: tuple[int, int]
 ) -> dict[str, Places]:
     own = _own(similarity, owner, num_videos, block)
-    best = _largest(
+    best = max_over_ranks(
         own.new_full((num_videos,), -torch.inf).scatter_reduce(0, owner, own, "amax")
     )
     number = torch.arange(num_videos, device=owner.device)
@@ -132,10 +135,13 @@ def _places(
             v2t_any[:, to] += _count(s, best[to], wrong, 0)
             sets.scatter_reduce_(0, owner[of, None].expand_as(s), s, "amax")
         v2t_set[:, to] = _count(
-            _largest(sets), best[to], number[:, None] != number[to], 0
+            max_over_ranks(sets), best[to], number[:, None] != number[to], 0
         )
-    v2t_any, captions = _summed(v2t_any), _summed(owner.bincount(minlength=num_videos))
-    right = _summed(
+    v2t_any, captions = (
+        sum_over_ranks(v2t_any),
+        sum_over_ranks(owner.bincount(minlength=num_videos)),
+    )
+    right = sum_over_ranks(
         own.new_zeros(num_videos).scatter_add(
             0, owner, _equal(own, best[owner]).double()
         )
@@ -243,25 +249,9 @@ def _mean(x: Float64[Tensor, " q"]) -> float:
     return x.sort().values.mean().item()  # a sum of fractions depends on their order
 
 
-def _summed(x: Tensor) -> Tensor:
-    if several_ranks():
-        dist.all_reduce(x, dist.ReduceOp.SUM)
-    return x
-
-
-def _largest(x: Tensor) -> Tensor:
-    if several_ranks():
-        dist.all_reduce(x, dist.ReduceOp.MAX)
-    return x
-
-
 def _of_all(x: Float64[Tensor, "k q"]) -> Float64[Tensor, "k all"]:
     """The columns of all processes, which may have different numbers of them."""
-    if not several_ranks():
-        return x
-    ranks: list[Any] = [None] * dist.get_world_size()
-    dist.all_gather_object(ranks, x.cpu())
-    return torch.cat(ranks, 1).to(x.device)
+    return torch.cat(gather_objects(x.cpu()), 1).to(x.device)
 
 
 def _ranges(total: int, size: int) -> list[range]:
@@ -273,7 +263,7 @@ def _slice(chosen: range) -> slice:
 
 
 def _check(owner: Owner, num_videos: int) -> None:
-    if int(_summed(torch.tensor(len(owner), device=owner.device))) == 0:
+    if int(sum_over_ranks(torch.tensor(len(owner), device=owner.device))) == 0:
         raise ValueError("there is no caption to rank: the set is empty")
     if len(owner) == 0:
         return

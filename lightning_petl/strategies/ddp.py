@@ -31,11 +31,12 @@ from lightning_petl.checkpoints.trainable_state import (
     trainable_buffers,
     trainable_keys,
 )
-from lightning_petl.distributed.sharding import (
-    broadcast,
-    gathered_bytes,
-    gradient_bytes,
+from lightning_petl.distributed.collectives import (
+    broadcast_tensors,
+    gather_objects,
+    own_rank,
 )
+from lightning_petl.distributed.traffic import gathered_bytes, gradient_bytes
 
 
 class Replicated(DDPStrategy):
@@ -114,7 +115,7 @@ class Replicated(DDPStrategy):
 
     @override
     def on_validation_start(self) -> None:
-        broadcast(trainable_buffers(self._task))
+        broadcast_tensors(trainable_buffers(self._task))
 
     @override
     def reduce(
@@ -218,7 +219,7 @@ class Sharded(ModelParallelStrategy):
 
     @override
     def on_validation_start(self) -> None:
-        broadcast(trainable_buffers(self._task))
+        broadcast_tensors(trainable_buffers(self._task))
 
     @override
     def lightning_module_state_dict(self) -> dict[str, Any]:
@@ -325,9 +326,7 @@ def _unreachable(module: LightningModule) -> set[str]:
 
 def _require_equal(sums: dict[str, int]) -> None:
     """Raise ``ValueError`` where another rank holds other frozen tensors."""
-    ranks: list[Any] = [None] * dist.get_world_size()
-    dist.all_gather_object(ranks, sums)
-    for rank, other in enumerate(ranks):
+    for rank, other in enumerate(gather_objects(sums)):
         names = [
             name
             for name in sums.keys() | other.keys()
@@ -335,7 +334,7 @@ def _require_equal(sums: dict[str, int]) -> None:
         ]
         if names:
             raise ValueError(
-                f"rank {rank} holds other frozen weights than rank {dist.get_rank()}: {len(names)} tensor(s), "
+                f"rank {rank} holds other frozen weights than rank {own_rank()}: {len(names)} tensor(s), "
                 f"{min(names)} among them; give all ranks the same file in backbone.weights and the same seed"
             )
 

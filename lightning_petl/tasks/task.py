@@ -14,7 +14,8 @@ from lightning_petl.checkpoints.trainable_state import (
     check_trainable,
     trainable_state,
 )
-from lightning_petl.distributed.sharding import anywhere, materialise, shard, united
+from lightning_petl.distributed.collectives import any_rank, union_over_ranks
+from lightning_petl.distributed.sharding import materialize, shard
 from lightning_petl.optim.optimizer import Optimisation, ScheduledRates
 from lightning_petl.strategies import precision
 from lightning_petl.tasks.updates import Updates, accumulate
@@ -81,7 +82,7 @@ class Task(LightningModule):
         precision.chosen(self.trainer.precision)
         if self.device_mesh is not None:
             shard(self, self.device_mesh["data_parallel"], STEPS)
-        materialise(self.backbone, self.device)
+        materialize(self.backbone, self.device)
 
     def require_numbers(self, clips: Iterable[str]) -> None:
         """Refuse outputs that are no numbers (NaN or infinite); the validation of a training only notes them.
@@ -92,9 +93,9 @@ class Task(LightningModule):
             ValueError: outside a training, on all ranks, where any rank names a clip.
         """
         self._no_numbers.update(clips)
-        found = anywhere(bool(self._no_numbers), self.device)
+        found = any_rank(bool(self._no_numbers), self.device)
         if found and not self.only_notes_no_numbers:
-            names = sorted(united(self._no_numbers))
+            names = sorted(union_over_ranks(self._no_numbers))
             raise ValueError(
                 f"the outputs for {names[0]} are no numbers (NaN or infinite): the model has diverged, or computes "
                 "beyond the range of its numbers; take another checkpoint, or --trainer.precision=32-true"
@@ -107,7 +108,7 @@ class Task(LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Tell which clips of all ranks have outputs that are no numbers. All ranks must call it."""
-        names = sorted(united(self._no_numbers))
+        names = sorted(union_over_ranks(self._no_numbers))
         self._no_numbers = set()
         if names:
             shown = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")

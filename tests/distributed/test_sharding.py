@@ -13,7 +13,7 @@ from lightning_petl.adapters import LoRA, attach
 from lightning_petl.adapters.lora import Init
 from lightning_petl.backbones import VideoViT
 from lightning_petl.backbones.weights.pretrained import create
-from lightning_petl.distributed.sharding import materialise
+from lightning_petl.distributed.sharding import materialize
 from tests.parallel_ranks import METHODS, RANKS, SIZE_OF, Classifier, run_all, train
 from tests.tiny import clip
 
@@ -159,7 +159,7 @@ def test_a_deferred_trunk_in_one_process(weights: str) -> None:
         VideoViT(TINY, weights=weights, depth=2, image_size=64, num_frames=2),
     )
     assert all(p.is_meta for p in vit.blocks.parameters())
-    materialise(vit, torch.device("cpu"))
+    materialize(vit, torch.device("cpu"))
     video = clip(batch=1, frames=2, size=64)
     assert torch.equal(vit(video), expected(video))
     assert vit.weights_hash == expected.weights_hash
@@ -176,7 +176,7 @@ def test_a_method_that_needs_the_weights_at_once_is_refused(
     with pytest.raises(
         ValueError, match=r"backbone\.deferred: LoRA computes .*deferred: false"
     ):
-        materialise(vit, torch.device("cpu"))
+        materialize(vit, torch.device("cpu"))
 
 
 def test_a_file_of_another_trunk_is_refused(weights: str) -> None:

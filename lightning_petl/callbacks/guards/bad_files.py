@@ -8,7 +8,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from typing_extensions import override
 
 from data_modules.batch import VideoBatch
-from lightning_petl.distributed.sharding import anywhere, united
+from lightning_petl.distributed.collectives import any_rank, union_over_ranks
 
 _FEW = 3  # clips that any budget above 0 allows to fail, in a set that is large enough
 
@@ -74,7 +74,7 @@ class BadFiles(Callback):
 
     @override
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        faults, self._evaluated = sorted(united(self._evaluated)), set()
+        faults, self._evaluated = sorted(union_over_ranks(self._evaluated)), set()
         if faults:
             rank_zero_warn(
                 f"{len(faults)} video(s) could not be read and count as wrong: {'; '.join(faults)}"
@@ -103,8 +103,8 @@ class BadFiles(Callback):
 
     def _agree(self, trainer: Trainer, module: LightningModule) -> None:
         """Tell all ranks which files any of them has met. All ranks must call it."""
-        if anywhere(bool(self._met), module.device):
-            self._add(trainer, united(self._met))
+        if any_rank(bool(self._met), module.device):
+            self._add(trainer, union_over_ranks(self._met))
         self._met = set()
 
     def _add(self, trainer: Trainer, faults: set[str]) -> None:

@@ -8,7 +8,8 @@ from typing_extensions import override
 
 from lightning_petl.callbacks.guards.gradient_guard import UPDATES
 from lightning_petl.checkpoints.trainable_state import trainable_keys
-from lightning_petl.distributed.sharding import local, united
+from lightning_petl.distributed.collectives import union_over_ranks
+from lightning_petl.distributed.sharding import local
 
 _INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
@@ -46,7 +47,7 @@ class FrozenGuard(Callback):
 
     def _compare(self, module: nn.Module) -> None:
         now = checksums(module)
-        changed = united(
+        changed = union_over_ranks(
             {name for name, value in self._sums.items() if now.get(name) != value}
         )
         if changed:  # on any rank: one that stops alone would leave the others waiting

@@ -5,7 +5,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch.optim import Optimizer
 from typing_extensions import override
 
-from lightning_petl.distributed.sharding import local, united
+from lightning_petl.distributed.collectives import union_over_ranks
+from lightning_petl.distributed.sharding import local
 
 UPDATES = 3
 """A factor behind one that starts at zero has its first gradient in the second update; one more to be safe."""
@@ -51,18 +52,17 @@ class GradientGuard(Callback):
             for name, gradient in gradients.items()
             if gradient is not None
         }
-        # what one rank holds says nothing about the whole
-        if united(
-            {
-                name
-                for name, gradient in present.items()
-                if not bool(torch.isfinite(gradient).all())
-            }
-        ):
+        overflowed = {
+            name
+            for name, gradient in present.items()
+            if not bool(torch.isfinite(gradient).all())
+        }
+        # of all ranks: the shard of one rank may be finite while that of another overflows
+        if union_over_ranks(overflowed):
             return
         self._updates += 1
         self._absent -= present.keys()
-        self._zero -= united(
+        self._zero -= union_over_ranks(
             {name for name in self._zero & present.keys() if bool(present[name].any())}
         )
         if self._updates == UPDATES:

@@ -15,7 +15,7 @@ from typing_extensions import override
 
 from data_modules.batch import VideoBatch
 from lightning_petl.checkpoints.trainable_state import RandomState, trainable_buffers
-from lightning_petl.distributed.sharding import of_all_ranks
+from lightning_petl.distributed.collectives import gather_objects
 
 WINDOW, HISTORY = 100, 20
 """Losses that the median is of, and the least of them that make one."""
@@ -110,7 +110,7 @@ class LossGuard(Callback):
         self._found, self._statistics = None, []
         if not trainer.strategy.reduce_boolean_decision(found is not None, all=False):
             return
-        told = "; ".join(text for text in of_all_ranks(found) if text)
+        told = "; ".join(text for text in gather_objects(found) if text)
         if self.on_bad == "stop":
             raise ValueError(f"{told}; loss_guard.on_bad=skip leaves such updates out")
         self._skipped += 1
@@ -141,7 +141,7 @@ class LossGuard(Callback):
     @override
     def state_dict(self) -> dict[str, Any]:
         """The last losses of each rank. All ranks must call it, as they do in ``Trainer.save_checkpoint``."""
-        return {"losses": of_all_ranks(list(self._losses)), "skipped": self._skipped}
+        return {"losses": gather_objects(list(self._losses)), "skipped": self._skipped}
 
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

@@ -6,13 +6,13 @@ from datetime import datetime
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 from typing_extensions import override
 
 from lightning_petl.callbacks.outputs.predictions import run_folder
+from lightning_petl.distributed.collectives import rank_count, sum_over_ranks
 
 LINES = "epochs.txt"
 
@@ -79,21 +79,12 @@ class EpochLines(Callback):
     @override
     def state_dict(self) -> dict[str, Any]:
         """Return the losses of all ranks. All ranks must call it, as they do in ``Trainer.save_checkpoint``."""
-        losses = self._losses.clone()
-        if dist.is_available() and dist.is_initialized():
-            dist.all_reduce(losses)
-        return {"losses": losses.tolist()}
+        return {"losses": sum_over_ranks(self._losses.clone()).tolist()}
 
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        ranks = (
-            dist.get_world_size()
-            if dist.is_available() and dist.is_initialized()
-            else 1
-        )
-        self._losses = (
-            torch.tensor(state_dict["losses"]) / ranks
-        )  # they add them up again
+        # the next checkpoint adds up the losses of all ranks, so that each takes an equal part
+        self._losses = torch.tensor(state_dict["losses"]) / rank_count()
 
     def _tell_line(self, trainer: Trainer) -> None:
         """Tell where training is. All ranks must call it, for they add up their losses."""

@@ -10,7 +10,7 @@ from typing_extensions import override
 from data_modules.io.names import cell, to_csv, to_json, visible
 from lightning_petl.callbacks.outputs.screen import show
 from lightning_petl.checkpoints.trainable_state import write_whole
-from lightning_petl.distributed.sharding import of_all_ranks
+from lightning_petl.distributed.collectives import gather_objects
 from lightning_petl.tasks.classification import Scores, TopClasses, VideoClassifier
 
 SCORES = "test_scores.jsonl"
@@ -137,7 +137,7 @@ def run_folder(trainer: Trainer) -> Path:
 
 def _gather(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The rows of all ranks, rank by rank."""
-    return [row for rank in of_all_ranks(rows) for row in rank]
+    return [row for rank in gather_objects(rows) for row in rank]
 
 
 def _csv(rows: list[dict[str, Any]]) -> bytes:

@@ -3,12 +3,12 @@
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_warn
 from typing_extensions import override
 
 from lightning_petl.checkpoints.trainable_state import RandomState
+from lightning_petl.distributed.collectives import gather_objects
 
 
 class RandomStates(Callback):
@@ -30,7 +30,8 @@ class RandomStates(Callback):
         """
         return {
             "ranks": [
-                list(state) for state in self._pending or _gather(RandomState.now())
+                list(state)
+                for state in self._pending or gather_objects(RandomState.now())
             ]
         }
 
@@ -55,11 +56,3 @@ class RandomStates(Callback):
                 f"{trainer.world_size}: dropout will differ from a run without the stop"
             )
         self._pending = []
-
-
-def _gather(state: RandomState) -> list[RandomState]:
-    if not (dist.is_available() and dist.is_initialized()):
-        return [state]
-    states: list[Any] = [None] * dist.get_world_size()
-    dist.all_gather_object(states, state)
-    return states

@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypedDict, cast
 
 import torch
-import torch.distributed as dist
 from einops import rearrange
 from jaxtyping import Float
 from lightning.pytorch.utilities import rank_zero_warn
@@ -18,7 +17,7 @@ from lightning_petl.adapters import attach
 from lightning_petl.artifacts.artifact import Trained
 from lightning_petl.backbones.vit import Reader, VideoViT
 from lightning_petl.checkpoints.trainable_state import trainable_state
-from lightning_petl.distributed.sharding import of_all_ranks
+from lightning_petl.distributed.collectives import gather_objects, min_over_ranks
 from lightning_petl.metrics.accuracy import Answered, MeanLoss, accuracies
 from lightning_petl.optim.optimizer import ScheduledRates, Together
 from lightning_petl.shapes import Video
@@ -218,9 +217,7 @@ class Bank(Task):
 
     def _stop(self, losses: Float[Tensor, " m"]) -> None:
         """Stop the members whose loss is no number, on all ranks where it is none on one."""
-        finite = losses.isfinite().float()
-        if dist.is_available() and dist.is_initialized():
-            dist.all_reduce(finite, dist.ReduceOp.MIN)
+        finite = min_over_ranks(losses.isfinite().float())
         for name, good in zip(self.members, finite.tolist(), strict=True):
             if not good and name not in self.stopped:
                 self.stopped[name] = self.global_step
@@ -383,7 +380,7 @@ class Bank(Task):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_save_checkpoint(checkpoint)
-        streams = of_all_ranks(
+        streams = gather_objects(
             [stream.state for stream in self.parallel_readers.streams]
         )
         checkpoint["bank"] = {

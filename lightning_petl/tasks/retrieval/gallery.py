@@ -3,17 +3,15 @@
 from collections.abc import Iterator, Mapping, Sequence
 from operator import attrgetter
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
-import torch.distributed as dist
 from jaxtyping import Bool, Float64, Int64
 from torch import Tensor
 
-from lightning_petl.distributed.sharding import (
-    is_first_rank,
-    of_all_ranks,
-    several_ranks,
+from lightning_petl.distributed.collectives import (
+    gather_objects,
+    gather_objects_on_first,
 )
 from lightning_petl.heads.similarity import Apart, Block, Sides, Similarity
 from lightning_petl.metrics.retrieval import TIE, Places
@@ -168,14 +166,8 @@ def _ranks(
 
 
 def _of_all_ranks(entries: Sequence[Entry]) -> list[Entry]:
-    return [entry for rank in of_all_ranks(list(entries)) for entry in rank]
+    return [entry for rank in gather_objects(list(entries)) for entry in rank]
 
 
 def _on_first_rank(answers: list[Answer]) -> list[Answer]:
-    if not several_ranks():
-        return answers
-    ranks: list[Any] | None = (
-        [None] * dist.get_world_size() if is_first_rank() else None
-    )
-    dist.gather_object(answers, ranks)
-    return [answer for rank in ranks or [] for answer in rank]
+    return [answer for rank in gather_objects_on_first(answers) for answer in rank]

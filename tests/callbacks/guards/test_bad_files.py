@@ -9,7 +9,7 @@ from lightning.pytorch import LightningModule, Trainer
 
 from data_modules.batch import VideoBatch
 from lightning_petl.callbacks.guards.bad_files import BadFiles
-from lightning_petl.distributed.sharding import anywhere
+from lightning_petl.distributed.collectives import any_rank
 
 
 def batch(*fault: str) -> VideoBatch:
@@ -63,8 +63,8 @@ def end_epoch_within_update(callback: BadFiles) -> None:
 def test_ranks_agree_once_for_all_passes_of_an_update(
     end: Callable[[BadFiles], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    agree = Mock(side_effect=anywhere)
-    monkeypatch.setattr("lightning_petl.callbacks.guards.bad_files.anywhere", agree)
+    agree = Mock(side_effect=any_rank)
+    monkeypatch.setattr("lightning_petl.callbacks.guards.bad_files.any_rank", agree)
     callback = BadFiles(budget=0.5)
     for fault in ("a: x", ""):
         callback.on_train_batch_end(
