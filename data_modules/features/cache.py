@@ -14,8 +14,7 @@ from data_modules.features import contents
 from data_modules.features.shards import Kept, Shard, damaged, unpack
 from data_modules.io.atomic import whole
 from data_modules.io.untrusted import inside, read_json
-from data_modules.loading.dataset import Clip, OnFault, Sample
-from data_modules.loading.sampler import PADDING
+from data_modules.sample import PADDING, Clip, OnFault, Sample
 
 INDEX = "index.json"
 _MOST_INDEX = 1 << 22  # bytes
@@ -237,7 +236,7 @@ class FeatureDataset(Dataset[Sample]):
         return len(self._clips)
 
     def __getitem__(self, key: tuple[int, int] | int) -> Sample:
-        """Read one sample; that of :data:`~data_modules.loading.sampler.PADDING` is the first one, marked.
+        """Read one sample; that of :data:`~data_modules.sample.PADDING` is the first one, marked.
 
         Raises:
             ValueError, FileNotFoundError: the shard is damaged or missing, or the video could not be read and

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 from data_modules.batch import VideoBatch
 from data_modules.features.cache import FeatureCache, described, fingerprint
 from data_modules.loading.collate import Collate, PlaneBatch
-from data_modules.loading.dataset import Clip, OnFault, Policy, Sample, VideoDataset
+from data_modules.loading.dataset import Policy, VideoDataset
 from data_modules.loading.faults import refuse_together
 from data_modules.loading.loader import TrainLoader, eval_loader
 from data_modules.loading.sampler import EpochBatchSampler, Order, PaddedSampler
@@ -27,6 +27,7 @@ from data_modules.loading.split_checks import (
 )
 from data_modules.loading.views import EvalViews, TrainView, View, Views
 from data_modules.loading.watchdog import Reading
+from data_modules.sample import Clip, OnFault, Sample, Split
 from data_modules.sampling.randomness import chosen_seed
 from data_modules.sampling.schemes import Sampling
 from data_modules.storage.files import Files, Located
@@ -42,7 +43,6 @@ from data_modules.transforms.crops import (
 )
 from data_modules.transforms.mixing import Mixing
 
-Split = Literal["train", "val", "test"]
 _STAGES: dict[str, tuple[Split, ...]] = {
     "fit": ("train", "val"),
     "validate": ("val",),

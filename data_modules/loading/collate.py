@@ -10,7 +10,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from data_modules.batch import Features, Partners, VideoBatch
-from data_modules.loading.dataset import Sample, Unrendered
+from data_modules.sample import Sample, Unrendered
 from data_modules.transforms.mixing import Mixing
 from data_modules.video.color import to_rgb
 

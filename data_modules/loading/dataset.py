@@ -3,64 +3,20 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Literal, NamedTuple
 
 import numpy as np
-from jaxtyping import UInt8
-from torch import Tensor
 from torch.utils.data import Dataset
 
-from data_modules.batch import Features
-from data_modules.loading.sampler import PADDING
-from data_modules.loading.views import Look, View
+from data_modules.loading.views import View
 from data_modules.loading.watchdog import Reading
+from data_modules.sample import PADDING, Clip, OnFault, Sample, Unrendered
 from data_modules.sampling.randomness import keyed_generator
 from data_modules.sampling.schemes import Length
-from data_modules.video.color import Planes, black, to_rgb
+from data_modules.transforms.look import Look
+from data_modules.video.color import black, to_rgb
 from data_modules.video.decode import open_video
-from data_modules.video.source import Source
 
-OnFault = Literal["replace", "stop", "count_wrong"]
 _STAND_INS = 20  # clips tried in the place of a bad one; that all of them are bad means that something else is
-
-
-class Clip(NamedTuple):
-    """One annotated video; ``label`` is -1 where it is not known, ``captions`` are what is said of it."""
-
-    clip_id: str
-    path: Path | Source
-    label: int
-    captions: tuple[str, ...] = ()
-
-
-class Unrendered(NamedTuple):
-    """Decoded planes and what is to be made of them on the training device."""
-
-    planes: Planes
-    look: Look
-
-
-class Sample(NamedTuple):
-    """One video as it leaves a worker.
-
-    Attributes:
-        video: its views, what they are made from, or what a cache keeps of them.
-        labels: one for all views, or one for each.
-        clip_id: of the clip that is seen.
-        epoch: in which it was drawn, from 0.
-        fault: why the clip that should stand here could not be read; empty if it could.
-        captions: of the clip that is seen.
-        padding: no clip of the data set; it counts nowhere.
-    """
-
-    video: UInt8[Tensor, "v t c h w"] | Unrendered | Features
-    labels: tuple[int, ...]
-    clip_id: str
-    epoch: int
-    fault: str = ""
-    captions: tuple[str, ...] = ()
-    padding: bool = False
 
 
 @dataclass(frozen=True)
@@ -113,7 +69,7 @@ class VideoDataset(Dataset[Sample]):
         return len(self._clips)
 
     def __getitem__(self, key: tuple[int, int] | int) -> Sample:
-        """Read one sample; :data:`~data_modules.loading.sampler.PADDING` reads nothing.
+        """Read one sample; :data:`~data_modules.sample.PADDING` reads nothing.
 
         Raises:
             ValueError, FileNotFoundError: of :func:`data_modules.video.decode.open_video`, where the policy says so.

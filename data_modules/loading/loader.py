@@ -13,8 +13,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from data_modules.batch import VideoBatch
 from data_modules.loading.collate import Collate, PlaneBatch
-from data_modules.loading.dataset import Sample
 from data_modules.loading.sampler import EpochBatchSampler, PaddedSampler
+from data_modules.sample import Sample
 
 
 class _Options(TypedDict):

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from torch.utils.data import Sampler, SequentialSampler
 
+from data_modules.sample import PADDING
 from data_modules.sampling.randomness import keyed_generator
 
 
@@ -99,10 +100,6 @@ class EvalSampler(
     def __len__(self) -> int:
         """Clips of this rank."""
         return len(self._indices)
-
-
-PADDING = -1
-"""The index of a sample that is no clip of the data set and counts nowhere."""
 
 
 class PaddedSampler(SequentialSampler):

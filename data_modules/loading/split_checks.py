@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG
 
-from data_modules.loading.dataset import Clip
+from data_modules.sample import Clip
 from data_modules.storage.folders import listed
 from data_modules.video.suffixes import is_image
 

@@ -6,7 +6,7 @@ A look is plain numbers: drawn in a worker, followed there or on the training de
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -17,27 +17,7 @@ from torch import Tensor
 from data_modules.sampling.schemes import Length, Sampling
 from data_modules.transforms.augment import Augmentation, Change, apply
 from data_modules.transforms.crops import Box, EvalCrop, Recipe, Transform
-
-
-@runtime_checkable
-class Look(Protocol):
-    """From frames of a video to the clips that a model sees."""
-
-    @property
-    def box(self) -> Box:
-        """The part of the upright frames to read."""
-        ...
-
-    @property
-    def flipped(self) -> tuple[bool, ...]:
-        """For each clip with a label of its own, whether it is mirrored. Views of evaluation share one label."""
-        ...
-
-    def __call__(
-        self, frames: UInt8[Tensor, "n c h w"]
-    ) -> UInt8[Tensor, "v t c size size"]:
-        """Follow it on what was read, on its device."""
-        ...
+from data_modules.transforms.look import Look
 
 
 class View(ABC):

@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from data_modules.loading.dataset import Clip
+from data_modules.sample import Clip
 from data_modules.storage import manifest
 from data_modules.storage.folders import Folders
 from data_modules.storage.shards import Storage

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from data_modules.loading.dataset import Clip
+from data_modules.sample import Clip
 from data_modules.storage.folders import by_suffix, counted, listed, walk
 from data_modules.video.suffixes import VIDEO_SUFFIXES, is_image, is_series, is_video
 

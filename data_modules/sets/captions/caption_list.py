@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any
 
-from data_modules.loading.base import Split
+from data_modules.sample import Split
 from data_modules.sets.captions.caption_text import Written
 from data_modules.sets.captions.captions import CaptionedVideos
 from data_modules.sets.lists import annotation

@@ -8,8 +8,7 @@ from typing import Any, ClassVar, Literal, cast
 from torch.utils.data import Dataset
 from typing_extensions import override
 
-from data_modules.loading.base import Split
-from data_modules.loading.dataset import Clip, Sample
+from data_modules.sample import Clip, Sample, Split
 from data_modules.sampling.randomness import keyed_generator
 from data_modules.sets.captions.caption_files import captioned
 from data_modules.sets.captions.caption_text import Script, Written

@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from data_modules.loading.base import Split
+from data_modules.sample import Split
 from data_modules.sets.captions.caption_files import read_csv
 from data_modules.sets.captions.caption_text import Written
 from data_modules.sets.captions.captions import CaptionedVideos

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 from typing_extensions import override
 
-from data_modules.loading.base import Split
+from data_modules.sample import Split
 from data_modules.sets.captions.caption_text import Written
 from data_modules.sets.captions.captions import CaptionedVideos
 from data_modules.sets.lists import annotation

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
-from data_modules.loading.dataset import Clip
+from data_modules.sample import Clip
 from data_modules.sets.lists.rows import SEPARATORS, table, tables
 from data_modules.sets.lists.text import read_text, text_lines
 

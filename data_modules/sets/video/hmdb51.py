@@ -3,8 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from data_modules.loading.base import Split
-from data_modules.loading.dataset import Clip
+from data_modules.sample import Clip, Split
 from data_modules.sets.lists import annotation
 from data_modules.sets.lists.annotation import Entry
 from data_modules.sets.video.listed import ListedVideos

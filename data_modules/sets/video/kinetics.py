@@ -5,8 +5,7 @@ from typing import Any
 
 from typing_extensions import override
 
-from data_modules.loading.base import Split
-from data_modules.loading.dataset import Clip
+from data_modules.sample import Clip, Split
 from data_modules.sets.lists import annotation
 from data_modules.sets.lists.annotation import Entry
 from data_modules.sets.lists.kinetics_list import Trimmed, read_trimmed

@@ -8,7 +8,8 @@ from typing import ClassVar
 
 from typing_extensions import override
 
-from data_modules.loading.base import Split, VideoDataModule
+from data_modules.loading.base import VideoDataModule
+from data_modules.sample import Split
 from data_modules.storage.finder import Finder, Wanted
 
 

@@ -1,7 +1,7 @@
 """Videos without annotation, for prediction."""
 
-from data_modules.loading.base import Split, VideoDataModule
-from data_modules.loading.dataset import Clip
+from data_modules.loading.base import VideoDataModule
+from data_modules.sample import Clip, Split
 
 
 class VideoFiles(VideoDataModule):

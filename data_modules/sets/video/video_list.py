@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from data_modules.loading.base import Split, VideoDataModule
-from data_modules.loading.dataset import Clip
+from data_modules.loading.base import VideoDataModule
+from data_modules.sample import Clip, Split
 from data_modules.sets.lists import annotation
 from data_modules.sets.lists.annotation import Entry
 from data_modules.sets.lists.class_names import classes_of, read_names, require_names

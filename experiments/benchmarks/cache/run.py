@@ -27,7 +27,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from data_modules.features.cache import FeatureDataset, SplitLayout
 from data_modules.features.shards import Row, num_bytes, pack, unpack, write
 from data_modules.loading.collate import Collate
-from data_modules.loading.dataset import Clip
+from data_modules.sample import Clip
 from lightning_petl.adapters import (
     Adapter,
     AttentiveProbe,

@@ -17,8 +17,9 @@ from einops import rearrange
 from jaxtyping import Int64, UInt8
 from torch import Tensor
 
-from data_modules.loading.dataset import Clip, VideoDataset
+from data_modules.loading.dataset import VideoDataset
 from data_modules.loading.views import EvalViews, Views
+from data_modules.sample import Clip
 from data_modules.sampling.schemes import Length, Sampling
 from data_modules.transforms.crops import Box, EvalCrop, Recipe
 from data_modules.video.color import to_rgb

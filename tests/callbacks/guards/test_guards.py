@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from data_modules.batch import VideoBatch
 from data_modules.loading.collate import Collate
-from data_modules.loading.dataset import Sample
+from data_modules.sample import Sample
 from lightning_petl.adapters import Adapter, AdaptFormer, STAdapter
 from lightning_petl.backbones import VideoViT
 from lightning_petl.callbacks.cost.ownership import Share, shares

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import yaml
 
-from data_modules.loading.dataset import Clip
+from data_modules.sample import Clip
 from data_modules.sampling.schemes import Length, SegmentSampling
 from data_modules.sets.video.folder import VideoFolder
 from data_modules.storage.files import Files

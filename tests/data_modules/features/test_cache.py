@@ -23,8 +23,8 @@ from data_modules.features.cache import (
     write_index,
 )
 from data_modules.features.shards import Row, pack, write
-from data_modules.loading.dataset import Clip
 from data_modules.loading.views import TrainView
+from data_modules.sample import Clip
 from data_modules.sampling.schemes import SegmentSampling
 from data_modules.transforms.augment import ColourJitter
 from data_modules.transforms.crops import TrainCrop

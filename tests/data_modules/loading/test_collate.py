@@ -10,8 +10,9 @@ import torch
 
 from data_modules.batch import VideoBatch
 from data_modules.loading.collate import Collate, PlaneBatch
-from data_modules.loading.dataset import Clip, VideoDataset
+from data_modules.loading.dataset import VideoDataset
 from data_modules.loading.views import EvalViews, TrainView, View, Views
+from data_modules.sample import Clip
 from data_modules.sampling.schemes import SegmentSampling
 from data_modules.transforms.augment import Augmentation, Grayscale, RandomErasing
 from data_modules.transforms.crops import EvalCrop, TrainCrop

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from data_modules.loading.collate import Collate
-from data_modules.loading.dataset import Clip, Policy, VideoDataset
+from data_modules.loading.dataset import Policy, VideoDataset
 from data_modules.loading.views import EvalViews, TrainView, Views
+from data_modules.sample import Clip
 from data_modules.sampling.schemes import Length, SegmentSampling
 from data_modules.transforms.crops import EvalCrop, TrainCrop
 from data_modules.video.decode import decode

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from data_modules.loading.collate import Collate, PlaneBatch
-from data_modules.loading.dataset import Clip, Policy, VideoDataset
+from data_modules.loading.dataset import Policy, VideoDataset
 from data_modules.loading.views import EvalViews, TrainView, Views
+from data_modules.sample import Clip
 from data_modules.sampling.schemes import SegmentSampling
 from data_modules.transforms.crops import EvalCrop, TrainCrop
 from data_modules.video.encode import write_video

@@ -3,12 +3,12 @@ from itertools import chain
 import pytest
 
 from data_modules.loading.sampler import (
-    PADDING,
     EpochBatchSampler,
     EvalSampler,
     Order,
     PaddedSampler,
 )
+from data_modules.sample import PADDING
 
 
 def batches(

@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 
 from data_modules.loading import split_checks
-from data_modules.loading.dataset import Clip
 from data_modules.loading.split_checks import (
     alike_classes,
     fewer_classes,
     lost_classes,
     shared_videos,
 )
+from data_modules.sample import Clip
 from data_modules.sampling.schemes import SegmentSampling
 from data_modules.sets.video.folder import VideoFolder
 from data_modules.storage.files import Files

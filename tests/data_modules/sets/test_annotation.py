@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from data_modules.loading.dataset import Clip
+from data_modules.sample import Clip
 from data_modules.sets.lists import annotation
 from data_modules.sets.lists.annotation import Entry
 

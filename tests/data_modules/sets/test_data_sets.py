@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from data_modules.loading.base import VideoDataModule
-from data_modules.loading.dataset import Clip
+from data_modules.sample import Clip
 from data_modules.sampling.schemes import SegmentSampling
 from data_modules.sets import (
     HMDB51,

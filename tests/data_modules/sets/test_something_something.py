@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from data_modules.loading.dataset import Clip
+from data_modules.sample import Clip
 from data_modules.sampling.schemes import SegmentSampling
 from data_modules.sets.video.something_something import SomethingSomething
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from data_modules.loading.base import Split
-from data_modules.loading.dataset import Clip
+from data_modules.sample import Split
+from data_modules.sample import Clip
 from data_modules.storage.files import Files
 from data_modules.sets.video.folder import VideoFolder
 from data_modules.sampling.schemes import SegmentSampling
