@@ -1,5 +1,7 @@
 """Every kind of trunk at one toy size: width 192, two blocks, four patches."""
 
+from copy import deepcopy
+from functools import lru_cache
 from typing import Any
 from unittest.mock import patch
 
@@ -36,11 +38,16 @@ FAMILIES = VIT | EVA
 
 
 def toy_model(name: str, seed: int = 0, **options: Any) -> Any:
-    """timm's own model, with noise on every parameter."""
+    """Return timm's own model with noise on every parameter, a copy of one that is built once a process."""
+    return deepcopy(_built(name, seed, tuple(options.items())))
+
+
+@lru_cache(maxsize=16)
+def _built(name: str, seed: int, options: tuple[tuple[str, Any], ...]) -> Any:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = timm.create_model(
-            name, num_classes=0, **SIZES | FAMILIES.get(name, {}) | options
+            name, num_classes=0, **SIZES | FAMILIES.get(name, {}) | dict(options)
         )
         shake(model.parameters(), 0.05)
     return model.eval()

@@ -311,7 +311,7 @@ LINEAR_DELTAS = {
 }
 """They live in the weights alone: folding leaves timm's own keys."""
 
-_PAIRED = [
+REPRESENTATIVES = [
     "linear_probe",
     "full_fine_tuning",
     "partial",
@@ -334,6 +334,29 @@ _PAIRED = [
     "m_adapter",
     "attentive_probe",
 ]
+"""One setting of each place that a method can train in, at least one of each method: the mark that the dearer laws
+follow."""
+KINDS = [
+    *REPRESENTATIVES,
+    # parameters of other shapes, several owners of one module, or draws of their own
+    "vpt_xavier",
+    "vpt_project",
+    "lora_shared",
+    "lora_all_dropout",
+    "dora_shared",
+    "lv_adapter_both_sites",
+    "adapt_former_learnable",
+    "adapt_former_norm_in",
+    "aim_two_temporal",
+    "side4video_group",
+    "side4video_sync",
+    "side4video_eva",
+    "m_adapter_attention",
+    "m_adapter_single",
+    "attentive_probe_frames",
+]
+"""One of each kind of parameter and of each kind of module: for laws on how a trunk is run, stored or read."""
+
 _ALONE = {"linear_probe", "full_fine_tuning"}
 _MEANINGLESS = {
     # one trains all that the other would
@@ -359,6 +382,6 @@ def is_meaningless(first: str, second: str) -> bool:
     )
 
 
-ALL_PAIRS = list(combinations_with_replacement(_PAIRED, 2))
+ALL_PAIRS = list(combinations_with_replacement(REPRESENTATIVES, 2))
 PAIRS = [pair for pair in ALL_PAIRS if not is_meaningless(*pair)]
 MEANINGLESS_PAIRS = [pair for pair in ALL_PAIRS if is_meaningless(*pair)]

@@ -1,10 +1,13 @@
-"""Two processes that share a batch, replicated (DDP) or sharded (FSDP2), do what one process does."""
+"""Two processes that share a batch, replicated (DDP) or sharded (FSDP2), do what one process does.
+
+In eval mode: with dropout, ranks draw their own masks.
+"""
 
 import pytest
 import torch
 from torch import multiprocessing
 
-from tests.laws.methods import METHODS
+from tests.laws.methods import KINDS
 from tests.laws.ranks import (
     RANKS,
     Classifier,
@@ -16,8 +19,6 @@ from tests.laws.ranks import (
     trained_gradients,
 )
 
-SINGLES = list(METHODS)  # in eval mode: with dropout, ranks draw their own masks
-
 
 @pytest.fixture(scope="module")
 def two_ranks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Result]:
@@ -25,12 +26,12 @@ def two_ranks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Result]:
     folder = tmp_path_factory.mktemp("ranks")
     output = folder / "results.pt"
     multiprocessing.spawn(
-        run_all, (str(folder / "store"), SINGLES, str(output)), nprocs=RANKS
+        run_all, (str(folder / "store"), KINDS, str(output)), nprocs=RANKS
     )
     return torch.load(output)
 
 
-@pytest.mark.parametrize("method", SINGLES)
+@pytest.mark.parametrize("method", KINDS)
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
 def test_two_ranks_equal_one(
     two_ranks: dict[str, Result], strategy: str, method: str

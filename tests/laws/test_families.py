@@ -78,17 +78,14 @@ def test_a_delta_on_any_linear_changes_the_feature(name: str) -> None:
 
 
 @every_family
-@pytest.mark.parametrize("target", TARGETS)
-@pytest.mark.parametrize("index", [0, 1])
-def test_lora_on_any_target_changes_the_feature(
-    name: str, target: str, index: int
-) -> None:
-    vit = toy_vit(name)
-    reference = vit(clip(batch=1))
-    attach(vit, [LoRA(rank=2, targets=(target,), blocks=[index])])
-    assert _changed(vit, reference) == 0
-    shake(trainable(vit).values(), 0.1)
-    assert _changed(vit, reference) > 1e-4
+def test_lora_on_any_target_changes_the_feature(name: str) -> None:
+    reference = toy_vit(name)(clip(batch=1))
+    for number, target in enumerate(TARGETS):
+        vit = toy_vit(name)
+        attach(vit, [LoRA(rank=2, targets=(target,), blocks=[number % 2])])
+        assert _changed(vit, reference) == 0, target
+        shake(trainable(vit).values(), 0.1)
+        assert _changed(vit, reference) > 1e-4, target
 
 
 @every_family

@@ -14,10 +14,10 @@ from lightning_petl.adapters import BitFit, LoRA, attach
 from lightning_petl.backbones import VideoViT
 from lightning_petl.tasks.classification import VideoClassifier
 from tests.callbacks.guards.test_guards import Clips
-from tests.laws.methods import METHODS, READERS, TEMPORAL
+from tests.laws.methods import KINDS, METHODS, READERS, TEMPORAL
 from tests.tiny import clip, frozen, gradients, randomised, tiny_vit, trainable
 
-every_method = pytest.mark.parametrize("method", METHODS)
+every_kind = pytest.mark.parametrize("method", KINDS)
 
 
 def _distance(first: Tensor, second: Tensor) -> float:
@@ -29,7 +29,7 @@ def _bytes(vit: VideoViT) -> int:
     return sum(p.numel() * p.element_size() for p in frozen(vit).values())
 
 
-@every_method
+@every_kind
 def test_frozen_bf16_trunk(method: str) -> None:
     full, half = (
         randomised(METHODS[method]),
@@ -43,7 +43,7 @@ def test_frozen_bf16_trunk(method: str) -> None:
     assert _distance(feature, full(clip())) < 0.02
 
 
-@every_method
+@every_kind
 def test_frozen_bf16_trunk_learns(method: str) -> None:
     half = randomised(METHODS[method], frozen_dtype="bfloat16").train()
     if not trainable(half):
@@ -56,7 +56,7 @@ def test_frozen_bf16_trunk_learns(method: str) -> None:
     assert {name for name, grad in grads.items() if grad is None} <= half.unreachable
 
 
-@every_method
+@every_kind
 def test_bf16_autocast(method: str) -> None:
     vit = randomised(METHODS[method])
     expected = vit(clip()).detach()
@@ -86,7 +86,7 @@ class FiniteGradients(Callback):
         ] == []
 
 
-@pytest.mark.parametrize("method", sorted(READERS | TEMPORAL))
+@pytest.mark.parametrize("method", sorted((READERS | TEMPORAL) & {*KINDS}))
 def test_bf16_training_of_short_clips(method: str, tmp_path: Path) -> None:
     """Two updates, as the command line runs them, on clips of fewer frames than a convolution spans."""
     torch.manual_seed(0)
