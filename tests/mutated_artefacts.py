@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
-from lightning_petl.artifacts.artifact import CONFIG, LABELS, SHA256, WEIGHTS
+from lightning_petl.artifacts.files import CONFIG, LABELS, SHA256, WEIGHTS
 
 Mutation = Callable[[Path], None]
 FOREIGN = "module_of_a_stranger"

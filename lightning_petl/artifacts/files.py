@@ -103,7 +103,7 @@ class Contents(NamedTuple):
                 )
             else:
                 raise ValueError(
-                    f"{self.folder / name}: is not as it was written, its checksum is another one: copy the artefact "
+                    f"{self.folder / name}: is not as it was written, its checksum is another one: copy the artifact "
                     f"again; if you changed it yourself, take {SHA256} out of {CONFIG}"
                 )
 
@@ -121,7 +121,7 @@ def read(folder: Path) -> Contents:
     links = [name for name in missing if (folder / name).is_symlink()]
     if missing and not links:
         raise FileNotFoundError(
-            f"{folder} is not an adapter artefact: it has no {', '.join(missing)}"
+            f"{folder} is not an adapter artifact: it has no {', '.join(missing)}"
         )
     paths = {name: inside(folder, name) for name in (CONFIG, WEIGHTS, LABELS)}
     if links:

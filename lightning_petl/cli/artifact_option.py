@@ -18,9 +18,11 @@ from data_modules.sampling import papers as papers  # makes its classes known
 from data_modules.sampling.schemes import Sampling
 from data_modules.sets.video.video_files import VideoFiles
 from data_modules.transforms.crops import EvalCrop
-from lightning_petl.artifacts import artifact
+from lightning_petl.artifacts.files import CONFIG, read
+from lightning_petl.artifacts.format import refuse_local_file
 from lightning_petl.artifacts.recipes import Packages, build, known_classes, path_of
 from lightning_petl.runs.folder import changes, leads
+from lightning_petl.tasks import loading
 
 HELP = (
     "Folder of a trained adapter artefact. Classes that it names must be known; --allow PACKAGE, which may be "
@@ -41,7 +43,7 @@ def with_artefact(argv: list[str]) -> list[str]:
     """Put the configuration of ``--artefact DIR`` before all others, and take ``--allow PACKAGE`` out.
 
     Raises:
-        ValueError, FileNotFoundError: as :func:`lightning_petl.artifacts.artifact.load`; a protocol that is none.
+        ValueError, FileNotFoundError: as :func:`lightning_petl.tasks.loading.load`; a protocol that is none.
     """
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument(
@@ -72,11 +74,11 @@ def configuration(folder: Path, *, allow: Packages = ()) -> dict[str, Any]:
 
     Errors as of :func:`with_artefact`.
     """
-    parts = artifact.configuration(folder, allow=allow)
+    parts = loading.configuration(folder, allow=allow)
     try:
         data = {"labels": parts["labels"]} | _looks(parts["protocol"])
     except ValueError as error:
-        raise ValueError(f"{folder / artifact.CONFIG}: protocol: {error}") from error
+        raise ValueError(f"{folder / CONFIG}: protocol: {error}") from error
     return {
         "model": parts["model"],
         "data": {"class_path": VIDEO_FILES, "init_args": data},
@@ -90,7 +92,7 @@ def require_weights(config: Namespace, folder: Path) -> None:
         ValueError: they are not.
     """
     backbone = config.get("model.init_args.backbone.init_args") or Namespace()
-    artifact.require_weights(str(backbone.get("weights")), folder)
+    refuse_local_file(str(backbone.get("weights")), folder)
 
 
 def tell_protocol(command: str, folder: Path, data: VideoDataModule) -> None:
@@ -100,7 +102,7 @@ def tell_protocol(command: str, folder: Path, data: VideoDataModule) -> None:
     """
     before, now = (
         _by_flag(protocol)
-        for protocol in (artifact.read_config(folder)["protocol"], data.protocol())
+        for protocol in (read(folder).config["protocol"], data.protocol())
     )
     found = changes(before, json.loads(json.dumps(now)), "data")
     lines = [

@@ -9,7 +9,7 @@ from data_modules import compat as compat  # before what imports torchvision
 # isort: split
 from jsonargparse import Namespace
 
-from lightning_petl.artifacts import artifact
+from lightning_petl.artifacts import format as artifact
 from lightning_petl.callbacks.ema import evaluated_state
 from lightning_petl.checkpoints.trainable_state import (
     AtomicCheckpointIO,
@@ -98,7 +98,7 @@ def write(
     model.on_load_checkpoint(state)
     load_trainable(model, evaluated_state(state))
     if isinstance(model, VideoClassifier):
-        artifact.save(output, model, protocol)
+        artifact.write(output, model.trained(), protocol)
         return [output]
     for name in model.members:
         artifact.write(output / name, model.trained(name), protocol)

@@ -22,7 +22,6 @@ from data_modules.commands.build_cache import Storage, build
 from data_modules.io.names import visible
 from data_modules.loading.base import VideoDataModule
 from lightning_petl.adapters import Adapter
-from lightning_petl.artifacts import artifact
 from lightning_petl.backbones import VideoViT, prefix
 from lightning_petl.callbacks.cost.log_interval import LogInterval
 from lightning_petl.callbacks.cost.memory_check import MemoryCheck
@@ -60,6 +59,7 @@ from lightning_petl.optim.optimizer import accumulation
 from lightning_petl.runs.logger import RunLogger
 from lightning_petl.runs.signals import PREEMPTED
 from lightning_petl.strategies import ddp, precision
+from lightning_petl.tasks import loading
 from lightning_petl.tasks.classification import VideoClassifier
 from lightning_petl.tasks.task import Task
 
@@ -148,7 +148,7 @@ class PetlCLI(RunCLI):
         super().instantiate_classes()
         given = self.config_init[command]
         if folder is not None:
-            artifact.restore(Path(folder), cast(VideoClassifier, self.model))
+            loading.restore(Path(folder), cast(VideoClassifier, self.model))
             tell_protocol(command, Path(folder), cast(VideoDataModule, self.datamodule))
         elif command in evaluation.COMMANDS and not (
             given.ckpt_path or given.untrained

@@ -12,9 +12,11 @@ from torch.nn.functional import cross_entropy
 
 from data_modules.batch import Features, Partners, VideoBatch
 from lightning_petl.adapters import Adapter, attach
+from lightning_petl.artifacts.format import Trained
 from lightning_petl.backbones import prefix
 from lightning_petl.backbones.prefix import features_from
 from lightning_petl.backbones.vit import VideoViT
+from lightning_petl.checkpoints.trainable_state import State, trainable_state
 from lightning_petl.heads.linear import HeadRecipe, LinearHead
 from lightning_petl.metrics.accuracy import Answered, MeanLoss, accuracies
 from lightning_petl.optim.optimizer import Optimisation
@@ -158,6 +160,17 @@ class VideoClassifier(Task):
             for name, p in self.head.named_parameters()
             if p.requires_grad
         }
+
+    def trained(self, state: State | None = None) -> Trained:
+        """Return what an artifact holds of this model.
+
+        Args:
+            state: weights by name, as of a checkpoint; None: the weights of now.
+        """
+        weights = trainable_state(self) if state is None else state
+        return Trained(
+            self.backbone, self.adapters, self.head_recipe, self.labels, weights
+        )
 
     def forward(self, video: Video | Features) -> ViewLogits:
         feature, views = clip_features(self.backbone, video)

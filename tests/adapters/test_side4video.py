@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from lightning_petl.adapters import LoRA, Side4Video, STAdapter, attach
 from lightning_petl.adapters.side4video import FORMS, SideNetwork
-from lightning_petl.artifacts import artifact
+from lightning_petl.artifacts.format import write
 from lightning_petl.backbones import VideoViT
 from lightning_petl.checkpoints.trainable_state import (
     load_trainable,
@@ -22,6 +22,7 @@ from lightning_petl.checkpoints.trainable_state import (
 from lightning_petl.cost.saved_memory import Saved, saved_bytes_per_clip
 from lightning_petl.shapes import Grid
 from lightning_petl.tasks.classification import VideoClassifier
+from lightning_petl.tasks.loading import load
 from tests.tiny import adapted, clip, gradients, randomised, trainable
 
 B32, B16, L14 = (
@@ -311,8 +312,8 @@ def test_running_averages_are_in_the_artefact(tmp_path: Path) -> None:
     _run_once(model)
     torch.manual_seed(0)
     torch.save(VideoViT("vit_tiny_patch16_224", weights="random", depth=2).state_dict(), tmp_path / "trunk.pth")
-    artifact.save(tmp_path / "a", model, {"image_size": 32})
-    again = artifact.load(tmp_path / "a", weights=str(tmp_path / "trunk.pth"))
+    write(tmp_path / "a", model.trained(), {"image_size": 32})
+    again = load(tmp_path / "a", weights=str(tmp_path / "trunk.pth"))
     video = clip().unsqueeze(1)
     assert torch.equal(again(video), model(video))
     assert again.adapters == model.adapters

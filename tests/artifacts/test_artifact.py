@@ -7,9 +7,12 @@ import pytest
 import torch
 
 from lightning_petl.adapters import BitFit, MultiTuneV, STAdapter
-from lightning_petl.artifacts import artifact
+from lightning_petl.artifacts.files import CONFIG, WEIGHTS, read
+from lightning_petl.artifacts.format import write
+from lightning_petl.artifacts.recipes import encode
 from lightning_petl.backbones import VideoViT
 from lightning_petl.tasks.classification import VideoClassifier
+from lightning_petl.tasks.loading import load
 
 PROTOCOL = {
     "sampling": {"name": "SegmentSampling", "num_frames": 2},
@@ -49,8 +52,8 @@ def trunk_file(tmp_path: Path) -> Path:
 
 def test_round_trip_gives_the_same_logits(tmp_path: Path, trunk_file: Path) -> None:
     model = build()
-    artifact.save(tmp_path / "a", model, PROTOCOL)
-    again = artifact.load(tmp_path / "a", weights=str(trunk_file))
+    write(tmp_path / "a", model.trained(), PROTOCOL)
+    again = load(tmp_path / "a", weights=str(trunk_file))
     video = torch.randint(0, 256, (2, 1, 2, 3, 32, 32), dtype=torch.uint8)
     with torch.no_grad():
         assert torch.equal(again(video), model(video))
@@ -60,42 +63,42 @@ def test_round_trip_gives_the_same_logits(tmp_path: Path, trunk_file: Path) -> N
 
 def test_holds_nothing_of_the_frozen_trunk(tmp_path: Path) -> None:
     model = build()
-    artifact.save(tmp_path / "a", model, PROTOCOL)
+    write(tmp_path / "a", model.trained(), PROTOCOL)
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    size = (tmp_path / "a" / artifact.WEIGHTS).stat().st_size
+    size = (tmp_path / "a" / WEIGHTS).stat().st_size
     assert 4 * trained <= size < 4 * trained + 20_000
 
 
 def test_states_protocol_and_preprocessing(tmp_path: Path) -> None:
     model = build()
-    artifact.save(tmp_path / "a", model, PROTOCOL)
-    config = artifact.read_config(tmp_path / "a")
+    write(tmp_path / "a", model.trained(), PROTOCOL)
+    config = read(tmp_path / "a").config
     assert config["protocol"] == PROTOCOL
     assert config["backbone"]["weights_hash"] == model.backbone.weights_hash
     assert config["adapters"][0]["class_path"].endswith("MultiTuneV")
 
 
 def test_another_trunk_is_refused_unless_told_otherwise(tmp_path: Path) -> None:
-    artifact.save(tmp_path / "a", build(), PROTOCOL)
+    write(tmp_path / "a", build().trained(), PROTOCOL)
     with pytest.raises(ValueError, match="use the trunk it was trained on"):
-        artifact.load(tmp_path / "a", weights="random")
-    artifact.load(tmp_path / "a", weights="random", allow_other_trunk=True)
+        load(tmp_path / "a", weights="random")
+    load(tmp_path / "a", weights="random", allow_other_trunk=True)
 
 
 def test_missing_trainable_tensor_is_named(tmp_path: Path, trunk_file: Path) -> None:
     model = build()
-    artifact.save(tmp_path / "a", model, PROTOCOL)
-    config = json.loads((tmp_path / "a" / artifact.CONFIG).read_text())
+    write(tmp_path / "a", model.trained(), PROTOCOL)
+    config = json.loads((tmp_path / "a" / CONFIG).read_text())
     config["adapters"].append(
-        artifact.encode(BitFit(targets=("proj",), outside=False, blocks=[0]))
+        encode(BitFit(targets=("proj",), outside=False, blocks=[0]))
     )
-    (tmp_path / "a" / artifact.CONFIG).write_text(json.dumps(config))
+    (tmp_path / "a" / CONFIG).write_text(json.dumps(config))
     with pytest.raises(
         ValueError, match=r"missing: backbone\.blocks\.0\.attn\.proj\.bias"
     ):
-        artifact.load(tmp_path / "a", weights=str(trunk_file))
+        load(tmp_path / "a", weights=str(trunk_file))
 
 
 def test_a_folder_that_is_no_artefact(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="is not an adapter artefact"):
-        artifact.load(tmp_path)
+    with pytest.raises(FileNotFoundError, match="is not an adapter artifact"):
+        load(tmp_path)

@@ -21,11 +21,13 @@ from omegaconf import OmegaConf
 from data_modules.video.encode import write_video
 from lightning_petl.__main__ import main
 from lightning_petl.adapters import Adapter, LoRA, MultiTuneV, STAdapter
-from lightning_petl.artifacts import artifact
+from lightning_petl.artifacts.files import CONFIG, LABELS, SHA256
+from lightning_petl.artifacts.format import refuse_local_file, write
 from lightning_petl.backbones import VideoViT
 from lightning_petl.cli import artifact_option
 from lightning_petl.cli.errors import told_to_the_user
 from lightning_petl.tasks.classification import VideoClassifier
+from lightning_petl.tasks.loading import load, restore
 from tests.mutated_artefacts import FOREIGN, mutations
 
 MUTATIONS = dict(mutations())
@@ -54,7 +56,7 @@ def model() -> VideoClassifier:
 @pytest.fixture(scope="module")
 def good(model: VideoClassifier, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("good") / "artefact"
-    artifact.save(folder, model, PROTOCOL)
+    write(folder, model.trained(), PROTOCOL)
     return folder
 
 
@@ -87,8 +89,8 @@ def little_memory(more: int) -> Generator[None]:
 def opened(folder: Path, model: VideoClassifier) -> None:
     """As the command line opens it, and onto a model that is there."""
     trunk = artifact_option.configuration(folder)["model"]["init_args"]["backbone"]
-    artifact.require_weights(trunk["weights"], folder)
-    artifact.restore(folder, model)
+    refuse_local_file(trunk["weights"], folder)
+    restore(folder, model)
 
 
 def test_the_list_is_long_enough() -> None:
@@ -142,12 +144,12 @@ def test_classes_that_the_user_renamed_are_used_and_told(
 ) -> None:
     folder = tmp_path / "artefact"
     shutil.copytree(good, folder)
-    (folder / artifact.LABELS).write_text(json.dumps(["west", "east", "up"]))
+    (folder / LABELS).write_text(json.dumps(["west", "east", "up"]))
     with pytest.warns(
         UserWarning,
         match=r"labels.json: is not as it was written; the class names in it now are used",
     ):
-        loaded = artifact.load(folder, allow_other_trunk=True)
+        loaded = load(folder, allow_other_trunk=True)
     assert loaded.labels == ("west", "east", "up")
 
 
@@ -156,10 +158,10 @@ def test_a_class_of_the_users_own_comes_from_an_allowed_package(
 ) -> None:
     folder = tmp_path / "artefact"
     shutil.copytree(good, folder)
-    config = json.loads((folder / artifact.CONFIG).read_text())
-    del config[artifact.SHA256]
+    config = json.loads((folder / CONFIG).read_text())
+    del config[SHA256]
     config["adapters"][1]["class_path"] = f"{FOREIGN}.Method"
-    (folder / artifact.CONFIG).write_text(json.dumps(config))
+    (folder / CONFIG).write_text(json.dumps(config))
     with pytest.raises(
         ValueError,
         match=f"{FOREIGN}.Method is no known class .* add --allow {FOREIGN} to the command",
@@ -196,7 +198,7 @@ def test_text_survives_the_interpreters_of_the_command_line(value: object) -> No
     )
 
 
-LABELS = [
+STRANGE_LABELS = [
     "\U0001f600 happy",
     "${oc.env:HOME}",
     "[bold]a[/bold]: 'b'",
@@ -217,9 +219,8 @@ def test_any_label_comes_back_from_an_artefact(tmp_path: Path) -> None:
     vit = VideoViT(
         "vit_tiny_patch16_224", weights=str(trunk), image_size=32, depth=2, num_frames=2
     )
-    artifact.save(
-        tmp_path / "artefact", VideoClassifier(vit, [LoRA(rank=2)], LABELS), PROTOCOL
-    )
+    model = VideoClassifier(vit, [LoRA(rank=2)], STRANGE_LABELS)
+    write(tmp_path / "artefact", model.trained(), PROTOCOL)
     write_video(
         tmp_path / "a.mp4", np.full((4, 32, 32, 3), 99, np.uint8), 4, codec="mpeg4"
     )
@@ -233,4 +234,4 @@ def test_any_label_comes_back_from_an_artefact(tmp_path: Path) -> None:
     )
     found = [row["label"] for row in csv.DictReader(io.StringIO(table))]
     assert len(found) == 5
-    assert set(found) <= set(LABELS)
+    assert set(found) <= set(STRANGE_LABELS)

@@ -268,7 +268,7 @@ WRONG: list[tuple[list[str], str]] = [
     (["--artefact"], "--artefact: expected one argument"),
     (["--ckpt_path=/nowhere.ckpt"], "ckpt_path: /nowhere.ckpt is no file"),
     (["--ckpt_path=best"], "ckpt_path: best is no file; give that of a checkpoint"),
-    (["--artefact=/nowhere"], "/nowhere is not an adapter artefact"),
+    (["--artefact=/nowhere"], "/nowhere is not an adapter artifact"),
     (["--trainer.default_root_dir=/proc/nowhere"], "/proc/nowhere"),
     (["--trainer.max_epochs=-1"], r"set trainer\.max_epochs or trainer\.max_steps"),
 ]

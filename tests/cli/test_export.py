@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from lightning_petl.__main__ import main
-from lightning_petl.artifacts import artifact
+from lightning_petl.artifacts.files import CONFIG, LABELS, WEIGHTS
 from tests.commands import Command
 from tests.tasks.bank.test_bank_runs import bank
 
@@ -16,7 +16,7 @@ FLAGS = [
     "--data.views=2x1",
     "--trainer.max_epochs=2",
 ]
-FILES = (artifact.WEIGHTS, artifact.LABELS, artifact.CONFIG)
+FILES = (WEIGHTS, LABELS, CONFIG)
 
 
 def equal(first: Path, second: Path) -> bool:

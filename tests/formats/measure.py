@@ -23,8 +23,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from data_modules.storage import manifest
 from lightning_petl.__main__ import main
 from lightning_petl.adapters import Adapter
-from lightning_petl.artifacts import artifact
 from lightning_petl.artifacts.recipes import decode
+from lightning_petl.tasks.loading import load
 
 TRUNK, TRUNK_FILE = "test_vit", "trunk.safetensors"
 RUNS = ("bank", "cached", "stack")
@@ -58,7 +58,7 @@ def write_trunk(path: Path) -> None:
 
 def logits(folder: Path) -> list[list[float]]:
     """Return the logits of an artifact on two clips, "b k"."""
-    model = artifact.load(folder, weights=TRUNK_FILE)
+    model = load(folder, weights=TRUNK_FILE)
     generator = np.random.RandomState(0)
     pixels = generator.randint(0, 256, size=(2, 1, 4, 3, 32, 32)).astype(np.uint8)
     with torch.no_grad():

@@ -10,13 +10,14 @@ from torch.nn.functional import normalize
 open_clip = pytest.importorskip("open_clip")
 
 from lightning_petl.adapters import Adapter, AttentiveProbe, LoRA, Side4Video  # noqa: E402
-from lightning_petl.artifacts import artifact  # noqa: E402
+from lightning_petl.artifacts.format import write  # noqa: E402
 from lightning_petl.backbones import VideoViT  # noqa: E402
 from lightning_petl.backbones.weights.open_clip import text_tower  # noqa: E402
 from lightning_petl.heads.linear import LinearHead  # noqa: E402
 from lightning_petl.heads.text import TEMPLATES, TextHead, spoken  # noqa: E402
 from lightning_petl.optim.optimizer import parameter_groups  # noqa: E402
 from lightning_petl.tasks.classification import VideoClassifier  # noqa: E402
+from lightning_petl.tasks.loading import load  # noqa: E402
 from tests.pairs import announce, frames_of, theirs, written  # noqa: E402
 from tests.tiny import tiny_vit  # noqa: E402
 
@@ -97,8 +98,8 @@ def test_a_trained_text_head_comes_back_from_an_artefact(
     ).eval()
     with torch.no_grad():
         model.head.weight.normal_()
-    artifact.save(tmp_path / "a", model, PROTOCOL)
-    again = artifact.load(tmp_path / "a", weights=file)
+    write(tmp_path / "a", model.trained(), PROTOCOL)
+    again = load(tmp_path / "a", weights=file)
     assert again.head_recipe == model.head_recipe
     video = torch.randint(0, 256, (2, 1, 1, 3, 32, 32), dtype=torch.uint8)
     with torch.no_grad():

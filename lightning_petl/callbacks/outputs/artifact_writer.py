@@ -12,7 +12,8 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities import rank_zero_warn
 from typing_extensions import override
 
-from lightning_petl.artifacts import artifact
+from lightning_petl.artifacts.files import CONFIG, LABELS, WEIGHTS
+from lightning_petl.artifacts.format import write
 from lightning_petl.callbacks.ema import EMA, averaged, evaluated_state
 from lightning_petl.callbacks.outputs.predictions import run_folder
 from lightning_petl.checkpoints.trainable_state import write_whole
@@ -38,7 +39,7 @@ class ArtefactWriter(Callback):
             return
         folder, protocol = run_folder(trainer), protocol_of(trainer)
         with averaged(trainer, pl_module):
-            artifact.save(folder / LAST, pl_module, protocol)
+            write(folder / LAST, pl_module.trained(), protocol)
         if (
             trainer.is_global_zero
         ):  # a checkpoint file holds whole tensors, so nothing is gathered
@@ -47,9 +48,7 @@ class ArtefactWriter(Callback):
             if state is None:
                 _copy(folder / LAST, folder / BEST)
             else:
-                artifact.write(
-                    folder / BEST, artifact.trained(pl_module, state), protocol
-                )
+                write(folder / BEST, pl_module.trained(state), protocol)
 
 
 def protocol_of(trainer: Trainer) -> dict[str, Any]:
@@ -82,5 +81,5 @@ def _best_state(trainer: Trainer) -> dict[str, torch.Tensor] | None:
 
 
 def _copy(source: Path, target: Path) -> None:
-    for name in (artifact.WEIGHTS, artifact.LABELS, artifact.CONFIG):
+    for name in (WEIGHTS, LABELS, CONFIG):
         write_whole(target / name, (source / name).read_bytes())

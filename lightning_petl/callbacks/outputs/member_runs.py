@@ -12,7 +12,7 @@ from rich.table import Table
 from typing_extensions import override
 
 from data_modules.io.names import cell, to_csv
-from lightning_petl.artifacts import artifact
+from lightning_petl.artifacts.format import write
 from lightning_petl.callbacks.ema import averaged
 from lightning_petl.callbacks.outputs.artifact_writer import BEST, LAST, protocol_of
 from lightning_petl.callbacks.outputs.predictions import run_folder
@@ -142,7 +142,7 @@ class MemberRuns(Callback):
 
     def _write(self, trainer: Trainer, bank: Bank, name: str, place: str) -> None:
         with averaged(trainer, bank):
-            artifact.write(
+            write(
                 Path(self._folder, name, place),
                 bank.trained(name),
                 protocol_of(trainer),

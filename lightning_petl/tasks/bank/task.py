@@ -14,7 +14,7 @@ from torchmetrics import MetricCollection
 
 from data_modules.batch import Features, VideoBatch
 from lightning_petl.adapters import attach
-from lightning_petl.artifacts.artifact import Trained
+from lightning_petl.artifacts.format import Trained
 from lightning_petl.backbones.vit import Reader, VideoViT
 from lightning_petl.checkpoints.trainable_state import trainable_state
 from lightning_petl.distributed.collectives import gather_objects, min_over_ranks
@@ -49,7 +49,7 @@ class Bank(Task):
     """Readers and heads of many experiments behind one pass of a frozen trunk; ``loss = sum over members of loss_m``.
 
     No two members share a parameter, so the gradient of the sum is each member's own. Each has its initial values,
-    dropout, optimiser, schedule, clipping norm, metrics, TensorBoard run, artefact and best weights as it would in a
+    dropout, optimiser, schedule, clipping norm, metrics, TensorBoard run, artifact and best weights as it would in a
     run of its own (:class:`~lightning_petl.tasks.classification.VideoClassifier`) with the same seed; data, frames
     and augmentation are shared. The first loss that is not a number stops its member, and no other.
 
@@ -159,7 +159,7 @@ class Bank(Task):
         return dead | super().unreachable
 
     def trained(self, name: str) -> Trained:
-        """What an artefact holds of a member."""
+        """Return what an artifact holds of a member."""
         number, member = list(self.members).index(name), self.members[name]
         parts = {
             "backbone.readers": self.parallel_readers.members[number],

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 
 from experiments.drill.compare import same
 from lightning_petl.__main__ import main
-from lightning_petl.artifacts import artifact
+from lightning_petl.artifacts.files import CONFIG, LABELS, WEIGHTS
 from lightning_petl.tasks.classification import VideoClassifier
 from tests.commands import Command
 
@@ -21,7 +21,7 @@ FLAGS = [
 
 
 def kept(run: Path, place: str) -> dict[str, torch.Tensor]:
-    return load_file(run / place / artifact.WEIGHTS)
+    return load_file(run / place / WEIGHTS)
 
 
 def checkpoint(run: Path, name: str) -> dict[str, Any]:
@@ -78,7 +78,7 @@ def test_where_nothing_was_chosen_both_are_the_last(command: Command) -> None:
     )
     run = command.runs / "version_0"
     assert same(kept(run, "artefact"), checkpoint(run, "last.ckpt")["state_dict"])
-    for name in (artifact.WEIGHTS, artifact.LABELS, artifact.CONFIG):
+    for name in (WEIGHTS, LABELS, CONFIG):
         assert (run / "artefact" / name).read_bytes() == (
             run / "artefact_last" / name
         ).read_bytes()

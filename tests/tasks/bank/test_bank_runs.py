@@ -10,7 +10,8 @@ import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lightning_petl.__main__ import main
-from lightning_petl.artifacts import artifact
+from lightning_petl.artifacts.files import WEIGHTS
+from lightning_petl.tasks.loading import load
 from tests.commands import Command
 from tests.tasks.test_ranks import on_ranks
 from tests.tasks.test_resume import final, same
@@ -67,7 +68,7 @@ def test_each_member_leaves_what_a_run_of_its_own_leaves(
 
 def predicted_as_trained(run: Path, command: Command) -> None:
     weights = final(run)["state_dict"]
-    model = artifact.load(
+    model = load(
         run / "members" / NAMES[1] / "artefact_last",
         weights="random",
         allow_other_trunk=True,
@@ -121,7 +122,7 @@ def test_a_resume_is_bit_exact(command: Command) -> None:
         ).read_text()
         for name in NAMES:  # also of members that were best before the stop
             best = [
-                (root / name / "artefact" / artifact.WEIGHTS).read_bytes()
+                (root / name / "artefact" / WEIGHTS).read_bytes()
                 for root in (first, second)
             ]
             assert best[0] == best[1]
