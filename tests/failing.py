@@ -14,7 +14,7 @@ import numpy as np
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch.utils.data import get_worker_info
 
-from data_modules.transforms.crops import Recipe, TrainCrop
+from data_modules.transforms.crops import CropRecipe, TrainCrop
 from lightning_petl.tasks.task import Task
 
 
@@ -27,7 +27,7 @@ class FailingCrop(TrainCrop):
 
     def draw(
         self, height: int, width: int, size: int, generator: np.random.Generator
-    ) -> Recipe:
+    ) -> CropRecipe:
         """Fail, or draw."""
         if get_worker_info() is not None and _taken(Path(self.flag)):
             if self.kill:

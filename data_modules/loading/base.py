@@ -38,9 +38,8 @@ from data_modules.transforms.crops import (
     EvalCrop,
     TrainCrop,
     Transform,
-    mirrored_labels,
-    unmirrored_labels,
 )
+from data_modules.transforms.mirror import mirrored_labels, unmirrored_labels
 from data_modules.transforms.mixing import Mixing
 
 _STAGES: dict[str, tuple[Split, ...]] = {

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from data_modules.sampling.schemes import Length, Sampling
 from data_modules.transforms.augment import Augmentation, Change, apply
-from data_modules.transforms.crops import Box, EvalCrop, Recipe, Transform
+from data_modules.transforms.crops import Box, CropRecipe, EvalCrop, Transform
 from data_modules.transforms.look import Look
 
 
@@ -67,7 +67,7 @@ class Views(NamedTuple):
 class TrainLook:
     """One or more clips of the same frames, each drawn on its own."""
 
-    recipes: Sequence[Recipe]
+    recipes: Sequence[CropRecipe]
     changes: Sequence[Sequence[Change]]
 
     @property
@@ -138,7 +138,7 @@ class TrainView(View):
 
     def _draw(
         self, height: int, width: int, generator: np.random.Generator
-    ) -> tuple[Recipe, list[Change]]:
+    ) -> tuple[CropRecipe, list[Change]]:
         recipe = self.transform.draw(height, width, self.size, generator)
         return recipe, [
             a.draw(self.sampling.num_frames, self.size, generator)

@@ -288,7 +288,7 @@ def _psnr(video: VideoReader, written: VideoReader, profile: Profile) -> float:
     """10 log10(255^2 / mean squared error) of luma over all frames.
 
     Raises:
-        Unfaithful: the colours mean something else.
+        Unfaithful: the colors mean something else.
     """
     squares = count = 0.0
     step = _step(video)

@@ -1,6 +1,6 @@
-"""Pixels: what training does to a square clip, the same to each of its frames. uint8 (0-255) RGB in and out.
+"""Change the pixels of a square training clip, the same in each of its frames. uint8 (0-255) RGB in and out.
 
-As with space, what is random is drawn first, as plain numbers, and can be followed in a worker or on the device.
+As with crops, what is random is drawn first, as plain numbers, and can be followed in a worker or on the device.
 """
 
 import math
@@ -14,27 +14,36 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from data_modules.transforms.crops import Box, Recipe
-from data_modules.transforms.operations import Step, Steps
+from data_modules.transforms.crops import Box, CropRecipe
+from data_modules.transforms.operations import Operation, Operations
 
 Change = Callable[[Tensor], Tensor]
-Colour = tuple[float, float, float]
+Color = tuple[float, float, float]
 
 
 class Augmentation(ABC):
-    """A random change of a clip."""
+    """Change clips at random."""
 
     @abstractmethod
     def draw(
         self, num_frames: int, size: int, generator: np.random.Generator
     ) -> Change:
-        """A picklable change of clips "t 3 size size", of plain numbers; random only in ``generator``."""
+        """Return a change of clips "t 3 size size", which is made of plain numbers and can be pickled.
+
+        All that is random comes from ``generator``.
+        """
 
 
 def apply(
-    recipe: Recipe, changes: Sequence[Change], clip: UInt8[Tensor, "t c h w"]
+    recipe: CropRecipe, changes: Sequence[Change], clip: UInt8[Tensor, "t c h w"]
 ) -> UInt8[Tensor, "t c size size"]:
-    """Space, then each change in turn, on the device of ``clip``: frames that are already cut to the recipe's box."""
+    """Crop the clip, then change it by each of ``changes`` in turn, on its device.
+
+    Args:
+        recipe: of the crop.
+        changes: what augmentations drew.
+        clip: frames that are already cut to the recipe's box.
+    """
     clip = recipe(clip)
     for change in changes:
         clip = change(clip)
@@ -43,13 +52,13 @@ def apply(
 
 @dataclass(frozen=True)
 class ColourJitter(Augmentation):
-    """Brightness, contrast, saturation and hue, each changed by a random factor, in random order.
+    """Change brightness, contrast, saturation and hue, each by a random factor, in random order.
 
     Args:
         brightness: factors are uniform over 1 - brightness to 1 + brightness, never below 0; 0 leaves it out.
         contrast: likewise.
         saturation: likewise.
-        hue: largest turn either way, as a part of the colour circle; 0 leaves it out.
+        hue: largest turn either way, as a part of the color circle; 0 leaves it out.
     """
 
     brightness: float = 0.4
@@ -63,50 +72,50 @@ class ColourJitter(Augmentation):
                 raise ValueError(f"{name}: expected 0 or more, got {strength}")
         if self.hue > 0.5:
             raise ValueError(
-                f"hue: expected at most 0.5, half of the colour circle, got {self.hue}"
+                f"hue: expected at most 0.5, half of the color circle, got {self.hue}"
             )
 
-    def draw(self, num_frames: int, size: int, generator: np.random.Generator) -> Steps:
-        """See the class."""
+    def draw(
+        self, num_frames: int, size: int, generator: np.random.Generator
+    ) -> Operations:
+        """Draw as the class says."""
         strengths = {
             "Brightness": self.brightness,
             "Contrast": self.contrast,
             "Color": self.saturation,
         }
-        ranges = {
-            name: (max(0.0, 1 - strength), 1 + strength)
-            for name, strength in strengths.items()
-            if strength
-        }
+        steps: list[Operation] = []
+        for name, strength in strengths.items():
+            if strength:
+                factor = generator.uniform(max(0.0, 1 - strength), 1 + strength)
+                steps.append(Operation(name, factor))
         if self.hue:
-            ranges["Hue"] = (-self.hue, self.hue)
-        steps = [
-            Step(name, generator.uniform(*limits)) for name, limits in ranges.items()
-        ]
-        return Steps(
-            tuple(steps[number] for number in generator.permutation(len(steps)))
-        )
+            steps.append(Operation("Hue", generator.uniform(-self.hue, self.hue)))
+        order = generator.permutation(len(steps))
+        return Operations(tuple(steps[number] for number in order))
 
 
 @dataclass(frozen=True)
 class Grayscale(Augmentation):
-    """A part of the clips (``probability``) in grey, three equal channels."""
+    """Turn a part of the clips (``probability``) gray, in three equal channels."""
 
     probability: float = 0.2
 
     def __post_init__(self) -> None:
         _check_probability(self.probability)
 
-    def draw(self, num_frames: int, size: int, generator: np.random.Generator) -> Steps:
-        """See the class."""
-        return Steps(
-            (Step("Color", 0.0),) if generator.random() < self.probability else ()
-        )
+    def draw(
+        self, num_frames: int, size: int, generator: np.random.Generator
+    ) -> Operations:
+        """Draw as the class says."""
+        if generator.random() < self.probability:
+            return Operations((Operation("Color", 0.0),))
+        return Operations()
 
 
 @dataclass(frozen=True)
 class RandomErasing(Augmentation):
-    """A part of the clips lose a box, the same in every frame (Zhong et al., arXiv 1708.04896).
+    """Paint over a box in a part of the clips, the same in every frame (Zhong et al., arXiv 1708.04896).
 
     The area is uniform over ``area``, the ratio height / width log-uniform over ``aspect``; the first of ten draws
     that is smaller than the frame is taken, at a uniform place, and where none is nothing is erased.
@@ -124,8 +133,8 @@ class RandomErasing(Augmentation):
     area: tuple[float, float] = (0.02, 1 / 3)
     aspect: tuple[float, float] = (0.3, 1 / 0.3)
     mode: Literal["const", "pixel"] = "pixel"
-    mean: Colour = (123.675, 116.28, 103.53)
-    std: Colour = (58.395, 57.12, 57.375)
+    mean: Color = (123.675, 116.28, 103.53)
+    std: Color = (58.395, 57.12, 57.375)
 
     def __post_init__(self) -> None:
         _check_probability(self.probability)
@@ -141,70 +150,61 @@ class RandomErasing(Augmentation):
     def draw(
         self, num_frames: int, size: int, generator: np.random.Generator
     ) -> Change:
-        """See the class."""
-        box = (
-            self._box(size, generator)
-            if generator.random() < self.probability
-            else None
-        )
+        """Draw as the class says."""
+        if generator.random() >= self.probability:
+            return Operations()
+        box = self._box(size, generator)
         if box is None:
-            return Steps()
+            return Operations()
+        # A seed travels to the device, where the noise itself would be as large as the clip.
         seed = int(generator.integers(2**63)) if self.mode == "pixel" else None
         return Erasure(box, seed, self.mean, self.std)
 
     def _box(self, size: int, generator: np.random.Generator) -> Box | None:
+        """Draw a box within ``size`` x ``size`` pixels; None where none of ten draws fits."""
+        smallest, largest = self.aspect
         area = size * size * generator.uniform(*self.area, size=10)
-        aspect = np.exp(
-            generator.uniform(
-                math.log(self.aspect[0]), math.log(self.aspect[1]), size=10
-            )
-        )
-        heights, widths = (
-            np.rint(np.sqrt(area * aspect)),
-            np.rint(np.sqrt(area / aspect)),
-        )
+        log_aspect = generator.uniform(math.log(smallest), math.log(largest), size=10)
+        aspect = np.exp(log_aspect)
+        heights = np.rint(np.sqrt(area * aspect))
+        widths = np.rint(np.sqrt(area / aspect))
         fits = (heights < size) & (widths < size)
         if not fits.any():
             return None
-        height, width = int(heights[fits.argmax()]), int(widths[fits.argmax()])
-        top, left = (
-            generator.integers(size - height + 1),
-            generator.integers(size - width + 1),
-        )
-        return Box(int(top), int(left), height, width)
+        first = fits.argmax()
+        height = int(heights[first])
+        width = int(widths[first])
+        top = int(generator.integers(size - height + 1))
+        left = int(generator.integers(size - width + 1))
+        return Box(top, left, height, width)
 
 
 @dataclass(frozen=True)
 class Erasure:
-    """A box painted over: with noise of ``seed``, or with the mean where that is None."""
+    """Paint over a box: with noise of ``seed``, or with the mean where that is None."""
 
     box: Box
     seed: int | None
-    mean: Colour
-    std: Colour
+    mean: Color
+    std: Color
 
     def __call__(self, clip: UInt8[Tensor, "t 3 h w"]) -> UInt8[Tensor, "t 3 h w"]:
-        """Follow it. The noise is NumPy's on every device, so that all paint the same."""
+        """Return the painted clip. The noise is NumPy's on every device, so that all paint the same."""
         shape = (len(clip), 3, self.box.height, self.box.width)
-        noise = (
-            np.zeros(shape, np.float32)
-            if self.seed is None
-            else _noise(shape, self.seed)
-        )
-        mean, std = (
-            np.array(colour, np.float32)[:, None, None]
-            for colour in (self.mean, self.std)
-        )
-        paint = np.rint(mean + std * noise).clip(0, 255).astype(np.uint8)
+        paint = self._paint(shape)
         clip = clip.clone()
         self.box.cut(clip).copy_(torch.from_numpy(paint))
         return clip
 
-
-def _noise(shape: tuple[int, ...], seed: int) -> np.ndarray:
-    return np.random.Generator(np.random.Philox(key=seed)).standard_normal(
-        shape, np.float32
-    )
+    def _paint(self, shape: tuple[int, ...]) -> UInt8[np.ndarray, "t 3 h w"]:
+        mean = np.array(self.mean, np.float32)[:, None, None]
+        std = np.array(self.std, np.float32)[:, None, None]
+        if self.seed is None:
+            noise = np.zeros(shape, np.float32)
+        else:
+            generator = np.random.Generator(np.random.Philox(key=self.seed))
+            noise = generator.standard_normal(shape, np.float32)
+        return np.rint(mean + std * noise).clip(0, 255).astype(np.uint8)
 
 
 def _check_probability(probability: float) -> None:

@@ -1,30 +1,29 @@
-"""Space: from frames of any size to square crops. uint8 (0-255) in and out.
+"""Cut square crops from frames of any size. uint8 (0-255) in and out.
 
-What is random is drawn first, from the size of the frames alone: a :class:`Recipe` of plain numbers, which says what
-part of the frames it will read and can be followed elsewhere, in a worker or on the training device.
+What is random is drawn first, from the size of the frames alone: a :class:`CropRecipe` of plain numbers, which says
+what part of the frames it will read and can be followed elsewhere, in a worker or on the training device.
 
-Resizing is antialiased, and each of its two passes rounds and clamps, as in PIL. On CPU it stays in uint8, which is
-over twenty times faster than floats; other devices have only floats, which are within two levels of it.
+    frame 256 x 340        box             resized         window
+    +----------------+     read from
+    |     +------+   |     the file
+    |     | box  |   |  -> 120 x 160   ->  224 x 224   ->  224 x 224
+    |     +------+   |
+    +----------------+
 """
 
-import re
-import string
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import torch
 from jaxtyping import UInt8
 from torch import Tensor
-from torch.nn.functional import interpolate
 
-Interpolation = Literal["bilinear", "bicubic"]
+from data_modules.transforms.resize import Interpolation, resize
 
 
 class Box(NamedTuple):
-    """A rectangle of a frame, pixels."""
+    """Hold a rectangle of a frame, pixels; the first row and the first column are 0."""
 
     top: int
     left: int
@@ -32,22 +31,22 @@ class Box(NamedTuple):
     width: int
 
     def cut(self, video: UInt8[Tensor, "*b h w"]) -> UInt8[Tensor, "*b h2 w2"]:
-        """The part of every frame inside the box; a view."""
-        return video[
-            ..., self.top : self.top + self.height, self.left : self.left + self.width
-        ]
+        """Return the part of every frame inside the box, as a view."""
+        bottom = self.top + self.height
+        right = self.left + self.width
+        return video[..., self.top : bottom, self.left : right]
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """What is done to the frames of one clip, the same to each.
+class CropRecipe:
+    """Say what is done to the frames of one clip, the same to each.
 
     Args:
         box: the part of the upright frame that is read.
         resized: height and width that it is resized to, pixels.
         window: the square of that which is kept.
         flipped: whether it is mirrored, left to right; a label that names a side changes with it
-            (:func:`mirrored_labels`).
+            (:mod:`data_modules.transforms.mirror`).
         interpolation: weights of the resize.
     """
 
@@ -60,27 +59,30 @@ class Recipe:
     def __call__(
         self, clip: UInt8[Tensor, "t c h w"]
     ) -> UInt8[Tensor, "t c size size"]:
-        """Follow it on frames that are already cut to ``box``, on their device."""
+        """Return the crop of frames that are already cut to ``box``, on their device."""
         clip = self.window.cut(resize(clip, *self.resized, self.interpolation))
         return clip.flip(-1) if self.flipped else clip
 
 
 class Transform(ABC):
-    """What training does to the frames of a clip, the same to each frame."""
+    """Draw a crop of each clip for training, the same for each of its frames."""
 
     @abstractmethod
     def draw(
         self, height: int, width: int, size: int, generator: np.random.Generator
-    ) -> Recipe:
-        """From frames of ``height`` x ``width`` to a ``size`` x ``size`` clip; random only in ``generator``."""
+    ) -> CropRecipe:
+        """Return the recipe from frames of ``height`` x ``width`` to a clip of ``size`` x ``size``, pixels.
+
+        All that is random comes from ``generator``.
+        """
 
 
 @dataclass(frozen=True)
 class TrainCrop(Transform):
-    """A box of random area and aspect ratio, one a clip, resized (Szegedy et al., arXiv 1409.4842, sec. 6).
+    """Cut a box of random area and aspect ratio, one a clip, and resize it (Szegedy et al., arXiv 1409.4842, sec. 6).
 
     The area is uniform over ``scale`` of the frame, the ratio width / height log-uniform over ``ratio``. The first
-    of ten draws that fits is taken, else the largest centred box whose ratio is in range.
+    of ten draws that fits is taken, else the largest centered box whose ratio is in range.
 
     Args:
         scale: smallest and largest area, as a part of the frame.
@@ -106,33 +108,44 @@ class TrainCrop(Transform):
 
     def draw(
         self, height: int, width: int, size: int, generator: np.random.Generator
-    ) -> Recipe:
-        """See the class."""
+    ) -> CropRecipe:
+        """Draw as the class says."""
         box = self.box(height, width, generator)
         return _squeezed(box, size, _mirrored(self.flip, generator), self.interpolation)
 
     def box(self, height: int, width: int, generator: np.random.Generator) -> Box:
-        """The box of one clip with frames of ``height`` x ``width``."""
+        """Return the box of one clip with frames of ``height`` x ``width``."""
         area = height * width * generator.uniform(*self.scale, size=10)
         ratio = np.exp(generator.uniform(*np.log(self.ratio), size=10))
-        heights, widths = np.rint(np.sqrt(area / ratio)), np.rint(np.sqrt(area * ratio))
+        heights = np.rint(np.sqrt(area / ratio))
+        widths = np.rint(np.sqrt(area * ratio))
         fits = (heights >= 1) & (heights <= height) & (widths >= 1) & (widths <= width)
+        # Drawn even where no box fits, so that what is drawn next does not depend on the size of the frames.
         place = generator.random(2)
         if not fits.any():
-            return _centre_box(height, width, self.ratio)
-        h, w = int(heights[fits.argmax()]), int(widths[fits.argmax()])
-        return Box(
-            int(place[0] * (height - h + 1)), int(place[1] * (width - w + 1)), h, w
-        )
+            return _center_box(height, width, self.ratio)
+        first = fits.argmax()
+        h = int(heights[first])
+        w = int(widths[first])
+        top = int(place[0] * (height - h + 1))
+        left = int(place[1] * (width - w + 1))
+        return Box(top, left, h, w)
 
 
 @dataclass(frozen=True)
 class MultiScaleCrop(Transform):
-    """A box of a few sizes at a few places, resized (TSN's training crop; Wang et al., arXiv 1705.02953, sec. 4.1).
+    """Cut a box of a few sizes at a few places, and resize it: TSN's training crop.
+
+    The source is Wang et al., arXiv 1705.02953, sec. 4.1.
 
     Height and width are drawn together from ``scales`` of the short side, at most ``max_distort`` places apart in
-    that list. The box lies at one of 13 places: a quarter of the room apart, all nine corners, centres of edges and
-    centre, and the four centres of the quarters.
+    that list. The box lies at one of 13 places, a quarter of the room apart:
+
+        x . x . x
+        . x . x .
+        x . x . x
+        . x . x .
+        x . x . x
 
     Args:
         scales: sides of the box, as parts of the short side, largest first.
@@ -156,37 +169,43 @@ class MultiScaleCrop(Transform):
 
     def draw(
         self, height: int, width: int, size: int, generator: np.random.Generator
-    ) -> Recipe:
-        """See the class."""
-        short = min(height, width)
-        sides = [max(1, int(short * scale)) for scale in self.scales]
-        sides = [
-            min(size, short) if abs(side - size) < 3 else side for side in sides
-        ]  # TSN resizes by no two pixels
-        places = range(len(sides))
-        pairs = [
-            (sides[i], sides[k])
-            for i in places
-            for k in places
-            if abs(i - k) <= self.max_distort
-        ]
-        h, w = pairs[generator.integers(len(pairs))]
+    ) -> CropRecipe:
+        """Draw as the class says."""
+        h, w = self._sides(min(height, width), size, generator)
         down, right = _QUARTERS[generator.integers(len(_QUARTERS))]
         box = Box(down * ((height - h) // 4), right * ((width - w) // 4), h, w)
         return _squeezed(box, size, _mirrored(self.flip, generator), self.interpolation)
 
+    def _sides(
+        self, short: int, size: int, generator: np.random.Generator
+    ) -> tuple[int, int]:
+        """Draw height and width of the box, pixels."""
+        sides: list[int] = []
+        for scale in self.scales:
+            side = max(1, int(short * scale))
+            # As in TSN, a box that is up to two pixels off needs no resize.
+            sides.append(min(size, short) if abs(side - size) < 3 else side)
+        pairs: list[tuple[int, int]] = []
+        for i, height in enumerate(sides):
+            for k, width in enumerate(sides):
+                if abs(i - k) <= self.max_distort:
+                    pairs.append((height, width))
+        return pairs[generator.integers(len(pairs))]
 
-_QUARTERS = [(down, right) for down in (0, 2, 4) for right in (0, 2, 4)] + [
-    (1, 1),
-    (1, 3),
-    (3, 1),
-    (3, 3),
+
+# Places of a box in quarters of the room below and beside it: corners, middles of edges and the center, then the
+# centers of the quarters. Their order belongs to what a seed draws.
+_QUARTERS = [
+    *((0, 0), (0, 2), (0, 4)),
+    *((2, 0), (2, 2), (2, 4)),
+    *((4, 0), (4, 2), (4, 4)),
+    *((1, 1), (1, 3), (3, 1), (3, 3)),
 ]
 
 
 @dataclass(frozen=True)
 class ShortSideJitterCrop(Transform):
-    """The short side resized to a random length, then a square of ``size`` at a random place (SlowFast).
+    """Resize the short side to a random length, then cut a square of ``size`` at a random place (SlowFast).
 
     Only the square is read and resized: its side is rounded to a pixel of the frame, not of the resized frame.
 
@@ -209,21 +228,26 @@ class ShortSideJitterCrop(Transform):
 
     def draw(
         self, height: int, width: int, size: int, generator: np.random.Generator
-    ) -> Recipe:
-        """See the class."""
+    ) -> CropRecipe:
+        """Draw as the class says."""
         short = round(size * generator.uniform(*self.scale))
         side = max(1, round(min(height, width) * size / short))
-        top, left = (
-            generator.integers(height - side + 1),
-            generator.integers(width - side + 1),
-        )
-        box = Box(int(top), int(left), side, side)
+        top = int(generator.integers(height - side + 1))
+        left = int(generator.integers(width - side + 1))
+        box = Box(top, left, side, side)
         return _squeezed(box, size, _mirrored(self.flip, generator), self.interpolation)
 
 
 @dataclass(frozen=True)
 class EvalCrop(Transform):
-    """Short side resized to size / crop_ratio, then squares of ``size``. Nothing is random, so it can train too.
+    """Resize the short side to size / crop_ratio, then cut squares of ``size``. Nothing is random.
+
+    As it draws nothing, it can serve in training too.
+
+        wide frames, resized        count 1         count 3
+        +-----------------+         +---+---+---+   +---+-------+---+
+        |                 |         |   | 0 |   |   | 0 |   1   | 2 |
+        +-----------------+         +---+---+---+   +---+-------+---+
 
     Args:
         crop_ratio: side of the crop over the short side; 0.875 takes 224 of 256.
@@ -241,177 +265,63 @@ class EvalCrop(Transform):
 
     def draw(
         self, height: int, width: int, size: int, generator: np.random.Generator
-    ) -> Recipe:
-        """The centre crop; nothing is drawn."""
+    ) -> CropRecipe:
+        """Return the center crop; nothing is drawn."""
         resized = self._resized(height, width, size)
-        return Recipe(
-            Box(0, 0, height, width),
-            resized,
-            _windows(*resized, size, 1)[0],
-            False,
-            self.interpolation,
-        )
+        window = _windows(*resized, size, 1)[0]
+        whole = Box(0, 0, height, width)
+        return CropRecipe(whole, resized, window, False, self.interpolation)
 
     def crops(
         self, video: UInt8[Tensor, "t c h w"], size: int, count: int
     ) -> list[UInt8[Tensor, "t c size size"]]:
-        """``count`` crops along the long side, as views: 1, the centre, or 3, both ends and the centre between them.
+        """Return ``count`` crops along the long side, as views: 1, the center, or 3, both ends and the center.
 
         Raises:
             ValueError: for any other count.
         """
         if count not in (1, 3):
             raise ValueError(
-                f"crops: expected 1 (centre) or 3 (start, centre, end), got {count}"
+                f"crops: expected 1 (center) or 3 (start, center, end), got {count}"
             )
         height, width = self._resized(video.shape[-2], video.shape[-1], size)
         video = resize(video, height, width, self.interpolation)
         return [window.cut(video) for window in _windows(height, width, size, count)]
 
     def _resized(self, height: int, width: int, size: int) -> tuple[int, int]:
-        side, short = round(size / self.crop_ratio), min(height, width)
+        side = round(size / self.crop_ratio)
+        short = min(height, width)
         return round(height * side / short), round(width * side / short)
-
-
-def resize(
-    video: UInt8[Tensor, "t c h w"],
-    height: int,
-    width: int,
-    interpolation: Interpolation,
-) -> UInt8[Tensor, "t c h2 w2"]:
-    """To ``height`` x ``width``, antialiased; the input itself where the size is already right."""
-    if video.shape[-2:] == (height, width):
-        return video
-    if has_uint8_resize(video.device):
-        return interpolate(
-            video, size=(height, width), mode=interpolation, antialias=True
-        )
-    floats = video.float()
-    for shape in (
-        (video.shape[-2], width),
-        (height, width),
-    ):  # the passes of the CPU, each rounded and clamped
-        floats = (
-            interpolate(floats, size=shape, mode=interpolation, antialias=True)
-            .round()
-            .clamp(0, 255)
-        )
-    return floats.to(torch.uint8)
-
-
-def has_uint8_resize(device: torch.device) -> bool:
-    """Whether PyTorch resizes uint8 with antialiasing there: on CPU alone."""
-    return device.type == "cpu"
-
-
-def mirrored_labels(labels: Sequence[str]) -> dict[int, int]:
-    """Return class index -> class index of the mirror image, for classes whose names say a side or a turn.
-
-    "Pushing something from left to right" becomes "Pushing something from right to left" and back, "turn_left" becomes
-    "TurnRight", "clockwise" becomes "counterclockwise". Case, underscores and hyphens do not matter. A class whose
-    mirror image is not among the labels is left out here and named by :func:`unmirrored_labels`.
-    """
-    exact = {label: number for number, label in enumerate(labels)}
-    spelled = {
-        _spelled(label): number for number, label in reversed(list(enumerate(labels)))
-    }
-    found = {
-        number: _mirror_image(label, exact, spelled)
-        for number, label in enumerate(labels)
-    }
-    return {
-        n: other
-        for n, other in found.items()
-        if other is not None and other != n and found[other] == n
-    }
-
-
-def unmirrored_labels(labels: Sequence[str]) -> list[str]:
-    """Return the classes whose names say a side or a turn, but whose mirror images are no classes."""
-    mirrored = mirrored_labels(labels)
-    return [
-        label
-        for n, label in enumerate(labels)
-        if n not in mirrored and _other_side(label) != _spelled(label)
-    ]
-
-
-_ENDINGS = ("", "ward", "wards", "hand", "handed", "most", "side", "sided")
-_SIDES = [(f"left{ending}", f"right{ending}") for ending in _ENDINGS]
-_TURNS = [("clockwise", "counterclockwise"), ("cw", "ccw")]
-_OPPOSITE = {
-    word: other for pair in _SIDES + _TURNS for word, other in (pair, pair[::-1])
-}
-_BOTH_SIDES = (
-    "left (?:and |or )?right|right (?:and |or )?left"  # the same in the mirror
-)
-_NO_SIDE = "right (?:out|away|after|before|now|angle)|left (?:over|behind|alone)"  # "pulling it right out" in SSv2
-_SIDED = re.compile(rf"\b(?:{_BOTH_SIDES}|{_NO_SIDE}|{'|'.join(_OPPOSITE)})\b")
-
-
-def _mirror_image(
-    label: str, exact: Mapping[str, int], spelled: Mapping[str, int]
-) -> int | None:
-    """Return the class of the mirror image; None where there is none or the name says no side."""
-    same_case = {"left": "right", "right": "left", "Left": "Right", "Right": "Left"}
-    swapped = re.sub(r"\b([Ll]eft|[Rr]ight)\b", lambda word: same_case[word[0]], label)
-    if swapped != label and swapped in exact:
-        return exact[swapped]
-    name, other = _spelled(label), _other_side(label)
-    if name == other:  # "turnleft" says a side only if there is a "turnright"
-        other = re.sub("left|right", lambda part: _OPPOSITE[part[0]], name)
-    if name == other:
-        other = _other_letter(name, spelled)
-    return spelled.get(other) if other != name else None
-
-
-def _other_letter(name: str, spelled: Mapping[str, int]) -> str:
-    """Return the name with l and r exchanged: "swipe r" of "swipe l", but none of the letters of an alphabet."""
-    letters = {
-        re.sub(r"\b[lr]\b", letter, name)
-        for letter in string.ascii_lowercase
-        if letter not in "lr"
-    }
-    if any(other in spelled for other in letters - {name}):
-        return name
-    return re.sub(r"\b[lr]\b", lambda letter: "r" if letter[0] == "l" else "l", name)
-
-
-def _other_side(label: str) -> str:
-    """Return the spelled name with left and right exchanged, and the turns."""
-    return _SIDED.sub(lambda found: _OPPOSITE.get(found[0], found[0]), _spelled(label))
-
-
-def _spelled(label: str) -> str:
-    """Return the words of a name in small letters: "TurnLeft_2" is "turn left 2"."""
-    parted = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", label).casefold()
-    whole = re.sub(r"(counter|anti)[\s_-]*clockwise", "counterclockwise", parted)
-    return " ".join(re.findall(r"[^\W\d_]+|\d+", whole))
 
 
 def _squeezed(
     box: Box, size: int, flipped: bool, interpolation: Interpolation
-) -> Recipe:
-    return Recipe(box, (size, size), Box(0, 0, size, size), flipped, interpolation)
+) -> CropRecipe:
+    return CropRecipe(box, (size, size), Box(0, 0, size, size), flipped, interpolation)
 
 
 def _mirrored(flip: bool, generator: np.random.Generator) -> bool:
-    return (
-        bool(generator.random() < 0.5) and flip
-    )  # drawn either way: ``flip`` changes nothing else
+    # Drawn either way, so that ``flip`` changes nothing else.
+    drawn = bool(generator.random() < 0.5)
+    return drawn and flip
 
 
 def _windows(height: int, width: int, size: int, count: int) -> list[Box]:
-    down, right = height - size, width - size
-    halves = (1,) if count == 1 else (0, 1, 2)
-    places = [
-        (down // 2, k * right // 2) if right >= down else (k * down // 2, right // 2)
-        for k in halves
-    ]
-    return [Box(top, left, size, size) for top, left in places]
+    """Return the squares of ``size`` along the long side, in the middle of the short one."""
+    down = height - size
+    right = width - size
+    boxes: list[Box] = []
+    # Half a way each: 1 is the center, 0 and 2 are the ends.
+    for half in (1,) if count == 1 else (0, 1, 2):
+        if right >= down:
+            boxes.append(Box(down // 2, half * right // 2, size, size))
+        else:
+            boxes.append(Box(half * down // 2, right // 2, size, size))
+    return boxes
 
 
-def _centre_box(height: int, width: int, ratio: tuple[float, float]) -> Box:
+def _center_box(height: int, width: int, ratio: tuple[float, float]) -> Box:
+    """Return the largest centered box whose width / height is within ``ratio``."""
     h = min(height, max(1, round(width / ratio[0])))
     w = min(width, max(1, round(height * ratio[1])))
     return Box((height - h) // 2, (width - w) // 2, h, w)

@@ -1,4 +1,8 @@
-"""mixup (Zhang et al., arXiv 1710.09412) and CutMix (Yun et al., arXiv 1905.04899) of neighbours in a batch."""
+"""Mix clips in pairs: mixup (Zhang et al., arXiv 1710.09412) and CutMix (Yun et al., arXiv 1905.04899).
+
+batch     0   1     2   3     4   5
+pairs     0 + 1     2 + 3     4 + 5        each clip of a pair takes a part of the other
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +19,7 @@ from data_modules.transforms.crops import Box
 
 
 class Mixed(NamedTuple):
-    """A mixed batch; its loss is weight x loss(label) + (1 - weight) x loss(partner).
+    """Hold a mixed batch; its loss is weight x loss(label) + (1 - weight) x loss(partner).
 
     Attributes:
         video: RGB, 0-255.
@@ -29,7 +33,7 @@ class Mixed(NamedTuple):
 
 
 class Mix(NamedTuple):
-    """How two clips are mixed: by ``weight`` of the own pixels, or by an exchange of ``box``."""
+    """Say how two clips are mixed: by ``weight`` of the own pixels, or by an exchange of ``box``."""
 
     weight: float
     box: Box | None = None
@@ -37,7 +41,7 @@ class Mix(NamedTuple):
 
 @dataclass(frozen=True)
 class Mixing:
-    """Clips 2i and 2i + 1 of a batch are mixed with each other; what is drawn depends on their names, not their place.
+    """Mix clips 2i and 2i + 1 of a batch with each other; what is drawn depends on their names, not their place.
 
     A step of the training order is cut into ranks in one piece each, so with an even batch on each rank the pairs
     are the same for any number of ranks.
@@ -81,19 +85,15 @@ class Mixing:
             raise ValueError(
                 f"batch_size: mixing takes clips in pairs, {len(video)} is odd; take an even batch_size"
             )
-        keys = [
-            f"mix/{own}/{other}"
-            for own, other in zip(clip_id[::2], clip_id[1::2], strict=True)
-        ]
-        size = video.shape[-2:]
-        mixes = [
-            self.draw(size[0], size[1], keyed_generator(seed, epoch, key))
-            for key in keys
-        ]
-        pairs = [mix_pair(video[2 * n : 2 * n + 2], mix) for n, mix in enumerate(mixes)]
-        weight = torch.tensor(
-            [mix.weight for mix in mixes], dtype=torch.float32, device=video.device
-        )
+        height, width = video.shape[-2:]
+        pairs: list[Tensor] = []
+        weights: list[float] = []
+        for start in range(0, len(video), 2):
+            key = f"mix/{clip_id[start]}/{clip_id[start + 1]}"
+            mix = self.draw(height, width, keyed_generator(seed, epoch, key))
+            pairs.append(mix_pair(video[start : start + 2], mix))
+            weights.append(mix.weight)
+        weight = torch.tensor(weights, dtype=torch.float32, device=video.device)
         return Mixed(
             torch.cat(pairs),
             label.view(-1, 2).flip(1).flatten(),
@@ -101,41 +101,41 @@ class Mixing:
         )
 
     def draw(self, height: int, width: int, generator: np.random.Generator) -> Mix:
-        """Of one pair of clips with frames of ``height`` x ``width``."""
+        """Draw how one pair of clips with frames of ``height`` x ``width`` is mixed."""
         mixed, switched = generator.random(2) < (self.probability, self.switch)
         cut = bool(self.cutmix) and (bool(switched) or not self.mixup)
         alpha = self.cutmix if cut else self.mixup
         weight = generator.beta(alpha, alpha)
-        centre = int(generator.integers(height)), int(generator.integers(width))
+        row = int(generator.integers(height))
+        column = int(generator.integers(width))
         if not mixed:
             return Mix(1.0)
-        return _exchange(weight, centre, height, width) if cut else Mix(weight)
+        if not cut:
+            return Mix(weight)
+        return _exchange(weight, (row, column), height, width)
 
 
 def mix_pair(pair: UInt8[Tensor, "2 t c h w"], mix: Mix) -> UInt8[Tensor, "2 t c h w"]:
-    """Each of two clips with the other."""
+    """Mix each of two clips with the other."""
     other = pair.flip(0)
     if mix.box:
         mixed = pair.clone()
         mix.box.cut(mixed).copy_(mix.box.cut(other))
         return mixed
-    return (
-        pair.float()
-        .mul_(mix.weight)
-        .add_(other, alpha=1 - mix.weight)
-        .round_()
-        .to(torch.uint8)
-    )
+    blend = pair.float().mul_(mix.weight).add_(other, alpha=1 - mix.weight)
+    return blend.round_().to(torch.uint8)
 
 
-def _exchange(weight: float, centre: tuple[int, int], height: int, width: int) -> Mix:
-    """The box about ``centre`` of (1 - weight) of the area, clipped to the frame, and the weight that it leaves."""
+def _exchange(weight: float, center: tuple[int, int], height: int, width: int) -> Mix:
+    """Return the box about ``center`` of (1 - weight) of the area, clipped to the frame, and the weight it leaves."""
     side = np.sqrt(1 - weight)
-    top, bottom = _span(int(height * side), centre[0], height)
-    left, right = _span(int(width * side), centre[1], width)
+    top, bottom = _span(int(height * side), center[0], height)
+    left, right = _span(int(width * side), center[1], width)
     box = Box(top, left, bottom - top, right - left)
+    # Clipping makes the box smaller, so the weight is that of the pixels that are exchanged.
     return Mix(1 - box.height * box.width / (height * width), box)
 
 
-def _span(length: int, centre: int, limit: int) -> tuple[int, int]:
-    return max(0, centre - length // 2), min(limit, centre + (length + 1) // 2)
+def _span(length: int, center: int, limit: int) -> tuple[int, int]:
+    """Return the ends of a stretch about ``center``, clipped to 0 and ``limit``."""
+    return max(0, center - length // 2), min(limit, center + (length + 1) // 2)

@@ -1,4 +1,4 @@
-"""RandAugment (Cubuk et al., arXiv 1909.13719) in the form of the video papers: timm's policies, once a clip."""
+"""Apply RandAugment (Cubuk et al., arXiv 1909.13719) in the form of the video papers: timm's policies, once a clip."""
 
 import re
 from collections.abc import Callable
@@ -8,13 +8,13 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from data_modules.transforms.augment import Augmentation
-from data_modules.transforms.operations import Step, Steps
+from data_modules.transforms.operations import Operation, Operations
 
 _SECTION = re.compile(r"(mstd|mmax|inc|m|n|p)(\d+\.?\d*)")
 
 
-class Policy(NamedTuple):
-    """What a policy such as "rand-m7-n4-mstd0.5-inc1" says.
+class RandAugmentPolicy(NamedTuple):
+    """Hold what a policy such as "rand-m7-n4-mstd0.5-inc1" says.
 
     Attributes:
         m: magnitude; 10 is a level of one.
@@ -33,19 +33,18 @@ class Policy(NamedTuple):
     inc: float = 0.0
 
     @classmethod
-    def parse(cls, text: str) -> "Policy":
-        """From timm's spelling.
+    def parse(cls, text: str) -> "RandAugmentPolicy":
+        """Return the policy that ``text`` spells, in timm's spelling.
 
         Raises:
             ValueError: another beginning, an unknown section, or a number that makes no sense.
         """
         head, *sections = text.split("-")
         matches = [_SECTION.fullmatch(section) for section in sections]
-        policy = cls(**{match[1]: float(match[2]) for match in matches if match})
-        whole = all(
-            number == int(number)
-            for number in (policy.m, policy.n, policy.mmax, policy.inc)
-        )
+        numbers = {match[1]: float(match[2]) for match in matches if match}
+        policy = cls(**numbers)
+        counts = (policy.m, policy.n, policy.mmax, policy.inc)
+        whole = all(count.is_integer() for count in counts)
         if head != "rand" or not all(matches) or not whole or policy.p > 1:
             raise ValueError(
                 "policy: expected such as 'rand-m7-n4-mstd0.5-inc1', with whole numbers m (magnitude), n (operations), "
@@ -55,25 +54,22 @@ class Policy(NamedTuple):
         return policy
 
     def magnitude(self, generator: np.random.Generator) -> float:
-        """Of one operation."""
-        drawn = (
-            generator.uniform(0, self.m)
-            if self.mstd > 100
-            else generator.normal(self.m, self.mstd)
-        )
-        return min(max(drawn, 0.0), self.mmax)
+        """Draw the magnitude of one operation."""
+        if self.mstd > 100:  # timm's sign for a uniform magnitude
+            return min(max(generator.uniform(0, self.m), 0.0), self.mmax)
+        return min(max(generator.normal(self.m, self.mstd), 0.0), self.mmax)
 
 
 @dataclass(frozen=True)
 class RandAugment(Augmentation):
-    """``n`` random operations, the same for every frame of the clip.
+    """Change a clip by ``n`` random operations, the same for each of its frames.
 
     The arguments of the operations are timm's; what an operation measures, such as a mean, it measures in each frame.
 
     Args:
-        policy: in timm's spelling, see :class:`Policy`.
+        policy: in timm's spelling, see :class:`RandAugmentPolicy`.
         interpolation: where pixels move; "random" draws one of the two for each operation.
-        fill: colour where there was no picture, RGB, 0-255.
+        fill: color where there was no picture, RGB, 0-255.
     """
 
     policy: str = "rand-m7-n4-mstd0.5-inc1"
@@ -81,45 +77,46 @@ class RandAugment(Augmentation):
     fill: tuple[int, int, int] = (128, 128, 128)
 
     def __post_init__(self) -> None:
-        Policy.parse(self.policy)
+        RandAugmentPolicy.parse(self.policy)
 
-    def draw(self, num_frames: int, size: int, generator: np.random.Generator) -> Steps:
-        """See the class."""
-        policy = Policy.parse(self.policy)
+    def draw(
+        self, num_frames: int, size: int, generator: np.random.Generator
+    ) -> Operations:
+        """Draw as the class says."""
+        policy = RandAugmentPolicy.parse(self.policy)
         arguments = INCREASING if policy.inc else ARGUMENTS
         choices = list(arguments)
-        names = [
-            choices[number]
-            for number in generator.integers(len(choices), size=int(policy.n))
-        ]
-        names = [name for name in names if generator.random() <= policy.p]
-        return Steps(
-            tuple(
-                self._step(name, arguments[name], policy, generator) for name in names
-            ),
-            self.fill,
-        )
+        numbers = generator.integers(len(choices), size=int(policy.n))
+        # All are drawn before the first argument is: this order belongs to what a seed draws.
+        names: list[str] = []
+        for number in numbers:
+            if generator.random() <= policy.p:
+                names.append(choices[number])
+        steps: list[Operation] = []
+        for name in names:
+            steps.append(self._step(name, arguments[name], policy, generator))
+        return Operations(tuple(steps), self.fill)
 
     def _step(
         self,
         name: str,
         argument: "_Argument",
-        policy: Policy,
+        policy: RandAugmentPolicy,
         generator: np.random.Generator,
-    ) -> Step:
+    ) -> Operation:
         sign = 1 if generator.random() < 0.5 else -1
         value = argument(policy.magnitude(generator) / 10, sign)
-        drawn = (
-            ("bilinear", "bicubic")[generator.integers(2)]
-            if self.interpolation == "random"
-            else self.interpolation
-        )
-        return Step(name, value, drawn)
+        if self.interpolation == "random":
+            return Operation(
+                name, value, ("bilinear", "bicubic")[generator.integers(2)]
+            )
+        return Operation(name, value, self.interpolation)
 
 
 _Argument = Callable[[float, int], float]
 
-# operation -> its argument at a level (0-1, more where mmax allows) and a random sign
+# Operation -> its argument at a level (0-1, more where mmax allows) and a random sign, as in timm. ``// 1`` rounds down
+# as timm's ``int`` does, and keeps floats.
 ARGUMENTS: dict[str, _Argument] = {
     "AutoContrast": lambda level, sign: 0.0,
     "Equalize": lambda level, sign: 0.0,
@@ -138,6 +135,8 @@ ARGUMENTS: dict[str, _Argument] = {
     "TranslateYRel": lambda level, sign: sign * 0.45 * level,
 }
 
+# The same where all operations grow more severe with the level: factors move away from 1, which changes nothing, and
+# Posterize and Solarize begin at their mildest.
 INCREASING: dict[str, _Argument] = ARGUMENTS | {
     "Posterize": lambda level, sign: max(0.0, 4 - 4 * level // 1),
     "Solarize": lambda level, sign: 256 - min(256.0, 256 * level // 1),

@@ -9,7 +9,7 @@ from torch.nn.functional import interpolate
 
 
 def video_of(frames: int = 3, height: int = 48, width: int = 48) -> torch.Tensor:
-    """Smooth colours, noise on them, and a frame that does not fill the range."""
+    """Smooth colors, noise on them, and a frame that does not fill the range."""
     generator = torch.Generator().manual_seed(height * width)
     coarse = torch.rand(frames, 3, 5, 6, generator=generator) * 300 - 20
     noise = torch.randn(frames, 3, height, width, generator=generator) * 8

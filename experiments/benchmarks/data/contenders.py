@@ -21,7 +21,7 @@ from data_modules.loading.dataset import VideoDataset
 from data_modules.loading.views import EvalViews, Views
 from data_modules.sample import Clip
 from data_modules.sampling.schemes import Length, Sampling
-from data_modules.transforms.crops import Box, EvalCrop, Recipe
+from data_modules.transforms.crops import Box, CropRecipe, EvalCrop
 from data_modules.video.color import to_rgb
 from data_modules.video.decode import open_video
 
@@ -33,7 +33,7 @@ Video = UInt8[Tensor, "t c h w"]
 Read = Callable[[Path, Indices], Any]
 
 
-def recipe(height: int, width: int) -> Recipe:
+def recipe(height: int, width: int) -> CropRecipe:
     """What is kept of upright frames of that size."""
     return CROP.draw(height, width, SIZE, np.random.default_rng(0))
 

@@ -274,7 +274,7 @@ def test_pixels_become_square(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("colorspace", "color_range"), [(1, 1), (6, 2), (6, 1)])
-def test_colours_mean_the_same(
+def test_colors_mean_the_same(
     colorspace: int, color_range: int, tmp_path: Path
 ) -> None:
     original = write_timed(

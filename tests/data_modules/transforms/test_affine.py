@@ -6,7 +6,7 @@ from PIL import Image
 from timm.data import auto_augment as timm_ops
 
 from data_modules.transforms.affine import affine, rotation
-from data_modules.transforms.operations import Step, Steps
+from data_modules.transforms.operations import Operation, Operations
 from tests.data_modules.pictures import apart, by_pillow, video_of
 
 SIZES = [(3, 48, 48), (2, 31, 52)]
@@ -40,7 +40,7 @@ def test_motions_are_within_a_level_of_pillow(
     name: str, value: float, pillow, interpolation, size
 ):
     video, fill = video_of(*size), (124, 116, 104)
-    moved = Steps((Step(name, value, interpolation),), fill)(video)
+    moved = Operations((Operation(name, value, interpolation),), fill)(video)
     resample = getattr(Image.Resampling, interpolation.upper())
     expected = by_pillow(
         lambda image: pillow(image, value, resample=resample, fillcolor=fill), video
@@ -69,5 +69,5 @@ def test_quarter_turns():
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
 @pytest.mark.parametrize(("name", "value", "pillow"), MOTION)
 def test_cuda_agrees(name: str, value: float, pillow, interpolation):
-    video, steps = video_of(), Steps((Step(name, value, interpolation),))
+    video, steps = video_of(), Operations((Operation(name, value, interpolation),))
     assert apart(steps(video.cuda()).cpu(), steps(video)).max() <= 1

@@ -14,7 +14,7 @@ from data_modules.transforms.augment import (
     apply,
 )
 from data_modules.transforms.crops import Box, TrainCrop
-from data_modules.transforms.operations import Step, Steps, grey
+from data_modules.transforms.operations import Operation, Operations, gray
 from data_modules.transforms.rand_augment import RandAugment
 
 ALL = [
@@ -71,7 +71,7 @@ def test_apply_is_space_then_each_change():
     )
 
 
-def test_colour_jitter_draws_uniform_factors_in_any_order():
+def test_color_jitter_draws_uniform_factors_in_any_order():
     drawn = [
         ColourJitter(0.4, 1.5, 0.2, 0.1).draw(8, 224, rng(k)).steps for k in range(2000)
     ]
@@ -100,12 +100,15 @@ def test_colour_jitter_draws_uniform_factors_in_any_order():
 def test_grayscale():
     changes = [Grayscale().draw(2, 32, rng(k)) for k in range(2000)]
     assert (
-        abs(sum(change == Steps((Step("Color", 0.0),)) for change in changes) - 400)
+        abs(
+            sum(change == Operations((Operation("Color", 0.0),)) for change in changes)
+            - 400
+        )
         < 4 * 18
     )
     clip = noise()
     assert torch.equal(
-        Grayscale(1.0).draw(2, 32, rng())(clip), grey(clip).expand(-1, 3, -1, -1)
+        Grayscale(1.0).draw(2, 32, rng())(clip), gray(clip).expand(-1, 3, -1, -1)
     )
     assert torch.equal(Grayscale(0.0).draw(2, 32, rng())(clip), clip)
 
@@ -162,8 +165,8 @@ def test_const_is_the_mean():
     erased = RandomErasing(1.0, mode="const").draw(2, 32, rng())(
         torch.zeros(2, 3, 32, 32, dtype=torch.uint8)
     )
-    colours = set(map(tuple, erased.permute(0, 2, 3, 1).reshape(-1, 3).tolist()))
-    assert colours == {(0, 0, 0), (124, 116, 104)}
+    colors = set(map(tuple, erased.permute(0, 2, 3, 1).reshape(-1, 3).tolist()))
+    assert colors == {(0, 0, 0), (124, 116, 104)}
 
 
 @pytest.mark.parametrize(
@@ -172,7 +175,7 @@ def test_const_is_the_mean():
         (lambda: ColourJitter(contrast=-0.1), "contrast: expected 0 or more, got -0.1"),
         (
             lambda: ColourJitter(hue=0.6),
-            "hue: expected at most 0.5, half of the colour circle, got 0.6",
+            "hue: expected at most 0.5, half of the color circle, got 0.6",
         ),
         (lambda: Grayscale(1.2), "probability: expected 0 to 1, got 1.2"),
         (lambda: RandomErasing(-0.1), "probability: expected 0 to 1, got -0.1"),

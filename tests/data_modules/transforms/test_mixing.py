@@ -36,9 +36,9 @@ def mixed(
 class Chosen(np.random.Generator):
     """What it draws is given."""
 
-    def __init__(self, weight: float, cutmix: bool, centre: tuple[int, int]) -> None:
+    def __init__(self, weight: float, cutmix: bool, center: tuple[int, int]) -> None:
         super().__init__(np.random.Philox(0))
-        self.weight, self.cutmix, self.places = weight, cutmix, iter(centre)
+        self.weight, self.cutmix, self.places = weight, cutmix, iter(center)
         self.alphas: list[float] = []
 
     def random(self, count: int) -> np.ndarray:
@@ -52,11 +52,11 @@ class Chosen(np.random.Generator):
         return next(self.places)
 
 
-@pytest.mark.parametrize("centre", [(0, 0), (3, 11), (19, 10)])
+@pytest.mark.parametrize("center", [(0, 0), (3, 11), (19, 10)])
 @pytest.mark.parametrize("cutmix", [False, True])
 @pytest.mark.parametrize("weight", [0.05, 0.3, 0.5, 0.77, 0.999])
 def test_pairs_are_mixed_as_by_timm(
-    weight: float, cutmix: bool, centre: tuple[int, int], monkeypatch
+    weight: float, cutmix: bool, center: tuple[int, int], monkeypatch
 ):
     """timm mixes clip i with clip b - 1 - i, we 2i with 2i + 1: of two clips that is the same."""
     video, label, _ = batch(2, 20)
@@ -78,10 +78,10 @@ def test_pairs_are_mixed_as_by_timm(
         lambda x, classes, **_: torch.eye(classes, dtype=torch.float64)[x],
     )
     with monkeypatch.context() as patch:
-        places = iter(centre)
+        places = iter(center)
         patch.setattr(np.random, "randint", lambda low, high, size: next(places))
         expected, target = theirs(video.flatten(1, 2).double(), label)
-    chosen = Chosen(weight, cutmix, centre)
+    chosen = Chosen(weight, cutmix, center)
     mix = Mixing(mixup=0.8, cutmix=1.0).draw(20, 20, chosen)
     assert chosen.alphas == [1.0 if cutmix else 0.8] * 2
     assert (

@@ -12,11 +12,11 @@ import torch
 from PIL import Image
 from timm.data import auto_augment
 
-from data_modules.transforms.operations import Step, Steps
+from data_modules.transforms.operations import Operation, Operations
 from data_modules.transforms.rand_augment import (
     ARGUMENTS,
     INCREASING,
-    Policy,
+    RandAugmentPolicy,
     RandAugment,
 )
 from data_modules.sampling.randomness import keyed_generator
@@ -29,7 +29,7 @@ def rng(name: object = 0) -> np.random.Generator:
     return keyed_generator(0, 0, str(name))
 
 
-def drawn(augment: RandAugment, clips: int) -> list[Steps]:
+def drawn(augment: RandAugment, clips: int) -> list[Operations]:
     return [augment.draw(8, 224, rng(clip)) for clip in range(clips)]
 
 
@@ -46,7 +46,7 @@ def drawn(augment: RandAugment, clips: int) -> list[Steps]:
 )
 def test_policies_are_read_as_timm_reads_them(text: str):
     policy, theirs = (
-        Policy.parse(text),
+        RandAugmentPolicy.parse(text),
         auto_augment.rand_augment_transform(text, {"img_mean": FILL}),
     )
     names = (
@@ -155,7 +155,7 @@ def test_other_magnitudes():
     assert np.allclose(np.abs(degrees("rand-m15-mmax12-n4-p1", 300)), 36)
 
 
-def by_timm(step: Step, video: torch.Tensor) -> torch.Tensor:
+def by_timm(step: Operation, video: torch.Tensor) -> torch.Tensor:
     options = {
         "resample": getattr(Image.Resampling, step.interpolation.upper()),
         "fillcolor": FILL,
@@ -179,7 +179,7 @@ def test_every_step_is_timms(policy: str):
     for steps in drawn(RandAugment(policy, fill=FILL), 60):
         video = video_of(2, 32, 40)
         for step in steps.steps:
-            expected, video = by_timm(step, video), Steps((step,), FILL)(video)
+            expected, video = by_timm(step, video), Operations((step,), FILL)(video)
             assert (video.int() - expected.int()).abs().max() <= 1, step
             seen.add(step.name)
     assert seen == set(ARGUMENTS)
@@ -235,6 +235,6 @@ def test_cuda_agrees():
     for steps in drawn(RandAugment(), 40):
         video = video_of(2, 32, 40)
         for step in steps.steps:
-            one = Steps((step,))
+            one = Operations((step,))
             other, video = one(video.cuda()).cpu(), one(video)
             assert (other.int() - video.int()).abs().max() <= 2
