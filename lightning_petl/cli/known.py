@@ -16,7 +16,8 @@ from lightning_petl.cli import config_files
 from lightning_petl.cli import data as data_cli
 from lightning_petl.cli.names import BASES
 from lightning_petl.cli.parser_reports import Known, options_of
-from lightning_petl.optim.optimizer import Optimisation, Schedule
+from lightning_petl.optim.optimizer import OptimizerConfig
+from lightning_petl.optim.schedule import Schedule
 from lightning_petl.tasks.classification import VideoClassifier
 
 # Lightning brings many callbacks and strategies that nobody means
@@ -95,6 +96,6 @@ _GROUPS: dict[str, type] = {
     "data": VideoDataModule,
     "model": VideoClassifier,
     "model.backbone": VideoViT,
-    "model.optim": Optimisation,
+    "model.optim": OptimizerConfig,
     "model.optim.schedule": Schedule,
 }

@@ -1,1 +1,1 @@
-"""Optimizers, parameter groups and learning rate schedules."""
+"""Configure optimizers, their parameter groups and their learning rate schedules."""

@@ -19,7 +19,7 @@ from lightning_petl.backbones.vit import VideoViT
 from lightning_petl.checkpoints.trainable_state import State, trainable_state
 from lightning_petl.heads.linear import HeadRecipe, LinearHead
 from lightning_petl.metrics.accuracy import Answered, MeanLoss, accuracies
-from lightning_petl.optim.optimizer import Optimisation
+from lightning_petl.optim.optimizer import OptimizerConfig
 from lightning_petl.shapes import Labels, Logits, Video
 from lightning_petl.tasks.task import Task
 
@@ -129,7 +129,7 @@ class VideoClassifier(Task):
         labels: list[str],
         *,
         head: HeadRecipe = LinearHead(),
-        optim: Optimisation = Optimisation(),
+        optim: OptimizerConfig = OptimizerConfig(),
         label_smoothing: float = 0.0,
     ) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What every task shares: a frozen trunk, owners of what trains, one optimiser, checkpoints of trainable state."""
+"""What every task shares: a frozen trunk, owners of what trains, one optimizer, checkpoints of trainable state."""
 
 from abc import abstractmethod
 from collections.abc import Iterable
@@ -16,7 +16,8 @@ from lightning_petl.checkpoints.trainable_state import (
 )
 from lightning_petl.distributed.collectives import any_rank, union_over_ranks
 from lightning_petl.distributed.sharding import materialize, shard
-from lightning_petl.optim.optimizer import Optimisation, ScheduledRates
+from lightning_petl.optim.optimizer import OptimizerConfig
+from lightning_petl.optim.schedule import ScheduledRates
 from lightning_petl.strategies import precision
 from lightning_petl.tasks.updates import Updates, accumulate
 
@@ -36,7 +37,7 @@ class Task(LightningModule):
     """
 
     backbone: VideoViT
-    optim: Optimisation
+    optim: OptimizerConfig
     labels: tuple[str, ...] = ()
     silent: bool
     best_by: ClassVar[str] = "val/top1"

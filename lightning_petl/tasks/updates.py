@@ -1,14 +1,14 @@
-"""What a Trainer's length, batches and ranks mean for the optimiser."""
+"""What a Trainer's length, batches and ranks mean for the optimizer."""
 
 from typing import NamedTuple
 
 from lightning.pytorch import Trainer
 
-from lightning_petl.optim.optimizer import Optimisation, accumulation
+from lightning_petl.optim.optimizer import OptimizerConfig, accumulation
 
 
 class Updates(NamedTuple):
-    """The optimiser updates of a whole training.
+    """The optimizer updates of a whole training.
 
     Attributes:
         steps: how many.
@@ -54,7 +54,7 @@ class Updates(NamedTuple):
             trainer.world_size,
         )
 
-    def rate(self, optim: Optimisation) -> float:
+    def rate(self, optim: OptimizerConfig) -> float:
         """Learning rate of ``optim`` for updates of this size.
 
         Raises:
@@ -64,7 +64,7 @@ class Updates(NamedTuple):
             return optim.lr
         return optim.rate(_known(self.clips))
 
-    def told(self, optim: Optimisation) -> str:
+    def told(self, optim: OptimizerConfig) -> str:
         """Learning rate and size of an update, for the user."""
         scaled = f" ({optim.lr:g} per {optim.lr_per} clips)" if optim.lr_per else ""
         return f"learning rate {self.rate(optim):g}{scaled}; an update is {self.ranks} rank(s) x {self.passes} passes"

@@ -29,7 +29,8 @@ from lightning_petl.__main__ import main
 from lightning_petl.backbones import VideoViT
 from lightning_petl.cli import lightning as lightning  # with all callbacks
 from lightning_petl.cli import names
-from lightning_petl.optim.optimizer import Optimisation, Schedule
+from lightning_petl.optim.optimizer import OptimizerConfig
+from lightning_petl.optim.schedule import Schedule
 from lightning_petl.strategies.ddp import Replicated, Sharded
 from lightning_petl.tasks.bank.member import Member
 from lightning_petl.tasks.retrieval.task import JointSpace
@@ -39,7 +40,7 @@ HERE = Path(__file__).parent
 PACKAGES = ("lightning_petl.", "data_modules.")
 # What a configuration may name besides the classes of ``names``, whose key decides what it is.
 OTHERS = {
-    "optim": Optimisation,
+    "optim": OptimizerConfig,
     "schedule": Schedule,
     "mixing": Mixing,
     "backbone": VideoViT,

@@ -15,7 +15,7 @@ from lightning_petl.backbones import VideoViT  # noqa: E402
 from lightning_petl.backbones.weights.open_clip import text_tower  # noqa: E402
 from lightning_petl.heads.linear import LinearHead  # noqa: E402
 from lightning_petl.heads.text import TEMPLATES, TextHead, spoken  # noqa: E402
-from lightning_petl.optim.optimizer import parameter_groups  # noqa: E402
+from lightning_petl.optim.groups import parameter_groups  # noqa: E402
 from lightning_petl.tasks.classification import VideoClassifier  # noqa: E402
 from lightning_petl.tasks.loading import load  # noqa: E402
 from tests.pairs import announce, frames_of, theirs, written  # noqa: E402

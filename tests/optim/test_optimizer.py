@@ -8,14 +8,10 @@ import torch
 from torch import nn
 from torch.optim import SGD, AdamW
 
-from lightning_petl.optim.optimizer import (
-    Optimisation,
-    Schedule,
-    ScheduledRates,
-    Together,
-    accumulation,
-    parameter_groups,
-)
+from lightning_petl.optim.groups import parameter_groups
+from lightning_petl.optim.joint import JointOptimizer
+from lightning_petl.optim.optimizer import OptimizerConfig, accumulation
+from lightning_petl.optim.schedule import Schedule, ScheduledRates
 
 
 def test_warm_up_is_linear_and_meets_the_cosine() -> None:
@@ -96,7 +92,7 @@ def test_groups_by_owner_and_decay(rule: str, expected: dict[str, int]) -> None:
 
 
 def test_rates_and_decay_of_each_group() -> None:
-    optim = Optimisation(lr=0.1, weight_decay=0.05, lr_factor={"head": 10.0})
+    optim = OptimizerConfig(lr=0.1, weight_decay=0.05, lr_factor={"head": 10.0})
     optimizer = optim.optimizer(dict(Two().named_parameters()), OWNERS, rate=0.2)
     assert isinstance(optimizer, AdamW)
     assert {
@@ -110,7 +106,7 @@ def test_rates_and_decay_of_each_group() -> None:
 
 
 def test_sgd_takes_its_momentum() -> None:
-    optimizer = Optimisation(algorithm="sgd", momentum=0.8).optimizer(
+    optimizer = OptimizerConfig(algorithm="sgd", momentum=0.8).optimizer(
         dict(Two().named_parameters()), OWNERS, 0.1
     )
     assert isinstance(optimizer, SGD)
@@ -122,7 +118,7 @@ def test_an_owner_that_trains_nothing_is_an_error() -> None:
         ValueError,
         match=r"lr_factor names LORA.*owners: \['LoRA', 'head'\].*lr_factor='\{\}'",
     ):
-        Optimisation(lr_factor={"LORA": 2.0}).optimizer(
+        OptimizerConfig(lr_factor={"LORA": 2.0}).optimizer(
             dict(Two().named_parameters()), OWNERS, 0.1
         )
 
@@ -151,8 +147,8 @@ def test_a_global_batch_that_does_not_divide(global_batch: int) -> None:
 
 
 def test_linear_scaling_is_explicit() -> None:
-    assert Optimisation(lr=1e-3).rate(64) == 1e-3
-    assert Optimisation(lr=1e-3, lr_per=256).rate(64) == pytest.approx(2.5e-4)
+    assert OptimizerConfig(lr=1e-3).rate(64) == 1e-3
+    assert OptimizerConfig(lr=1e-3, lr_per=256).rate(64) == pytest.approx(2.5e-4)
 
 
 @pytest.mark.parametrize(
@@ -167,7 +163,7 @@ def test_linear_scaling_is_explicit() -> None:
 )
 def test_wrong_values_are_named(options: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=next(iter(options))):
-        Optimisation(**options)
+        OptimizerConfig(**options)
 
 
 def test_optimisers_together_step_as_they_do_apart_and_go_on_after_a_stop() -> None:
@@ -184,7 +180,7 @@ def test_optimisers_together_step_as_they_do_apart_and_go_on_after_a_stop() -> N
 
     apart, single = start()
     weights, parts = start()
-    together = Together(parts, {"stopped"})
+    together = JointOptimizer(parts, {"stopped"})
     for step in range(4):
         if step == 2:  # a new process, which loads what was saved
             saved, (weights, parts) = (
@@ -193,7 +189,7 @@ def test_optimisers_together_step_as_they_do_apart_and_go_on_after_a_stop() -> N
             )
             for weight, value in zip(weights, saved[1], strict=True):
                 weight.data.copy_(value)
-            together = Together(parts, {"stopped"})
+            together = JointOptimizer(parts, {"stopped"})
             together.load_state_dict(saved[0])
         update(weights, step)
         together.step()

@@ -10,7 +10,7 @@ from jsonargparse import ArgumentError, ArgumentParser
 
 from lightning_petl.adapters import Adapter
 from lightning_petl.heads.linear import LinearHead
-from lightning_petl.optim.optimizer import Optimisation
+from lightning_petl.optim.optimizer import OptimizerConfig
 
 Grid = Mapping[str, Sequence[Any]]
 
@@ -33,7 +33,7 @@ class Member:
 
     adapters: list[Adapter] = field(default_factory=list[Adapter])
     head: LinearHead = LinearHead()
-    optim: Optimisation = Optimisation()
+    optim: OptimizerConfig = OptimizerConfig()
     label_smoothing: float = 0.0
     clip_norm: float | None = None
     seed: int | None = None

@@ -19,7 +19,8 @@ from lightning_petl.backbones.vit import Reader, VideoViT
 from lightning_petl.checkpoints.trainable_state import trainable_state
 from lightning_petl.distributed.collectives import gather_objects, min_over_ranks
 from lightning_petl.metrics.accuracy import Answered, MeanLoss, accuracies
-from lightning_petl.optim.optimizer import ScheduledRates, Together
+from lightning_petl.optim.joint import JointOptimizer
+from lightning_petl.optim.schedule import ScheduledRates
 from lightning_petl.shapes import Video
 from lightning_petl.tasks.bank.member import Member, expand
 from lightning_petl.tasks.bank.parallel_readers import ParallelReaders
@@ -36,6 +37,12 @@ from lightning_petl.tasks.task import Task
 from lightning_petl.tasks.updates import Updates, accumulate
 
 READER = "Bank"
+RATES_TAG = "lr-Together"
+"""First part of the TensorBoard tags of the learning rates.
+
+Lightning's LearningRateMonitor would take the class of the optimizer, and the curves of a run that an earlier release
+began would end.
+"""
 
 
 class Losses(TypedDict):
@@ -49,7 +56,7 @@ class Bank(Task):
     """Readers and heads of many experiments behind one pass of a frozen trunk; ``loss = sum over members of loss_m``.
 
     No two members share a parameter, so the gradient of the sum is each member's own. Each has its initial values,
-    dropout, optimiser, schedule, clipping norm, metrics, TensorBoard run, artifact and best weights as it would in a
+    dropout, optimizer, schedule, clipping norm, metrics, TensorBoard run, artifact and best weights as it would in a
     run of its own (:class:`~lightning_petl.tasks.classification.VideoClassifier`) with the same seed; data, frames
     and augmentation are shared. The first loss that is not a number stops its member, and no other.
 
@@ -334,11 +341,15 @@ class Bank(Task):
             for group in optimizers[name].param_groups:
                 group["name"] = f"{name}/{group['name']}"
                 factors.append(lambda i, factor=factor, every=every: factor(i // every))
-        optimizer = Together(optimizers, self.stopped)
+        optimizer = JointOptimizer(optimizers, self.stopped)
         scheduler = ScheduledRates(optimizer, factors, self.print)
         return {
             "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
+            "lr_scheduler": {
+                "scheduler": scheduler,
+                "interval": "step",
+                "name": RATES_TAG,
+            },
         }
 
     def configure_gradient_clipping(

@@ -19,7 +19,7 @@ from lightning_petl.checkpoints.trainable_state import Trunk
 from lightning_petl.heads.similarity import MeanPooling, Sides, SimilarityRecipe
 from lightning_petl.losses.contrastive import MAX_LOGIT_SCALE, contrastive_loss
 from lightning_petl.metrics.retrieval import retrieval_metrics
-from lightning_petl.optim.optimizer import Optimisation
+from lightning_petl.optim.optimizer import OptimizerConfig
 from lightning_petl.shapes import Video, Words
 from lightning_petl.tasks.retrieval.gallery import Answer, Entry, Gallery
 from lightning_petl.tasks.task import Task
@@ -103,7 +103,7 @@ class VideoTextRetrieval(Task):
         text: TextTower | None = None,
         text_adapters: list[Adapter] | None = None,
         joint: JointSpace = JointSpace(),
-        optim: Optimisation = Optimisation(),
+        optim: OptimizerConfig = OptimizerConfig(),
     ) -> None:
         super().__init__()
         attach(backbone, adapters)

@@ -25,7 +25,8 @@ from lightning_petl.callbacks.guards.gradient_guard import GradientGuard
 from lightning_petl.callbacks.resume.random_state import RandomStates
 from lightning_petl.checkpoints.trainable_state import load_trainable, trainable_state
 from lightning_petl.heads.linear import LinearHead
-from lightning_petl.optim.optimizer import Optimisation, Schedule
+from lightning_petl.optim.optimizer import OptimizerConfig
+from lightning_petl.optim.schedule import Schedule
 from lightning_petl.tasks.bank.member import Member
 from lightning_petl.tasks.bank.task import Bank
 from lightning_petl.tasks.classification import VideoClassifier
@@ -36,11 +37,11 @@ LABELS = ["left", "right"]
 # no norm over the batch: a bias in front of one has a gradient of rounding alone, which Adam makes large
 MEMBERS = {
     "linear": Member(
-        head=LinearHead(dropout=0.5), optim=Optimisation(lr=0.1), clip_norm=0.05
+        head=LinearHead(dropout=0.5), optim=OptimizerConfig(lr=0.1), clip_norm=0.05
     ),
     "sgd": Member(
         head=LinearHead(dropout=0.2, std=0.1),
-        optim=Optimisation(
+        optim=OptimizerConfig(
             algorithm="sgd",
             lr=0.5,
             schedule=Schedule(per="epoch", decay="cosine", floor=0.1),
@@ -50,7 +51,7 @@ MEMBERS = {
     "side": Member(
         adapters=[Side4Video(width=64, norm="group")],
         head=LinearHead(dropout=0.5),
-        optim=Optimisation(
+        optim=OptimizerConfig(
             lr=0.01, lr_factor={"head": 3.0}, schedule=Schedule(warmup=1.0)
         ),
         clip_norm=0.5,
@@ -60,7 +61,7 @@ MEMBERS = {
             Side4Video(width=64, taps="last 1", norm="group"),
             MAdapter(width=64),
         ],
-        optim=Optimisation(lr=0.003),
+        optim=OptimizerConfig(lr=0.003),
     ),
 }
 
@@ -149,7 +150,7 @@ def same(left: dict[str, Tensor], right: dict[str, Tensor], name: str) -> None:
 
 
 def test_a_member_that_diverges_stops_and_harms_no_other(tmp_path: Path) -> None:
-    wild = Member(optim=Optimisation(algorithm="sgd", lr=1e38, momentum=0.0))
+    wild = Member(optim=OptimizerConfig(algorithm="sgd", lr=1e38, momentum=0.0))
     together = bank({"first": MEMBERS["linear"], "wild": wild, "last": MEMBERS["side"]})
     with pytest.warns(UserWarning, match="member wild: its loss is no number after"):
         losses = fit(together, tmp_path)
@@ -169,7 +170,7 @@ def test_a_member_that_diverges_stops_and_harms_no_other(tmp_path: Path) -> None
 
 
 def test_when_all_have_diverged_the_run_ends(tmp_path: Path) -> None:
-    wild = Member(optim=Optimisation(algorithm="sgd", lr=1e38, momentum=0.0))
+    wild = Member(optim=OptimizerConfig(algorithm="sgd", lr=1e38, momentum=0.0))
     with (
         pytest.warns(UserWarning, match="no number"),
         pytest.raises(ValueError, match="every member is no number"),
@@ -257,7 +258,7 @@ def test_a_reader_beside_an_adapter_is_refused_by_the_name_of_the_adapter() -> N
     ("members", "options", "message"),
     [
         (
-            {"a": Member(optim=Optimisation(global_batch=8)), "b": Member()},
+            {"a": Member(optim=OptimizerConfig(global_batch=8)), "b": Member()},
             {},
             "global_batch must be one for all",
         ),

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from lightning_petl.adapters import MAdapter, Side4Video
-from lightning_petl.optim.optimizer import Optimisation, Schedule
+from lightning_petl.optim.optimizer import OptimizerConfig
+from lightning_petl.optim.schedule import Schedule
 from lightning_petl.tasks.bank.member import Member, expand, settings
 
 SIDE = Member(adapters=[Side4Video(width=64), MAdapter(width=64)])
@@ -24,7 +25,7 @@ def test_a_grid_is_every_member_at_every_point() -> None:
     ]
     assert len(found) == 12
     assert found["b-lr=0.0001-seed=2"] == Member(
-        optim=Optimisation(lr=1e-4), seed=2, clip_norm=1.0
+        optim=OptimizerConfig(lr=1e-4), seed=2, clip_norm=1.0
     )
 
 
@@ -41,7 +42,9 @@ def test_paths_lead_into_methods_and_schedules() -> None:
     found = expand({"side": SIDE}, grid)
     wide = found["side-width=128"]
     assert wide.adapters == [Side4Video(width=128), MAdapter(width=64)]
-    assert wide.optim == Optimisation(schedule=Schedule(warmup=2.0), betas=(0.9, 0.95))
+    assert wide.optim == OptimizerConfig(
+        schedule=Schedule(warmup=2.0), betas=(0.9, 0.95)
+    )
     assert settings(wide)["adapters.Side4Video.width"] == 128
     assert settings(wide)["adapters"] == "Side4Video+MAdapter"
 

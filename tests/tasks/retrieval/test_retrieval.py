@@ -23,7 +23,7 @@ from lightning_petl.adapters import (  # noqa: E402
 from lightning_petl.backbones import VideoViT  # noqa: E402
 from lightning_petl.backbones.text import TextTower  # noqa: E402
 from lightning_petl.heads.similarity import WTI, MeanPooling  # noqa: E402
-from lightning_petl.optim.optimizer import Optimisation  # noqa: E402
+from lightning_petl.optim.optimizer import OptimizerConfig  # noqa: E402
 from lightning_petl.tasks.retrieval.gallery import Entry, Gallery  # noqa: E402
 from lightning_petl.tasks.retrieval.task import JointSpace, VideoTextRetrieval  # noqa: E402
 from tests.pairs import announce, theirs, written  # noqa: E402
@@ -127,7 +127,7 @@ def test_a_reader_moves_frames_in_front_of_the_norm(pair: tuple[Any, str]) -> No
 
 
 def test_owners_and_their_learning_rates(pair: tuple[Any, str]) -> None:
-    optim = Optimisation(
+    optim = OptimizerConfig(
         lr=1e-4,
         lr_factor=dict.fromkeys(("text", "projection", "logit_scale"), 0.001),
         weight_decay=0.2,
