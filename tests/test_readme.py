@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from data_modules.loading.base import VideoDataModule
+from data_modules.loading.data_module import VideoDataModule
 from data_modules.sampling.schemes import Sampling
 from data_modules.sets.rendered.motion import render
 from data_modules.transforms.augment import Augmentation

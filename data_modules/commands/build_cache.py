@@ -28,7 +28,7 @@ from data_modules.features.cache import (
 from data_modules.features.shards import Kept, Row, Shard, num_bytes, pack, write
 from data_modules.io.names import cell
 from data_modules.io.progress import progress
-from data_modules.loading.base import VideoDataModule
+from data_modules.loading.data_module import VideoDataModule
 from data_modules.loading.loader import sample_loader
 from data_modules.sample import Sample, Split
 from data_modules.storage.content import Content, contents_of

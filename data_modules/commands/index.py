@@ -13,7 +13,7 @@ from rich.table import Table
 
 from data_modules.io.names import cell, visible
 from data_modules.io.progress import cpus, progress
-from data_modules.loading.base import VideoDataModule
+from data_modules.loading.data_module import VideoDataModule
 from data_modules.sample import Split
 from data_modules.storage.manifest import (
     NAME,

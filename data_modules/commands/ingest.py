@@ -14,7 +14,7 @@ from rich.progress import track
 from data_modules.io.names import ENCODING, ERRORS, cell, to_json, visible
 from data_modules.io.progress import cpus, progress
 from data_modules.io.untrusted import inside, read_json
-from data_modules.loading.base import VideoDataModule
+from data_modules.loading.data_module import VideoDataModule
 from data_modules.sample import Split
 from data_modules.storage.gain import report
 from data_modules.storage.ingest_copy import Copy

@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 
 from data_modules.features import contents
 from data_modules.features.shards import Kept, Shard, damaged, unpack
-from data_modules.io.atomic import whole
+from data_modules.io.atomic import atomic_write
 from data_modules.io.untrusted import inside, read_json
 from data_modules.sample import PADDING, Clip, OnFault, Sample
 
@@ -67,7 +67,7 @@ class Index(NamedTuple):
 
 def write_index(folder: Path, index: Index) -> None:
     """There whole or not at all."""
-    with whole(folder / INDEX) as partial:
+    with atomic_write(folder / INDEX) as partial:
         partial.write_text(
             json.dumps(index._asdict(), indent=1, sort_keys=True), "utf-8"
         )

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from data_modules.io.atomic import whole
+from data_modules.io.atomic import atomic_write
 from data_modules.io.untrusted import inside
 from data_modules.storage.content import Content, Place, changed, told
 
@@ -17,7 +17,7 @@ def file_of(folder: Path, split: str) -> Path:
 
 def write(folder: Path, split: str, contents: Sequence[Content | None]) -> None:
     """Write the contents of a split, whole or not at all; an empty line stands for what could not be read."""
-    with whole(file_of(folder, split)) as partial:
+    with atomic_write(file_of(folder, split)) as partial:
         partial.write_text("".join(f"{entry or ''}\n" for entry in contents), "ascii")
 
 

@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from data_modules.io.atomic import whole
+from data_modules.io.atomic import atomic_write
 from data_modules.io.untrusted import check_header
 
 Kept = Literal["fp32", "bf16", "fp16", "int8"]
@@ -115,7 +115,7 @@ def write(path: Path, rows: Sequence[Row]) -> None:
     for name in _names(rows[0].parts):
         tensors[name + _CHECKSUM] = torch.tensor([_checksum(row, name) for row in rows])
     faults = {str(number): row.fault for number, row in enumerate(rows) if row.fault}
-    with whole(path) as partial:
+    with atomic_write(path) as partial:
         save_file(tensors, partial, {"faults": json.dumps(faults, sort_keys=True)})
         with partial.open("rb") as file:
             os.fsync(file.fileno())

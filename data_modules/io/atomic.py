@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 @contextmanager
-def whole(path: Path) -> Generator[Path]:
+def atomic_write(path: Path) -> Generator[Path]:
     """A temporary name beside ``path`` to write to. It becomes ``path`` at the end, and is deleted where that fails.
 
     A process that is killed leaves ``.partial-<name>``, which the next one that writes the file replaces. Two

@@ -8,7 +8,7 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from data_modules.loading.views import View
-from data_modules.loading.watchdog import Reading
+from data_modules.loading.watchdog import Watchdog
 from data_modules.sample import PADDING, Clip, OnFault, Sample, Unrendered
 from data_modules.sampling.randomness import keyed_generator
 from data_modules.sampling.schemes import Length
@@ -20,7 +20,7 @@ _STAND_INS = 20  # clips tried in the place of a bad one; that all of them are b
 
 
 @dataclass(frozen=True)
-class Policy:
+class FaultPolicy:
     """What to do about a video that cannot be read, after one more try by plain sequential decoding.
 
     Args:
@@ -52,16 +52,16 @@ class VideoDataset(Dataset[Sample]):
         view: View,
         *,
         seed: int = 0,
-        policy: Policy = Policy(),
+        policy: FaultPolicy = FaultPolicy(),
         mirrored: Mapping[int, int] | None = None,
         on_device: bool = False,
-        reading: Reading | None = None,
+        reading: Watchdog | None = None,
     ) -> None:
         self._clips, self._view, self._seed, self._policy = clips, view, seed, policy
         self._mirrored, self._on_device, self._reading = (
             mirrored or {},
             on_device,
-            reading or Reading(0, math.inf),
+            reading or Watchdog(0, math.inf),
         )
 
     def __len__(self) -> int:

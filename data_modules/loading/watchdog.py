@@ -19,7 +19,7 @@ _LONGEST = 4200  # bytes: the longest path that Linux takes, and two numbers
 _DEAD_WORKERS = re.compile(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\)")
 
 
-class Reading:
+class Watchdog:
     """A line a worker, in memory that the processes share; it travels to the workers with the data set.
 
     Args:

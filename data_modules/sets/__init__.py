@@ -7,13 +7,13 @@ from data_modules.sets.captions.vatex import VATEX
 from data_modules.sets.rendered.motion_captions import MotionCaptions
 from data_modules.sets.rendered.motion_clips import MotionClips
 from data_modules.sets.video.diving48 import Diving48
-from data_modules.sets.video.folder import VideoFolder
 from data_modules.sets.video.hmdb51 import HMDB51
 from data_modules.sets.video.kinetics import Kinetics
 from data_modules.sets.video.something_something import SomethingSomething
 from data_modules.sets.video.something_something_v1 import SomethingSomethingV1
 from data_modules.sets.video.ucf101 import UCF101
 from data_modules.sets.video.video_files import VideoFiles
+from data_modules.sets.video.video_folder import VideoFolder
 from data_modules.sets.video.video_list import VideoList
 
 __all__ = [

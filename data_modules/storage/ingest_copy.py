@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from data_modules.io.atomic import whole
+from data_modules.io.atomic import atomic_write
 from data_modules.io.names import ENCODING, ERRORS, to_csv
 from data_modules.storage.shards import (
     Entry,
@@ -110,7 +110,7 @@ class Copy:
 
     def _write_journal(self) -> None:
         """Without the line that a stop may have cut."""
-        with whole(self._journal) as partial:
+        with atomic_write(self._journal) as partial:
             partial.write_bytes(to_csv(self._done.values()))
 
     def _file(self, entry: Entry) -> Path:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast, get_args, get_type_hints
 
-from data_modules.io.atomic import whole
+from data_modules.io.atomic import atomic_write
 from data_modules.io.names import ENCODING, ERRORS, to_csv
 from data_modules.io.untrusted import inside
 from data_modules.storage.content import Content, changed, present, told
@@ -193,7 +193,7 @@ def read_index(folder: Path) -> Iterator[Entry]:
 
 def write_index(folder: Path, entries: Iterable[Entry]) -> None:
     """Write the index, whole or not at all."""
-    with whole(folder / INDEX) as partial:
+    with atomic_write(folder / INDEX) as partial:
         partial.write_bytes(to_csv([Entry._fields, *entries]))
 
 
@@ -260,7 +260,7 @@ def write_shard(
     Raises:
         ValueError: a file is not what its entry says.
     """
-    with whole(path) as partial:
+    with atomic_write(path) as partial:
         _pack(partial, entries, files)
         placed = shard_places(partial, entries)
         for entry in placed:

@@ -20,7 +20,7 @@ from einops import rearrange
 from jaxtyping import UInt8
 from torch import Tensor
 
-from data_modules.io.atomic import whole
+from data_modules.io.atomic import atomic_write
 
 # Macroblock-tree rate control on CPUs with AVX-512 wrote up to five different files of the same frames.
 _OPTIONS = {"libx264": {"mbtree": "0"}}
@@ -79,7 +79,7 @@ def write_video(
     pixels = np.asarray(frames)
     _check(pixels, codec)
     rate = Fraction(fps).limit_denominator(1001)
-    with whole(Path(path)) as partial:
+    with atomic_write(Path(path)) as partial:
         _encode(partial, pixels, rate, codec, gop)
 
 
@@ -112,7 +112,7 @@ def write_fast_video(
     length = ticks[-1] - ticks[0]
     rate = Fraction(len(ticks) - 1, length) / time_base
     try:
-        with whole(path) as partial, _mp4(partial) as container:
+        with atomic_write(path) as partial, _mp4(partial) as container:
             stream = _fast_stream(container, raster, rate, time_base, crf)
             *packets, last = _packets(stream, pictures, raster, ticks, time_base)
             # The mean rate of an MP4 file is over decoding times: the last duration makes it that of the ticks.

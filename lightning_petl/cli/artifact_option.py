@@ -12,7 +12,7 @@ from data_modules import compat as compat  # before what imports torchvision
 # isort: split
 from jsonargparse import Namespace
 
-from data_modules.loading.base import VideoDataModule
+from data_modules.loading.data_module import VideoDataModule
 from data_modules.loading.views import Views
 from data_modules.sampling import papers as papers  # makes its classes known
 from data_modules.sampling.schemes import Sampling

@@ -12,7 +12,7 @@ from jsonargparse import ArgumentParser
 
 from data_modules.commands.index import index
 from data_modules.commands.ingest import ingest
-from data_modules.loading.base import VideoDataModule
+from data_modules.loading.data_module import VideoDataModule
 from lightning_petl.cli import config_text
 
 # Called with the data module and the command's own options, which are the function's arguments and their docstring.

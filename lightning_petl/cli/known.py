@@ -7,7 +7,7 @@ from functools import partial
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from data_modules.loading.base import VideoDataModule
+from data_modules.loading.data_module import VideoDataModule
 from lightning_petl.backbones import VideoViT
 from lightning_petl.callbacks.guards.bad_files import BadFiles
 from lightning_petl.callbacks.guards.loss_guard import LossGuard

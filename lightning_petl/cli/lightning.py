@@ -20,7 +20,7 @@ from typing_extensions import override
 
 from data_modules.commands.build_cache import Storage, build
 from data_modules.io.names import visible
-from data_modules.loading.base import VideoDataModule
+from data_modules.loading.data_module import VideoDataModule
 from lightning_petl.adapters import Adapter
 from lightning_petl.backbones import VideoViT, prefix
 from lightning_petl.callbacks.cost.log_interval import LogInterval

@@ -12,7 +12,7 @@ from lightning.pytorch import Callback
 from lightning.pytorch.strategies import Strategy
 
 from data_modules import sets
-from data_modules.loading.base import VideoDataModule
+from data_modules.loading.data_module import VideoDataModule
 from data_modules.sampling import papers
 from data_modules.sampling.schemes import (
     DenseSampling,

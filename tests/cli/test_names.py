@@ -33,7 +33,7 @@ def test_moved_names_are_dotted_and_lead_to_short_ones() -> None:
     ("path", "name"),
     [
         ("lightning_petl.adapters.lora.LoRA", "LoRA"),
-        ("data_modules.sets.video.folder.VideoFolder", "VideoFolder"),
+        ("data_modules.sets.video.video_folder.VideoFolder", "VideoFolder"),
         ("my_package.GateAdapter", "my_package.GateAdapter"),
         ("lightning_petl_extra.GateAdapter", "lightning_petl_extra.GateAdapter"),
         ("EMA", "EMA"),

@@ -16,7 +16,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 from data_modules.transforms.augment import RandomErasing
 from data_modules.batch import VideoBatch
-from data_modules.sets.video.folder import VideoFolder
+from data_modules.sets.video.video_folder import VideoFolder
 from data_modules.transforms.mixing import Mixing
 from data_modules.transforms.rand_augment import RandAugment
 from data_modules.sampling.schemes import SegmentSampling

@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from data_modules.sets.captions.caption_text import Script, Written, fault
-from data_modules.sets.lists.rows import table
+from data_modules.sets.annotations.text_table import table
+from data_modules.sets.captions.caption_text import Script, WrittenCaption, fault
 from data_modules.video.suffixes import is_video
 
 
@@ -13,7 +13,7 @@ def captioned(
     listing: Path,
     names: Sequence[str],
     source: Path,
-    captions: Mapping[str, Sequence[Written]],
+    captions: Mapping[str, Sequence[WrittenCaption]],
     script: Script,
 ) -> list[tuple[str, ...]]:
     """What ``source`` says of each video that ``listing`` names, as it is written there; a tokenizer cuts what is long.

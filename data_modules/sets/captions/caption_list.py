@@ -5,14 +5,14 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from data_modules.sample import Split
-from data_modules.sets.captions.caption_text import Written
-from data_modules.sets.captions.captions import CaptionedVideos
-from data_modules.sets.lists import annotation
-from data_modules.sets.lists.columns import read_list
-from data_modules.sets.lists.evidence import Seen
-from data_modules.sets.lists.form import Form
+from data_modules.sets.annotations import annotation
+from data_modules.sets.annotations.column_names import ListColumns
+from data_modules.sets.annotations.list_reader import read_list
+from data_modules.sets.annotations.video_lookup import VideoLookup
+from data_modules.sets.captions.caption_text import WrittenCaption
+from data_modules.sets.captions.captioned_videos import CaptionedVideos
 
-_FORM = Form("caption", path="video", blanks=False)
+_FORM = ListColumns("caption", path="video", blanks=False)
 
 
 class CaptionList(CaptionedVideos):
@@ -28,7 +28,7 @@ class CaptionList(CaptionedVideos):
         train: list of training.
         val: list of validation.
         test: list of test; that of validation where there is no such file.
-        kwargs: those of :class:`~data_modules.sets.captions.captions.CaptionedVideos`.
+        kwargs: those of :class:`~data_modules.sets.captions.captioned_videos.CaptionedVideos`.
     """
 
     def __init__(
@@ -53,14 +53,18 @@ class CaptionList(CaptionedVideos):
         path, captions = self.captions(split)
         return path, list(captions)
 
-    def captions(self, split: Split) -> tuple[Path, Mapping[str, Sequence[Written]]]:
+    def captions(
+        self, split: Split
+    ) -> tuple[Path, Mapping[str, Sequence[WrittenCaption]]]:
         """In the order of the list; ./a.mp4 is a.mp4."""
         path = annotation.find(self.root, *self.lists[split])
-        captions = dict[str, list[Written]]()
+        captions = dict[str, list[WrittenCaption]]()
         for line, video, caption in read_list(
-            path, _FORM, Seen(self.videos, self.files, self.root)
+            path, _FORM, VideoLookup(self.videos, self.files, self.root)
         ):
-            captions.setdefault(str(PurePath(video)), []).append(Written(caption, line))
+            captions.setdefault(str(PurePath(video)), []).append(
+                WrittenCaption(caption, line)
+            )
         return path, captions
 
     def paths(self, split: Split, names: Sequence[str]) -> list[Path]:

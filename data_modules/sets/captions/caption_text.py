@@ -12,7 +12,7 @@ MAX_WORDS, MAX_CHARACTERS = (
 _HALF = re.compile("[\ud800-\udfff]")
 
 
-class Written(NamedTuple):
+class WrittenCaption(NamedTuple):
     """What a file says of a video, and in which line of it; 0 where it is not one of lines."""
 
     caption: object

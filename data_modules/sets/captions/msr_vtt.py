@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from data_modules.sample import Split
+from data_modules.sets.annotations import annotation
+from data_modules.sets.annotations.msr_vtt import Sentences, read_sentences
 from data_modules.sets.captions.caption_files import read_csv
-from data_modules.sets.captions.caption_text import Written
-from data_modules.sets.captions.captions import CaptionedVideos
-from data_modules.sets.lists import annotation
-from data_modules.sets.lists.msr_vtt_files import Sentences, read_sentences
+from data_modules.sets.captions.caption_text import WrittenCaption
+from data_modules.sets.captions.captioned_videos import CaptionedVideos
 
 _TEST = "MSRVTT_JSFUSION_test.csv"
 _TRAIN = {"1k-A": "MSRVTT_train.9k.csv", "7k": "MSRVTT_train.7k.csv"}
@@ -32,7 +32,7 @@ class MSRVTT(CaptionedVideos):
     Args:
         root: the folder of the annotation files.
         split_name: 1k-A (Yu et al., ECCV 2018), 7k (Miech et al., arXiv 1906.03327) or full.
-        kwargs: those of :class:`~data_modules.sets.captions.captions.CaptionedVideos`.
+        kwargs: those of :class:`~data_modules.sets.captions.captioned_videos.CaptionedVideos`.
     """
 
     def __init__(
@@ -64,18 +64,20 @@ class MSRVTT(CaptionedVideos):
             name.strip() for _, (name,) in read_csv(path, "video_id", others=_COLUMNS)
         ]
 
-    def captions(self, split: Split) -> tuple[Path, Mapping[str, Sequence[Written]]]:
+    def captions(
+        self, split: Split
+    ) -> tuple[Path, Mapping[str, Sequence[WrittenCaption]]]:
         """The sentences of the JSON file, or those of the test list."""
         if split != "train" and self.split_name != "full":
             path = annotation.find(self.root, _TEST)
             rows = read_csv(path, "video_id", "sentence", others=_COLUMNS)
             return path, {
-                name.strip(): [Written(sentence, line)]
+                name.strip(): [WrittenCaption(sentence, line)]
                 for line, (name, sentence) in rows
             }
-        found = defaultdict[str, list[Written]](list)
+        found = defaultdict[str, list[WrittenCaption]](list)
         for video, caption in self._sentences.captions:
-            found[video].append(Written(caption))
+            found[video].append(WrittenCaption(caption))
         return self._sentences.path, found
 
     @cached_property

@@ -8,10 +8,10 @@ from typing import Any, NoReturn, cast
 from typing_extensions import override
 
 from data_modules.sample import Split
-from data_modules.sets.captions.caption_text import Written
-from data_modules.sets.captions.captions import CaptionedVideos
-from data_modules.sets.lists import annotation
-from data_modules.sets.lists.text import text_lines
+from data_modules.sets.annotations import annotation
+from data_modules.sets.annotations.text_file import text_lines
+from data_modules.sets.captions.caption_text import WrittenCaption
+from data_modules.sets.captions.captioned_videos import CaptionedVideos
 
 # a damaged pickle may raise almost anything
 _DAMAGED = (
@@ -34,7 +34,7 @@ class MSVD(CaptionedVideos):
 
     Args:
         root: the folder of the annotation files.
-        kwargs: those of :class:`~data_modules.sets.captions.captions.CaptionedVideos`.
+        kwargs: those of :class:`~data_modules.sets.captions.captioned_videos.CaptionedVideos`.
     """
 
     published = "YouTubeClips"
@@ -47,7 +47,9 @@ class MSVD(CaptionedVideos):
         path = annotation.find(self.root, f"{split}_list.txt")
         return path, annotation.read_lines(path)
 
-    def captions(self, split: Split) -> tuple[Path, Mapping[str, Sequence[Written]]]:
+    def captions(
+        self, split: Split
+    ) -> tuple[Path, Mapping[str, Sequence[WrittenCaption]]]:
         """One file for all splits; words are joined by spaces."""
         path = annotation.find(
             self.root, "raw-captions.pkl", "AllVideoDescriptions.txt"
@@ -55,7 +57,7 @@ class MSVD(CaptionedVideos):
         return path, _of_pickle(path) if path.suffix == ".pkl" else _of_text(path)
 
 
-def _of_pickle(path: Path) -> dict[str, list[Written]]:
+def _of_pickle(path: Path) -> dict[str, list[WrittenCaption]]:
     content = read_pickle(path)
     if not isinstance(content, dict) or not all(
         isinstance(said, list) for said in content.values()
@@ -63,17 +65,19 @@ def _of_pickle(path: Path) -> dict[str, list[Written]]:
         raise ValueError(f"{path}: expected {{video: [caption, ...]}}")
     videos = cast(dict[str, list[object]], content)
     return {
-        str(name): [Written(_sentence(words)) for words in said]
+        str(name): [WrittenCaption(_sentence(words)) for words in said]
         for name, said in videos.items()
     }
 
 
-def _of_text(path: Path) -> dict[str, list[Written]]:
-    captions = dict[str, list[Written]]()
+def _of_text(path: Path) -> dict[str, list[WrittenCaption]]:
+    captions = dict[str, list[WrittenCaption]]()
     for number, line in text_lines(path):
         video, _, caption = line.partition(" ")
         if not line.startswith("#"):
-            captions.setdefault(video, []).append(Written(caption.strip(), number))
+            captions.setdefault(video, []).append(
+                WrittenCaption(caption.strip(), number)
+            )
     return captions
 
 

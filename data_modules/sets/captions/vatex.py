@@ -7,9 +7,9 @@ from typing import Any, cast
 from typing_extensions import override
 
 from data_modules.sample import Split
-from data_modules.sets.captions.caption_text import Written
-from data_modules.sets.captions.captions import CaptionedVideos
-from data_modules.sets.lists import annotation
+from data_modules.sets.annotations import annotation
+from data_modules.sets.captions.caption_text import WrittenCaption
+from data_modules.sets.captions.captioned_videos import CaptionedVideos
 from data_modules.storage.finder import plain_times
 
 _OFFICIAL: dict[Split, str] = {
@@ -32,7 +32,7 @@ class VATEX(CaptionedVideos):
 
     Args:
         root: the folder of the annotation files.
-        kwargs: those of :class:`~data_modules.sets.captions.captions.CaptionedVideos`.
+        kwargs: those of :class:`~data_modules.sets.captions.captioned_videos.CaptionedVideos`.
     """
 
     def __init__(self, root: str, **kwargs: Any) -> None:
@@ -48,15 +48,17 @@ class VATEX(CaptionedVideos):
         path = annotation.find(self.root, f"{split}_list.txt")
         return path, annotation.read_lines(path)
 
-    def captions(self, split: Split) -> tuple[Path, Mapping[str, Sequence[Written]]]:
+    def captions(
+        self, split: Split
+    ) -> tuple[Path, Mapping[str, Sequence[WrittenCaption]]]:
         """One file for all splits, or that of the split as it is published."""
         path = annotation.find(self.root, "vatex_data.json", _OFFICIAL[split])
-        captions = dict[str, list[Written]]()
+        captions = dict[str, list[WrittenCaption]]()
         for video, entry in _entries(path):
             if video in captions:
                 raise ValueError(f"{path}: video {video} is listed twice or more")
             captions[video] = [
-                Written(caption) for caption in _english(path, video, entry)
+                WrittenCaption(caption) for caption in _english(path, video, entry)
             ]
         return path, captions
 

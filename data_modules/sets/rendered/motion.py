@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 from rich.progress import track
 
-from data_modules.io.atomic import whole
+from data_modules.io.atomic import atomic_write
 from data_modules.io.progress import cpus
 from data_modules.sets.rendered.motion_scene import (
     MOTIONS,
@@ -38,7 +38,7 @@ _RECORD = "render.json"
 
 
 @runtime_checkable
-class Plan(Protocol):
+class PlannedClip(Protocol):
     """One clip before it is drawn."""
 
     @property
@@ -156,21 +156,21 @@ def _render_all(root: Path, num_train: int, num_test: int, seed: int) -> None:
     _write_json(root / "labels.json", labels)
 
 
-def write_clips(root: Path, plans: Sequence[Plan]) -> list[str]:
+def write_clips(root: Path, plans: Sequence[PlannedClip]) -> list[str]:
     """Draw and encode the clips that are not there, in one process per CPU; the words for the object of each."""
     return list(
         track(_things(root, plans), total=len(plans), description="Rendering clips")
     )
 
 
-def _things(root: Path, plans: Sequence[Plan]) -> Iterator[str]:
+def _things(root: Path, plans: Sequence[PlannedClip]) -> Iterator[str]:
     with ProcessPoolExecutor(
         cpus(), mp_context=get_context("spawn")
     ) as pool:  # fork after torch may deadlock
         yield from pool.map(partial(_render_one, root), plans, chunksize=8)
 
 
-def _render_one(root: Path, plan: Plan) -> str:
+def _render_one(root: Path, plan: PlannedClip) -> str:
     scene, path = plan.draw(), root / "videos" / f"{plan.clip_id}.mp4"
     if not path.exists():
         write_video(path, scene.video, FPS)
@@ -182,7 +182,7 @@ def _plain(template: str) -> str:
 
 
 def _write_json(path: Path, content: object) -> None:
-    with whole(path) as partial:
+    with atomic_write(path) as partial:
         partial.write_text(json.dumps(content, indent=1))
 
 

@@ -1,8 +1,8 @@
-"""The motion data set in sentences: a coloured shape that moves, drawn where it is not there yet.
+"""The motion data set in sentences: a colored shape that moves, drawn where it is not there yet.
 
-Each combination of colour, shape and motion has a caption of its own, such as "a red star moving from left to right".
+Each combination of color, shape and motion has a caption of its own, such as "a red star moving from left to right".
 In training there is a second one of the motion alone, "something moving from left to right": in a random batch few
-objects appear twice, so that little else would ask how they move. The objects of test, a colour and a shape together,
+objects appear twice, so that little else would ask how they move. The objects of test, a color and a shape together,
 never appear in training, though each of their words does. Each moves in all six ways, so that no query is answered
 without its last words. Backgrounds of test are new, too.
 """
@@ -16,11 +16,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from data_modules.io.atomic import whole
+from data_modules.io.atomic import atomic_write
 from data_modules.sets.captions.caption_list import CaptionList
 from data_modules.sets.rendered.motion import FRAMES, rendered, write_clips
 from data_modules.sets.rendered.motion_scene import (
-    COLOURS,
+    COLORS,
     MOTIONS,
     SHAPES,
     TEST_CAST,
@@ -34,9 +34,9 @@ SIZE = 96  # pixels; shapes are harder to tell than motions
 
 
 class CaptionPlan(NamedTuple):
-    """One clip before it is drawn: the numbers of its colour, shape and motion, and which clip of these it is."""
+    """One clip before it is drawn: the numbers of its color, shape and motion, and which clip of these it is."""
 
-    colour: int
+    color: int
     shape: int
     motion: int
     number: int
@@ -49,8 +49,8 @@ class CaptionPlan(NamedTuple):
 
     @property
     def is_test(self) -> bool:
-        """A quarter of all objects: of each shape two colours, of each colour two or three shapes."""
-        return (self.colour + self.shape) % 4 == 0
+        """A quarter of all objects: of each shape two colors, of each color two or three shapes."""
+        return (self.color + self.shape) % 4 == 0
 
     @property
     def captions(self) -> list[str]:
@@ -78,14 +78,14 @@ class CaptionPlan(NamedTuple):
         )
 
     def _appearance(self, background: str) -> Appearance:
-        colour = list(COLOURS)[self.colour]
-        return Appearance(list(SHAPES)[self.shape], "plain", background, colour, colour)
+        color = list(COLORS)[self.color]
+        return Appearance(list(SHAPES)[self.shape], "plain", background, color, color)
 
 
 def plans(repeats: int, seed: int) -> list[CaptionPlan]:
     """``repeats`` clips of each combination of training and one of each of test."""
     kinds = product(
-        range(len(COLOURS)), range(len(SHAPES)), range(len(MOTIONS)), range(repeats)
+        range(len(COLORS)), range(len(SHAPES)), range(len(MOTIONS)), range(repeats)
     )
     found = [CaptionPlan(*kind, seed) for kind in kinds]
     return [plan for plan in found if not plan.is_test or plan.number == 0]
@@ -98,7 +98,7 @@ class MotionCaptions(CaptionList):
         root: the folder of the data set; rendered before training or evaluation unless it is complete.
         repeats: clips of each combination of training.
         render_seed: of what is drawn.
-        kwargs: those of :class:`~data_modules.sets.captions.captions.CaptionedVideos`.
+        kwargs: those of :class:`~data_modules.sets.captions.captioned_videos.CaptionedVideos`.
     """
 
     def __init__(
@@ -125,7 +125,7 @@ def _render_all(root: Path, clips: Sequence[CaptionPlan]) -> None:
     write_clips(root, clips)
     for name, test in (("train", False), ("val", True)):
         with (
-            whole(root / f"{name}.csv") as partial_file,
+            atomic_write(root / f"{name}.csv") as partial_file,
             partial_file.open("w", newline="") as file,
         ):
             rows = [

@@ -15,7 +15,7 @@ class MotionClips(SomethingSomething):
         num_train: clips of training.
         num_test: clips of validation and test.
         render_seed: of what is drawn.
-        kwargs: those of :class:`~data_modules.loading.base.VideoDataModule`.
+        kwargs: those of :class:`~data_modules.loading.data_module.VideoDataModule`.
     """
 
     CLASSES = 6

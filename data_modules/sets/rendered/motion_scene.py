@@ -1,7 +1,7 @@
 """Procedural scenes: a textured shape on a path over a textured background.
 
 A scene is a pure function of its ``Cast`` (which kinds may appear), its motion and a random generator. Lengths
-are in frame widths, the origin is the upper left corner, x runs to the right and y down; colours are RGB, 0-1.
+are in frame widths, the origin is the upper left corner, x runs to the right and y down; colors are RGB, 0-1.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,7 +13,7 @@ from jaxtyping import Float, UInt8
 Plane = Float[np.ndarray, "..."]
 Field = Callable[[Plane, Plane], Plane]
 
-COLOURS: Mapping[str, tuple[float, float, float]] = {
+COLORS: Mapping[str, tuple[float, float, float]] = {
     "red": (0.85, 0.12, 0.10),
     "orange": (0.95, 0.55, 0.08),
     "yellow": (0.95, 0.88, 0.15),
@@ -99,7 +99,7 @@ SHAPES: Mapping[str, Field] = {
     "half-disc": lambda u, v: np.maximum(np.hypot(u, v + 0.4) - 1.0, -v - 0.4),
 }
 
-# Share of the second colour, 0-1, over the object's own coordinates.
+# Share of the second color, 0-1, over the object's own coordinates.
 TEXTURES: Mapping[str, Field] = {
     "plain": lambda u, v: np.zeros_like(u),
     "striped": lambda u, v: _edge(np.sin(7 * v)),
@@ -134,7 +134,7 @@ def _turned(rng: np.random.Generator, size: int) -> tuple[Plane, Plane]:
 def _background(
     kind: str, rng: np.random.Generator, size: int
 ) -> Float[np.ndarray, "h w"]:
-    """Share of the second background colour, 0-1."""
+    """Share of the second background color, 0-1."""
     u, v = _turned(rng, size)
     match kind:
         case "clouds":
@@ -206,7 +206,7 @@ def draw_scene(
     """Draw one clip of ``frames`` square frames of ``size`` pixels, RGB 0-255."""
     kinds = [str(rng.choice(names)) for names in cast]
     appearance = Appearance(
-        *kinds, *(str(name) for name in rng.choice(list(COLOURS), 2, replace=False))
+        *kinds, *(str(name) for name in rng.choice(list(COLORS), 2, replace=False))
     )
     return draw_appearance(motion, appearance, rng, frames=frames, size=size)
 
@@ -229,8 +229,8 @@ def draw_appearance(
     ]
     front = _two_tone(
         TEXTURES[appearance.texture](u, v),
-        np.array(COLOURS[appearance.first]),
-        np.array(COLOURS[appearance.second]),
+        np.array(COLORS[appearance.first]),
+        np.array(COLORS[appearance.second]),
     )
     video = cover * front + (1 - cover) * behind
     return Scene((255 * video + 0.5).astype(np.uint8), appearance.words)

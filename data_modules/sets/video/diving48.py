@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any
 
 from data_modules.sample import Clip, Split
-from data_modules.sets.lists import annotation
-from data_modules.sets.lists.annotation import Entry
-from data_modules.sets.video.listed import ListedVideos
+from data_modules.sets.annotations import annotation
+from data_modules.sets.annotations.annotation import ListedClip
+from data_modules.sets.video.annotated_videos import AnnotatedVideos
 from data_modules.storage.finder import Wanted
 
 _VIDEOS = "rgb"
@@ -14,7 +14,7 @@ _VIDEOS = "rgb"
 _FILES: dict[Split, str] = {"train": "train", "val": "test", "test": "test"}
 
 
-class Diving48(ListedVideos):
+class Diving48(AnnotatedVideos):
     """The official ``Diving48_vocab.json``, ``Diving48_V2_{train,test}.json`` and one file a dive, ``<vid_name>.mp4``.
 
     The files are the dives already: ``start_frame`` and ``end_frame`` of the lists are where they lay in the
@@ -24,7 +24,7 @@ class Diving48(ListedVideos):
         root: the folder that holds the annotation files.
         videos: the folder of the videos, from ``root`` unless absolute; by default ``rgb``, or ``videos``, or ``root``
             itself. A suffix is found.
-        kwargs: those of :class:`~data_modules.loading.base.VideoDataModule`.
+        kwargs: those of :class:`~data_modules.loading.data_module.VideoDataModule`.
 
     Raises:
         FileNotFoundError: no vocabulary.
@@ -78,7 +78,7 @@ class Diving48(ListedVideos):
             split, [Wanted(self.videos / f"{name}.mp4") for name, _ in names]
         )
         entries = [
-            Entry(name, file, label)
+            ListedClip(name, file, label)
             for (name, label), file in zip(names, paths, strict=True)
         ]
         return annotation.clips(path, entries, self.labels)

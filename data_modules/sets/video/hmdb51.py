@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any
 
 from data_modules.sample import Clip, Split
-from data_modules.sets.lists import annotation
-from data_modules.sets.lists.annotation import Entry
-from data_modules.sets.video.listed import ListedVideos
+from data_modules.sets.annotations import annotation
+from data_modules.sets.annotations.annotation import ListedClip
+from data_modules.sets.video.annotated_videos import AnnotatedVideos
 from data_modules.storage.finder import Wanted
 
 _VIDEOS = "videos"
@@ -14,7 +14,7 @@ _VIDEOS = "videos"
 _CODES: dict[Split, str] = {"train": "1", "val": "2", "test": "2"}  # 0: in neither
 
 
-class HMDB51(ListedVideos):
+class HMDB51(AnnotatedVideos):
     """The official files ``<class>_test_split<n>.txt`` and ``<class>/<video>.avi``; papers report the mean of 3 splits.
 
     Videos are found by their names without suffix, also in ``<class>/<class>`` as ``unrar x`` may leave them. Classes
@@ -26,7 +26,7 @@ class HMDB51(ListedVideos):
         videos: the folder of the class folders, from ``root`` unless absolute; by default ``videos``, or any other
             below ``root``.
         splits: the folder of the lists, from ``root`` unless absolute.
-        kwargs: those of :class:`~data_modules.loading.base.VideoDataModule`.
+        kwargs: those of :class:`~data_modules.loading.data_module.VideoDataModule`.
 
     Raises:
         FileNotFoundError: no list of this split.
@@ -88,7 +88,7 @@ class HMDB51(ListedVideos):
         ]
         return annotation.clips(self.splits, entries, self.labels)
 
-    def _entries(self, label: str, code: str) -> list[Entry]:
+    def _entries(self, label: str, code: str) -> list[ListedClip]:
         path = self.splits / f"{label}{self.ending}"
         rows = [
             line.rsplit(maxsplit=1) for line in annotation.read_lines(path)
@@ -103,7 +103,7 @@ class HMDB51(ListedVideos):
                 f"{path}: expected the name of a video and 0, 1 or 2, got {wrong[0]!r}"
             )
         return [
-            Entry(f"{label}/{name}", self.videos / label / name, label)
+            ListedClip(f"{label}/{name}", self.videos / label / name, label)
             for name, found in rows
             if found == code
         ]

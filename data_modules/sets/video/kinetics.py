@@ -6,10 +6,10 @@ from typing import Any
 from typing_extensions import override
 
 from data_modules.sample import Clip, Split
-from data_modules.sets.lists import annotation
-from data_modules.sets.lists.annotation import Entry
-from data_modules.sets.lists.kinetics_list import Trimmed, read_trimmed
-from data_modules.sets.video.listed import ListedVideos
+from data_modules.sets.annotations import annotation
+from data_modules.sets.annotations.annotation import ListedClip
+from data_modules.sets.annotations.kinetics import TrimmedClip, read_trimmed
+from data_modules.sets.video.annotated_videos import AnnotatedVideos
 from data_modules.storage.finder import Wanted, plain_times
 
 _VIDEOS = "{split}"
@@ -17,7 +17,7 @@ _PUBLISHED = (400, 600, 700)  # classes
 _FILES: dict[Split, str] = {"train": "train", "val": "val", "test": "val"}
 
 
-class Kinetics(ListedVideos):
+class Kinetics(AnnotatedVideos):
     """The official lists and one file a clip, ``<id>_<start>_<end>.mp4``, flat or in class folders.
 
     Names of files are compared without suffix and leading zeros, those of class folders by their letters and digits:
@@ -35,7 +35,7 @@ class Kinetics(ListedVideos):
             stands for train or val. By default videos of ``replacement`` come before those of ``{split}``, which are
             damaged, and ``videos/{split}`` and ``videos_{split}`` are searched for what is in neither.
         num_classes: 400, 600 or 700, to be sure that the list is that of this data set.
-        kwargs: those of :class:`~data_modules.loading.base.VideoDataModule`.
+        kwargs: those of :class:`~data_modules.loading.data_module.VideoDataModule`.
 
     Raises:
         FileNotFoundError: no list of training.
@@ -110,7 +110,7 @@ class Kinetics(ListedVideos):
             [Wanted(folder / f"{clip_id}.mp4", label) for clip_id, label in listed],
         )
         entries = [
-            Entry(clip_id, file, label)
+            ListedClip(clip_id, file, label)
             for (clip_id, label), file in zip(listed, paths, strict=True)
         ]
         return annotation.clips(path, entries, self.labels)
@@ -126,5 +126,5 @@ class Kinetics(ListedVideos):
         )
 
 
-def _clip_id(clip: Trimmed) -> str:
+def _clip_id(clip: TrimmedClip) -> str:
     return f"{clip.label.replace(' ', '_')}/{clip.youtube_id}_{clip.start:06d}_{clip.end:06d}"

@@ -5,18 +5,18 @@ from pathlib import Path
 from typing import Any
 
 from data_modules.sample import Clip, Split
-from data_modules.sets.lists import annotation
-from data_modules.sets.lists.annotation import Entry
-from data_modules.sets.lists.columns import COUNT
-from data_modules.sets.lists.evidence import Seen, sample
-from data_modules.sets.video.listed import ListedVideos
+from data_modules.sets.annotations import annotation
+from data_modules.sets.annotations.annotation import ListedClip
+from data_modules.sets.annotations.list_reader import COUNT
+from data_modules.sets.annotations.video_lookup import VideoLookup, sample
+from data_modules.sets.video.annotated_videos import AnnotatedVideos
 from data_modules.storage.finder import Wanted
 
 _LIST = "id num_frames label"  # of many repositories, some with folders before the id; frames are counted anew
 _FEW = 3  # lists count frames at the rate at which they were extracted, and hardly at a third of that of the videos
 
 
-class SomethingSomething(ListedVideos):
+class SomethingSomething(AnnotatedVideos):
     """Videos, lists in JSON. The labels of the test list are not public: test is the validation list.
 
     Annotation files are ``{labels,train,validation}.json``, each also with ``something-something-v2-`` before it; a
@@ -27,7 +27,7 @@ class SomethingSomething(ListedVideos):
         root: the folder that holds the annotation files.
         videos: the folder of ``<id>.webm`` or ``<id>.mp4``, or of a folder of frames a video, from ``root`` unless
             absolute. Where not given, ``20bn-something-something-v2``, a folder of that name in it, or ``videos``.
-        kwargs: those of :class:`~data_modules.loading.base.VideoDataModule`.
+        kwargs: those of :class:`~data_modules.loading.data_module.VideoDataModule`.
 
     Raises:
         FileNotFoundError: no labels file.
@@ -74,7 +74,7 @@ class SomethingSomething(ListedVideos):
         )
         self._require_frames(path, rows, paths)
         entries = [
-            Entry(i, file, label)
+            ListedClip(i, file, label)
             for (i, label), file in zip(listed, paths, strict=True)
         ]
         return annotation.clips(path, entries, self.labels)
@@ -83,7 +83,7 @@ class SomethingSomething(ListedVideos):
         self, path: Path, rows: Sequence[tuple[str, int, str]], places: Sequence[Path]
     ) -> None:
         """ValueError where the second column is far below the number of frames of all of a few videos."""
-        seen = Seen(Path(), self.files, self.root)
+        seen = VideoLookup(Path(), self.files, self.root)
         found = [
             (row, seen.num_frames(str(place)))
             for row, place in sample(list(zip(rows, places, strict=False)), 5)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from data_modules.sets.lists import annotation
+from data_modules.sets.annotations import annotation
 from data_modules.sets.video.something_something import SomethingSomething
 
 
@@ -17,7 +17,7 @@ class SomethingSomethingV1(SomethingSomething):
         root: the folder that holds the annotation files.
         videos: the folder of ``<id>/00001.jpg``, from ``root`` unless absolute. Where not given,
             ``20bn-something-something-v1``, a folder of that name in it, or ``videos``.
-        kwargs: those of :class:`~data_modules.loading.base.VideoDataModule`.
+        kwargs: those of :class:`~data_modules.loading.data_module.VideoDataModule`.
 
     Raises:
         FileNotFoundError: no labels file.

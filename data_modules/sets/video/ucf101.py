@@ -4,16 +4,16 @@ from pathlib import Path
 from typing import Any
 
 from data_modules.sample import Clip, Split
-from data_modules.sets.lists import annotation
-from data_modules.sets.lists.annotation import Entry
-from data_modules.sets.video.listed import ListedVideos
+from data_modules.sets.annotations import annotation
+from data_modules.sets.annotations.annotation import ListedClip
+from data_modules.sets.video.annotated_videos import AnnotatedVideos
 from data_modules.storage.finder import Wanted
 from data_modules.video.suffixes import is_video
 
 _VIDEOS = "UCF-101"
 
 
-class UCF101(ListedVideos):
+class UCF101(AnnotatedVideos):
     """The official ``classInd.txt``, ``trainlist0<n>.txt``, ``testlist0<n>.txt`` and ``<Class>/<video>.avi``.
 
     Videos are found by their names without suffix, in class folders or in one folder. Papers report the mean of
@@ -25,7 +25,7 @@ class UCF101(ListedVideos):
         videos: the folder of the class folders, from ``root`` unless absolute; by default ``UCF-101``, or any other
             below ``root``.
         splits: the folder of the lists, from ``root`` unless absolute.
-        kwargs: those of :class:`~data_modules.loading.base.VideoDataModule`.
+        kwargs: those of :class:`~data_modules.loading.data_module.VideoDataModule`.
 
     Raises:
         FileNotFoundError: no ``classInd.txt``.
@@ -87,7 +87,7 @@ class UCF101(ListedVideos):
                 f"{path}: expected <class>/<video>.avi in each line, and a number or none, got {wrong[0]!r}"
             )
         listed = [
-            Entry(row[0], self.videos / row[0], row[0].partition("/")[0])
+            ListedClip(row[0], self.videos / row[0], row[0].partition("/")[0])
             for row in rows
         ]
         paths = self.found(split, [Wanted(entry.path, entry.label) for entry in listed])

@@ -1,6 +1,6 @@
 """Videos without annotation, for prediction."""
 
-from data_modules.loading.base import VideoDataModule
+from data_modules.loading.data_module import VideoDataModule
 from data_modules.sample import Clip, Split
 
 

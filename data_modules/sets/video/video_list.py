@@ -3,16 +3,20 @@
 from pathlib import Path
 from typing import Any
 
-from data_modules.loading.base import VideoDataModule
+from data_modules.loading.data_module import VideoDataModule
 from data_modules.sample import Clip, Split
-from data_modules.sets.lists import annotation
-from data_modules.sets.lists.annotation import Entry
-from data_modules.sets.lists.class_names import classes_of, read_names, require_names
-from data_modules.sets.lists.columns import Form, Listed, read_list
-from data_modules.sets.lists.evidence import Seen
+from data_modules.sets.annotations import annotation
+from data_modules.sets.annotations.annotation import ListedClip
+from data_modules.sets.annotations.class_names import (
+    classes_of,
+    read_names,
+    require_names,
+)
+from data_modules.sets.annotations.list_reader import ListColumns, ListLine, read_list
+from data_modules.sets.annotations.video_lookup import VideoLookup
 from data_modules.storage.files import Files
 
-_FORM = Form("label", counted=True)
+_FORM = ListColumns("label", counted=True)
 
 
 class VideoList(VideoDataModule):
@@ -33,8 +37,8 @@ class VideoList(VideoDataModule):
         test: list of test; that of validation where there is no such file.
         names: file with the name of a class a line, in the order of their numbers. Where not given, classes are the
             sorted labels of training, or its numbers from 0 to the largest.
-        files: see :class:`~data_modules.loading.base.VideoDataModule`.
-        kwargs: those of :class:`~data_modules.loading.base.VideoDataModule`.
+        files: see :class:`~data_modules.loading.data_module.VideoDataModule`.
+        kwargs: those of :class:`~data_modules.loading.data_module.VideoDataModule`.
 
     Raises:
         FileNotFoundError: no list of training, or no file of names.
@@ -55,7 +59,7 @@ class VideoList(VideoDataModule):
     ) -> None:
         self.root, self.files = Path(root), files
         self.videos = self.root / videos
-        self._read, self._has_names = dict[Path, list[Listed]](), names is not None
+        self._read, self._has_names = dict[Path, list[ListLine]](), names is not None
         self.lists: dict[Split, tuple[str, ...]] = {
             "train": (train,),
             "val": (val,),
@@ -81,7 +85,7 @@ class VideoList(VideoDataModule):
                 path, [listed.value for listed in self._listed(path)], self.labels
             )
         entries = [
-            Entry(name, self.videos / name, label, line)
+            ListedClip(name, self.videos / name, label, line)
             for line, name, label in self._listed(path)
         ]
         annotation.require_unique(
@@ -89,9 +93,9 @@ class VideoList(VideoDataModule):
         )  # ./a.mp4 is a.mp4
         return annotation.clips(path, entries, self.labels)
 
-    def _listed(self, path: Path) -> list[Listed]:
+    def _listed(self, path: Path) -> list[ListLine]:
         if path not in self._read:
             self._read[path] = read_list(
-                path, _FORM, Seen(self.videos, self.files, self.root)
+                path, _FORM, VideoLookup(self.videos, self.files, self.root)
             )
         return self._read[path]

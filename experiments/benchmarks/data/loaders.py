@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from data_modules.loading.base import VideoDataModule
+from data_modules.loading.data_module import VideoDataModule
 from data_modules.sample import Clip, Split
 from data_modules.sampling.schemes import Length, SegmentSampling
 from experiments.benchmarks.data.contenders import CROP, SIZE, Contender

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from data_modules.sampling.schemes import SegmentSampling
-from data_modules.sets.video.folder import VideoFolder
+from data_modules.sets.video.video_folder import VideoFolder
 from data_modules.storage import prober
 from data_modules.storage.manifest import Entry, append, read
 from data_modules.video.encode import write_video

@@ -18,7 +18,7 @@ import yaml
 
 from data_modules.sample import Clip
 from data_modules.sampling.schemes import Length, SegmentSampling
-from data_modules.sets.video.folder import VideoFolder
+from data_modules.sets.video.video_folder import VideoFolder
 from data_modules.storage.files import Files
 from data_modules.storage.shards import Storage, read_index
 from data_modules.video.decode import decode, open_video

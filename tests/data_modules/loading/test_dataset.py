@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from data_modules.loading.collate import Collate
-from data_modules.loading.dataset import Policy, VideoDataset
+from data_modules.loading.dataset import FaultPolicy, VideoDataset
 from data_modules.loading.views import EvalViews, TrainView, Views
 from data_modules.sample import Clip
 from data_modules.sampling.schemes import Length, SegmentSampling
@@ -98,7 +98,9 @@ def test_samples_take_neither_memory_nor_threads(write: WriteVideo, on_device: b
     files[-1].write_bytes(files[0].read_bytes()[:900])
     clips = [Clip(path.name, path, 0) for path in files]
     view = TrainView(SegmentSampling(2), TrainCrop(), 16)
-    dataset = VideoDataset(clips, view, policy=Policy("replace"), on_device=on_device)
+    dataset = VideoDataset(
+        clips, view, policy=FaultPolicy("replace"), on_device=on_device
+    )
     for step in range(100):
         dataset[step, step % 4]
     memory, threads = resident(), len(os.listdir("/proc/self/task"))

@@ -13,7 +13,7 @@ from data_modules.loading.split_checks import (
 )
 from data_modules.sample import Clip
 from data_modules.sampling.schemes import SegmentSampling
-from data_modules.sets.video.folder import VideoFolder
+from data_modules.sets.video.video_folder import VideoFolder
 from data_modules.storage.files import Files
 from tests.data_modules.sets.test_data_sets import MODULES
 from tests.data_modules.sets.test_mirrored import OPTIONS, listed

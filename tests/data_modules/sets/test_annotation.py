@@ -3,12 +3,12 @@ from pathlib import Path
 import pytest
 
 from data_modules.sample import Clip
-from data_modules.sets.lists import annotation
-from data_modules.sets.lists.annotation import Entry
+from data_modules.sets.annotations import annotation
+from data_modules.sets.annotations.annotation import ListedClip
 
 
-def entries(*pairs: tuple[str, str]) -> list[Entry]:
-    return [Entry(name, Path(f"{name}.mp4"), label) for name, label in pairs]
+def entries(*pairs: tuple[str, str]) -> list[ListedClip]:
+    return [ListedClip(name, Path(f"{name}.mp4"), label) for name, label in pairs]
 
 
 @pytest.mark.parametrize(
@@ -67,9 +67,9 @@ def test_numbers_that_are_names_of_other_classes():
 
 def test_lines_are_named():
     listed = [
-        Entry("a", Path("x"), "0", 3),
-        Entry("b", Path("y"), "2", 4),
-        Entry("a", Path("x"), "0", 9),
+        ListedClip("a", Path("x"), "0", 3),
+        ListedClip("b", Path("y"), "2", 4),
+        ListedClip("a", Path("x"), "0", 9),
     ]
     with pytest.raises(ValueError, match="list: clip a is listed in lines 3 and 9"):
         annotation.clips(Path("list"), listed, ["cat", "dog"])

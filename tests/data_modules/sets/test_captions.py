@@ -10,7 +10,7 @@ import torch
 from data_modules.loading.sampler import EpochBatchSampler
 from data_modules.sampling.schemes import SegmentSampling
 from data_modules.sets import MSRVTT, MSVD, VATEX, CaptionList
-from data_modules.sets.captions.captions import CaptionedVideos
+from data_modules.sets.captions.captioned_videos import CaptionedVideos
 from data_modules.storage.files import Files
 from data_modules.transforms.crops import (
     MultiScaleCrop,

@@ -10,7 +10,7 @@ import pytest
 
 from data_modules.sampling.schemes import SegmentSampling
 from data_modules.sets import MSRVTT, MSVD, VATEX, CaptionList
-from data_modules.sets.captions.captions import CaptionedVideos
+from data_modules.sets.captions.captioned_videos import CaptionedVideos
 from tests.caption_layouts import lay_out
 
 OPTIONS: dict[str, Any] = {

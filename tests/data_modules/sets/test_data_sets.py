@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from data_modules.loading.base import VideoDataModule
+from data_modules.loading.data_module import VideoDataModule
 from data_modules.sample import Clip
 from data_modules.sampling.schemes import SegmentSampling
 from data_modules.sets import (

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from data_modules.loading.base import VideoDataModule
+from data_modules.loading.data_module import VideoDataModule
 from data_modules.sets import MSRVTT, MSVD, VATEX
 from data_modules.storage.files import Files
 from tests import caption_layouts

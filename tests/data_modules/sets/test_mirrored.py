@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from data_modules.loading.base import VideoDataModule
+from data_modules.loading.data_module import VideoDataModule
 from data_modules.sampling.schemes import SegmentSampling
-from data_modules.sets.video.folder import VideoFolder
 from data_modules.sets.video.hmdb51 import HMDB51
 from data_modules.sets.video.kinetics import Kinetics
+from data_modules.sets.video.video_folder import VideoFolder
 from data_modules.sets.video.video_list import VideoList
 from data_modules.transforms.crops import (
     MultiScaleCrop,

@@ -128,7 +128,7 @@ def test_files_hold_the_drawn_frames(root: Path) -> None:
     assert decoded.shape == drawn.shape == (FRAMES, SIZE, SIZE, 3)
     assert (
         np.abs(decoded.astype(int) - drawn).mean() < 12
-    )  # colour at half resolution and H.264
+    )  # color at half resolution and H.264
 
 
 def test_the_seed_decides_every_byte(root: Path, tmp_path: Path) -> None:

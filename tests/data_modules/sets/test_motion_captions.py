@@ -12,7 +12,7 @@ from data_modules.sets import MotionCaptions
 from data_modules.sets.rendered.motion import FRAMES
 from data_modules.sets.rendered.motion import render as render_classes
 from data_modules.sets.rendered.motion_captions import SIZE, CaptionPlan, plans, render
-from data_modules.sets.rendered.motion_scene import COLOURS, MOTIONS, SHAPES
+from data_modules.sets.rendered.motion_scene import COLORS, MOTIONS, SHAPES
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def test_no_two_queries_are_alike_and_no_combination_of_test_is_trained(root: Pa
     train, test = captions(root, "train"), captions(root, "val")
     full = [caption for caption in train if not caption.startswith("something")]
     assert (len(train), len(full), len(test)) == (720, 360, 120)
-    assert len({*full, *test}) == len(COLOURS) * len(SHAPES) * len(MOTIONS) == 480
+    assert len({*full, *test}) == len(COLORS) * len(SHAPES) * len(MOTIONS) == 480
     assert train[::2] == full
     assert [a.split("moving")[1] for a in full] == [
         b.split("moving")[1] for b in train[1::2]
@@ -55,12 +55,12 @@ def test_objects_of_test_are_new_and_their_words_are_not():
 
 def test_test_is_balanced():
     objects = {plan[:2] for plan in plans(1, 0) if plan.is_test}
-    assert set(np.bincount([colour for colour, _ in objects])) == {2, 3}
+    assert set(np.bincount([color for color, _ in objects])) == {2, 3}
     assert set(np.bincount([shape for _, shape in objects])) == {2}
 
 
 def test_a_caption_says_what_is_drawn():
-    plan = CaptionPlan(colour=1, shape=5, motion=4, number=0, seed=0)
+    plan = CaptionPlan(color=1, shape=5, motion=4, number=0, seed=0)
     assert plan.captions == [
         "an orange star moving towards the camera",
         "something moving towards the camera",
@@ -69,10 +69,10 @@ def test_a_caption_says_what_is_drawn():
         "an orange hexagon moving from right to left"
     ]  # of test
     size = [
-        (np.abs(frame - 255 * np.array(COLOURS["orange"])).max(-1) < 2).sum()
+        (np.abs(frame - 255 * np.array(COLORS["orange"])).max(-1) < 2).sum()
         for frame in plan.draw().video
     ]
-    assert size[-1] > 2 * size[0] > 0  # it comes nearer, in its colour
+    assert size[-1] > 2 * size[0] > 0  # it comes nearer, in its color
 
 
 def test_repeats_are_other_clips_of_the_same_caption():
@@ -92,7 +92,7 @@ def test_files_hold_the_drawn_frames(root: Path):
     assert decoded.shape == (FRAMES, SIZE, SIZE, 3)
     assert (
         np.abs(decoded.astype(int) - plan.draw().video).mean() < 12
-    )  # colour at half resolution and H.264
+    )  # color at half resolution and H.264
 
 
 def test_it_is_rendered_where_it_is_not_there(root: Path):

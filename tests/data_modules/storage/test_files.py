@@ -8,7 +8,7 @@ import pytest
 from data_modules.sample import Split
 from data_modules.sample import Clip
 from data_modules.storage.files import Files
-from data_modules.sets.video.folder import VideoFolder
+from data_modules.sets.video.video_folder import VideoFolder
 from data_modules.sampling.schemes import SegmentSampling
 from data_modules.storage.shards import Entry, write_index
 

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+from tests.data_modules.sets.test_folder import touch
 
 from data_modules.storage import folders as module
 from data_modules.storage.files import Files
@@ -17,7 +18,6 @@ from data_modules.storage.folders import (
     read,
 )
 from data_modules.storage.shards import Entry, write_index
-from tests.data_modules.sets.test_folder import touch
 
 
 @pytest.mark.parametrize(

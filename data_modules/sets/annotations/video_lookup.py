@@ -15,7 +15,7 @@ _ASKED = 100  # names that are looked up of a list: enough to see what it names,
 T = TypeVar("T")
 
 
-class Seen:
+class VideoLookup:
     """Looks names of a list up, on disk or in the ingested copy.
 
     Args:

@@ -10,9 +10,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from data_modules.io.names import visible
-from data_modules.sets.lists.evidence import Seen, sample
-from data_modules.sets.lists.form import Form, Reading
-from data_modules.sets.lists.rows import LAST_BLANK, Row, Table, tables
+from data_modules.sets.annotations.column_names import Interpretation, ListColumns
+from data_modules.sets.annotations.text_table import (
+    LAST_BLANK,
+    TextRow,
+    TextTable,
+    tables,
+)
+from data_modules.sets.annotations.video_lookup import VideoLookup, sample
 from data_modules.video.suffixes import is_video
 
 _COMPARED = 5  # videos whose frames are counted
@@ -21,7 +26,7 @@ _NO_UTF_8 = re.compile("[\ud800-\udfff]")
 COUNT = re.compile("[1-9][0-9]*")  # of frames
 
 
-class Listed(NamedTuple):
+class ListLine(NamedTuple):
     """One line of a list: its number from 1, the video and what is said of it."""
 
     line: int
@@ -29,7 +34,7 @@ class Listed(NamedTuple):
     value: str
 
 
-def read_list(path: Path, form: Form, seen: Seen) -> list[Listed]:
+def read_list(path: Path, form: ListColumns, seen: VideoLookup) -> list[ListLine]:
     """The lines below the header, or all lines where there is none.
 
     Args:
@@ -48,16 +53,16 @@ def read_list(path: Path, form: Form, seen: Seen) -> list[Listed]:
         reading.column(form.value),
         strict=True,
     )
-    return [Listed(row.line, name, value) for row, name, value in places]
+    return [ListLine(row.line, name, value) for row, name, value in places]
 
 
 class ListReader:
     """Finds the one reading of a list; arguments as in :func:`read_list`."""
 
-    def __init__(self, path: Path, form: Form, seen: Seen) -> None:
+    def __init__(self, path: Path, form: ListColumns, seen: VideoLookup) -> None:
         self._path, self._form, self._seen = path, form, seen
 
-    def reading(self) -> Reading:
+    def reading(self) -> Interpretation:
         """The lines that name videos, without the header; errors as in :func:`read_list`."""
         found, wrong = tables(self._path, blanks=self._form.blanks)
         self._require_no_first_comment(found)
@@ -73,7 +78,7 @@ class ListReader:
 
     # --- with a header
 
-    def _headed(self, found: Sequence[Table]) -> Reading:
+    def _headed(self, found: Sequence[TextTable]) -> Interpretation:
         first = found[0]
         self._form.require_known(self._path, first)
         if len(first.rows) == 1:
@@ -91,14 +96,14 @@ class ListReader:
         self._require_counts(fitting[0], "")
         return fitting[0]
 
-    def _below_header(self, table: Table) -> Reading:
-        return Reading(
+    def _below_header(self, table: TextTable) -> Interpretation:
+        return Interpretation(
             table._replace(rows=table.rows[1:]), self._form.roles(table.rows[0])
         )
 
     # --- without a header
 
-    def _unheaded(self, found: Sequence[Table], wrong: str) -> Reading:
+    def _unheaded(self, found: Sequence[TextTable], wrong: str) -> Interpretation:
         reading = self._sure(self._fitting(found))
         if not reading and wrong:
             raise ValueError(wrong)
@@ -112,19 +117,19 @@ class ListReader:
         self._require_counted(reading)
         return reading
 
-    def _fitting(self, found: Sequence[Table]) -> list[Reading]:
+    def _fitting(self, found: Sequence[TextTable]) -> list[Interpretation]:
         """All readings by the number of columns alone."""
-        fitting = list[Reading]()
+        fitting = list[Interpretation]()
         for table in _different([table for table in found if table.is_even]):
             width = len(table.rows[0].cells)
             fitting += [
-                Reading(table, order)
+                Interpretation(table, order)
                 for order in self._form.orders
                 if len(order) == width
             ]
         return fitting
 
-    def _sure(self, readings: Sequence[Reading]) -> Reading | None:
+    def _sure(self, readings: Sequence[Interpretation]) -> Interpretation | None:
         """The only reading whose paths are videos, None if there is none."""
         plain = [
             reading for reading in readings if reading.table.separator != LAST_BLANK
@@ -149,7 +154,7 @@ class ListReader:
             raise self._doubtful([reading.table for reading in sure])
         return sure[0] if sure else None
 
-    def _only(self, found: Sequence[Table]) -> Reading:
+    def _only(self, found: Sequence[TextTable]) -> Interpretation:
         """The only reading that the number of columns allows, where no path is a video."""
         even = _different(
             [
@@ -165,7 +170,7 @@ class ListReader:
             raise self._misfit(even[0] if even else found[0])
         return readings[0]
 
-    def _is_sure(self, reading: Reading) -> bool:
+    def _is_sure(self, reading: Interpretation) -> bool:
         """Whether the paths are videos, by suffix or by what is there; of the first line only its last blank asks."""
         if reading.table.separator != LAST_BLANK:
             return self._seen.are_videos(reading.body("path"))
@@ -176,7 +181,7 @@ class ListReader:
         """Whether a blank in the path may part a video from something else, as in "a.mp4 b.mp4"."""
         return any(map(is_video, name.split()[:-1])) and not self._seen.is_there(name)
 
-    def _require_no_header(self, reading: Reading) -> None:
+    def _require_no_header(self, reading: Interpretation) -> None:
         """A first line in other words than those of a header would be a class, and a video that is missing."""
         name, *names = reading.column("path")
         value, *values = reading.column(self._form.value)
@@ -190,7 +195,7 @@ class ListReader:
                 reading.table, f"looks like a header, because {name!r} is no video"
             )
 
-    def _require_order(self, reading: Reading) -> None:
+    def _require_order(self, reading: Interpretation) -> None:
         """Where the first column holds no video and another one does, the columns are in another order."""
         names = sample(reading.body("path"), _TRIED)
         if any(map(self._seen.is_video, names)):
@@ -205,7 +210,7 @@ class ListReader:
                     order,
                 )
 
-    def _require_counted(self, reading: Reading) -> None:
+    def _require_counted(self, reading: Interpretation) -> None:
         """Without a header, three columns may be a path and two labels: the frames of a few videos decide."""
         if "num_frames" not in reading.roles:
             return
@@ -234,7 +239,7 @@ class ListReader:
 
     # --- both
 
-    def _require_counts(self, reading: Reading, rule: str) -> None:
+    def _require_counts(self, reading: Interpretation, rule: str) -> None:
         if "num_frames" not in reading.roles:
             return
         for row, count in zip(
@@ -245,7 +250,7 @@ class ListReader:
                     reading.table, f"{rule}{count!r} is no number of frames", row=row
                 )
 
-    def _require_text(self, reading: Reading) -> None:
+    def _require_text(self, reading: Interpretation) -> None:
         """Bytes that are no UTF-8 can only be those of the name of a file."""
         for row in reading.table.rows:
             for role, cell in zip(reading.roles, row.cells, strict=True):
@@ -257,14 +262,14 @@ class ListReader:
                         f"{place}: is not UTF-8 text: '{visible(cell)[:60]}'; save the file as UTF-8"
                     )
 
-    def _require_filled(self, reading: Reading) -> None:
+    def _require_filled(self, reading: Interpretation) -> None:
         for row in reading.table.rows:
             for role, cell in zip(reading.roles, row.cells, strict=True):
                 if not cell.strip():
                     name = self._form.path if role == "path" else role
                     raise self._wrong(reading.table, f"the {name} is empty", row=row)
 
-    def _require_one_header(self, reading: Reading) -> None:
+    def _require_one_header(self, reading: Interpretation) -> None:
         for row, name in zip(reading.table.rows, reading.column("path"), strict=True):
             if self._form.role(name) and self._form.is_header(row):
                 raise self._wrong(
@@ -273,7 +278,7 @@ class ListReader:
                     row=row,
                 )
 
-    def _require_no_separator(self, reading: Reading) -> None:
+    def _require_no_separator(self, reading: Interpretation) -> None:
         """ValueError for "a.mp4 run," in each line, where the comma would become a part of each class."""
         last = {cells[-1][-1] for _, cells in reading.table.rows}
         if last <= {","} or last <= {";"}:
@@ -282,19 +287,19 @@ class ListReader:
                 f"each line ends with {last.pop()!r}, which is no part of the {self._form.value}",
             )
 
-    def _require_slashes(self, reading: Reading) -> None:
+    def _require_slashes(self, reading: Interpretation) -> None:
         for row, name in zip(reading.table.rows, reading.column("path"), strict=True):
             if "\\" in name and not self._seen.is_there(name):
                 raise ValueError(
                     f"{self._path}, line {row.line}: there is no video {name}; write / in place of \\ in all paths"
                 )
 
-    def _require_no_comment(self, reading: Reading) -> None:
+    def _require_no_comment(self, reading: Interpretation) -> None:
         for row, name in zip(reading.table.rows, reading.column("path"), strict=True):
             if name.startswith("#") and not self._seen.is_there(name):
                 raise self._comment(reading.table, row, name)
 
-    def _require_no_first_comment(self, found: Sequence[Table]) -> None:
+    def _require_no_first_comment(self, found: Sequence[TextTable]) -> None:
         """It seems to say how many columns the other lines must have."""
         names = [table.rows[0].cells[0] for table in found]
         is_even = any(table.is_even for table in found)
@@ -305,7 +310,7 @@ class ListReader:
         ):
             raise self._comment(found[0], found[0].rows[0], names[0])
 
-    def _comment(self, table: Table, row: Row, name: str) -> ValueError:
+    def _comment(self, table: TextTable, row: TextRow, name: str) -> ValueError:
         line = f"{self._path}, line {row.line} {table.shown(row)}"
         return ValueError(
             f"{line}: there is no video {name!r}; if this is a comment, remove it"
@@ -314,7 +319,11 @@ class ListReader:
     # --- what is wrong
 
     def _wrong(
-        self, table: Table, reason: str, header: str = "", row: Row | None = None
+        self,
+        table: TextTable,
+        reason: str,
+        header: str = "",
+        row: TextRow | None = None,
     ) -> ValueError:
         row = row or table.rows[0]
         return ValueError(
@@ -326,14 +335,14 @@ class ListReader:
         header = header or ",".join(self._form.names)
         return f"valid are {line} in each line, or a first line that names the columns, such as {header}"
 
-    def _doubtful(self, found: Sequence[Table]) -> ValueError:
+    def _doubtful(self, found: Sequence[TextTable]) -> ValueError:
         line = found[0].rows[0].line
         ways = " or ".join(" | ".join(table.rows[0].cells) for table in found)
         return ValueError(
             f"{self._path}, line {line}: can be read as {ways}, and no video tells which; {self._valid()}"
         )
 
-    def _misfit(self, table: Table) -> ValueError:
+    def _misfit(self, table: TextTable) -> ValueError:
         width, roles = len(table.rows[0].cells), self._form.roles(table.rows[0])
         if any(roles):
             absent = [
@@ -356,7 +365,7 @@ class ListReader:
         )
 
 
-def _other_paths(found: Sequence[Reading]) -> list[Reading]:
+def _other_paths(found: Sequence[Interpretation]) -> list[Interpretation]:
     """Without those that name the same paths as an earlier one, as blanks do in "a.mp4 ,run"."""
     paths = [reading.column("path") for reading in found]
     return [
@@ -366,7 +375,7 @@ def _other_paths(found: Sequence[Reading]) -> list[Reading]:
     ]
 
 
-def _different(found: Sequence[Table]) -> list[Table]:
+def _different(found: Sequence[TextTable]) -> list[TextTable]:
     """Without those that another separator parts alike, as a tab and blanks do."""
     return [
         table

@@ -8,12 +8,12 @@ from typing import ClassVar
 
 from typing_extensions import override
 
-from data_modules.loading.base import VideoDataModule
+from data_modules.loading.data_module import VideoDataModule
 from data_modules.sample import Split
 from data_modules.storage.finder import Finder, Wanted
 
 
-class ListedVideos(VideoDataModule):
+class AnnotatedVideos(VideoDataModule):
     """Finds the videos of an annotation by their names without suffix.
 
     Attributes:

@@ -1,7 +1,7 @@
 """Annotation files to clips, and one clear sentence for each way in which they can be wrong.
 
 Whether the listed videos exist is not asked here:
-:class:`~data_modules.loading.base.VideoDataModule` does that for all.
+:class:`~data_modules.loading.data_module.VideoDataModule` does that for all.
 """
 
 import json
@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 from data_modules.sample import Clip
-from data_modules.sets.lists.rows import SEPARATORS, table, tables
-from data_modules.sets.lists.text import read_text, text_lines
+from data_modules.sets.annotations.text_file import read_text, text_lines
+from data_modules.sets.annotations.text_table import SEPARATORS, table, tables
 
 
-class Entry(NamedTuple):
+class ListedClip(NamedTuple):
     """One line of a list; ``label`` is the name of a class, or its number; ``line`` counts from 1, 0: not known."""
 
     clip_id: str
@@ -155,7 +155,9 @@ def read_table(
     return [dict(zip(header, row.cells, strict=True)) for row in found.rows[1:]]
 
 
-def clips(source: Path, entries: Sequence[Entry], labels: Sequence[str]) -> list[Clip]:
+def clips(
+    source: Path, entries: Sequence[ListedClip], labels: Sequence[str]
+) -> list[Clip]:
     """The clips of a list, in its order.
 
     Labels are all names of classes or all their numbers; which of the two is decided once for the list.
@@ -172,10 +174,10 @@ def clips(source: Path, entries: Sequence[Entry], labels: Sequence[str]) -> list
 
 
 def require_unique(
-    source: Path, entries: Sequence[Entry], keys: Sequence[object]
+    source: Path, entries: Sequence[ListedClip], keys: Sequence[object]
 ) -> None:
     """ValueError where two entries have the same key."""
-    first = dict[object, Entry]()
+    first = dict[object, ListedClip]()
     for entry, key in zip(entries, keys, strict=True):
         other = first.setdefault(key, entry)
         if other is not entry:
@@ -195,7 +197,7 @@ def require_unique(
 
 
 def _numbers(
-    source: Path, entries: Sequence[Entry], labels: Sequence[str]
+    source: Path, entries: Sequence[ListedClip], labels: Sequence[str]
 ) -> dict[str, int]:
     """The number of each label of a list."""
     by_name = {label: number for number, label in enumerate(labels)}

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
-from data_modules.sets.lists import annotation
+from data_modules.sets.annotations import annotation
 
 _COLUMNS = ("label", "youtube_id", "time_start", "time_end")
 _OTHERS = (
@@ -14,7 +14,7 @@ _OTHERS = (
 _FORM = '{youtube_id: {"annotations": {"label": class, "segment": [start, end]}, "subset": split}}'
 
 
-class Trimmed(NamedTuple):
+class TrimmedClip(NamedTuple):
     """A part of a video.
 
     Attributes:
@@ -32,7 +32,7 @@ class Trimmed(NamedTuple):
     split: str
 
 
-def read_trimmed(path: Path) -> list[Trimmed]:
+def read_trimmed(path: Path) -> list[TrimmedClip]:
     """The clips of a list, in its order.
 
     Raises:
@@ -42,7 +42,7 @@ def read_trimmed(path: Path) -> list[Trimmed]:
     return _of_json(path) if path.suffix == ".json" else _of_csv(path)
 
 
-def _of_csv(path: Path) -> list[Trimmed]:
+def _of_csv(path: Path) -> list[TrimmedClip]:
     rows = annotation.read_table(path, *_COLUMNS, others=_OTHERS)
     return [
         _trimmed(path, row, row["time_start"], row["time_end"], row.get("split", ""))
@@ -50,7 +50,7 @@ def _of_csv(path: Path) -> list[Trimmed]:
     ]
 
 
-def _of_json(path: Path) -> list[Trimmed]:
+def _of_json(path: Path) -> list[TrimmedClip]:
     content = annotation.read_json(path)
     if not isinstance(content, dict) or not content:
         raise ValueError(f"{path}: expected {_FORM}, got {annotation.short(content)}")
@@ -60,7 +60,7 @@ def _of_json(path: Path) -> list[Trimmed]:
     ]
 
 
-def _of_object(path: Path, name: str, entry: Any) -> Trimmed:
+def _of_object(path: Path, name: str, entry: Any) -> TrimmedClip:
     try:
         start, end = entry["annotations"]["segment"]
         row, split = (
@@ -76,7 +76,7 @@ def _of_object(path: Path, name: str, entry: Any) -> Trimmed:
 
 def _trimmed(
     path: Path, row: Mapping[str, Any], start: object, end: object, split: object
-) -> Trimmed:
+) -> TrimmedClip:
     label, name = (
         annotation.text(path, row, "label"),
         annotation.text(path, row, "youtube_id"),
@@ -87,4 +87,4 @@ def _trimmed(
         raise ValueError(
             f"{path}: times of clip {name} are no numbers: {error}"
         ) from error
-    return Trimmed(label, name, *seconds, str(split))
+    return TrimmedClip(label, name, *seconds, str(split))

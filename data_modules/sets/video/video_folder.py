@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from data_modules.loading.base import VideoDataModule
+from data_modules.loading.data_module import VideoDataModule
 from data_modules.sample import Clip, Split
 from data_modules.sets.video.class_folders import (
     ClassFolders,
@@ -25,8 +25,8 @@ class VideoFolder(VideoDataModule):
 
     Args:
         root: the folder that holds train and val.
-        files: see :class:`~data_modules.loading.base.VideoDataModule`.
-        kwargs: those of :class:`~data_modules.loading.base.VideoDataModule`.
+        files: see :class:`~data_modules.loading.data_module.VideoDataModule`.
+        kwargs: those of :class:`~data_modules.loading.data_module.VideoDataModule`.
 
     Raises:
         FileNotFoundError: no ``root/train``.

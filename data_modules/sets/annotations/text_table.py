@@ -6,13 +6,13 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from data_modules.sets.lists.text import read_text, split_lines
+from data_modules.sets.annotations.text_file import read_text, split_lines
 
 SEPARATORS = {"\t": "tab", ";": "semicolon", ",": "comma", " ": "blank"}
 LAST_BLANK = "last blank"  # parts "a b.mp4 1" into "a b.mp4" and "1"
 
 
-class Row(NamedTuple):
+class TextRow(NamedTuple):
     """One line.
 
     Attributes:
@@ -24,7 +24,7 @@ class Row(NamedTuple):
     cells: tuple[str, ...]
 
 
-class Table(NamedTuple):
+class TextTable(NamedTuple):
     """A list, parted in one way.
 
     Attributes:
@@ -33,7 +33,7 @@ class Table(NamedTuple):
     """
 
     separator: str
-    rows: list[Row]
+    rows: list[TextRow]
 
     @property
     def is_even(self) -> bool:
@@ -76,7 +76,7 @@ class Table(NamedTuple):
         self.require_width(path, len(names))
         return names
 
-    def shown(self, row: Row) -> str:
+    def shown(self, row: TextRow) -> str:
         """The line as errors show it."""
         mark = self.separator if self.separator in SEPARATORS else " "
         return repr(mark.join(row.cells)[:80])
@@ -96,7 +96,7 @@ class Table(NamedTuple):
                 )
 
 
-def table(path: Path, separator: str) -> Table:
+def table(path: Path, separator: str) -> TextTable:
     """The lines of a file, parted by one separator.
 
     Raises:
@@ -110,10 +110,10 @@ def table(path: Path, separator: str) -> Table:
         ) from error
     if not rows:
         raise ValueError(f"{path}: the list is empty")
-    return Table(separator, rows)
+    return TextTable(separator, rows)
 
 
-def tables(path: Path, *, blanks: bool = True) -> tuple[list[Table], str]:
+def tables(path: Path, *, blanks: bool = True) -> tuple[list[TextTable], str]:
     """The lines of a file, parted by each separator that its first line has; the less likely ones last.
 
     Args:
@@ -134,10 +134,10 @@ def tables(path: Path, *, blanks: bool = True) -> tuple[list[Table], str]:
     )
     if not first:
         raise ValueError(f"{path}: the list is empty")
-    found, wrong = list[Table](), ""
+    found, wrong = list[TextTable](), ""
     for separator in _separators(text, first.strip(), blanks):
         try:
-            found.append(Table(separator, _rows(text, separator)))
+            found.append(TextTable(separator, _rows(text, separator)))
         except csv.Error as error:
             wrong = (
                 wrong
@@ -158,10 +158,10 @@ def _separators(text: str, first: str, blanks: bool) -> Iterable[str]:
     return [*marks, LAST_BLANK] if " " in marks and '"' not in text else marks
 
 
-def _rows(text: str, separator: str) -> list[Row]:
+def _rows(text: str, separator: str) -> list[TextRow]:
     if separator == LAST_BLANK:
         return [
-            Row(n, tuple(line.rsplit(maxsplit=1)))
+            TextRow(n, tuple(line.rsplit(maxsplit=1)))
             for n, line in enumerate(split_lines(text), 1)
             if line.strip()
         ]
@@ -172,9 +172,9 @@ def _rows(text: str, separator: str) -> list[Row]:
         skipinitialspace=True,
         strict=True,
     )
-    rows, line = list[Row](), 1
+    rows, line = list[TextRow](), 1
     for cells in reader:
-        rows.append(Row(line, _stripped(cells, separator)))
+        rows.append(TextRow(line, _stripped(cells, separator)))
         line = reader.line_num + 1
     return [row for row in rows if any(row.cells)]
 

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from data_modules.sampling.schemes import SegmentSampling
-from data_modules.sets.video.folder import VideoFolder
+from data_modules.sets.video.video_folder import VideoFolder
 
 
 def touch(root: Path, *names: str) -> Path:

@@ -14,7 +14,7 @@ from lightning.pytorch import LightningModule, Trainer, seed_everything
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from data_modules.batch import VideoBatch
-from data_modules.sets.video.folder import VideoFolder
+from data_modules.sets.video.video_folder import VideoFolder
 from data_modules.sampling.schemes import DenseSampling, SegmentSampling
 from data_modules.transforms.crops import EvalCrop
 

@@ -5,7 +5,7 @@ from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
-from data_modules.sets.lists.rows import Row, Table
+from data_modules.sets.annotations.text_table import TextRow, TextTable
 
 _NAMES = {
     "path": "path file filename file_name filepath file_path video video_path video_file video_name clip clip_path",
@@ -17,7 +17,7 @@ _NAMES = {
 _LONGEST = max(len(name) for names in _NAMES.values() for name in names.split())
 
 
-class Form(NamedTuple):
+class ListColumns(NamedTuple):
     """The columns of a list.
 
     Attributes:
@@ -52,15 +52,15 @@ class Form(NamedTuple):
             (role for role in self.orders[-1] if name in _NAMES[role].split()), ""
         )
 
-    def roles(self, row: Row) -> tuple[str, ...]:
+    def roles(self, row: TextRow) -> tuple[str, ...]:
         """The role of each cell of a header."""
         return tuple(map(self.role, row.cells))
 
-    def is_header(self, row: Row) -> bool:
+    def is_header(self, row: TextRow) -> bool:
         """Whether a line names the columns that every list has."""
         return {"path", self.value} <= set(self.roles(row))
 
-    def require_known(self, path: Path, table: Table) -> None:
+    def require_known(self, path: Path, table: TextTable) -> None:
         """ValueError for a header with a column that has no meaning, or with two of the same meaning."""
         row, roles = table.rows[0], self.roles(table.rows[0])
         place = f"{path}, line {row.line}: the header {table.shown(row)}"
@@ -86,10 +86,10 @@ class Form(NamedTuple):
             )
 
 
-class Reading(NamedTuple):
+class Interpretation(NamedTuple):
     """One way to read a list: how it is parted, and the role of each column."""
 
-    table: Table
+    table: TextTable
     roles: tuple[str, ...]
 
     def column(self, role: str) -> list[str]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
-from data_modules.sets.lists import annotation
+from data_modules.sets.annotations import annotation
 
 _ONE = (
     "MSRVTT_data.json",

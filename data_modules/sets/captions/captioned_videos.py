@@ -11,8 +11,8 @@ from typing_extensions import override
 from data_modules.sample import Clip, Sample, Split
 from data_modules.sampling.randomness import keyed_generator
 from data_modules.sets.captions.caption_files import captioned
-from data_modules.sets.captions.caption_text import Script, Written
-from data_modules.sets.video.listed import ListedVideos
+from data_modules.sets.captions.caption_text import Script, WrittenCaption
+from data_modules.sets.video.annotated_videos import AnnotatedVideos
 from data_modules.storage.finder import Wanted
 
 _APART: dict[Split, tuple[Split, ...]] = {
@@ -22,7 +22,7 @@ _APART: dict[Split, tuple[Split, ...]] = {
 }
 
 
-class CaptionedVideos(ListedVideos):
+class CaptionedVideos(AnnotatedVideos):
     """Videos that are described in sentences; a subclass says which and how.
 
     In training each clip has one caption, its label is the number of its video, and so clips of one video can be
@@ -36,7 +36,7 @@ class CaptionedVideos(ListedVideos):
             or each video is one, with a ``random`` caption that depends on (seed, epoch, clip id).
         script: ``latin`` refuses captions that are not in Latin letters, which the usual text towers cannot read;
             ``any`` takes all.
-        kwargs: those of :class:`~data_modules.loading.base.VideoDataModule`.
+        kwargs: those of :class:`~data_modules.loading.data_module.VideoDataModule`.
 
     Raises:
         ValueError: mixing, which blends videos that no caption describes, or a transform that flips, of which a caption
@@ -76,7 +76,9 @@ class CaptionedVideos(ListedVideos):
         """The list of a split: its file, and the videos in it."""
 
     @abstractmethod
-    def captions(self, split: Split) -> tuple[Path, Mapping[str, Sequence[Written]]]:
+    def captions(
+        self, split: Split
+    ) -> tuple[Path, Mapping[str, Sequence[WrittenCaption]]]:
         """The file of the captions, and what it says of each video; it may say more than the list needs."""
 
     def clips(self, split: Split) -> list[Clip]:

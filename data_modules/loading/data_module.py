@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 from data_modules.batch import VideoBatch
 from data_modules.features.cache import FeatureCache, described, fingerprint
 from data_modules.loading.collate import Collate, PlaneBatch
-from data_modules.loading.dataset import Policy, VideoDataset
+from data_modules.loading.dataset import FaultPolicy, VideoDataset
 from data_modules.loading.faults import refuse_together
 from data_modules.loading.loader import TrainLoader, eval_loader
 from data_modules.loading.sampler import EpochBatchSampler, Order, PaddedSampler
@@ -26,7 +26,7 @@ from data_modules.loading.split_checks import (
     shared_videos,
 )
 from data_modules.loading.views import EvalViews, TrainView, View, Views
-from data_modules.loading.watchdog import Reading
+from data_modules.loading.watchdog import Watchdog
 from data_modules.sample import Clip, OnFault, Sample, Split
 from data_modules.sampling.randomness import chosen_seed
 from data_modules.sampling.schemes import Sampling
@@ -148,7 +148,7 @@ class VideoDataModule(LightningDataModule, ABC):
         self._located: dict[str, Located] = {}
         self._notes: dict[str, list[str]] = {}
         self._known_bad: dict[str, str] = {}
-        self._reading: dict[str, Reading] = {}
+        self._reading: dict[str, Watchdog] = {}
         self._saved_order: Order | None = None
 
     @abstractmethod
@@ -336,12 +336,12 @@ class VideoDataModule(LightningDataModule, ABC):
 
     def _videos(self, split: str, *, on_device: bool) -> VideoDataset:
         on_fault = self._on_fault(split)
-        self._reading[split] = Reading(self.num_workers, self.files.deadline)
+        self._reading[split] = Watchdog(self.num_workers, self.files.deadline)
         return VideoDataset(
             self._located[split].clips,
             self._view(split),
             seed=self.seed,
-            policy=Policy(on_fault, self._known_bad),
+            policy=FaultPolicy(on_fault, self._known_bad),
             mirrored=self.mirrored(),
             on_device=on_device,
             reading=self._reading[split],

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lightning.pytorch.utilities import rank_zero_warn
 
-from data_modules.sets.lists.text import read_text, split_lines
+from data_modules.sets.annotations.text_file import read_text, split_lines
 
 NUMBER = re.compile("0|[1-9][0-9]*")  # 007 is a name
 _NEARLY_NUMBER = re.compile(r"[+-]?\d+(\.\d*)?")

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from data_modules.sets.lists.text import read_text, text_lines
+from data_modules.sets.annotations.text_file import read_text, text_lines
 
 TEXT = "a.mp4,día\nb.mp4,夜\n"
 LINES = [(1, "a.mp4,día"), (2, "b.mp4,夜")]

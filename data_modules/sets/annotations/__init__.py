@@ -1,0 +1,1 @@
+"""Interpretation of annotation lists: rows, columns, and the evidence for what they mean."""

@@ -1,1 +1,0 @@
-"""Reading of annotation lists: rows, columns, and the evidence for what they mean."""
