@@ -17,7 +17,7 @@ from torch.utils._pytree import tree_iter
 
 from lightning_petl.adapters import Adapter, LoRA, MultiTuneV, Side4Video, attach
 from lightning_petl.backbones import VideoViT
-from lightning_petl.callbacks.guards.frozen_guard import checksums
+from lightning_petl.checkpoints.checksums import checksums
 from lightning_petl.distributed.sharding import gather_tensor, local, materialize, shard
 from lightning_petl.distributed.traffic import gathered_bytes, gradient_bytes
 from tests.tiny import FRAMES, SIZE, clip, randomised

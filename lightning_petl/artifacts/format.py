@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, cast
 
 from safetensors.torch import save as serialize
 
+from data_modules.io.atomic import write_whole
 from data_modules.io.names import to_json
 from lightning_petl.adapters import Adapter
 from lightning_petl.artifacts.files import (
@@ -25,7 +26,7 @@ from lightning_petl.artifacts.files import (
 from lightning_petl.artifacts.recipes import Packages, build, decode, encode
 from lightning_petl.backbones.vit import VideoViT
 from lightning_petl.backbones.weights.open_clip import PREFIX, published_tags
-from lightning_petl.checkpoints.trainable_state import State, gathered, write_whole
+from lightning_petl.checkpoints.trainable_state import State, gather_shards
 from lightning_petl.distributed.collectives import is_first_rank
 from lightning_petl.heads.linear import HeadRecipe, LinearHead
 
@@ -64,7 +65,7 @@ def write(folder: Path, trained: Trained, protocol: Mapping[str, Any]) -> None:
         "preprocessing": describe_pixels(trained.backbone),
         "protocol": dict(protocol),
     }
-    whole = gathered(dict(trained.weights))
+    whole = gather_shards(dict(trained.weights))
     if not is_first_rank():
         return
     weights = {key: value.detach().cpu().contiguous() for key, value in whole.items()}

@@ -11,10 +11,8 @@ from jsonargparse import Namespace
 
 from lightning_petl.artifacts import format as artifact
 from lightning_petl.callbacks.ema import evaluated_state
-from lightning_petl.checkpoints.trainable_state import (
-    AtomicCheckpointIO,
-    load_trainable,
-)
+from lightning_petl.checkpoints.atomic import AtomicCheckpointIO
+from lightning_petl.checkpoints.trainable_state import load_trainable
 from lightning_petl.cli import evaluation
 from lightning_petl.cli.artifact_option import VIDEO_FILES, hidden
 from lightning_petl.runs.folder import CONFIG, content

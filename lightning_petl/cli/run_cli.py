@@ -18,6 +18,7 @@ from lightning.pytorch.cli import (
 from lightning.pytorch.loggers import Logger
 from typing_extensions import override
 
+from data_modules.io.atomic import write_whole
 from data_modules.io.names import visible
 from lightning_petl.callbacks.outputs.predictions import (
     SCORES,
@@ -26,7 +27,7 @@ from lightning_petl.callbacks.outputs.predictions import (
 )
 from lightning_petl.callbacks.resume.best_checkpoint import BestCheckpoint
 from lightning_petl.callbacks.resume.preemption import Preempted, Preemption
-from lightning_petl.checkpoints.trainable_state import AtomicCheckpointIO, write_whole
+from lightning_petl.checkpoints.atomic import AtomicCheckpointIO
 from lightning_petl.cli import closing, config_text, evaluation
 from lightning_petl.cli.errors import comes_again
 from lightning_petl.runs.folder import (

@@ -17,7 +17,7 @@ from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 
 from data_modules.io.untrusted import read_json
 from lightning_petl.checkpoints import files
-from lightning_petl.checkpoints.trainable_state import write_whole
+from data_modules.io.atomic import write_whole
 from lightning_petl.runs.logger import Row
 
 LAST = "last.ckpt"

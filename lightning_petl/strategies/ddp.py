@@ -23,9 +23,9 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 from typing_extensions import override
 
-from lightning_petl.callbacks.guards.frozen_guard import checksums
+from lightning_petl.checkpoints.checksums import checksums
 from lightning_petl.checkpoints.trainable_state import (
-    gathered,
+    gather_shards,
     load_optimizer,
     load_trainable,
     trainable_buffers,
@@ -238,7 +238,7 @@ class Sharded(ModelParallelStrategy):
         filepath: Any,
         storage_options: Any | None = None,
     ) -> None:
-        super().save_checkpoint(gathered(checkpoint), filepath, storage_options)
+        super().save_checkpoint(gather_shards(checkpoint), filepath, storage_options)
 
     # The rest is as in a single process: every rank reads the file and takes its share.
 

@@ -20,11 +20,8 @@ from lightning_petl.artifacts.format import (
 )
 from lightning_petl.artifacts.recipes import Packages, decode
 from lightning_petl.backbones.vit import VideoViT
-from lightning_petl.checkpoints.trainable_state import (
-    Trunk,
-    check_trainable,
-    load_trainable,
-)
+from lightning_petl.checkpoints.trainable_state import check_trainable, load_trainable
+from lightning_petl.checkpoints.trunk_id import TrunkId
 from lightning_petl.heads.linear import HeadRecipe
 from lightning_petl.tasks.classification import VideoClassifier
 
@@ -85,7 +82,7 @@ def _restore(
 ) -> None:
     trunk, folder = contents.config["backbone"], contents.folder
     if not allow_other_trunk:
-        Trunk(trunk["name"], trunk["weights_hash"]).require(model.trunk)
+        TrunkId(trunk["name"], trunk["weights_hash"]).require(model.trunk)
         if contents.config["preprocessing"] != describe_pixels(model.backbone):
             raise ValueError(
                 f"{folder / CONFIG}: preprocessing is not that of the trunk {trunk['name']!r}"

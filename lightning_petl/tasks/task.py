@@ -9,11 +9,8 @@ from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_warn
 
 from lightning_petl.backbones.vit import VideoViT
-from lightning_petl.checkpoints.trainable_state import (
-    Trunk,
-    check_trainable,
-    trainable_state,
-)
+from lightning_petl.checkpoints.trainable_state import check_trainable, trainable_state
+from lightning_petl.checkpoints.trunk_id import TrunkId
 from lightning_petl.distributed.collectives import any_rank, union_over_ranks
 from lightning_petl.distributed.sharding import materialize, shard
 from lightning_petl.optim.optimizer import OptimizerConfig
@@ -54,9 +51,9 @@ class Task(LightningModule):
         return {f"backbone.{name}" for name in self.backbone.unreachable}
 
     @property
-    def trunk(self) -> Trunk:
+    def trunk(self) -> TrunkId:
         """What the trainable state was trained on."""
-        return Trunk(self.backbone.name, self.backbone.weights_hash)
+        return TrunkId(self.backbone.name, self.backbone.weights_hash)
 
     def begin(self) -> None:
         """Set the mode of all parts, once they are built."""
@@ -144,7 +141,7 @@ class Task(LightningModule):
             raise ValueError(
                 "not a training state of this program: it does not say which trunk it was trained on"
             )
-        Trunk(*checkpoint["trunk"]).require(self.trunk)
+        TrunkId(*checkpoint["trunk"]).require(self.trunk)
         check_trainable(self, checkpoint["state_dict"])
         if checkpoint["labels"] != list(self.labels):
             raise ValueError(

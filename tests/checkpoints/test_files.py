@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 import torch
 
+from lightning_petl.checkpoints.atomic import AtomicCheckpointIO
 from lightning_petl.checkpoints.files import read
-from lightning_petl.checkpoints.trainable_state import AtomicCheckpointIO, RandomState
+from lightning_petl.checkpoints.random_state import RandomState
 from lightning_petl.runs.folder import content
 from tests.artifacts.test_safety import little_memory
 

@@ -13,15 +13,15 @@ import torch
 from torch import Tensor, nn
 
 from lightning_petl.adapters import BitFit, LoRA, STAdapter
+from lightning_petl.checkpoints.atomic import AtomicCheckpointIO
+from lightning_petl.checkpoints.random_state import RandomState
 from lightning_petl.checkpoints.trainable_state import (
-    AtomicCheckpointIO,
-    RandomState,
-    Trunk,
     check_trainable,
     load_trainable,
     trainable_keys,
     trainable_state,
 )
+from lightning_petl.checkpoints.trunk_id import TrunkId
 from tests.tiny import randomised
 
 
@@ -88,11 +88,11 @@ def test_another_method_is_refused() -> None:
 
 
 def test_another_trunk_is_refused() -> None:
-    Trunk("a", "1234").require(Trunk("b", "1234"))
+    TrunkId("a", "1234").require(TrunkId("b", "1234"))
     with pytest.raises(
         ValueError, match=r"trained on the trunk 'a' .*1234.* this trunk is 'b' .*5678"
     ):
-        Trunk("a", "1234").require(Trunk("b", "5678"))
+        TrunkId("a", "1234").require(TrunkId("b", "5678"))
 
 
 def draw() -> tuple[float, float, float, float]:

@@ -21,8 +21,9 @@ WAITS = {
     "all_reduce", "all_gather", "all_gather_object", "gather_object", "broadcast", "broadcast_object_list", "barrier",
     "reduce_scatter", "scatter", "full_tensor", "reduce_boolean_decision", "save_checkpoint", "log", "log_dict",
     "gather_objects", "gather_objects_on_first", "broadcast_object", "broadcast_tensors", "union_over_ranks",
-    "any_rank", "sum_over_ranks", "max_over_ranks", "min_over_ranks", "gather_tensor", "gathered", "materialize",
-    "require_numbers", "is_silent", "refuse_together", "_of_all", "_of_all_ranks", "_on_first_rank", "_agree",
+    "any_rank", "sum_over_ranks", "max_over_ranks", "min_over_ranks", "gather_tensor", "gather_shards",
+    "gathered", "materialize", "require_numbers", "is_silent",
+    "refuse_together", "_of_all", "_of_all_ranks", "_on_first_rank", "_agree",
     "_agreed", "_log", "compute",
 }  # fmt: skip
 _SEVERAL = "whether there are other ranks"

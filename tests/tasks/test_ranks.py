@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lightning_petl.__main__ import main
-from lightning_petl.checkpoints.trainable_state import RandomState
+from lightning_petl.checkpoints.random_state import RandomState
 from tests.commands import Command, write_videos
 
 

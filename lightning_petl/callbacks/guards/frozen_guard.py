@@ -1,17 +1,13 @@
 """Stops a run in which something frozen changed."""
 
-import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import Optimizer
 from typing_extensions import override
 
 from lightning_petl.callbacks.guards.gradient_guard import UPDATES
-from lightning_petl.checkpoints.trainable_state import trainable_keys
+from lightning_petl.checkpoints.checksums import checksums
 from lightning_petl.distributed.collectives import union_over_ranks
-from lightning_petl.distributed.sharding import local
-
-_INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 class FrozenGuard(Callback):
@@ -55,23 +51,3 @@ class FrozenGuard(Callback):
                 f"{len(changed)} frozen tensor(s) changed during training: {', '.join(sorted(changed)[:5])}; "
                 "something writes to them in place"
             )
-
-
-def checksums(module: nn.Module) -> dict[str, int]:
-    """Sum of the bits, read as integers, of each tensor in the state dict that training must not change.
-
-    Of a sharded module each rank sums what it holds.
-    """
-    trains = trainable_keys(module)
-    return {
-        name: _checksum(local(value))
-        for name, value in module.state_dict().items()
-        if name not in trains
-    }
-
-
-def _checksum(tensor: Tensor) -> int:
-    integers = (
-        tensor.detach().contiguous().view(-1).view(_INTEGERS[tensor.element_size()])
-    )
-    return int(integers.sum(dtype=torch.int64))

@@ -14,7 +14,8 @@ from torch.optim import Optimizer
 from typing_extensions import override
 
 from data_modules.batch import VideoBatch
-from lightning_petl.checkpoints.trainable_state import RandomState, trainable_buffers
+from lightning_petl.checkpoints.random_state import RandomState
+from lightning_petl.checkpoints.trainable_state import trainable_buffers
 from lightning_petl.distributed.collectives import gather_objects
 
 WINDOW, HISTORY = 100, 20

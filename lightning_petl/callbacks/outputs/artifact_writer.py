@@ -12,11 +12,11 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities import rank_zero_warn
 from typing_extensions import override
 
+from data_modules.io.atomic import write_whole
 from lightning_petl.artifacts.files import CONFIG, LABELS, WEIGHTS
 from lightning_petl.artifacts.format import write
 from lightning_petl.callbacks.ema import EMA, averaged, evaluated_state
 from lightning_petl.callbacks.outputs.predictions import run_folder
-from lightning_petl.checkpoints.trainable_state import write_whole
 from lightning_petl.tasks.classification import VideoClassifier
 
 BEST, LAST = "artefact", "artefact_last"

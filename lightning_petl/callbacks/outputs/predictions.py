@@ -7,9 +7,9 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from rich.table import Table
 from typing_extensions import override
 
+from data_modules.io.atomic import write_whole
 from data_modules.io.names import cell, to_csv, to_json, visible
 from lightning_petl.callbacks.outputs.screen import show
-from lightning_petl.checkpoints.trainable_state import write_whole
 from lightning_petl.distributed.collectives import gather_objects
 from lightning_petl.tasks.classification import Scores, TopClasses, VideoClassifier
 

@@ -7,7 +7,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_warn
 from typing_extensions import override
 
-from lightning_petl.checkpoints.trainable_state import RandomState
+from lightning_petl.checkpoints.random_state import RandomState
 from lightning_petl.distributed.collectives import gather_objects
 
 

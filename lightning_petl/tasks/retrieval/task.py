@@ -15,7 +15,7 @@ from lightning_petl.adapters import Adapter, attach
 from lightning_petl.backbones.text import TextTower
 from lightning_petl.backbones.vit import Reader, VideoViT
 from lightning_petl.backbones.weights.open_clip import projection, text_tower
-from lightning_petl.checkpoints.trainable_state import Trunk
+from lightning_petl.checkpoints.trunk_id import TrunkId
 from lightning_petl.heads.similarity import MeanPooling, Sides, SimilarityRecipe
 from lightning_petl.losses.contrastive import MAX_LOGIT_SCALE, contrastive_loss
 from lightning_petl.metrics.retrieval import retrieval_metrics
@@ -128,7 +128,9 @@ class VideoTextRetrieval(Task):
             else text
         )
         self.published_text = (
-            None if text is not None else Trunk(self.text.name, self.text.weights_hash)
+            None
+            if text is not None
+            else TrunkId(self.text.name, self.text.weights_hash)
         )
         self._adapt_text(text_adapters or [])
         if text is not None:
@@ -268,7 +270,7 @@ class VideoTextRetrieval(Task):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_load_checkpoint(checkpoint)
         if self.published_text and checkpoint.get("text"):
-            Trunk(*checkpoint["text"]).require(self.published_text)
+            TrunkId(*checkpoint["text"]).require(self.published_text)
 
     def _seen(self, batch: VideoBatch) -> list[Entry]:
         captions = _captions(batch)

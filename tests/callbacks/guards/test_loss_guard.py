@@ -9,7 +9,7 @@ import torch
 
 from lightning_petl.__main__ import main
 from lightning_petl.callbacks.guards.loss_guard import LossGuard
-from lightning_petl.checkpoints.trainable_state import RandomState
+from lightning_petl.checkpoints.random_state import RandomState
 from lightning_petl.tasks.classification import VideoClassifier
 from tests.commands import Command
 from tests.failing import Overflow
