@@ -5,12 +5,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from einops import rearrange
 from torch import nn
 
 from lightning_petl.adapters.adapter import Adapter, require_positive
 from lightning_petl.adapters.layers.bottleneck import Bottleneck
-from lightning_petl.backbones.block import AdaptedBlock
+from lightning_petl.backbones.block import AdaptedBlock, SlotModule
 from lightning_petl.backbones.encoder import Blocks
 from lightning_petl.backbones.vit import VideoViT
 from lightning_petl.shapes import Grid, Tokens
@@ -32,7 +31,7 @@ class DropPath(nn.Dropout):
         return input * super().forward(torch.ones_like(input[:, :1, :1]))
 
 
-class TemporalAdapter(nn.Module):
+class TemporalAdapter(SlotModule):
     """``A_out(MSA(A_in(LN x^t)))``: the block's own attention among the frames of every position.
 
     It holds the block's bound methods and owns none of the block's weights. Nothing is rotated over time, and
@@ -62,13 +61,12 @@ class TemporalAdapter(nn.Module):
         self.drop_path = DropPath(drop_path)
 
     def forward(self, x: Tokens, grid: Grid) -> Tokens:
-        z = rearrange(self.attn_in(x), "(b t) n d -> (b n) t d", t=grid.frames)
+        z = grid.frames_of(self.attn_in(x))
         z = self.attend(z if self.into is None else z + self.into(z))
-        z = rearrange(self.out(z), "(b n) t d -> (b t) n d", n=x.shape[1])
-        return self.drop_path(z)
+        return self.drop_path(grid.from_frames(self.out(z), like=x))
 
 
-class NormedAdapter(nn.Module):
+class NormedAdapter(SlotModule):
     """``s A(LN x)`` with the block's own norm in front of its MLP."""
 
     def __init__(self, mlp_in: Branch, adapter: Bottleneck, drop_path: float) -> None:
@@ -81,7 +79,7 @@ class NormedAdapter(nn.Module):
         return self.drop_path(self.adapter(self.mlp_in(x)))
 
 
-class TemporalEmbedding(nn.Module):
+class TemporalEmbedding(SlotModule):
     """One row a frame, init 0, added to all tokens of the frame."""
 
     def __init__(self, frames: int, dim: int) -> None:
@@ -93,9 +91,8 @@ class TemporalEmbedding(nn.Module):
             raise ValueError(
                 f"AIM has a position for each of {len(self.rows)} frames; clips have {grid.frames}"
             )
-        return rearrange(
-            self.rows.repeat(len(x) // grid.frames, 1), "bt d -> bt 1 d"
-        ).expand_as(x)
+        clips = len(x) // grid.frames
+        return self.rows.repeat(clips, 1)[:, None].expand_as(x)
 
 
 @dataclass(frozen=True, kw_only=True)

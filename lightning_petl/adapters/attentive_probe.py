@@ -22,6 +22,7 @@ from lightning_petl.adapters.layers.lean_norm import (
 from lightning_petl.adapters.layers.tap import recompute, tap_indices
 from lightning_petl.adapters.layers.temporal import frame_sines
 from lightning_petl.backbones.encoder import Blocks
+from lightning_petl.backbones.readers import Reader
 from lightning_petl.backbones.vit import VideoViT
 from lightning_petl.shapes import Feature, Grid, Tokens
 
@@ -40,7 +41,7 @@ class Tap(nn.Module):
     """Standardises a block's tokens, as the norm behind a trunk would, and keeps them for the end of the trunk."""
 
     def forward(self, z: Tokens, tapped: Tapped) -> Tapped:
-        tokens = standardise(z.unflatten(0, (-1, tapped.grid.frames)), (-1,), EPS)
+        tokens = standardise(tapped.grid.to_clip(z), (-1,), EPS)
         return tapped._replace(tokens=(*tapped.tokens, tokens))
 
 
@@ -135,7 +136,7 @@ class CrossBlock(nn.Module):
         return y + self.mlp(*self.norm2.split(y))
 
 
-class Pooler(nn.Module):
+class Pooler(Reader):
     """Self-attention blocks over all tokens of a clip, then one query reads them.
 
     Args:
@@ -180,9 +181,9 @@ class Pooler(nn.Module):
         """Nothing yet."""
         return Tapped((), grid)
 
-    def end(self, tapped: Tapped) -> Feature:
+    def end(self, state: Tapped) -> Feature:
         """What the query has read of each clip."""
-        x = torch.cat(tapped.tokens, dim=2)
+        x = torch.cat(state.tokens, dim=2)
         if self.frame_positions:
             x = x + frame_sines(x)
         for block in self.blocks:

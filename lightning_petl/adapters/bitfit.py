@@ -7,8 +7,9 @@ from typing import ClassVar, Literal
 from torch import nn
 
 from lightning_petl.adapters.adapter import Unfreezing, require_distinct
-from lightning_petl.backbones.block import AdaptedBlock, Part
-from lightning_petl.backbones.encoder import EXTENSIONS, Blocks, Encoder
+from lightning_petl.backbones.block import AdaptedBlock, LayerSlice
+from lightning_petl.backbones.children import Extension
+from lightning_petl.backbones.encoder import Blocks, Encoder
 from lightning_petl.backbones.linear import BiasDelta
 
 Target = Literal["q", "k", "v", "proj", "fc1", "fc2", "norm1", "norm2"]
@@ -70,7 +71,7 @@ class BitFit(Unfreezing):
     def _whole_qkv(self) -> bool:
         return set("qkv") <= set(self.targets)
 
-    def _is_slice(self, part: Part) -> bool:
+    def _is_slice(self, part: LayerSlice) -> bool:
         """Whether only a slice of the bias that it shares is meant."""
         return part.shares_bias and not self._whole_qkv
 
@@ -90,14 +91,18 @@ class BitFit(Unfreezing):
 
 def outside_biases(vit: Encoder) -> Iterable[nn.Parameter]:
     """Yield the biases outside the blocks."""
-    for name, module in vit.named_modules():
-        inside = name.split(".")[0] in ("blocks", *EXTENSIONS)
-        bias = None if inside else getattr(module, "bias", None)
-        if isinstance(bias, nn.Parameter):
-            yield bias
+    for child in vit.children():
+        if child is vit.blocks or isinstance(child, Extension):
+            continue
+        for module in child.modules():
+            bias = getattr(module, "bias", None)
+            if isinstance(bias, nn.Parameter):
+                yield bias
 
 
-def _bias(block: AdaptedBlock, part: Part, *, optional: bool) -> list[nn.Parameter]:
+def _bias(
+    block: AdaptedBlock, part: LayerSlice, *, optional: bool
+) -> list[nn.Parameter]:
     path, _, name = part.bias.rpartition(".")
     bias = getattr(block.get_submodule(path), name, None)
     if isinstance(bias, nn.Parameter):

@@ -10,15 +10,17 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from lightning_petl.adapters.adapter import Adapter, require_distinct, require_positive
-from lightning_petl.backbones.block import AdaptedBlock, Part
+from lightning_petl.backbones.block import AdaptedBlock, LayerSlice
+from lightning_petl.backbones.children import Reference
 from lightning_petl.backbones.encoder import Blocks, Encoder
-from lightning_petl.backbones.linear import AdaptedLinear, Inner
+from lightning_petl.backbones.linear import AdaptedLinear, Inner, LinearDelta
+from lightning_petl.shapes import Grid
 
 Target = Literal["q", "k", "v", "o", "fc1", "fc2", "fc1_g", "fc1_x"]
 Init = Literal["kaiming", "gaussian", "pissa", "olora", "orthogonal"]
 
 
-class LoRADelta(nn.Module):
+class LoRADelta(LinearDelta):
     """``y[rows_k] = inner(x)[rows_k] + s B_k A_k dropout(x)`` for row slices k of one linear layer.
 
     ``A`` has shape ``slices r in`` and ``B`` ``slices out r``. Inits that start at a non-zero ``B A`` keep a frozen
@@ -57,7 +59,7 @@ class LoRADelta(nn.Module):
         self.register_buffer("B0", None if starts_at_zero else self.B.detach().clone())
 
     def forward(
-        self, x: Float[Tensor, "*batch i"], inner: Inner
+        self, x: Float[Tensor, "*batch i"], inner: Inner, grid: Grid | None = None
     ) -> Float[Tensor, "*batch o"]:
         return self.add_update(inner(x), x, self.dropout(x))
 
@@ -110,21 +112,20 @@ class DoRADelta(LoRADelta):
     ``m``, one a row of the adapted slices, is the row norm of ``W + sBA`` at init.
     """
 
-    exclusive = True
+    exclusive = "DoRA"
 
     def __init__(
         self, linear: AdaptedLinear, slices: list[int], num_slices: int, lora: "LoRA"
     ) -> None:
         super().__init__(linear, slices, num_slices, lora)
-        self.linear = (
-            linear,
-        )  # a tuple: the layer must not become a child of its own delta
+        self.linear = Reference(linear)
         self.magnitude = nn.Parameter(self._row_norm(linear.weight)[slices].clone())
 
     def forward(
-        self, x: Float[Tensor, "*batch i"], inner: Inner
+        self, x: Float[Tensor, "*batch i"], inner: Inner, grid: Grid | None = None
     ) -> Float[Tensor, "*batch o"]:
-        weight, bias = self.linear[0].weight, self.linear[0].bias
+        weight = self.linear.module.weight
+        bias = self.linear.module.bias
         dropped = self.dropout(x)
         y = self._ratio(weight) * self.add_update(
             F.linear(dropped, weight), dropped, dropped
@@ -216,7 +217,7 @@ class LoRA(Adapter):
             for path in paths:
                 self._add(block, path, [part for part in parts if part.path == path])
 
-    def _add(self, block: AdaptedBlock, path: str, parts: list[Part]) -> None:
+    def _add(self, block: AdaptedBlock, path: str, parts: list[LayerSlice]) -> None:
         shared = self.fused == "shared" and path == "attn.qkv"
         slices, num_slices = (
             ([0], 1) if shared else ([part.number for part in parts], parts[0].slices)

@@ -25,6 +25,7 @@ from lightning_petl.adapters.layers.lean_norm import (
 from lightning_petl.adapters.layers.tap import TapProjection, recompute, tap_indices
 from lightning_petl.adapters.layers.temporal import MIXINGS, Mixing
 from lightning_petl.backbones.encoder import Blocks
+from lightning_petl.backbones.readers import Reader
 from lightning_petl.backbones.vit import VideoViT
 from lightning_petl.shapes import Feature, Grid, Tokens
 
@@ -115,6 +116,7 @@ class Level(nn.Module):
     """``u = W LN(z) + b`` of one block's tokens z, then the M-adapters that can run now; the rows that are pooled."""
 
     gated = True
+    gates_the_first = True
 
     def __init__(self, dim: int, recipe: "MAdapter", index: int, levels: int) -> None:
         super().__init__()
@@ -142,6 +144,8 @@ class Level(nn.Module):
 class TreeLevel(Level):
     """Neighbours meet in pairs, then pairs of pairs, as soon as both are there; what is left over, at the end."""
 
+    gates_the_first = False
+
     @staticmethod
     @override
     def count(index: int, levels: int) -> int:
@@ -161,6 +165,7 @@ class ParallelLevel(Level):
     """``sum_m softmax(w)_m M(u_m)``, w = 0 at init."""
 
     gated = False
+    gates_the_first = False
 
     @override
     def combine(self, level: Features, branch: Branch) -> tuple[Features, ...]:
@@ -176,7 +181,7 @@ LEVELS: dict[Combine, type[Level]] = {
 }
 
 
-class MBranch(nn.Module):
+class MBranch(Reader):
     """A :class:`Level` behind each tapped block, then the mean of the normed tokens.
 
     Args:
@@ -203,14 +208,15 @@ class MBranch(nn.Module):
         self.norm = LayerNorm(recipe.width, lean=recipe.lean)
 
     @property
-    def unreachable(self) -> set[str]:
-        """The gate in front of which nothing lies: of a chain's first level, or the share of a single one."""
-        first, levels = next(iter(self.taps)), len(self.taps)
+    def unreachable(self) -> list[nn.Parameter]:
+        """Return the gate in front of which nothing lies: of a chain's first level, or the share of a single one."""
+        levels = cast(list[Level], list(self.taps.values()))
         if self.shares is not None:
-            return {"shares"} if levels == 1 else set()
-        return (
-            {f"taps.{first}.units.0.gate"} if type(self.taps[first]) is Level else set()
+            return [self.shares] if len(levels) == 1 else []
+        gate = (
+            cast(Unit, levels[0].units[0]).gate if levels[0].gates_the_first else None
         )
+        return [] if gate is None else [gate]
 
     @property
     def recomputed(self) -> list[nn.Module]:
@@ -222,9 +228,9 @@ class MBranch(nn.Module):
         """Nothing yet: the branch reads no pixels."""
         return Branch((), None if self.shares is None else self.shares.softmax(0), grid)
 
-    def end(self, branch: Branch) -> Feature:
+    def end(self, state: Branch) -> Feature:
         """The mean of the class token over frames, of the patches over frames and places, or of these two."""
-        x = self.norm(branch.tokens[0])
+        x = self.norm(state.tokens[0])
         if self.pool == "both":
             return (x[:, :, :1].mean((1, 2)) + x[:, :, 1:].mean((1, 2))) / 2
         return x.mean((1, 2))

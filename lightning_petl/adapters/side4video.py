@@ -29,6 +29,7 @@ from lightning_petl.adapters.layers.temporal import (
     shift,
 )
 from lightning_petl.backbones.encoder import Blocks
+from lightning_petl.backbones.readers import Reader
 from lightning_petl.backbones.vit import VideoViT
 from lightning_petl.shapes import Feature, Grid, Tokens
 
@@ -223,7 +224,7 @@ FORMS: dict[Form, Published] = {
 }
 
 
-class SideNetwork(nn.Module):
+class SideNetwork(Reader):
     """``S = BN(Conv3d(video))``, a :class:`SideLayer` behind each tapped block, ``mean_{t,n} BN(S)``.
 
     EVA's form for recognition has no last norm.
@@ -281,17 +282,17 @@ class SideNetwork(nn.Module):
             grid,
         )
 
-    def end(self, side: Side) -> Feature:
+    def end(self, state: Side) -> Feature:
         """The mean patch of each clip.
 
         Raises:
             ValueError: a batch of one clip in training, of which BatchNorm leaves nothing.
         """
-        return self._normed(side).mean((1, 2))
+        return self._normed(state).mean((1, 2))
 
-    def frames(self, side: Side) -> Float[Tensor, "b t d"]:
+    def frames(self, state: Side, grid: Grid) -> Float[Tensor, "b t d"]:
         """The mean patch of each frame; raises as :meth:`end`."""
-        return self._normed(side).mean(2)
+        return self._normed(state).mean(2)
 
     def _normed(self, side: Side) -> Patches:
         norm = self.norm_post

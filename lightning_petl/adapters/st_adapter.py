@@ -3,20 +3,18 @@
 from dataclasses import dataclass
 from typing import Literal
 
-import torch.nn.functional as F
-from einops import rearrange
 from torch import nn
 
 from lightning_petl.adapters.adapter import Adapter, require_distinct, require_positive
 from lightning_petl.adapters.layers.bottleneck import ACTIVATIONS, Activation
 from lightning_petl.adapters.layers.temporal import ClipConv
-from lightning_petl.backbones.block import Slot
+from lightning_petl.backbones.block import Slot, SlotModule
 from lightning_petl.backbones.encoder import Blocks
 from lightning_petl.backbones.vit import VideoViT
 from lightning_petl.shapes import Grid, Tokens
 
 
-class SpatioTemporalBottleneck(nn.Module):
+class SpatioTemporalBottleneck(SlotModule):
     """``W_up f(DWConv3d(W_down x))`` over the patches of a clip; the class token is left alone.
 
     The depthwise convolution has weight and bias 0 at init, the linears keep PyTorch's weights and zero biases:
@@ -45,12 +43,9 @@ class SpatioTemporalBottleneck(nn.Module):
             nn.init.zeros_(tensor)
 
     def forward(self, x: Tokens, grid: Grid) -> Tokens:
-        axes = {"t": grid.frames, "h": grid.height, "w": grid.width}
-        z = rearrange(
-            self.down(x[:, grid.patches]), "(b t) (h w) d -> b d t h w", **axes
-        )
-        z = rearrange(self.activation(self.conv(z)), "b d t h w -> (b t) (h w) d")
-        return F.pad(self.up(z), (0, 0, grid.prefix, x.shape[1] - grid.patches.stop))
+        z = grid.to_volume(self.down(x[:, grid.patches]))
+        z = grid.from_volume(self.activation(self.conv(z)))
+        return grid.pad(self.up(z), like=x)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,14 +1,16 @@
 """The page to read first: a frozen transformer block with places where methods plug in."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from typing import ClassVar, Literal, NamedTuple, Protocol, cast, get_args
+from typing import ClassVar, Literal, NamedTuple, cast, get_args
 
 import torch
 from jaxtyping import Float
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
-from lightning_petl.backbones.linear import AdaptedLinear, insert
+from lightning_petl.backbones.children import Extension
+from lightning_petl.backbones.linear import AdaptedLinear, Layout
 from lightning_petl.shapes import Grid, Tokens
 
 Slot = Literal[
@@ -21,17 +23,40 @@ Slot = Literal[
     "after_block",
 ]
 Projection = Callable[[Tensor], Tensor]
+PromptRows = Float[Tensor, "bt p d"]
 SLOTS: tuple[Slot, ...] = get_args(Slot)
+# the only slot from which attention still carries patches to the class token
+IN_FRONT_OF_ATTENTION: Slot = "before_attn"
 
 
-class SlotModule(Protocol):
-    """What sits in a slot: its output is added. ``patches_only`` says that it leaves the class token alone."""
+class SlotModule(nn.Module, ABC):
+    """Compute what is added to the tokens at one place of a block, or in front of the first block.
 
-    def __call__(self, x: Tokens, grid: Grid) -> Tokens: ...
+    Attributes:
+        patches_only: its output is zero at the class token and the registers.
+    """
+
+    patches_only: ClassVar[bool] = False
+
+    @abstractmethod
+    def forward(self, x: Tokens, grid: Grid) -> Tokens:
+        """Return what is added to the tokens ``x``, whose layout ``grid`` knows."""
 
 
-class Part(NamedTuple):
-    """Where a target of a method sits: row slice ``number`` of ``slices`` equal ones of the layer at ``path``."""
+class Prompt(nn.Module, ABC):
+    """Give attention rows that no patch stands for; they may depend on the tokens."""
+
+    @abstractmethod
+    def forward(self, x: Tokens, grid: Grid) -> PromptRows:
+        """Return the rows to append to the tokens ``x``, whose layout ``grid`` knows."""
+
+
+class LayerSlice(NamedTuple):
+    """Say where a target of a method sits in its block.
+
+    It is rows ``[number, number + 1) * out_features / slices`` of the layer at ``path``. With the width d, ``k`` of a
+    fused layer is ``LayerSlice("attn.qkv", 1, 3)``, rows d to 2 d.
+    """
 
     path: str
     number: int = 0
@@ -39,17 +64,17 @@ class Part(NamedTuple):
 
     @property
     def bias(self) -> str:
-        """Name of its bias in the block."""
+        """Return the name of its bias in the block."""
         return f"{self.path}.bias"
 
     @property
     def shares_bias(self) -> bool:
-        """Whether the other slices have the same bias."""
+        """Return whether the other slices have the same bias."""
         return self.slices > 1
 
 
 class AdaptedBlock(nn.Module):
-    """A timm ``Block`` under its own parameter names, with slots, prompts and linear deltas.
+    """Adopt a timm ``Block`` under its own parameter names, with slots, prompts and linear deltas.
 
     With ``D[s]`` the sum of the modules in slot ``s`` (nothing, if empty) and ``P`` this block's prompts, which
     take part in attention only::
@@ -87,56 +112,70 @@ class AdaptedBlock(nn.Module):
             )
         for name, child in block.named_children():
             self.add_module(name, child)
-        self.slots = nn.ModuleDict({slot: nn.ModuleDict() for slot in SLOTS})
-        self.prompts = nn.ModuleDict()
+        self.slots = Extension({slot: Extension() for slot in SLOTS})
+        self.prompts = Extension()
+        self.layout = Layout()
 
     def forward(self, x: Tokens, grid: Grid) -> Tokens:
         x = self._plus(x, "before_attn", x, grid)
-        h = self.attend(self.attn_in(self._with_prompts(x)), grid)[:, : x.shape[1]]
+        h = self.attend(self.attn_in(with_prompts(x, self.prompts, grid)), grid)
+        # what attention gave the prompts themselves is dropped
+        h = h[:, : x.shape[1]]
         h = self._plus(h, "after_attn", h, grid)
         x = self._plus(x + self.drop_path1(self.attn_out(h)), "beside_attn", x, grid)
         x = self._plus(x, "before_mlp", x, grid)
+        self.layout.grid = grid
         h = self.mlp(self.mlp_in(x))
         h = self._plus(h, "after_mlp", h, grid)
         x = self._plus(x + self.drop_path2(self.mlp_out(h)), "beside_mlp", x, grid)
         return self._plus(x, "after_block", x, grid)
 
     def attend(self, x: Tokens, grid: Grid | None = None) -> Tokens:
-        """Attention among the rows of each sequence. Without ``grid`` they are no patches of one frame."""
+        """Return attention among the rows of each sequence, projection included.
+
+        Args:
+            x: rows behind the norm, prompts included.
+            grid: their layout; None where they are no patches of one frame. Then nothing is rotated.
+        """
+        self.layout.grid = grid
+        return self.attention(x, grid)
+
+    def attention(self, x: Tokens, grid: Grid | None) -> Tokens:
+        """Run the family's own attention; :meth:`attend` is what is called."""
         return self.attn(x)
 
     def attn_in(self, x: Tokens) -> Tokens:
-        """What attention is given."""
+        """Return what attention is given."""
         return self.norm1(x)
 
     def attn_out(self, h: Tokens) -> Tokens:
-        """What attention's output goes through before it is added."""
+        """Return attention's output as it is added."""
         return cast(nn.Module, self.ls1)(h)
 
     def mlp_in(self, x: Tokens) -> Tokens:
-        """What the MLP is given."""
+        """Return what the MLP is given."""
         return self.norm2(x)
 
     def mlp_out(self, h: Tokens) -> Tokens:
-        """What the MLP's output goes through before it is added."""
+        """Return the MLP's output as it is added."""
         return cast(nn.Module, self.ls2)(h)
 
     def _plus(self, base: Tokens, slot: Slot, x: Tokens, grid: Grid) -> Tokens:
-        for module in self.slots[slot].values():  # pyright: ignore[reportCallIssue, reportAttributeAccessIssue, reportUnknownVariableType, reportUnknownMemberType]
+        for module in self.slot(slot).values():
             base = base + module(x, grid)
         return base
 
-    def _with_prompts(self, x: Tokens) -> Float[Tensor, "bt n_and_p d"]:
-        prompts = [prompt(x.shape[0]) for prompt in self.prompts.values()]
-        return torch.cat([x, *prompts], dim=1) if prompts else x
+    def slot(self, slot: Slot) -> Extension:
+        """Return the modules in a slot by name."""
+        return cast(Extension, self.slots[slot])
 
-    def add(self, slot: Slot, name: str, module: nn.Module) -> None:
-        """Put ``module`` into a slot, under ``name``."""
-        insert(self.slots[slot], name, module)
+    def add(self, slot: Slot, name: str, module: SlotModule) -> None:
+        """Put a module into a slot, under ``name``."""
+        self.slot(slot).insert(name, module)
 
-    def add_prompt(self, name: str, prompt: nn.Module) -> None:
-        """Give attention extra rows: ``prompt(bt) -> "bt p d"``."""
-        insert(self.prompts, name, prompt)
+    def add_prompt(self, name: str, prompt: Prompt) -> None:
+        """Give attention extra rows in this block."""
+        self.prompts.insert(name, prompt)
 
     def linear(self, path: str) -> AdaptedLinear:
         """Return the linear layer at ``path`` (``attn.qkv``, ``attn.proj``, ``mlp.fc1``, ...), open to deltas."""
@@ -149,9 +188,10 @@ class AdaptedBlock(nn.Module):
         if not isinstance(layer, AdaptedLinear):
             layer = AdaptedLinear(layer)
             parent.add_module(child, layer)
+        layer.layout = self.layout
         return layer
 
-    def parts(self, target: str) -> list[Part]:
+    def parts(self, target: str) -> list[LayerSlice]:
         """Return where ``q``, ``k``, ``v``, ``proj``, ``fc1``, ``fc2``, ``norm1`` or ``norm2`` sits in this block.
 
         Raises:
@@ -160,43 +200,41 @@ class AdaptedBlock(nn.Module):
         parts = self._parts()
         if target not in parts:
             raise ValueError(
-                f"target {target!r} is not a part of this trunk's blocks; they have {', '.join(parts)}"
+                f"target {target!r} is not a part of this trunk's blocks; they have "
+                f"{', '.join(parts)}"
             )
         return parts[target]
 
-    def _parts(self) -> dict[str, list[Part]]:
-        parts = {name: [Part("attn.qkv", index, 3)] for index, name in enumerate("qkv")}
-        parts |= {
-            "proj": [Part("attn.proj")],
-            "fc1": [Part("mlp.fc1")],
-            "fc2": [Part("mlp.fc2")],
-        }
-        return parts | {
+    def _parts(self) -> dict[str, list[LayerSlice]]:
+        return {
+            "q": [LayerSlice("attn.qkv", 0, 3)],
+            "k": [LayerSlice("attn.qkv", 1, 3)],
+            "v": [LayerSlice("attn.qkv", 2, 3)],
+            "proj": [LayerSlice("attn.proj")],
+            "fc1": [LayerSlice("mlp.fc1")],
+            "fc2": [LayerSlice("mlp.fc2")],
             "norm1": self._norms("norm1", "attn"),
             "norm2": self._norms("norm2", "mlp"),
         }
 
-    def _norms(self, norm: str, branch: str) -> list[Part]:
-        inner = self.get_submodule(branch).named_children()
-        return [
-            Part(norm),
-            *(
-                Part(f"{branch}.{name}")
-                for name, m in inner
-                if isinstance(m, nn.LayerNorm)
-            ),
-        ]
+    def _norms(self, norm: str, branch: str) -> list[LayerSlice]:
+        """Return a norm and those inside the branch behind it, such as EVA's."""
+        norms = [LayerSlice(norm)]
+        for name, module in self.get_submodule(branch).named_children():
+            if isinstance(module, nn.LayerNorm):
+                norms.append(LayerSlice(f"{branch}.{name}"))
+        return norms
 
     def trunk_parameters(self) -> Iterator[nn.Parameter]:
         """Yield what was adopted; deltas inside it come along."""
         yield from self.parameters(recurse=False)
-        for name, child in self.named_children():
-            if name not in ("slots", "prompts"):
+        for child in self.children():
+            if not isinstance(child, Extension):
                 yield from child.parameters()
 
 
-class PromptTable(nn.Module):
-    """Learned rows ``P`` of shape ``p q``, the same for every frame: ``dropout(project(P))``.
+class PromptTable(Prompt):
+    """Learn rows ``P`` of shape ``p q``, the same for every frame: ``dropout(project(P))``.
 
     Args:
         rows: initial values, as wide as the tokens if there is no projection.
@@ -215,6 +253,17 @@ class PromptTable(nn.Module):
         self.project = project
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, num_frames: int) -> Float[Tensor, "bt p d"]:
+    def forward(self, x: Tokens, grid: Grid) -> PromptRows:
         rows = self.rows if self.project is None else self.project(self.rows)
-        return self.dropout(rows).expand(num_frames, -1, -1)
+        # len(x) would make torch.export fix the number of clips
+        return self.dropout(rows).expand(x.shape[0], -1, -1)
+
+
+def with_prompts(
+    x: Tokens, prompts: Extension, grid: Grid
+) -> Float[Tensor, "bt n_and_p d"]:
+    """Return tokens with the rows of all prompts behind them: patches keep their places."""
+    if len(prompts) == 0:
+        return x
+    rows = [prompt(x, grid) for prompt in prompts.values()]
+    return torch.cat([x, *rows], dim=1)

@@ -11,8 +11,9 @@ from timm.layers.pos_embed_sincos import apply_rot_embed_cat
 from timm.models.eva import EvaAttention, EvaBlock, EvaBlockPostNorm
 from torch import Tensor, nn
 
-from lightning_petl.backbones.block import AdaptedBlock, Part
-from lightning_petl.backbones.linear import AdaptedLinear
+from lightning_petl.backbones.block import AdaptedBlock, LayerSlice
+from lightning_petl.backbones.children import Extension, Reference
+from lightning_petl.backbones.linear import AdaptedLinear, Layout
 from lightning_petl.shapes import Grid, Tokens
 
 Heads = Float[Tensor, "bt heads n c"]
@@ -26,20 +27,20 @@ class EvaQKV(AdaptedLinear):
         nn.Module.__init__(self)
         self.in_features, self.out_features = linear.in_features, linear.out_features
         self.weight = linear.weight
-        self.deltas = nn.ModuleDict()
-        self.attn = (
-            attn,
-        )  # a tuple: the attention must not become a child of its own layer
+        self.deltas = Extension()
+        self.layout = Layout()
+        self.attn = Reference(attn)
 
     @property
     def bias(self) -> Tensor | None:  # pyright: ignore[reportIncompatibleVariableOverride]
-        parts = (self.attn[0].q_bias, self.attn[0].k_bias, self.attn[0].v_bias)
+        attn = self.attn.module
+        parts = (attn.q_bias, attn.k_bias, attn.v_bias)
         biases: list[Tensor] = [part for part in parts if part is not None]
         return torch.cat(biases) if biases else None
 
     def folded(self) -> nn.Linear:
         """Return the layer with every delta folded; the bias is written back to where it lives."""
-        plain, attn = super().folded(), self.attn[0]
+        plain, attn = super().folded(), self.attn.module
         if attn.q_bias is None or attn.v_bias is None:
             return plain
         query, key, value = plain.bias.detach().chunk(3)
@@ -76,7 +77,7 @@ class AdaptedEvaBlock(AdaptedBlock):
         if self.attn.qkv is not None:
             self.attn.qkv = EvaQKV(self.attn.qkv, self.attn)
 
-    def attend(self, x: Tokens, grid: Grid | None = None) -> Tokens:
+    def attention(self, x: Tokens, grid: Grid | None) -> Tokens:
         q, k, v = self._heads(x)
         q, k = self.attn.q_norm(q), self.attn.k_norm(k)
         if self.rope is not None and grid is not None:
@@ -121,22 +122,22 @@ class AdaptedEvaBlock(AdaptedBlock):
         """LayerScale, where there is one."""
         return h if self.gamma_2 is None else self.gamma_2 * h
 
-    def _parts(self) -> dict[str, list[Part]]:
+    def _parts(self) -> dict[str, list[LayerSlice]]:
         parts = super()._parts()
         if self.attn.qkv is None:
-            parts |= {name: [Part(f"attn.{name}_proj")] for name in "qkv"}
+            parts |= {name: [LayerSlice(f"attn.{name}_proj")] for name in "qkv"}
         else:
             parts |= {
-                name: [EvaPart("attn.qkv", index, 3)]
+                name: [EvaSlice("attn.qkv", index, 3)]
                 for index, name in enumerate("qkv")
             }
         if isinstance(self.mlp, SwiGLU):
-            gate, value = Part("mlp.fc1_g"), Part("mlp.fc1_x")
+            gate, value = LayerSlice("mlp.fc1_g"), LayerSlice("mlp.fc1_x")
             parts |= {"fc1": [gate, value], "fc1_g": [gate], "fc1_x": [value]}
         return parts
 
 
-class EvaPart(Part):
+class EvaSlice(LayerSlice):
     """A slice of the fused layer with a bias of its own."""
 
     @property

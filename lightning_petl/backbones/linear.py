@@ -1,64 +1,97 @@
 """A frozen linear layer whose weight methods may change: ``y = delta_n(... delta_1(W x + b))``."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import partial
-from typing import Protocol, cast, runtime_checkable
+from typing import ClassVar, cast
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from lightning_petl.backbones.children import Extension
+from lightning_petl.shapes import Grid
+
 Inner = Callable[[Tensor], Tensor]
+Rows = Float[Tensor, "*batch o"]
 
 
-@runtime_checkable
-class LinearDelta(Protocol):
-    """A change of one linear layer, as a step in a chain.
+class LinearDelta(nn.Module, ABC):
+    """Change one linear layer, as a step in a chain.
 
-    ``forward(x, inner)`` returns the layer's output, where ``inner`` is the rest of the chain; ``fold`` gives the
-    plain weight and bias with the same effect, computed in float32.
+    Attributes:
+        exclusive: what it is called in the message that refuses a second delta on its layer; None: others may follow.
     """
 
-    def __call__(
-        self, x: Float[Tensor, "*batch i"], inner: Inner
-    ) -> Float[Tensor, "*batch o"]: ...
+    exclusive: ClassVar[str | None] = None
 
+    @abstractmethod
+    def forward(
+        self, x: Float[Tensor, "*batch i"], inner: Inner, grid: Grid | None
+    ) -> Rows:
+        """Return the layer's output.
+
+        Args:
+            x: input of the layer.
+            inner: the rest of the chain, from ``x`` to an output.
+            grid: where patches and frames lie in ``x``; None where its rows are no patches of one frame.
+        """
+
+    @abstractmethod
     def fold(
         self, weight: Float[Tensor, "o i"], bias: Float[Tensor, " o"]
-    ) -> tuple[Float[Tensor, "o i"], Float[Tensor, " o"]]: ...
+    ) -> tuple[Float[Tensor, "o i"], Float[Tensor, " o"]]:
+        """Return the plain weight and bias with the same effect, in float32."""
+
+
+class Layout:
+    """Hold the grid of the tokens that a block works on: the block writes it, its linear layers read it.
+
+    Attention and MLP are timm's and hand on tokens alone, so that no argument can carry it.
+    """
+
+    def __init__(self) -> None:
+        self.grid: Grid | None = None
 
 
 class AdaptedLinear(nn.Linear):
-    """Adopts the parameters of ``linear`` under their own names and applies its deltas in stack order.
+    """Adopt the parameters of ``linear`` under their own names and apply its deltas in stack order.
 
     Without deltas it is the very layer it adopted, so no key is renamed and no output changes.
+
+    Attributes:
+        layout: of what it is given; that of its block, if it has one.
     """
 
     def __init__(self, linear: nn.Linear) -> None:
+        # not nn.Linear's own, which would draw a weight to throw away
         nn.Module.__init__(self)
-        self.in_features, self.out_features = linear.in_features, linear.out_features
+        self.in_features = linear.in_features
+        self.out_features = linear.out_features
         self.weight = linear.weight
         self.bias = linear.bias
-        self.deltas = nn.ModuleDict()
+        self.deltas = Extension()
+        self.layout = Layout()
 
-    def forward(self, input: Float[Tensor, "*batch i"]) -> Float[Tensor, "*batch o"]:
+    def forward(self, input: Float[Tensor, "*batch i"]) -> Rows:
         inner: Inner = super().forward
         for delta in self.deltas.values():
-            inner = partial(delta, inner=inner)
+            inner = partial(delta, inner=inner, grid=self.layout.grid)
         return inner(input)
 
-    def add_delta(self, name: str, delta: nn.Module) -> None:
+    def add_delta(self, name: str, delta: LinearDelta) -> None:
         """Put a delta at the end of the chain.
 
         Raises:
-            ValueError: one of the deltas needs the layer for itself (DoRA).
+            ValueError: one of the deltas needs the layer for itself.
         """
-        insert(self.deltas, name, delta)
-        if len(self.deltas) > 1 and any(
-            getattr(delta, "exclusive", False) for delta in self.deltas.values()
-        ):
+        self.deltas.insert(name, delta)
+        deltas = cast(list[LinearDelta], list(self.deltas.values()))
+        alone = [delta.exclusive for delta in deltas if delta.exclusive]
+        if alone and len(deltas) > 1:
             raise ValueError(
-                f"DoRA needs a linear layer for itself; this one has {', '.join(self.deltas)}"
+                f"{alone[0]} needs a linear layer for itself; this one has "
+                f"{', '.join(self.deltas)}"
             )
 
     def folded(self) -> nn.Linear:
@@ -69,6 +102,7 @@ class AdaptedLinear(nn.Linear):
             bias = self.bias.detach().float()
         for delta in self.deltas.values():
             weight, bias = cast(LinearDelta, delta).fold(weight, bias)
+        # a layer without bias stays so, or the folded trunk would lack timm's keys
         has_bias = self.bias is not None or bool(bias.any())  # pyright: ignore[reportUnnecessaryComparison]
         plain = nn.Linear(
             self.in_features, self.out_features, has_bias, device=weight.device
@@ -79,24 +113,27 @@ class AdaptedLinear(nn.Linear):
         return plain.to(self.weight.dtype)
 
 
-class ScaleDelta(nn.Module):
-    """``y = v * inner(x)`` with a vector ``v`` over the outputs, init 1. Not exchangeable with additive deltas."""
+class ScaleDelta(LinearDelta):
+    """Compute ``y = v * inner(x)`` with a vector ``v`` over the outputs, init 1.
+
+    It cannot be exchanged with additive deltas.
+    """
 
     def __init__(self, out_features: int) -> None:
         super().__init__()
         self.vector = nn.Parameter(torch.ones(out_features))
 
     def forward(
-        self, x: Float[Tensor, "*batch i"], inner: Inner
-    ) -> Float[Tensor, "*batch o"]:
+        self, x: Float[Tensor, "*batch i"], inner: Inner, grid: Grid | None = None
+    ) -> Rows:
         return self.vector * inner(x)
 
     def fold(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
         return self.vector[:, None] * weight, self.vector * bias
 
 
-class BiasDelta(nn.Module):
-    """``y[rows] = inner(x)[rows] + b`` with ``b`` init 0: a bias for a part of a fused layer."""
+class BiasDelta(LinearDelta):
+    """Compute ``y[rows] = inner(x)[rows] + b`` with ``b`` init 0: a bias for a part of a fused layer."""
 
     def __init__(self, rows: range, out_features: int) -> None:
         super().__init__()
@@ -104,18 +141,9 @@ class BiasDelta(nn.Module):
         self.padding = (rows.start, out_features - rows.stop)
 
     def forward(
-        self, x: Float[Tensor, "*batch i"], inner: Inner
-    ) -> Float[Tensor, "*batch o"]:
+        self, x: Float[Tensor, "*batch i"], inner: Inner, grid: Grid | None = None
+    ) -> Rows:
         return inner(x) + nn.functional.pad(self.bias, self.padding)
 
     def fold(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
         return weight, bias + nn.functional.pad(self.bias, self.padding)
-
-
-def insert(modules: nn.Module, name: str, module: nn.Module) -> None:
-    """Register ``module`` as ``name``, or as ``name_2``, ``name_3`` where a stack holds a method twice."""
-    free = (
-        name if k == 1 else f"{name}_{k}"
-        for k in range(1, len(list(modules.children())) + 2)
-    )
-    modules.add_module(next(key for key in free if key not in modules._modules), module)  # pyright: ignore[reportPrivateUsage]

@@ -2,64 +2,66 @@
 
 Parts of the prefix by name: ``pixels`` (the clip), ``embedding`` and ``block.<index>`` (the tokens behind it, as clips
 ``"b t n d"``), ``feature`` (what the trunk's own read-out reads, ``"b d"``). Which of them a model needs follows from
-what trains and from what its readers tap.
+what trains and from what its readers tap. Beside ``STAdapter(blocks="last 2")`` on 12 blocks it is ``block.9``::
+
+    embedding   block.0   ...   block.9   |   block.10   block.11   readout
+    -------- frozen, run once a clip -----+---------- trains, run each step
 """
 
 from collections.abc import Collection, Mapping
-from typing import Any, cast
+from typing import Any
 
 import torch
-from einops import rearrange
-from jaxtyping import Float
 from torch import Tensor
 
 from lightning_petl.backbones.encoder import owns_trainable
 from lightning_petl.backbones.readout import READOUTS
-from lightning_petl.backbones.vit import Reader, VideoViT
-from lightning_petl.shapes import Clip, Feature
+from lightning_petl.backbones.vit import VideoViT
+from lightning_petl.shapes import Answer, Clip, Pixels
 
-PIXELS, EMBEDDING, FEATURE = "pixels", "embedding", "feature"
+PIXELS = "pixels"
+EMBEDDING = "embedding"
+FEATURE = "feature"
 Parts = Mapping[str, Tensor]
 
 
 def needed(vit: VideoViT) -> list[str]:
-    """The parts without which the features of ``vit`` cannot be computed.
+    """Return the parts without which the features of ``vit`` cannot be computed.
 
     Raises:
         ValueError: the first thing that trains lies in the embedding: nothing is in front of it.
     """
-    cut = vit.frozen_stages - 1
+    cut = _cut(vit)
     if cut < 0:
-        owner = vit.owners.get(
-            next(name for name, p in vit.named_parameters() if p.requires_grad),
-            "something",
-        )
         raise ValueError(
-            f"{owner} trains in front of the first block: nothing of the trunk is frozen up to there"
+            f"{_first_owner(vit)} trains in front of the first block: nothing of the "
+            "trunk is frozen up to there"
         )
-    readers = cast(list[Reader], list(vit.readers.values()))
-    tapped = {f"block.{index}" for reader in readers for index in reader.taps}
-    stages = _stages(vit)
+    stages = stage_names(vit)
+    tapped = {f"block.{index}" for index in vit.readers.tapped}
     names = [name for name in stages[: cut + 1] if name in tapped]
-    if cut < vit.depth or not readers:
-        names.append(
-            FEATURE if cut == vit.depth and not _readout_trains(vit) else stages[cut]
-        )
-    if any(getattr(reader, "reads_pixels", True) for reader in readers):
+    if _has_frozen_feature(vit) and len(vit.readers) == 0:
+        names.append(FEATURE)
+    elif cut < vit.depth or len(vit.readers) == 0:
+        names.append(stages[cut])
+    if vit.readers.reads_pixels:
         names.append(PIXELS)
+    # the tapped block may be the cut
     return list(dict.fromkeys(names))
 
 
 def offered(vit: VideoViT) -> list[str]:
-    """All parts that can be kept of ``vit``: none behind the first thing that trains."""
-    cut = vit.frozen_stages - 1
-    feature = cut == vit.depth and not _readout_trains(vit)
-    return [*_stages(vit)[: cut + 1], *[FEATURE] * feature, PIXELS]
+    """Return all parts that can be kept of ``vit``: none behind the first thing that trains."""
+    names = stage_names(vit)[: _cut(vit) + 1]
+    if _has_frozen_feature(vit):
+        names.append(FEATURE)
+    return [*names, PIXELS]
 
 
 def require(vit: VideoViT, kept: Collection[str]) -> None:
     """Raise ``ValueError`` where ``kept`` lacks a part that ``vit`` needs, saying what needs it."""
-    stages, cut = _stages(vit), vit.frozen_stages - 1
+    stages = stage_names(vit)
+    cut = _cut(vit)
     missing = [name for name in needed(vit) if name not in kept]
     if not missing:
         return
@@ -76,7 +78,7 @@ def require(vit: VideoViT, kept: Collection[str]) -> None:
 
 
 def identity(vit: VideoViT, names: Collection[str]) -> dict[str, Any]:
-    """What decides the values of these parts, in JSON types; frames and augmentation are the data's."""
+    """Return what decides the values of these parts, in JSON types; frames and augmentation are the data's."""
     key = {
         "name": vit.name,
         "weights": vit.weights_hash,
@@ -85,6 +87,7 @@ def identity(vit: VideoViT, names: Collection[str]) -> dict[str, Any]:
         "mean": vit.pixel_mean.flatten().tolist(),
         "std": vit.pixel_std.flatten().tolist(),
     }
+    # tokens do not depend on how they are read
     return key | ({"readout": vit.readout} if FEATURE in names else {})
 
 
@@ -94,58 +97,84 @@ def prefix(
 ) -> dict[str, Tensor]:
     """Run the trunk as far as the last of these parts, and return them; None: those that ``vit`` needs."""
     names = needed(vit) if names is None else names
-    grid = vit.grid._replace(frames=clip.shape[1])
+    grid = vit.grid.of(clip)
     parts = {PIXELS: clip} if PIXELS in names else {}
+    stages = stage_names(vit)
+    last = vit.depth if FEATURE in names else _last(stages, names)
+    if last is None:
+        return parts
     with vit.precision(clip.device):
-        x = torch.empty(0, 0, 0)
-        for stage, name in enumerate(_stages(vit)):
-            if len(parts) == len(names):
+        x = None
+        for stage, x in vit.stages(lambda: vit.embed(vit.normalize(clip)), grid):
+            if stages[stage] in names:
+                parts[stages[stage]] = grid.to_clip(x)
+            # the next stage runs only when it is asked for
+            if stage == last:
                 break
-            x = (
-                vit.run_block(vit.blocks[stage - 1], x, grid)
-                if stage
-                else vit.embed(vit.normalise(clip))
-            )
-            if name in names:
-                parts[name] = rearrange(x, "(b t) n d -> b t n d", t=grid.frames)
+        assert x is not None
         if FEATURE in names:
             parts[FEATURE] = READOUTS[vit.readout](vit, x, grid).float()
     return parts
 
 
-def features_from(vit: VideoViT, parts: Parts) -> Feature:
-    """The features that ``vit`` would compute of the clips of these parts; blocks in front of the cut do not run."""
-    names, cut = needed(vit), vit.frozen_stages - 1
+def features_from(vit: VideoViT, parts: Parts) -> Answer:
+    """Return the features that ``vit`` would compute of the clips of these parts.
+
+    Blocks in front of the first one that trains do not run.
+    """
+    names = needed(vit)
     if FEATURE in names:
         return parts[FEATURE]
     video = _video(vit, parts, names)
-    grid = vit.grid._replace(frames=video.shape[1])
+    grid = vit.grid.of(video)
+    stages = stage_names(vit)
+    cut = _cut(vit)
     with vit.precision(video.device):
-        states, x = vit.begin(video, grid), torch.empty(0, 0, 0)
-        for stage, name in enumerate(_stages(vit)):
-            if stage > cut:
-                x = vit.run_block(vit.blocks[stage - 1], x, grid)
-            elif name in names:
-                x = rearrange(parts[name], "b t n d -> (b t) n d")
-            if stage:
-                vit.read(stage - 1, x[:, : grid.patches.stop], states)
-        return vit.end(x, grid, states)
+        states = vit.readers.begin(video, grid)
+        for stage in range(1, cut):
+            if stages[stage] in names:
+                x = grid.from_clip(parts[stages[stage]])
+                vit.readers.read(stage - 1, x[:, : grid.patches.stop], states)
+        # readers whose last tap lies in front of the cut need no tokens there
+        if stages[cut] not in names:
+            return vit.readers.end(states)
+        x = vit.read(lambda: grid.from_clip(parts[stages[cut]]), grid, states, cut)
+        return vit.answer(x, grid, states)
 
 
-def _stages(vit: VideoViT) -> list[str]:
+def stage_names(vit: VideoViT) -> list[str]:
+    """Return the name of each stage of the trunk: the embedding, then its blocks."""
     return [EMBEDDING, *(f"block.{index}" for index in range(vit.depth))]
 
 
-def _readout_trains(vit: VideoViT) -> bool:
+def _cut(vit: VideoViT) -> int:
+    """Return the last stage in front of all that trains; -1: not even the embedding is."""
+    return vit.frozen_stages - 1
+
+
+def _first_owner(vit: VideoViT) -> str:
+    for name, parameter in vit.named_parameters():
+        if parameter.requires_grad:
+            return vit.owners.get(name, "something")
+    return "something"
+
+
+def _has_frozen_feature(vit: VideoViT) -> bool:
+    """Return whether nothing trains up to the trunk's own feature."""
+    if _cut(vit) < vit.depth:
+        return False
     behind = (vit.norm, vit.fc_norm, vit.attn_pool)
-    return any(owns_trainable(module) for module in behind if module is not None)
+    return not any(module and owns_trainable(module) for module in behind)
 
 
-def _video(
-    vit: VideoViT, parts: Parts, names: Collection[str]
-) -> Float[Tensor, "b t c h w"]:
-    """Normalised clips, or frames of no pixels, where nothing reads them."""
+def _last(stages: list[str], names: Collection[str]) -> int | None:
+    wanted = [stage for stage, name in enumerate(stages) if name in names]
+    return wanted[-1] if wanted else None
+
+
+def _video(vit: VideoViT, parts: Parts, names: list[str]) -> Pixels:
+    """Return normalized clips, or frames of no pixels, where nothing reads them."""
     if PIXELS in names:
-        return vit.normalise(parts[PIXELS])
-    tokens = next(parts[name] for name in names)
+        return vit.normalize(parts[PIXELS])
+    tokens = parts[names[0]]
     return torch.empty(*tokens.shape[:2], 3, 0, 0, device=tokens.device)

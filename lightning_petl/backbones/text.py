@@ -60,7 +60,7 @@ class AdaptedTextBlock(AdaptedBlock):
         super().__init__(block)
         self.causal = causal
 
-    def attend(self, x: Tokens, grid: Grid | None = None) -> Tokens:
+    def attention(self, x: Tokens, grid: Grid | None) -> Tokens:
         return self.attn(x, is_causal=self.causal)
 
 
@@ -166,22 +166,21 @@ class TextTower(Encoder):
 
     def forward(self, ids: Int64[Tensor, "q l"]) -> Words:
         self._check(ids)
-        grid = Grid(frames=1, height=1, width=ids.shape[1], prefix=0)
+        texts, length = ids.shape
+        grid = Grid(frames=1, height=1, width=length, prefix=0)
         with self.precision(ids.device):
-            x = self.run(
-                lambda: self.token_embedding(ids) + self.pos_embed[: ids.shape[1]], grid
-            )
+            x = self.last_tokens(lambda: self._embed(ids), grid)
             tokens = self.projection(self.norm(x)).float()
         end = self._end(ids)
-        place = (
-            end
-            if self.family.sentence == "end"
-            else torch.full_like(end, ids.shape[1] - 1)
-        )
-        mask = torch.arange(ids.shape[1], device=ids.device) <= end[:, None]
-        return Words(
-            tokens, mask, tokens[torch.arange(len(ids), device=ids.device), place]
-        )
+        is_word = torch.arange(length, device=ids.device) <= end[:, None]
+        place = end
+        if self.family.sentence == "last":
+            place = torch.full_like(end, length - 1)
+        sentence = tokens[torch.arange(texts, device=ids.device), place]
+        return Words(tokens, is_word, sentence)
+
+    def _embed(self, ids: Int64[Tensor, "q l"]) -> Tokens:
+        return self.token_embedding(ids) + self.pos_embed[: ids.shape[1]]
 
     def _end(self, ids: Int64[Tensor, "q l"]) -> Int64[Tensor, " q"]:
         """The place of the first end token; the last one of a text without."""

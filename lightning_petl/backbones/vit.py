@@ -1,17 +1,17 @@
 """A frozen image transformer that reads video frame by frame and knows nothing of methods."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol, cast, runtime_checkable
+from typing import Any, Literal, NamedTuple, cast
 
 import torch
-from einops import rearrange, repeat
-from jaxtyping import Float
 from timm.layers.patch_embed import PatchEmbed
 from torch import Tensor, nn
 
+from lightning_petl.backbones.block import Prompt, SlotModule, with_prompts
+from lightning_petl.backbones.children import Extension, Reference
 from lightning_petl.backbones.encoder import Encoder
-from lightning_petl.backbones.linear import insert
+from lightning_petl.backbones.readers import FrameAnswers, Reader, Readers
 from lightning_petl.backbones.readout import (
     READOUTS,
     FinalNorm,
@@ -24,48 +24,25 @@ from lightning_petl.backbones.weights.deferred import Source, load_deferred
 from lightning_petl.backbones.weights.families import Trunk, adopted_blocks
 from lightning_petl.backbones.weights.open_clip import PREFIX, load_image_tower
 from lightning_petl.backbones.weights.pretrained import load_trunk, weights_hash
-from lightning_petl.shapes import Clip, Feature, Frames, Grid, Tokens
-
-
-@runtime_checkable
-class Reader(Protocol):
-    """A network beside the trunk: it sees the frames, then the tokens after each tapped block, then answers.
-
-    What it has computed so far goes from ``begin`` through ``taps[index](tokens, state)`` to ``end``; a reader itself
-    holds nothing of a clip. One with ``reads_pixels = False`` needs the tapped tokens alone: ``begin`` may then get
-    frames of no pixels.
-    """
-
-    taps: Mapping[str, nn.Module]
-    feature_dim: int
-
-    def begin(self, video: Float[Tensor, "b t c h w"], grid: Grid) -> Any: ...
-    def end(self, state: Any) -> Feature: ...
-
-
-@runtime_checkable
-class FrameReader(Protocol):
-    """A reader that can also answer for every frame."""
-
-    def frames(self, state: Any) -> Float[Tensor, "b t s"]: ...
+from lightning_petl.shapes import Answer, Clip, Frames, Grid, Pixels, Tokens
 
 
 class FrameFeatures(NamedTuple):
-    """What is read of every frame.
+    """Hold what is read of every frame.
 
     Attributes:
         trunk: the class token, or what the trunk pools instead, in front of :meth:`VideoViT.final_norm`.
-        readers: the answer of each reader by its name, of width s; one without ``frames`` says the same of all frames.
+        readers: the answer of each reader by its name.
     """
 
     trunk: Frames
-    readers: dict[str, Float[Tensor, "b t s"]]
+    readers: dict[str, FrameAnswers]
 
 
 class VideoViT(Encoder, FinalNorm):
-    """A timm ``VisionTransformer`` (ViT, CLIP, DINOv2, DeiT-3, SigLIP) or ``Eva`` (EVA-02-CLIP, DINOv3), frozen.
+    """Read video with a frozen timm ``VisionTransformer`` (ViT, CLIP, DINOv2, ...) or ``Eva`` (EVA-02-CLIP, DINOv3).
 
-    Normalises uint8 frames with the trunk's own mean and std, folds frames into the batch, embeds, runs the
+    It normalizes uint8 frames with the trunk's own mean and std, folds frames into the batch, embeds, runs the
     blocks, and reads one feature a clip. What the trunk computes before the first thing that trains runs under
     ``no_grad`` and keeps no activations. No timm key is renamed.
 
@@ -104,13 +81,16 @@ class VideoViT(Encoder, FinalNorm):
         self.source: Source | None = None
         if deferred and weights not in ("hub", "random"):
             model, self.source = load_deferred(name, Path(weights), depth)
+        elif name.startswith(PREFIX):
+            model = load_image_tower(name, weights, depth)
         else:
-            model = (load_image_tower if name.startswith(PREFIX) else load_trunk)(
-                name, weights, depth
-            )
+            model = load_trunk(name, weights, depth)
         require(readout, model.cls_token is not None, model.attn_pool is not None)
-        self.name, self.weights, self.frozen_dtype = name, weights, frozen_dtype
+        self.name = name
+        self.weights = weights
+        self.frozen_dtype = frozen_dtype
         self.readout: Readout = readout
+        # of the weights as published: before positions are interpolated
         self.weights_hash = weights_hash(model)
         self.activation_checkpointing = activation_checkpointing
         _check_sizes(model, image_size, num_frames)
@@ -129,47 +109,44 @@ class VideoViT(Encoder, FinalNorm):
     pixel_std: Tensor
 
     def _adopt(self, model: Trunk, num_frames: int) -> None:
-        self.patch_embed, self.norm_pre = model.patch_embed, model.norm_pre
-        self.cls_token, self.reg_token, self.pos_embed = (
-            model.cls_token,
-            model.reg_token,
-            model.pos_embed,
-        )
+        # the order of these lines is that of the keys in every checkpoint
+        self.patch_embed = model.patch_embed
+        self.norm_pre = model.norm_pre
+        self.cls_token = model.cls_token
+        self.reg_token = model.reg_token
+        self.pos_embed = model.pos_embed
         self.no_embed_class = bool(model.no_embed_class)
         self.blocks = adopted_blocks(model)
-        self.norm, self.fc_norm = model.norm, model.fc_norm
+        self.norm = model.norm
+        self.fc_norm = model.fc_norm
         self.attn_pool = model.attn_pool if self.readout == "map" else None
-        self.joint = (model.head,) if self.name.startswith(PREFIX) else ()
-        self.prompts, self.readers, self.shared = (
-            nn.ModuleDict(),
-            nn.ModuleDict(),
-            nn.ModuleDict(),
-        )
-        self.entry = nn.ModuleDict()
+        in_pair = self.name.startswith(PREFIX)
+        self.joint = Reference(model.head) if in_pair else None
+        self.prompts = Extension()
+        self.readers = Readers()
+        self.shared = Extension()
+        self.entry = Extension()
         self.image_size = cast(tuple[int, int], self.patch_embed.img_size)
         self.patch_size = cast(tuple[int, int], self.patch_embed.patch_size)
         height, width = cast(tuple[int, int], self.patch_embed.grid_size)
         self.grid = Grid(num_frames, height, width, model.num_prefix_tokens)
         self.dim = int(model.embed_dim)
+        published = cast(dict[str, list[float]], model.pretrained_cfg)
         for key in ("mean", "std"):
-            values = torch.tensor(
-                cast(dict[str, list[float]], model.pretrained_cfg)[key]
-            ).view(3, 1, 1)
+            values = torch.tensor(published[key]).view(3, 1, 1)
             self.register_buffer(f"pixel_{key}", values, persistent=False)
 
     def embedding_parameters(self) -> Iterable[nn.Parameter]:
-        """The patch embedding, tokens and positions, and what methods put beside them."""
-        modules = (self.patch_embed, self.entry, self.norm_pre, self.prompts)
-        return [
-            *self.parameters(recurse=False),
-            *(p for module in modules for p in module.parameters()),
-        ]
+        """Yield the patch embedding, tokens and positions, and what methods put beside them."""
+        yield from self.parameters(recurse=False)
+        for module in (self.patch_embed, self.entry, self.norm_pre, self.prompts):
+            yield from module.parameters()
 
-    def forward(self, clip: Clip) -> Feature:
-        return self.features(self.normalise(clip))
+    def forward(self, clip: Clip) -> Answer:
+        return self.features(self.normalize(clip))
 
-    def normalise(self, clip: Clip) -> Float[Tensor, "b t c h w"]:
-        """Return clips of pixels 0-255 with the mean and std of the trunk's own pixels taken out.
+    def normalize(self, clip: Clip) -> Pixels:
+        """Return ``(clip / 255 - mean) / std``: uint8 0-255 in, float32 out, with the trunk's mean and std.
 
         Raises:
             ValueError: clips of another dtype than uint8, whose scale nobody knows.
@@ -181,188 +158,117 @@ class VideoViT(Encoder, FinalNorm):
             )
         return (clip.float() / 255 - self.pixel_mean) / self.pixel_std
 
-    def features(self, video: Float[Tensor, "b t c h w"]) -> Feature:
-        """Return the feature of clips that are already normalised."""
+    def features(self, video: Pixels) -> Answer:
+        """Return the feature of clips that are already normalized."""
         self._check(video)
-        grid = self.grid._replace(frames=video.shape[1])
+        grid = self.grid.of(video)
         with self.precision(video.device):
-            states = self.begin(video, grid)
-            x = self._run(video, grid, states)
-            return self.end(x, grid, states)
+            states = self.readers.begin(video, grid)
+            x = self.read(lambda: self.embed(video), grid, states)
+            return self.answer(x, grid, states)
 
-    def frames(self, video: Float[Tensor, "b t c h w"]) -> FrameFeatures:
-        """Return what trunk and readers say of every frame of clips that are already normalised.
+    def frames(self, video: Pixels) -> FrameFeatures:
+        """Return what trunk and readers say of every frame of clips that are already normalized.
 
         With ``frames = vit.frames(video)``, ``vit.final_norm(frames.trunk)`` is the trunk's own feature of each frame.
         """
         self._check(video)
-        grid = self.grid._replace(frames=video.shape[1])
+        grid = self.grid.of(video)
         with self.precision(video.device):
-            states = self.begin(video, grid)
-            trunk = frame_tokens(
-                self.readout, self, self._run(video, grid, states), grid
-            ).float()
-            answers = [
-                _frames_of(reader, state, grid)
-                for reader, state in zip(self._readers, states, strict=True)
-            ]
-        return FrameFeatures(trunk, dict(zip(self.readers, answers, strict=True)))
+            states = self.readers.begin(video, grid)
+            x = self.read(lambda: self.embed(video), grid, states)
+            trunk = frame_tokens(self.readout, self, x, grid).float()
+            return FrameFeatures(trunk, self.readers.frames(states, grid))
 
     def final_norm(self, frames: Frames) -> Frames:
         """Return frames as :meth:`frames` gives them behind the trunk's final norm."""
         with self.precision(frames.device):
             return final_norm(self.readout, self, frames).float()
 
-    def _run(
-        self, video: Float[Tensor, "b t c h w"], grid: Grid, states: list[Any]
+    def read(
+        self,
+        first: Callable[[], Tokens],
+        grid: Grid,
+        states: list[Any],
+        start: int = 0,
     ) -> Tokens:
-        def read(index: int, x: Tokens) -> None:
-            self.read(index, x[:, : grid.patches.stop], states)
+        """Run the stages from ``start`` on and let the readers follow; return the last tokens without prompts.
 
-        return self.run(lambda: self.embed(video), grid, read)[:, : grid.patches.stop]
+        Args:
+            first: gives the tokens behind stage ``start``.
+            grid: their layout.
+            states: of the readers; replaced on the way.
+            start: as :meth:`stages`.
+        """
+        x = None
+        for stage, x in self.stages(first, grid, start):
+            # shallow prompts stand behind the patches
+            x = x[:, : grid.patches.stop]
+            if stage > 0:
+                self.readers.read(stage - 1, x, states)
+        assert x is not None
+        return x
 
-    def begin(self, video: Float[Tensor, "b t c h w"], grid: Grid) -> list[Any]:
-        """Return the first state of each reader."""
-        return [reader.begin(video, grid) for reader in self._readers]
+    def answer(self, x: Tokens, grid: Grid, states: list[Any]) -> Answer:
+        """Return the mean of what the readers answer; without readers, what the read-out reads of the last tokens."""
+        if len(self.readers) > 0:
+            return self.readers.end(states)
+        return READOUTS[self.readout](self, x, grid).float()
 
-    def read(self, index: int, x: Tokens, states: list[Any]) -> None:
-        """Hand the tokens behind block ``index`` to the readers that tap it; their states go on in place."""
-        for k, reader in enumerate(self._readers):
-            if str(index) in reader.taps:
-                states[k] = reader.taps[str(index)](x, states[k])
-
-    def end(self, x: Tokens, grid: Grid, states: list[Any]) -> Float[Tensor, "b s"]:
-        """Return the mean of what the readers answer, or what the trunk's own read-out reads of its last tokens."""
-        ends = [
-            reader.end(state)
-            for reader, state in zip(self._readers, states, strict=True)
-        ]
-        return (
-            torch.stack(ends or [READOUTS[self.readout](self, x, grid)]).mean(0).float()
-        )
-
-    def embed(self, video: Float[Tensor, "b t c h w"]) -> Tokens:
+    def embed(self, video: Pixels) -> Tokens:
         """Return class token, registers, patches with positions and what enters with them, then shallow prompts."""
-        x = self.patch_embed(rearrange(video, "b t c h w -> (b t) c h w"))
-        x = x.flatten(1, -2)  # trunks of any image size leave rows and columns apart
-        prefix = [
-            token.expand(x.shape[0], -1, -1)
-            for token in (self.cls_token, self.reg_token)
-            if token is not None
-        ]
-        if self.no_embed_class or self.pos_embed is None:
-            x = torch.cat(
-                [*prefix, x if self.pos_embed is None else x + self.pos_embed], dim=1
-            )
-        else:
-            x = torch.cat([*prefix, x], dim=1) + self.pos_embed
-        grid = self.grid._replace(frames=video.shape[1])
+        grid = self.grid.of(video)
+        x = self.patch_embed(grid.from_clip(video))
+        # trunks of any image size leave rows and columns apart
+        x = x.flatten(1, -2)
+        positions = self.pos_embed
+        if positions is not None and self.no_embed_class:
+            x = x + positions
+        prefix = [t for t in (self.cls_token, self.reg_token) if t is not None]
+        prefix = [token.expand(x.shape[0], -1, -1) for token in prefix]
+        x = torch.cat([*prefix, x], dim=1)
+        if positions is not None and not self.no_embed_class:
+            x = x + positions
         for module in self.entry.values():
             x = x + module(x, grid)
-        x = self.norm_pre(x)
-        prompts = [prompt(x.shape[0]) for prompt in self.prompts.values()]
-        return torch.cat([x, *prompts], dim=1) if prompts else x
-
-    @property
-    def _readers(self) -> list[Reader]:
-        return cast(list[Reader], list(self.readers.values()))
+        return with_prompts(self.norm_pre(x), self.prompts, grid)
 
     @property
     def feature_dim(self) -> int:
-        """Width of the clip feature."""
-        return self._readers[0].feature_dim if self._readers else self.dim
+        """Return the width of the clip feature."""
+        return self.readers.all()[0].feature_dim if len(self.readers) > 0 else self.dim
 
     @property
-    def unreachable(self) -> set[str]:
-        """Trainable parameters without any path to the read-out.
+    def queries(self) -> int | None:
+        """Return how many vectors the clip feature has, ``"b q d"``; None: it is one, ``"b d"``."""
+        return self.readers.all()[0].queries if len(self.readers) > 0 else None
 
-        Behind the last block's attention nothing carries a patch to the class token any more, and readers see nothing
-        behind their last tap; what is dead in itself, they say in an ``unreachable`` of their own.
-        """
-        return (
-            self._behind_last_tap()
-            if len(self.readers) > 0
-            else self._beside_the_readout
-        )
-
-    @property
-    def unreachable_from_frames(self) -> set[str]:
-        """Trainable parameters without any path to what :meth:`frames` gives: the trunk is read beside its readers."""
-        tapped = any(str(self.depth - 1) in reader.taps for reader in self._readers)
-        return self._dead_in_readers | (
-            set[str]() if tapped else self._beside_the_readout
-        )
-
-    @property
-    def _beside_the_readout(self) -> set[str]:
-        if self.readout in ("patch_mean", "map"):
-            return set()
-        last, prefix = self.blocks[-1], f"blocks.{self.depth - 1}.slots."
-        return {
-            f"{prefix}{path}.{name}"
-            for path, module in cast(nn.Module, last.slots).named_modules()
-            if getattr(module, "patches_only", False)
-            and not path.startswith("before_attn")
-            for name, parameter in module.named_parameters()
-            if parameter.requires_grad
-        }
-
-    def _behind_last_tap(self) -> set[str]:
-        last = max(int(index) for reader in self._readers for index in reader.taps)
-        blocks = (f"blocks.{index}." for index in range(last + 1, self.depth))
-        behind = ("norm.", "fc_norm.", "attn_pool.", *blocks)
-        return self._dead_in_readers | {
-            name
-            for name, p in self.named_parameters()
-            if p.requires_grad and name.startswith(behind)
-        }
-
-    @property
-    def _dead_in_readers(self) -> set[str]:
-        return {
-            f"readers.{key}.{name}"
-            for key, r in self.readers.items()
-            for name in getattr(r, "unreachable", ())
-        }
-
-    def add_entry(self, name: str, module: nn.Module) -> None:
+    def add_entry(self, name: str, module: SlotModule) -> None:
         """Add ``module(tokens, grid)`` to the tokens before the norm in front of the blocks."""
-        insert(self.entry, name, module)
+        self.entry.insert(name, module)
 
-    def add_prompt(self, name: str, prompt: nn.Module) -> None:
+    def add_prompt(self, name: str, prompt: Prompt) -> None:
         """Let prompts enter before the first block and leave behind the last one."""
-        insert(self.prompts, name, prompt)
+        self.prompts.insert(name, prompt)
 
     def add_shared(self, name: str, module: nn.Module) -> None:
         """Own a module that a method uses in several blocks, each of which holds its bound ``forward`` alone."""
-        insert(self.shared, name, module)
+        self.shared.insert(name, module)
 
-    def add_reader(self, name: str, reader: nn.Module) -> None:
+    def add_reader(self, name: str, reader: Reader) -> None:
         """Hang a reader beside the trunk; several are averaged, and replace the trunk's own feature.
 
         Raises:
-            ValueError: the others' features have another width.
+            ValueError: the others' answers have another width or another number of vectors.
         """
-        width = cast(Reader, reader).feature_dim
-        if len(self.readers) > 0 and width != self.feature_dim:
-            raise ValueError(
-                f"readers are averaged: {name} of width {width} cannot stand beside {', '.join(self.readers)} of width "
-                f"{self.feature_dim}"
-            )
-        insert(self.readers, name, reader)
+        self.readers.add(name, reader)
 
-    def _check(self, video: Float[Tensor, "b t c h w"]) -> None:
-        if video.shape[-2:] != self.image_size:
-            got = tuple(video.shape[-2:])
+    def _check(self, video: Pixels) -> None:
+        got = tuple(video.shape[-2:])
+        if got != self.image_size:
             raise ValueError(
                 f"clips are {got} px, the trunk was built for {self.image_size} px: set image_size"
             )
-
-
-def _frames_of(reader: Reader, state: Any, grid: Grid) -> Float[Tensor, "b t s"]:
-    if isinstance(reader, FrameReader):
-        return reader.frames(state).float()
-    return repeat(reader.end(state).float(), "b s -> b t s", t=grid.frames)
 
 
 def _check_sizes(model: Trunk, image_size: int | None, num_frames: int) -> None:

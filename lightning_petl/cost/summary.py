@@ -175,11 +175,7 @@ def recomputed(task: Task) -> list[nn.Module]:
     )
     return [
         *blocks,
-        *(
-            module
-            for reader in vit.readers.values()
-            for module in getattr(reader, "recomputed", ())
-        ),
+        *(module for reader in vit.readers.all() for module in reader.recomputed),
     ]
 
 

@@ -12,7 +12,8 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 from lightning_petl.backbones.block import AdaptedBlock
 from lightning_petl.backbones.encoder import Encoder
-from lightning_petl.backbones.vit import Reader, VideoViT
+from lightning_petl.backbones.readers import Reader
+from lightning_petl.backbones.vit import VideoViT
 from lightning_petl.distributed.collectives import broadcast_object, is_first_rank
 
 
@@ -63,7 +64,7 @@ def units(model: nn.Module) -> Iterator[nn.Module]:
         if isinstance(module, AdaptedBlock):
             yield module
         elif isinstance(module, Reader) and isinstance(module.taps, nn.ModuleDict):
-            yield from cast(nn.ModuleDict, module.taps).children()
+            yield from module.taps.children()
 
 
 def units_without_backward(model: nn.Module) -> Iterator[nn.Module]:

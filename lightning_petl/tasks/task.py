@@ -8,6 +8,7 @@ from lightning.pytorch import LightningModule
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_warn
 
+from lightning_petl.backbones.reachability import unreachable
 from lightning_petl.backbones.vit import VideoViT
 from lightning_petl.checkpoints.trainable_state import check_trainable, trainable_state
 from lightning_petl.checkpoints.trunk_id import TrunkId
@@ -48,7 +49,7 @@ class Task(LightningModule):
     @property
     def unreachable(self) -> set[str]:
         """Trainable parameters that the adapters declare to have no path to the read-out."""
-        return {f"backbone.{name}" for name in self.backbone.unreachable}
+        return {f"backbone.{name}" for name in unreachable(self.backbone)}
 
     @property
     def trunk(self) -> TrunkId:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from lightning_petl.adapters import AttentiveProbe, LoRA, MAdapter, Side4Video, attach
 from lightning_petl.adapters.attentive_probe import Pooler
 from lightning_petl.backbones import VideoViT
+from lightning_petl.backbones.reachability import unreachable
 from lightning_petl.cost.saved_memory import saved_bytes_per_clip
 from tests.families import toy_vit
 from tests.tiny import adapted, clip, gradients, randomised, tiny_vit
@@ -171,7 +172,7 @@ def test_what_lies_behind_its_tap_is_not_reachable() -> None:
         if grad is None or not grad.any()
     }
     assert (
-        vit.unreachable
+        unreachable(vit)
         == dead
         == {name for name in dead if name.startswith("blocks.1.")}
         != set()

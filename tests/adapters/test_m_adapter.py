@@ -11,6 +11,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from lightning_petl.adapters import LoRA, MAdapter, attach
 from lightning_petl.adapters.m_adapter import TreeLevel, level_indices
 from lightning_petl.backbones import VideoViT
+from lightning_petl.backbones.reachability import unreachable
 from lightning_petl.cost.saved_memory import Saved, saved_bytes, saved_bytes_per_clip
 from lightning_petl.shapes import Grid
 from tests.families import toy_vit
@@ -282,7 +283,7 @@ def test_lora_below_a_tap_learns_and_above_it_does_not() -> None:
     }
     reached = {name for name, grad in grads.items() if grad is not None and grad.any()}
     assert reached == {name for name in grads if not name.startswith("blocks.2.")}
-    assert vit.unreachable == set(grads) - reached | {
+    assert unreachable(vit) == set(grads) - reached | {
         "readers.MAdapter.taps.0.units.0.gate"
     }
     assert vit.frozen_stages == 1

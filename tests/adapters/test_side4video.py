@@ -14,6 +14,7 @@ from lightning_petl.adapters import LoRA, Side4Video, STAdapter, attach
 from lightning_petl.adapters.side4video import FORMS, SideNetwork
 from lightning_petl.artifacts.format import write
 from lightning_petl.backbones import VideoViT
+from lightning_petl.backbones.reachability import unreachable
 from lightning_petl.checkpoints.trainable_state import (
     load_trainable,
     trainable_keys,
@@ -80,7 +81,7 @@ def test_published_count_of_the_eva_form_for_retrieval() -> None:
 @pytest.mark.parametrize("form", FORMS)
 def test_the_feature_is_the_mean_of_the_frames(form: str) -> None:
     vit = randomised([Side4Video(width=64, form=form)])
-    reader, video = vit.readers["Side4Video"], vit.normalise(clip())
+    reader, video = vit.readers["Side4Video"], vit.normalize(clip())
     states = [reader.begin(video, vit.grid)]
     vit._run(video, vit.grid, states)
     frames = reader.frames(states[0])
@@ -237,7 +238,7 @@ def test_beside_a_method_gradients_reach_it_through_the_taps() -> None:
     stack = [STAdapter(bottleneck=8, blocks="last 1"), Side4Video(width=64), LoRA(rank=2, blocks="last 1")]
     vit = randomised(stack).train()
     grads = gradients(vit, clip())
-    assert not vit.unreachable
+    assert not unreachable(vit)
     assert all(grad is not None and grad.any() for grad in grads.values())
     assert vit.frozen_stages == 2
     assert set(vit.owners.values()) == {"STAdapter", "Side4Video", "LoRA"}

@@ -5,7 +5,7 @@ import torch
 from timm.models.vision_transformer import Block, ParallelScalingBlock
 from torch import Tensor, nn
 
-from lightning_petl.backbones.block import SLOTS, AdaptedBlock, PromptTable
+from lightning_petl.backbones.block import SLOTS, AdaptedBlock, PromptTable, SlotModule
 from lightning_petl.backbones.linear import AdaptedLinear
 from lightning_petl.shapes import Grid
 from tests.tiny import shake
@@ -50,7 +50,7 @@ def test_other_blocks_are_refused(other: nn.Module) -> None:
         AdaptedBlock(other)
 
 
-class _Shift(nn.Module):
+class _Shift(SlotModule):
     """Adds a fraction of what it is given, so that its place shows in the output."""
 
     def forward(self, x: Tensor, grid: Grid) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from lightning_petl.adapters import BitFit, LoRA, attach
 from lightning_petl.backbones import VideoViT
-from lightning_petl.backbones.block import SLOTS, AdaptedBlock, PromptTable
+from lightning_petl.backbones.block import SLOTS, AdaptedBlock, PromptTable, SlotModule
 from lightning_petl.backbones.eva_block import AdaptedEvaBlock, AdaptedPostNormBlock
 from lightning_petl.backbones.linear import BiasDelta, ScaleDelta
 from lightning_petl.backbones.weights.pretrained import load_weights
@@ -154,7 +154,7 @@ def test_published_counts(name: str, millions: float) -> None:
 GRID = Grid(frames=3, height=2, width=2, prefix=1)
 
 
-class _Shift(nn.Module):
+class _Shift(SlotModule):
     def forward(self, x: Tensor, grid: Grid) -> Tensor:
         return 0.3 * x.roll(1, dims=-1)
 

@@ -6,12 +6,14 @@ from torch import Tensor, nn
 
 from lightning_petl.adapters import VPT, LoRA, attach
 from lightning_petl.backbones import VideoViT
+from lightning_petl.backbones.reachability import unreachable, unreachable_from_frames
+from lightning_petl.backbones.readers import Reader
 from lightning_petl.shapes import Grid
 from tests.families import FAMILIES, toy_model, toy_vit
 from tests.tiny import FRAMES, clip, shake, tiny_vit, trainable
 
 
-class _Mean(nn.Module):
+class _Mean(Reader):
     """The mean token of every frame behind the first block; of a clip, the mean over frames."""
 
     feature_dim = 192
@@ -37,12 +39,12 @@ class _Tap(nn.Module):
 
 
 class _OfFrames(_Mean):
-    def frames(self, state: tuple[Tensor, Grid]) -> Tensor:
+    def frames(self, state: tuple[Tensor, Grid], grid: Grid) -> Tensor:
         return state[0]
 
 
 def normalised(vit: VideoViT, **options: int) -> Tensor:
-    return vit.normalise(clip(**options))
+    return vit.normalize(clip(**options))
 
 
 def last_tokens(vit: VideoViT, video: Tensor) -> Tensor:
@@ -167,5 +169,5 @@ def test_beside_a_reader_all_of_the_trunk_is_reached() -> None:
     dead = {
         name for name, p in trainable(vit).items() if p.grad is None or not p.grad.any()
     }
-    assert dead == vit.unreachable_from_frames == set()
-    assert vit.unreachable
+    assert dead == unreachable_from_frames(vit) == set()
+    assert unreachable(vit)

@@ -4,12 +4,11 @@ import pytest
 import torch
 from torch import nn
 
+from lightning_petl.backbones.children import Extension
 from lightning_petl.backbones.linear import (
     AdaptedLinear,
     BiasDelta,
-    LinearDelta,
     ScaleDelta,
-    insert,
 )
 
 
@@ -72,13 +71,8 @@ def test_folding_brings_no_bias_that_the_layer_lacks(build: object) -> None:
     assert list(ours.folded().state_dict()) == ["weight"]
 
 
-def test_deltas_meet_the_protocol() -> None:
-    assert isinstance(_scale(), LinearDelta)
-    assert isinstance(_shift(), LinearDelta)
-
-
 def test_a_name_twice() -> None:
-    modules = nn.ModuleDict()
+    modules = Extension()
     for _ in range(3):
-        insert(modules, "LoRA", nn.Identity())
+        modules.insert("LoRA", nn.Identity())
     assert list(modules) == ["LoRA", "LoRA_2", "LoRA_3"]

@@ -12,6 +12,7 @@ from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
+from lightning_petl.backbones.reachability import unreachable
 from tests.laws.methods import METHODS
 from tests.tiny import clip, randomised
 
@@ -74,7 +75,7 @@ def running_averages(model: nn.Module) -> dict[str, Tensor]:
 def ddp(method: str) -> tuple[nn.Module, nn.Module]:
     """The model and what is called: replicated, gradients averaged."""
     model = Classifier(method)
-    unused = bool(model.backbone.unreachable)
+    unused = bool(unreachable(model.backbone))
     return model, DistributedDataParallel(model, find_unused_parameters=unused)
 
 

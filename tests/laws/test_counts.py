@@ -24,6 +24,7 @@ from lightning_petl.adapters import (
     attach,
 )
 from lightning_petl.backbones import VideoViT
+from lightning_petl.backbones.reachability import unreachable
 from tests.tiny import trainable
 
 CLIP = "vit_base_patch16_clip_quickgelu_224.openai"
@@ -111,7 +112,7 @@ def test_unreachable_parameters_of_st_adapter(readout: str, count: int) -> None:
     with torch.device("meta"):
         vit = VideoViT(CLIP, weights="random", readout=readout)
         attach(vit, [STAdapter()])
-    assert sum(trainable(vit)[name].numel() for name in vit.unreachable) == count
+    assert sum(trainable(vit)[name].numel() for name in unreachable(vit)) == count
 
 
 def _gmacs(vit: VideoViT, frames: int) -> float:

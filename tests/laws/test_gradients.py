@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from lightning_petl.adapters import Adapter, LinearProbe, LoRA, STAdapter, attach
 from lightning_petl.backbones import VideoViT
+from lightning_petl.backbones.reachability import unreachable
 from tests.laws.methods import DEAD, KINDS, METHODS
 from tests.tiny import adapted, clip, frozen, gradients, randomised, tiny_vit, trainable
 
@@ -44,17 +45,17 @@ def test_three_steps_reach_all_but_the_unreachable(method: str, readout: str) ->
     optimizer = torch.optim.AdamW(trainable(vit).values(), lr=1e-2)
     steps = [_step(optimizer, vit, seed) for seed in range(3)]
     still = {name for name in trainable(vit) if max(step[name] for step in steps) == 0}
-    assert still == vit.unreachable
+    assert still == unreachable(vit)
     if readout == "patch_mean":
         assert still == DEAD.get(method, set())
 
 
 def test_what_is_unreachable() -> None:
     """Behind the last attention only the class token is read; what acts on patches before it is not dead."""
-    unreachable = adapted([STAdapter(bottleneck=8)]).unreachable
-    assert {name.split(".")[3] for name in unreachable} == {"before_mlp"}
-    assert {name.split(".")[1] for name in unreachable} == {"1"}
-    assert len(unreachable) == 6
+    names = unreachable(adapted([STAdapter(bottleneck=8)]))
+    assert {name.split(".")[3] for name in names} == {"before_mlp"}
+    assert {name.split(".")[1] for name in names} == {"1"}
+    assert len(names) == 6
 
 
 @every_readout

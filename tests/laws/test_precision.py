@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 from data_modules.loading.collate import Collate
 from lightning_petl.adapters import BitFit, LoRA, attach
 from lightning_petl.backbones import VideoViT
+from lightning_petl.backbones.reachability import unreachable
 from lightning_petl.tasks.classification import VideoClassifier
 from tests.callbacks.guards.test_guards import Clips
 from tests.laws.methods import KINDS, METHODS, READERS, TEMPORAL
@@ -53,7 +54,7 @@ def test_frozen_bf16_trunk_learns(method: str) -> None:
         grad is None or (grad.dtype == torch.float32 and grad.isfinite().all())
         for grad in grads.values()
     )
-    assert {name for name, grad in grads.items() if grad is None} <= half.unreachable
+    assert {name for name, grad in grads.items() if grad is None} <= unreachable(half)
 
 
 @every_kind

@@ -67,8 +67,8 @@ class Classifier(nn.Module):
         """What is called in checkpointed regions."""
         return [
             module
-            for reader in self.backbone.readers.values()
-            for module in getattr(reader, "recomputed", ())
+            for reader in self.backbone.readers.all()
+            for module in reader.recomputed
         ]
 
     @property

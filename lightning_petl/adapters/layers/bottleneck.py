@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 from torch import nn
 
+from lightning_petl.backbones.block import SlotModule
 from lightning_petl.shapes import Grid, Tokens
 
 Activation = Literal["relu", "gelu", "none"]
@@ -19,7 +20,7 @@ ACTIVATIONS: dict[Activation, Callable[[], nn.Module]] = {
 }
 
 
-class Bottleneck(nn.Module):
+class Bottleneck(SlotModule):
     """``y = s W_up dropout(f(W_down norm_in(x) + b_down)) + s b_up``, then ``norm_out``.
 
     Args:

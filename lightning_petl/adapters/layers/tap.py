@@ -44,7 +44,7 @@ class TapProjection(nn.Module):
         self.linear = nn.Linear(dim, width)
 
     def forward(self, x: Tokens, grid: Grid) -> Float[Tensor, "b t n s"]:
-        clips = x.unflatten(0, (-1, grid.frames))
+        clips = grid.to_clip(x)
         return (
             linear_of(self.linear, self.norm.split(clips))
             if self.before

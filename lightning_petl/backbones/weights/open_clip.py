@@ -106,11 +106,11 @@ def projection(vit: FinalNorm) -> nn.Module:
     Raises:
         ValueError: the trunk has no text tower.
     """
-    if not vit.joint:
+    if vit.joint is None:
         raise ValueError(
             "this trunk has no text tower: take a model of open_clip, as open_clip:ViT-B-16-quickgelu"
         )
-    return vit.joint[0].requires_grad_(False)
+    return vit.joint.module.requires_grad_(False)
 
 
 def text_tower(

@@ -1,6 +1,6 @@
 """Many readers behind one pass of the trunk, each with random numbers of its own."""
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, NamedTuple, cast
@@ -9,9 +9,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from lightning_petl.backbones.readers import Reader, Readers
 from lightning_petl.backbones.readout import READOUTS
-from lightning_petl.backbones.vit import Reader, VideoViT
-from lightning_petl.shapes import Feature, Grid, Tokens
+from lightning_petl.backbones.vit import VideoViT
+from lightning_petl.shapes import Feature, Grid, Pixels, Tokens
 
 States = list[list[Any]]
 
@@ -48,7 +49,14 @@ class Stream:
 
 
 class Passing(NamedTuple):
-    """What is known while the trunk runs: the state of each reader, the trunk's own feature, where its patches sit."""
+    """Hold what is known while the trunk runs.
+
+    Attributes:
+        states: of the readers of each member.
+        feature: what the trunk's own read-out reads, as soon as the last block is through.
+        grid: where the patches sit.
+        device: of the clips.
+    """
 
     states: States
     feature: Feature | None
@@ -56,113 +64,83 @@ class Passing(NamedTuple):
     device: torch.device
 
 
-class ParallelReaders(nn.Module):
-    """The readers of several members as one reader, whose feature is theirs, side by side.
+class ParallelReaders(Reader):
+    """Run the readers of several members as one reader, whose feature is theirs, side by side.
 
-    A member without readers gets the feature of the trunk's own read-out; of several readers, their mean.
+    A member without readers gets the feature of the trunk's own read-out; of several readers, their mean. Three
+    members of widths 320, 768 (the trunk's own) and 256 answer 1344 numbers a clip.
 
     Args:
         vit: the trunk.
         members: readers of each member by name, none for the trunk's own feature.
     """
 
-    def __init__(self, vit: VideoViT, members: Sequence[nn.ModuleDict]) -> None:
+    def __init__(self, vit: VideoViT, members: Sequence[Readers]) -> None:
         super().__init__()
         self.members = nn.ModuleList(members)
         self.streams = [Stream() for _ in members]
-        # not a module of this one: the trunk owns this reader, and a circle would have no end
-        self.own: Callable[[Tokens, Grid], Feature] = partial(
-            READOUTS[vit.readout], vit
-        )
-        self.last = str(vit.depth - 1)
+        # a bound function and no module: the trunk owns this reader, and a circle would have no end
+        self.own = partial(READOUTS[vit.readout], vit)
+        self.last = vit.depth - 1
         self.bare = all(len(member) == 0 for member in members)
-        self.widths = [
-            readers[0].feature_dim if (readers := _readers(member)) else vit.dim
-            for member in members
-        ]
+        self.reads_pixels = any(member.reads_pixels for member in members)
+        self.widths: list[int] = []
+        tapped = set[int]()
+        for member in members:
+            readers = member.all()
+            self.widths.append(readers[0].feature_dim if readers else vit.dim)
+            tapped |= member.tapped if readers else {self.last}
         self.feature_dim = sum(self.widths)
-        tapped = {
-            index
-            for member in members
-            for reader in _readers(member)
-            for index in reader.taps
-        }
-        own = {self.last} if any(len(member) == 0 for member in members) else set[str]()
-        self.taps: Mapping[str, Callable[[Tokens, Passing], Passing]] = {
-            index: partial(self._tap, index) for index in tapped | own
-        }
+        self.taps = {str(index): partial(self._tap, index) for index in tapped}
 
     @property
-    def reads_pixels(self) -> bool:
-        """Whether any reader needs the frames beside the tapped tokens."""
-        return any(
-            getattr(reader, "reads_pixels", True)
-            for member in self.members
-            for reader in _readers(member)
-        )
+    def unreachable(self) -> Iterator[nn.Parameter]:
+        """Yield what the readers say is dead in them."""
+        for member in self._members:
+            for reader in member.all():
+                yield from reader.unreachable
 
     @property
-    def unreachable(self) -> set[str]:
-        """What the readers say is dead in them."""
-        return {
-            f"members.{number}.{key}.{name}"
-            for number, member in enumerate(self.members)
-            for key, reader in member.named_children()
-            for name in getattr(reader, "unreachable", ())
-        }
+    def _members(self) -> list[Readers]:
+        return cast(list[Readers], list(self.members))
 
     def of_each(self, features: Feature) -> Sequence[Float[Tensor, "b _"]]:
-        """Each member's part of what the trunk with this reader answers; of the bare trunk, all of it for each."""
-        return (
-            [features] * len(self.widths)
-            if self.bare
-            else features.split(self.widths, dim=1)
-        )
+        """Return each member's part of what the trunk with this reader answers; of the bare trunk, all for each."""
+        if self.bare:
+            return [features] * len(self.widths)
+        return features.split(self.widths, dim=1)
 
-    def begin(self, video: Float[Tensor, "b t c h w"], grid: Grid) -> Passing:
-        """The first state of every reader."""
+    def begin(self, video: Pixels, grid: Grid) -> Passing:
+        """Return the first state of every reader."""
         states: States = []
-        for member, stream in zip(self.members, self.streams, strict=True):
+        for member, stream in zip(self._members, self.streams, strict=True):
             with stream.drawing(video.device):
-                states.append(
-                    [reader.begin(video, grid) for reader in _readers(member)]
-                )
+                states.append(member.begin(video, grid))
         return Passing(states, None, grid, video.device)
 
-    def _tap(self, index: str, x: Tokens, passing: Passing) -> Passing:
-        for member, stream, states in zip(
-            self.members, self.streams, passing.states, strict=True
-        ):
-            for k, reader in enumerate(_readers(member)):
-                if index in reader.taps:
-                    with stream.drawing(x.device):
-                        states[k] = reader.taps[index](x, states[k])
-        lacking = index == self.last and any(not states for states in passing.states)
-        return (
-            passing._replace(feature=self.own(x, passing.grid)) if lacking else passing
-        )
+    def _tap(self, index: int, x: Tokens, passing: Passing) -> Passing:
+        streams = zip(self._members, self.streams, passing.states, strict=True)
+        for member, stream, states in streams:
+            # to restore the generators costs more than to look whether anything is tapped
+            if index in member.tapped:
+                with stream.drawing(x.device):
+                    member.read(index, x, states)
+        if index < self.last or all(passing.states):
+            return passing
+        return passing._replace(feature=self.own(x, passing.grid))
 
-    def end(self, passing: Passing) -> Feature:
-        """The members' features, one behind the other."""
+    def end(self, state: Passing) -> Feature:
+        """Return the members' features, one behind the other."""
         features: list[Feature] = []
-        for member, stream, states in zip(
-            self.members, self.streams, passing.states, strict=True
-        ):
+        streams = zip(self._members, self.streams, state.states, strict=True)
+        for member, stream, states in streams:
             if not states:
-                assert passing.feature is not None
-                features.append(passing.feature.float())
+                assert state.feature is not None
+                features.append(state.feature.float())
                 continue
-            with stream.drawing(passing.device):
-                ends = [
-                    reader.end(state)
-                    for reader, state in zip(_readers(member), states, strict=True)
-                ]
-            features.append(torch.stack(ends).mean(0).float())
+            with stream.drawing(state.device):
+                features.append(member.end(states))
         return torch.cat(features, dim=1)
-
-
-def _readers(member: nn.Module) -> list[Reader]:
-    return cast(list[Reader], list(member.children()))
 
 
 def _cuda(device: torch.device) -> list[torch.device]:

@@ -15,7 +15,9 @@ from torchmetrics import MetricCollection
 from data_modules.batch import Features, VideoBatch
 from lightning_petl.adapters import attach
 from lightning_petl.artifacts.format import Trained
-from lightning_petl.backbones.vit import Reader, VideoViT
+from lightning_petl.backbones.children import Reference
+from lightning_petl.backbones.readers import Readers
+from lightning_petl.backbones.vit import VideoViT
 from lightning_petl.checkpoints.trainable_state import trainable_state
 from lightning_petl.distributed.collectives import gather_objects, min_over_ranks
 from lightning_petl.metrics.accuracy import Answered, MeanLoss, accuracies
@@ -104,22 +106,21 @@ class Bank(Task):
 
         Both are made from the random state in which a run of the member's own would make them.
         """
-        readers, heads = list[nn.ModuleDict](), nn.ModuleList()
+        readers = list[Readers]()
+        heads = nn.ModuleList()
         for name, member in self.members.items():
             with torch.random.fork_rng([]):
                 if member.seed is not None:
                     torch.default_generator.manual_seed(member.seed)
                 readers.append(_readers(backbone, name, member))
-                widths = [
-                    cast(Reader, reader).feature_dim for reader in readers[-1].values()
-                ] or [backbone.dim]
-                heads.append(member.head.build(widths[0], len(self.labels)))
+                own = readers[-1].all()
+                width = own[0].feature_dim if own else backbone.dim
+                heads.append(member.head.build(width, len(self.labels)))
         parallel_readers = ParallelReaders(backbone, readers)
         if not parallel_readers.bare:
             backbone.add_reader(READER, parallel_readers)
-        self._parallel_readers = (
-            parallel_readers,
-        )  # in a tuple it is no module of this one: the trunk owns its readers
+        # the trunk owns its readers
+        self._parallel_readers = Reference(parallel_readers)
         return heads
 
     def _metrics(self, stage: str) -> nn.ModuleList:
@@ -130,7 +131,7 @@ class Bank(Task):
     @property
     def parallel_readers(self) -> ParallelReaders:
         """All readers, as the one that the trunk knows, if there are any."""
-        return self._parallel_readers[0]
+        return self._parallel_readers.module
 
     @property
     def owners(self) -> dict[str, str]:
@@ -413,7 +414,7 @@ class Bank(Task):
         self._saved_streams = saved["streams"]
 
 
-def _readers(vit: VideoViT, name: str, member: Member) -> nn.ModuleDict:
+def _readers(vit: VideoViT, name: str, member: Member) -> Readers:
     """Take the readers of a member off the trunk again.
 
     Raises:
@@ -432,7 +433,8 @@ def _readers(vit: VideoViT, name: str, member: Member) -> nn.ModuleDict:
             f"member {name}: {found} changes the trunk, whose one pass all members of a bank share; only readers may "
             "stand here (side networks and probes): train it in a run of its own"
         )
-    readers, vit.readers = vit.readers, nn.ModuleDict()
+    readers = vit.readers
+    vit.readers = Readers()
     vit.owners.clear()
     return readers
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count, islice
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 import torch
 from einops import rearrange
@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from data_modules.batch import Features, VideoBatch
 from lightning_petl.adapters import Adapter, attach
+from lightning_petl.backbones.reachability import unreachable_from_frames
 from lightning_petl.backbones.text import TextTower
-from lightning_petl.backbones.vit import Reader, VideoViT
+from lightning_petl.backbones.vit import VideoViT
 from lightning_petl.backbones.weights.open_clip import projection, text_tower
 from lightning_petl.checkpoints.trunk_id import TrunkId
 from lightning_petl.heads.similarity import MeanPooling, Sides, SimilarityRecipe
@@ -137,8 +138,10 @@ class VideoTextRetrieval(Task):
             _require_new(text, joint.context_length)
         self.side_projection = nn.ModuleDict(
             {
-                name: _zero(cast(Reader, r).feature_dim, backbone.dim)
-                for name, r in backbone.readers.items()
+                name: _zero(reader.feature_dim, backbone.dim)
+                for name, reader in zip(
+                    backbone.readers, backbone.readers.all(), strict=True
+                )
             }
         )
         self.similarity = joint.similarity.build(self.text.embed_dim)
@@ -192,12 +195,12 @@ class VideoTextRetrieval(Task):
     @property
     def unreachable(self) -> set[str]:
         """Trainable parameters that no frame and no word depends on."""
-        return {f"backbone.{name}" for name in self.backbone.unreachable_from_frames}
+        return {f"backbone.{name}" for name in unreachable_from_frames(self.backbone)}
 
     def videos(self, video: Video) -> Embeddings:
         """Videos in the joint space, a row a frame, frames of one view behind those of another."""
         clips = rearrange(video, "b v t c h w -> (b v) t c h w")
-        frames = self.backbone.frames(self.backbone.normalise(clips))
+        frames = self.backbone.frames(self.backbone.normalize(clips))
         tokens = frames.trunk
         for name, answer in frames.readers.items():
             tokens = tokens + self.side_projection[name](answer)

@@ -98,7 +98,7 @@ def test_begins_as_the_frozen_dual_encoder(
     video = batch(views=2).video
     plain, model = task(file, []).eval(), task(file, stack).eval()
     assert torch.equal(model.videos(video), plain.videos(video))  # to the last bit
-    frames = plain.backbone.normalise(rearrange(video, "b v t c h w -> b (v t) c h w"))
+    frames = plain.backbone.normalize(rearrange(video, "b v t c h w -> b (v t) c h w"))
     frames = rearrange(frames, "b x c h w -> (b x) c h w")
     expected = rearrange(theirs.encode_image(frames), "(b x) e -> b x e", b=3)
     torch.testing.assert_close(model.videos(video), expected, atol=1e-5, rtol=1e-5)
@@ -114,7 +114,7 @@ def test_a_reader_moves_frames_in_front_of_the_norm(pair: tuple[Any, str]) -> No
     model = task(pair[1], [Side4Video(width=64)]).eval()
     shake(model.side_projection.parameters(), 0.1)
     video = batch().video
-    frames = model.backbone.frames(model.backbone.normalise(video[:, 0]))
+    frames = model.backbone.frames(model.backbone.normalize(video[:, 0]))
     token = (
         frames.trunk
         + frames.readers["Side4Video"] @ model.side_projection["Side4Video"].weight.T
