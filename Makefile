@@ -1,22 +1,41 @@
 # Every target sets up its own environment in $(VENV) first.
 PYTHON ?= python3
 VENV ?= .venv
+LOWEST := $(VENV)-lowest
+NEWEST := $(VENV)-newest
 BIN := $(VENV)/bin
 SEED ?= 0
 # One thread a process: tests run in parallel processes.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 HOOK := --jaxtyping-packages=lightning_petl,data_modules,beartype.beartype
 
+# What a release of another package would break first: blocks, methods, gradients of two ranks, decoding, files.
+UNITS := tests/backbones tests/adapters tests/distributed tests/laws/test_counts.py tests/laws/test_distributed.py \
+  tests/data_modules/video tests/checkpoints tests/artifacts/test_artifact.py tests/optim tests/heads tests/metrics \
+  tests/losses tests/cli/test_config_text.py tests/cli/test_shipped_configs.py
+
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-retrieval drill bench-bank bench-cache bench-data bench-memory test test-slow test-slurm submit status cancel logs check clean
+.PHONY: help demo demo-retrieval drill bench-bank bench-cache bench-data bench-memory test test-lowest test-newest test-slow test-slurm submit status cancel logs check clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 24
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[test,demo,retrieval]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[test,check,demo,retrieval]"
 	@touch $@
+
+$(LOWEST)/installed: pyproject.toml constraints-lowest.txt
+	$(PYTHON) -m venv $(LOWEST)
+	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-lowest.txt -e ".[test,retrieval]"
+	@touch $@
+
+# Made anew each time: what is the newest changes from day to day.
+.PHONY: $(NEWEST)
+$(NEWEST):
+	rm -rf $@
+	$(PYTHON) -m venv $@
+	$@/bin/python -m pip install --quiet --disable-pip-version-check -e ".[test,retrieval]"
 
 $(VENV)/bench: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[bench]"
@@ -46,6 +65,12 @@ drill: $(VENV)/installed  ## kill and resume a training 20 times for each of two
 test: $(VENV)/installed  ## run the tests that need neither root nor a GPU
 	$(PYTEST) tests -n 2 --dist loadfile --ignore tests/compiled $(HOOK)
 	$(PYTEST) tests/compiled
+
+test-lowest: $(LOWEST)/installed  ## run unit tests with the lowest releases that pyproject.toml allows
+	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest $(UNITS)
+
+test-newest: $(NEWEST)  ## run unit tests with the newest releases that pip finds
+	OMP_NUM_THREADS=1 $(NEWEST)/bin/python -m pytest $(UNITS)
 
 test-slow: $(VENV)/installed  ## run the tests marked slow that need no cluster
 	$(PYTEST) tests -n 2 --dist loadfile -m "slow and not slurm" --ignore tests/compiled $(HOOK)
@@ -82,4 +107,4 @@ logs: $(VENV)/installed  ## what a submitted job has written (JOB=17 or NAME=...
 	@$(BIN)/lightning-petl logs $(or $(JOB),$(NAME)) $(if $(FOLLOW),--follow)
 
 clean:  ## remove the environment and what runs wrote
-	rm -rf $(VENV) runs
+	rm -rf $(VENV) $(LOWEST) $(NEWEST) runs
