@@ -15,9 +15,9 @@ from data_modules import compat as compat  # before what imports torchvision
 # isort: split
 from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 
+from data_modules.io.atomic import write_whole
 from data_modules.io.untrusted import read_json
 from lightning_petl.checkpoints import files
-from data_modules.io.atomic import write_whole
 from lightning_petl.runs.logger import Row
 
 LAST = "last.ckpt"
