@@ -17,9 +17,9 @@ from data_modules.loading.data_module import VideoDataModule
 from data_modules.sample import Split
 from data_modules.storage.manifest import (
     NAME,
-    Entry,
+    FileStatus,
+    ManifestEntry,
     Stamp,
-    Status,
     append,
     describes,
     key,
@@ -28,7 +28,7 @@ from data_modules.storage.manifest import (
     stamp,
     write,
 )
-from data_modules.storage.prober import Answer, answers, probe
+from data_modules.storage.prober import Outcome, outcomes, probe
 from data_modules.video.decode import VideoInfo
 
 _THREADS = 16  # a look at a file of a network disk is waiting
@@ -144,29 +144,31 @@ def _probed(
     *,
     workers: int,
     timeout: int | float,
-) -> Iterator[Entry]:
+) -> Iterator[ManifestEntry]:
     there = [path for path in paths if stamps[path] is not None]
     for path in paths:
         if stamps[path] is None:
-            yield Entry(key(path, root), "missing", "no such file")
-    for answer in answers(probe, there, workers=workers, timeout=timeout):
-        yield _entry(answer, root, stamps[answer.item])
+            yield ManifestEntry(key(path, root), "missing", "no such file")
+    for outcome in outcomes(probe, there, workers=workers, timeout=timeout):
+        yield _entry(outcome, root, stamps[outcome.item])
 
 
-def _entry(answer: Answer[Path, VideoInfo], root: Path, now: Stamp | None) -> Entry:
-    status: Status = (
+def _entry(
+    outcome: Outcome[Path, VideoInfo], root: Path, now: Stamp | None
+) -> ManifestEntry:
+    status: FileStatus = (
         "ok"
-        if answer.failure is None
+        if outcome.failure is None
         else "hung"
-        if answer.failure == "hung"
+        if outcome.failure == "hung"
         else "bad"
     )
-    reason = answer.reason.removeprefix(f"{answer.item}: ")
-    now = now if status == "hung" else sampled(now, answer.item)
-    return Entry(key(answer.item, root), status, reason, now, answer.result)
+    reason = outcome.reason.removeprefix(f"{outcome.item}: ")
+    now = now if status == "hung" else sampled(now, outcome.item)
+    return ManifestEntry(key(outcome.item, root), status, reason, now, outcome.result)
 
 
-def _report(entries: Sequence[Entry], output: Path) -> int:
+def _report(entries: Sequence[ManifestEntry], output: Path) -> int:
     console, bad = (
         Console(soft_wrap=True, highlight=False),
         [entry for entry in entries if entry.status != "ok"],
@@ -194,7 +196,7 @@ def _report(entries: Sequence[Entry], output: Path) -> int:
     return int(bool(bad))
 
 
-def _summary(entries: Sequence[Entry]) -> Table:
+def _summary(entries: Sequence[ManifestEntry]) -> Table:
     infos = [entry.info for entry in entries if entry.info]
     table = Table("files", str(len(entries)))
     for status, count in Counter(entry.status for entry in entries).items():

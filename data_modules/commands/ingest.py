@@ -16,10 +16,11 @@ from data_modules.io.progress import cpus, progress
 from data_modules.io.untrusted import inside, read_json
 from data_modules.loading.data_module import VideoDataModule
 from data_modules.sample import Split
+from data_modules.storage.copy_index import INDEX, of_others, read_index
 from data_modules.storage.gain import report
-from data_modules.storage.ingest_copy import Copy
-from data_modules.storage.prober import answers
-from data_modules.storage.shards import INDEX, check, of_others, read_index
+from data_modules.storage.ingest_copy import CopyInProgress
+from data_modules.storage.prober import outcomes
+from data_modules.storage.shards import check
 from data_modules.storage.transcode import Profile, copy_clip, keep
 
 _RECORD = "ingest.json"
@@ -78,7 +79,7 @@ def ingest(
         if not (output / INDEX).exists() or _damaged(
             output, originals, console, verify=verify
         ):
-            copy = Copy(output, originals, profile, tar=tar)
+            copy = CopyInProgress(output, originals, profile, tar=tar)
             _run(
                 copy,
                 output,
@@ -167,7 +168,12 @@ def _damaged(
 
 
 def _run(
-    copy: Copy, output: Path, *, workers: int, timeout: int | float, console: Console
+    copy: CopyInProgress,
+    output: Path,
+    *,
+    workers: int,
+    timeout: int | float,
+    console: Console,
 ) -> None:
     """Copy what is left: first a few clips from all over, which tell how much room the others will need."""
     tasks = copy.tasks()
@@ -178,14 +184,18 @@ def _run(
         bar = shown.add_task("Copying clips", total=len(tasks))
         for some in (first, rest):
             _check_room(copy, output, len(some), console)
-            for answer in answers(copy_clip, some, workers=workers, timeout=timeout):
-                if answer.failure == "raised":
-                    raise ValueError(f"{answer.item.original}: {answer.reason}")
-                copy.add(answer.result or keep(answer.item, "damaged", answer.reason))
+            for outcome in outcomes(copy_clip, some, workers=workers, timeout=timeout):
+                if outcome.failure == "raised":
+                    raise ValueError(f"{outcome.item.original}: {outcome.reason}")
+                copy.add(
+                    outcome.result or keep(outcome.item, "damaged", outcome.reason)
+                )
                 shown.advance(bar)
 
 
-def _check_room(copy: Copy, output: Path, left: int, console: Console) -> None:
+def _check_room(
+    copy: CopyInProgress, output: Path, left: int, console: Console
+) -> None:
     """Foresee the bytes of the clips that are left from the mean of those that are done.
 
     Raises:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from data_modules.io.atomic import atomic_write
 from data_modules.io.untrusted import inside
-from data_modules.storage.content import Content, Place, changed, told
+from data_modules.storage.content import Content, Place, changed, describe_changed
 
 _LONGEST = 200  # bytes of a line
 
@@ -41,7 +41,7 @@ def complaint(
     folder: Path, split: str, numbers: Sequence[int], names: Sequence[str]
 ) -> str:
     """Return a sentence about clips whose features are those of other videos."""
-    return f"{folder}: {told(numbers, names, f'videos of the {split} split', 'the cache was built from')}"
+    return f"{folder}: {describe_changed(numbers, names, f'videos of the {split} split', 'the cache was built from')}"
 
 
 def _entry(line: str) -> Content | None:

@@ -1,4 +1,4 @@
-"""What a video file holds, in a few numbers: whether what was made of a file still is of that file.
+"""Describe a video file in a few numbers, which tell whether what was made of a file still is of that file.
 
 A cache, a copy and a manifest keep a :class:`Content` of each video. A file of the same size and time is taken for the
 same. One of another time, as after a copy, is the same if its size and a sample of its bytes are. So a check at the
@@ -25,15 +25,16 @@ R = TypeVar("R")
 SPOT_CHECKS = 64
 """Videos whose sample is compared although their size and time are the same."""
 
-_BLOCK, _BLOCKS = 1 << 14, 4  # bytes; parts of a file that are in its sample
+_BLOCK = 1 << 14  # bytes
+_BLOCKS = 4  # of a file, which are in its sample
 _PICTURES = 16  # of a folder, whose bytes are in its sample
-_THREADS = 16  # a look at a file of a network disk is waiting
-_SECOND = 10**9
+_THREADS = 16  # to look at a file of a network disk is to wait
+_SECOND = 10**9  # nanoseconds
 _TEXT = re.compile(r"(\d{1,19}) (-?\d{1,19}) ([0-9a-f]{64}) ([0-9a-f]{64})", re.ASCII)
 
 
 class Content(NamedTuple):
-    """What tells a video from another one of the same name.
+    """Tell a video from another one of the same name.
 
     Attributes:
         size: bytes; of a folder of images, the number of files.
@@ -48,7 +49,7 @@ class Content(NamedTuple):
     sha256: str
 
     def __str__(self) -> str:
-        """Four words, which :meth:`parse` reads."""
+        """Return four words, which :meth:`parse` reads."""
         return " ".join(map(str, tuple(self)))
 
     @classmethod
@@ -66,30 +67,66 @@ class Content(NamedTuple):
         return cls(int(match[1]), int(match[2]), match[3], match[4])
 
 
+class _Entry(NamedTuple):
+    """What the file system says of a file: its size, bytes, and its time, nanoseconds."""
+
+    size: int
+    modified: int
+
+
+class _File(NamedTuple):
+    """A file that is read for a checksum, and the bytes that go before it: in a folder, its name and size."""
+
+    source: Source
+    label: bytes
+
+
 @runtime_checkable
 class _Hash(Protocol):
     def update(self, data: bytes, /) -> None: ...
 
 
 def content_of(place: Place) -> Content:
-    """Read a video whole.
+    """Read a video whole, and return what it holds.
 
     Raises:
         OSError: it cannot be read.
     """
-    size, modified = _stat(place)
-    return Content(size, modified, sample_of(place), sha256_of(place))
+    entry = _entry(place)
+    files = _files(place)
+    return Content(entry.size, entry.modified, _sample(files), _sha256(files))
 
 
 def contents_of(places: Sequence[Place]) -> Iterator[Content | None]:
-    """:func:`content_of` of each, in order; None where it cannot be read."""
+    """Yield :func:`content_of` of each, in order; None where it cannot be read."""
     with ThreadPoolExecutor(_THREADS) as pool:
         yield from pool.map(_or_none(content_of), places)
 
 
+def sample_of(place: Place) -> str:
+    """Return the SHA-256 of the size and of some blocks of a file, or of names, sizes and some images of a folder.
+
+        bytes of a file   |====|        |====|        |====|        |====|       four blocks of 16 KiB
+        images            0     1     2     3     4  ...                        16 of them, evenly
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    return _sample(_files(place))
+
+
+def sha256_of(place: Place) -> str:
+    """Return the SHA-256 of all bytes of a file, or of the names and bytes of all images of a folder.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    return _sha256(_files(place))
+
+
 def present(places: Sequence[Place]) -> list[bool]:
-    """Tell which videos are there."""
-    return [found is not None for found in _stats(places)]
+    """Tell of each video whether it is there."""
+    return [found is not None for found in _entries(places)]
 
 
 def changed(
@@ -104,147 +141,116 @@ def changed(
     """
     if verify:
         return _differing(places, held, range(len(places)), sha256_of, "sha256")
-    stats = _stats(places)
-    numbers = [
-        n for n, entry in enumerate(held) if entry is not None and stats[n] is not None
-    ]
-    same_size = [n for n in numbers if _pair(held, stats, n)[0]]
-    other_time = [n for n in same_size if not _pair(held, stats, n)[1]]
-    others = sorted(set(same_size) - set(other_time))
-    spots = random.Random(len(places)).sample(others, min(SPOT_CHECKS, len(others)))
-    found = set(range(len(places))) - set(same_size)
-    return sorted(
-        found
-        | set(_differing(places, held, [*other_time, *spots], sample_of, "sample"))
-    )
+    found: list[int] = []
+    same_times: list[int] = []
+    other_times: list[int] = []
+    both = zip(held, _entries(places), strict=True)
+    for number, (before, now) in enumerate(both):
+        if before is None or now is None or before.size != now.size:
+            found.append(number)
+        elif same_time(before.modified, now.modified):
+            same_times.append(number)
+        else:
+            other_times.append(number)
+    # Drawn from the number of videos: the same ones in every run, so that one that differs is not found by chance.
+    draw = random.Random(len(places))
+    spots = draw.sample(same_times, min(SPOT_CHECKS, len(same_times)))
+    read = [*other_times, *spots]
+    return sorted(found + _differing(places, held, read, sample_of, "sample"))
 
 
-def told(numbers: Sequence[int], names: Sequence[str], what: str, made: str) -> str:
+def describe_changed(
+    numbers: Sequence[int], names: Sequence[str], what: str, made: str
+) -> str:
     """Return a sentence that counts the changed videos and names the first ones.
 
-    ``told([1], ["a", "b"], "videos", "the cache was built from")`` is "1 of 2 videos are not those that the cache was
-    built from: b".
+    ``describe_changed([1], ["a", "b"], "videos", "the cache was built from")`` is "1 of 2 videos are not those that
+    the cache was built from: b".
     """
-    first = ", ".join(names[number] for number in numbers[:5]) + (
-        ", ..." if len(numbers) > 5 else ""
-    )
-    return f"{len(numbers)} of {len(names)} {what} are not those that {made}: {first}"
+    first = ", ".join(names[number] for number in numbers[:5])
+    dots = ", ..." if len(numbers) > 5 else ""
+    return f"{len(numbers)} of {len(names)} {what} are not those that {made}: {first}{dots}"
 
 
-def same(place: Place, held: Content) -> bool:
-    """Tell whether one video is still the one of which ``held`` was made, by its size and its sample."""
-    return _differing([place], [held], [0], sample_of, "sample") == []
-
-
-def sample_of(place: Place) -> str:
-    """Return the SHA-256 of the size and of some blocks of a file, or of names, sizes and some images of a folder.
-
-    Raises:
-        OSError: it cannot be read.
-    """
-    source, digest = _source(place), hashlib.sha256()
-    if not source.path.is_dir():
-        _add_sample(digest, source)
-        return digest.hexdigest()
-    images = _images(source.path)
-    for image in images:
-        digest.update(os.fsencode(f"{image.name}/{image.stat().st_size}/"))
-    for number in range(min(_PICTURES, len(images))):
-        _add_sample(
-            digest, Source(images[number * len(images) // min(_PICTURES, len(images))])
-        )
-    return digest.hexdigest()
-
-
-def sha256_of(place: Place) -> str:
-    """Return the SHA-256 of all bytes of a file, or of the names and bytes of all images of a folder.
-
-    Raises:
-        OSError: it cannot be read.
-    """
-    source, digest = _source(place), hashlib.sha256()
-    if not source.path.is_dir():
-        _add_all(digest, source)
-        return digest.hexdigest()
-    for image in _images(source.path):
-        digest.update(os.fsencode(f"{image.name}/{image.stat().st_size}/"))
-        _add_all(digest, Source(image))
-    return digest.hexdigest()
+def same_time(one: int, other: int) -> bool:
+    """Tell whether two times, nanoseconds, are equal; archives keep whole seconds."""
+    if one == other:
+        return True
+    whole = one % _SECOND == 0 or other % _SECOND == 0
+    return whole and one // _SECOND == other // _SECOND
 
 
 def _differing(
     places: Sequence[Place],
     held: Sequence[Content | None],
     numbers: Iterable[int],
-    function: Callable[[Place], str],
+    checksum: Callable[[Place], str],
     field: str,
 ) -> list[int]:
+    """Return those of ``numbers`` whose checksum is not what ``field`` of ``held`` says."""
     chosen = list(numbers)
     with ThreadPoolExecutor(_THREADS) as pool:
-        found = list(
-            pool.map(_or_none(function), [places[number] for number in chosen])
-        )
-    return [
-        n
-        for n, value in zip(chosen, found, strict=True)
-        if value is None or value != getattr(held[n], field, "")
-    ]
+        values = pool.map(_or_none(checksum), [places[number] for number in chosen])
+        found: list[int] = []
+        for number, value in zip(chosen, values, strict=True):
+            if value is None or value != getattr(held[number], field, ""):
+                found.append(number)
+        return found
 
 
-def _pair(
-    held: Sequence[Content | None], stats: Sequence[tuple[int, int] | None], number: int
-) -> tuple[bool, bool]:
-    """Whether size and time of a video are the same."""
-    before, now = held[number], stats[number]
-    assert before is not None
-    assert now is not None
-    return before.size == now[0], same_time(before.modified, now[1])
-
-
-def same_time(one: int, other: int) -> bool:
-    """Compare two times, nanoseconds; archives keep whole seconds."""
-    whole = one % _SECOND == 0 or other % _SECOND == 0
-    return one == other or (whole and one // _SECOND == other // _SECOND)
-
-
-def _stats(places: Sequence[Place]) -> list[tuple[int, int] | None]:
-    """Size and time of each; every file is looked at once, however many clips are parts of it."""
-    paths = list(dict.fromkeys(_source(place).path for place in places))
-    chunks = [paths[start::_THREADS] for start in range(_THREADS)]
+def _entries(places: Sequence[Place]) -> list[_Entry | None]:
+    """Return the entry of each; every file is looked at once, however many clips are parts of it."""
+    sources = [_source(place) for place in places]
+    paths = list(dict.fromkeys(source.path for source in sources))
+    # A task for each of 100,000 files would cost more than to look at them, so each thread takes its share at once.
+    shares = [paths[start::_THREADS] for start in range(_THREADS)]
+    by_path: dict[Path, _Entry | None] = {}
     with ThreadPoolExecutor(_THREADS) as pool:
-        found = list(pool.map(_stats_of, chunks))
-    by_path = dict[Path, tuple[int, int] | None]()
-    for chunk, stats in zip(chunks, found, strict=True):
-        by_path.update(zip(chunk, stats, strict=True))
-    return [_of_part(_source(place), by_path[_source(place).path]) for place in places]
+        for share, found in zip(shares, pool.map(_entries_of, shares), strict=True):
+            by_path.update(zip(share, found, strict=True))
+    return [_of_part(source, by_path[source.path]) for source in sources]
 
 
-def _stats_of(paths: Sequence[Path]) -> list[tuple[int, int] | None]:
-    return [_or_none(_stat)(path) for path in paths]
+def _entries_of(paths: Sequence[Path]) -> list[_Entry | None]:
+    return list(map(_or_none(_entry), paths))
 
 
-def _of_part(source: Source, whole: tuple[int, int] | None) -> tuple[int, int] | None:
+def _of_part(source: Source, whole: _Entry | None) -> _Entry | None:
+    """Return the entry of a part of a file; None where the file ends before it."""
     if whole is None or source.size is None:
         return whole
-    return (source.size, whole[1]) if source.start + source.size <= whole[0] else None
+    if source.start + source.size > whole.size:
+        return None
+    return _Entry(source.size, whole.modified)
 
 
-def _stat(place: Place) -> tuple[int, int]:
+def _entry(place: Place) -> _Entry:
     source = _source(place)
     status = source.path.stat()
     if stat.S_ISDIR(status.st_mode):
-        return len(_images(source.path)), status.st_mtime_ns
+        return _Entry(len(_images(source.path)), status.st_mtime_ns)
     if not stat.S_ISREG(status.st_mode):
-        raise OSError(
-            errno.EINVAL, "is no file", str(source.path)
-        )  # reading a pipe would never end
-    return status.st_size if source.size is None else source.size, status.st_mtime_ns
+        # To read a pipe would never end.
+        raise OSError(errno.EINVAL, "is no file", str(source.path))
+    size = status.st_size if source.size is None else source.size
+    return _Entry(size, status.st_mtime_ns)
+
+
+def _files(place: Place) -> list[_File]:
+    """Return the files of a video, in the order in which checksums take them."""
+    source = _source(place)
+    if not source.path.is_dir():
+        return [_File(source, b"")]
+    files: list[_File] = []
+    for image in _images(source.path):
+        label = os.fsencode(f"{image.name}/{image.stat().st_size}/")
+        files.append(_File(Source(image), label))
+    return files
 
 
 def _images(folder: Path) -> list[Path]:
-    with os.scandir(
-        folder
-    ) as entries:  # which says without another look what is a file
+    # ``scandir`` says without another look what is a file.
+    with os.scandir(folder) as entries:
         return sorted(Path(entry.path) for entry in entries if entry.is_file())
 
 
@@ -252,14 +258,30 @@ def _source(place: Place) -> Source:
     return place if isinstance(place, Source) else Source(place)
 
 
+def _sample(files: Sequence[_File]) -> str:
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(file.label)
+    count = min(_PICTURES, len(files))
+    for number in range(count):
+        _add_sample(digest, files[number * len(files) // count].source)
+    return digest.hexdigest()
+
+
+def _sha256(files: Sequence[_File]) -> str:
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(file.label)
+        _add_all(digest, file.source)
+    return digest.hexdigest()
+
+
 def _add_sample(digest: _Hash, source: Source) -> None:
-    _stat(source)  # raises where there is no file
+    _entry(source)  # raises where there is no file
     with source.path.open("rb") as file:
-        size = (
-            os.fstat(file.fileno()).st_size - source.start
-            if source.size is None
-            else source.size
-        )
+        size = source.size
+        if size is None:
+            size = os.fstat(file.fileno()).st_size - source.start
         digest.update(f"{size}/".encode())
         if size <= _BLOCK * _BLOCKS:
             file.seek(source.start)
@@ -274,12 +296,15 @@ def _add_all(digest: _Hash, source: Source) -> None:
     with source.path.open("rb") as file:
         left = os.fstat(file.fileno()).st_size if source.size is None else source.size
         file.seek(source.start)
+        # Not the whole file at once: clips of a data set may be films.
         while block := file.read(min(left, 1 << 20)):
             digest.update(block)
             left -= len(block)
 
 
 def _or_none(function: Callable[[T], R]) -> Callable[[T], R | None]:
+    """Return a function that gives None where ``function`` raises an OSError."""
+
     def tried(item: T) -> R | None:
         try:
             return function(item)

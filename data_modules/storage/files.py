@@ -1,4 +1,4 @@
-"""The files of a data set: where they lie, which are missing, and which are known to be bad."""
+"""Find the files of a data set: where they lie, which are missing, and which are known to be bad."""
 
 import os
 from collections.abc import Sequence
@@ -10,12 +10,12 @@ from typing import Literal, NamedTuple
 from data_modules.sample import Clip
 from data_modules.storage import manifest
 from data_modules.storage.folders import Folders
-from data_modules.storage.shards import Storage
+from data_modules.storage.ingested import IngestedCopy
 from data_modules.video.source import Source
 
 
 class Located(NamedTuple):
-    """Clips that are there.
+    """Hold the clips that are there.
 
     Attributes:
         clips: each with the place where it is read, in the order of the list.
@@ -30,7 +30,7 @@ class Located(NamedTuple):
 
 @dataclass(frozen=True)
 class Files:
-    """What is done about files that are not as the annotation promises, and where their copies are.
+    """Say what is done about files that are not as the annotation promises, and where their copies are.
 
     Args:
         missing: listed videos that are not on disk: ``stop``, or ``leave_out``; either way they are listed and counted.
@@ -56,7 +56,7 @@ class Files:
 
     def folders(self, root: Path) -> Folders:
         """Return what reads the folders of the data set at ``root``; the ingested copy knows those that are gone."""
-        return Folders(root, lambda: tuple(self._storage or ()))
+        return Folders(root, lambda: tuple(self._copy or ()))
 
     def located(
         self,
@@ -72,83 +72,101 @@ class Files:
             ValueError: the ingested copy has none of the clips, or is of other originals than those at hand.
         """
         keys = [manifest.key(Path(str(clip.path)), root) for clip in clips]
-        storage = self._storage
-        there = (
-            [key in storage for key in keys]
-            if storage
-            else _on_disk(clips, folders or Folders(root))
-        )
-        if storage and keys and not any(there):
-            storage.source(keys[0])  # raises: it is the copy of another data set
-        absent = [
-            str(clip.path)
-            for clip, is_there in zip(clips, there, strict=True)
-            if not is_there
-        ]
-        sentence = _listed(absent, len(clips), split)
-        if absent and (self.missing == "stop" or len(absent) == len(clips)):
-            way_out = (
-                ""
-                if len(absent) == len(clips)
-                else "; files.missing=leave_out goes on without them"
-            )
-            raise FileNotFoundError(
-                f"{sentence}; `lightning-petl data index` lists them all{way_out}"
-            )
-        found = [
-            (clip, key)
-            for clip, key, is_there in zip(clips, keys, there, strict=True)
-            if is_there
-        ]
-        if storage:
-            storage.require_originals({key: _file(clip) for clip, key in found})
-            found = [
-                (clip._replace(path=storage.source(key)), key) for clip, key in found
-            ]
-        keyed = {str(clip.path): key for clip, key in found}
-        return Located(
-            [clip for clip, _ in found],
-            keyed,
-            sentence and f"{sentence}; they are left out",
+        there = self._there(clips, keys, folders or Folders(root))
+        found: list[Clip] = []
+        found_keys: list[str] = []
+        absent: list[str] = []
+        for clip, key, is_there in zip(clips, keys, there, strict=True):
+            if is_there:
+                found.append(clip)
+                found_keys.append(key)
+            else:
+                absent.append(str(clip.path))
+        sentence = self._absent(absent, len(clips), split)
+        if copy := self._copy:
+            originals = [_file(clip) for clip in found]
+            copy.require_originals(dict(zip(found_keys, originals, strict=True)))
+            pairs = zip(found, found_keys, strict=True)
+            found = [clip._replace(path=copy.source(key)) for clip, key in pairs]
+        paths = [str(clip.path) for clip in found]
+        return Located(found, dict(zip(paths, found_keys, strict=True)), sentence)
+
+    def _there(
+        self, clips: Sequence[Clip], keys: Sequence[str], folders: Folders
+    ) -> list[bool]:
+        """Tell of each clip whether it is in the ingested copy, or on disk where there is no copy."""
+        copy = self._copy
+        if not copy:
+            return _on_disk(clips, folders)
+        there = [key in copy for key in keys]
+        if keys and not any(there):
+            copy.source(keys[0])  # raises: it is the copy of another data set
+        return there
+
+    def _absent(self, absent: Sequence[str], count: int, split: str) -> str:
+        """Return a sentence on the videos that are missing; empty where none is.
+
+        Raises:
+            FileNotFoundError: they may not be left out, or nothing else is there.
+        """
+        if not absent:
+            return ""
+        first = ", ".join(absent[:5]) + (", ..." if len(absent) > 5 else "")
+        sentence = f"{len(absent)} of the {count} videos of the {split} split are missing: {first}"
+        is_all = len(absent) == count
+        if self.missing == "leave_out" and not is_all:
+            return f"{sentence}; they are left out"
+        way_out = "" if is_all else "; files.missing=leave_out goes on without them"
+        raise FileNotFoundError(
+            f"{sentence}; `lightning-petl data index` lists them all{way_out}"
         )
 
     def place(self, path: Path, root: Path) -> Path | Source | None:
-        """Where one video is read: in the ingested copy or on disk; None where it is not there."""
-        if storage := self._storage:
+        """Return where one video is read: in the ingested copy or on disk; None where it is not there."""
+        if copy := self._copy:
             key = manifest.key(path, root)
-            return storage.source(key) if key in storage else None
+            return copy.source(key) if key in copy else None
         return path if os.path.exists(path) else None
 
     def known_bad(self, located: Located, root: Path) -> dict[str, str]:
-        """Reason by path: what the ingested copy calls damaged, or the manifest bad or hung if it is still the same."""
-        damaged = self._storage.damaged if self._storage else {}
+        """Return reason by path: what the ingested copy calls damaged, or the manifest bad or hung if it still is so.
+
+        Args:
+            located: the clips.
+            root: of the data set, where the manifest lies.
+        """
+        damaged = self._copy.damaged if self._copy else {}
         entries = manifest.read(self._manifest(root))
-        bad = {
-            key: entry
-            for key, entry in entries.items()
-            if entry.status in ("bad", "hung")
-        }
-        found = {str(clip.path): f"bad: {damaged[key]}" for clip in located.clips
-                 if (key := located.keys[str(clip.path)]) in damaged}  # fmt: skip
-        return found | {
-            str(clip.path): f"{entry.status}: {entry.reason}"
-            for clip in located.clips
-            if (entry := bad.get(located.keys[str(clip.path)]))
-            and manifest.describes(entry, _file(clip))
-        }
+        found: dict[str, str] = {}
+        for clip in located.clips:
+            path = str(clip.path)
+            key = located.keys[path]
+            if key in damaged:
+                found[path] = f"bad: {damaged[key]}"
+        # The manifest goes last: of a file that hung it says more.
+        for clip in located.clips:
+            path = str(clip.path)
+            entry = entries.get(located.keys[path])
+            if entry is None or entry.status not in ("bad", "hung"):
+                continue
+            if manifest.describes(entry, _file(clip)):
+                found[path] = f"{entry.status}: {entry.reason}"
+        return found
 
     def note_hung(self, path: str, located: Located, root: Path) -> Path:
         """Write into the manifest that the clip read from ``path`` hung, so that the next run does not try it."""
         file = next(_file(clip) for clip in located.clips if str(clip.path) == path)
         reason = f"no answer in {self.deadline:g} s while training"
-        entry = manifest.Entry(located.keys[path], "hung", reason, manifest.stamp(file))
+        entry = manifest.ManifestEntry(
+            located.keys[path], "hung", reason, manifest.stamp(file)
+        )
         manifest.append(self._manifest(root), entry)
         return self._manifest(root)
 
     @cached_property
-    def _storage(self) -> Storage | None:
-        """Read once for all splits: the index of a large data set takes a second."""
-        return Storage(self.ingested) if self.ingested else None
+    def _copy(self) -> IngestedCopy | None:
+        # Read once for all splits: the index of a large data set takes a second.
+        return IngestedCopy(self.ingested) if self.ingested else None
 
     def _manifest(self, root: Path) -> Path:
         return Path(self.manifest) if self.manifest else root / manifest.NAME
@@ -159,18 +177,9 @@ def _file(clip: Clip) -> Path:
 
 
 def _on_disk(clips: Sequence[Clip], folders: Folders) -> list[bool]:
-    """Each folder is read once: to ask for a hundred thousand files one by one takes minutes on a network disk."""
-    names = {
-        folder: folders.names(folder)
-        for folder in {_file(clip).parent for clip in clips}
-    }
-    return [_file(clip).name in names[_file(clip).parent] for clip in clips]
-
-
-def _listed(absent: Sequence[str], count: int, split: str) -> str:
-    if not absent:
-        return ""
-    first = ", ".join(absent[:5]) + (", ..." if len(absent) > 5 else "")
-    return (
-        f"{len(absent)} of the {count} videos of the {split} split are missing: {first}"
-    )
+    """Tell of each clip whether it is on disk."""
+    files = [_file(clip) for clip in clips]
+    # Each folder is read once: to ask for a hundred thousand files one by one takes minutes on a network disk.
+    parents = {file.parent for file in files}
+    names = {parent: folders.names(parent) for parent in parents}
+    return [file.name in names[file.parent] for file in files]

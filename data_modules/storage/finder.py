@@ -1,8 +1,13 @@
-"""Where the videos of an annotation lie: found by their names without suffix, for layouts and containers differ."""
+"""Find the videos of an annotation by their names without suffix, because layouts and containers differ.
+
+listed        train/v_1.avi
+looked for    "v_1", in each place, level by level
+found         videos/v_1.mp4, or a folder frames/v_1
+"""
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -12,7 +17,7 @@ from data_modules.video.suffixes import is_video, preference, stem
 
 
 class Wanted(NamedTuple):
-    """A listed video.
+    """Name a listed video.
 
     Attributes:
         path: where the published layout has it; its name without suffix is looked for.
@@ -24,7 +29,7 @@ class Wanted(NamedTuple):
 
 
 class Found(NamedTuple):
-    """Where listed videos are.
+    """Say where listed videos are.
 
     Attributes:
         paths: of each; where it would be if it is nowhere.
@@ -35,13 +40,12 @@ class Found(NamedTuple):
     doubled: str
 
 
-_Index = Mapping[
-    str, Sequence[tuple[Path, str]]
-]  # folders and names, by what is compared of the names
+# Folders and names, by what is compared of the names.
+_Index = Mapping[str, Sequence[tuple[Path, str]]]
 
 
 class Finder:
-    """Looks for videos in folders, each of which is read once, and only as deep as something is still missing.
+    """Look for videos in folders, each of which is read once, and only as deep as something is still missing.
 
     Args:
         folders: reads them.
@@ -60,41 +64,32 @@ class Finder:
         labels: Sequence[str] = (),
         same: Callable[[str], str] = str,
     ) -> None:
-        self._folders, self._places, self._depth, self._same = (
-            folders,
-            places,
-            depth,
-            same,
-        )
+        self._folders = folders
+        self._places = places
+        self._depth = depth
+        self._same = same
         self._labels = frozenset(map(_letters, labels))
-        self._levels = dict[tuple[Path, int], _Index]()
+        self._levels: dict[tuple[Path, int], _Index] = {}
 
     def find(self, wanted: Sequence[Wanted]) -> Found:
         """Return where the videos are, in order."""
-        found = dict[int, list[Path]]()
-        missing = [
-            (number, self._same(stem(video.path.name)))
-            for number, video in enumerate(wanted)
-        ]
+        keys = [self._same(stem(video.path.name)) for video in wanted]
+        found: dict[int, list[Path]] = {}
+        missing: Sequence[int] = range(len(wanted))
         for index in self._indices():
-            for number, key in missing:
-                if key in index and (
-                    candidates := self._own(index[key], wanted[number].label)
-                ):
+            for number in missing:
+                candidates = self._own(
+                    index.get(keys[number], ()), wanted[number].label
+                )
+                if candidates:
                     found[number] = candidates
-            missing = [(number, key) for number, key in missing if number not in found]
+            missing = [number for number in missing if number not in found]
             if not missing:
                 break
-        paths = [
-            found[number][0] if number in found else video.path
-            for number, video in enumerate(wanted)
-        ]
-        return Found(
-            paths,
-            _doubled(
-                [candidates for candidates in found.values() if len(candidates) > 1]
-            ),
-        )
+        paths: list[Path] = []
+        for number, video in enumerate(wanted):
+            paths.append(found[number][0] if number in found else video.path)
+        return Found(paths, _doubled(found.values()))
 
     def seen(self) -> str:
         """Return a sentence of what the places hold."""
@@ -104,32 +99,31 @@ class Finder:
         if not self._folders.exists(place):
             return f"there is no folder {place}"
         content = self._folders.content(place)
-        files = (
-            f"files {counted(by_suffix(content.files))} (such as {content.files[0]})"
-            if content.files
-            else ""
-        )
-        folders = (
-            f"{len(content.folders)} folder(s) ({listed(content.folders, 3)})"
-            if content.folders
-            else ""
-        )
-        return (
-            f"{place} holds {' and '.join(filter(None, (folders, files))) or 'nothing'}"
-        )
+        parts: list[str] = []
+        if content.folders:
+            names = listed(content.folders, 3)
+            parts.append(f"{len(content.folders)} folder(s) ({names})")
+        if content.files:
+            counts = counted(by_suffix(content.files))
+            parts.append(f"files {counts} (such as {content.files[0]})")
+        return f"{place} holds {' and '.join(parts) or 'nothing'}"
 
     def _indices(self) -> Iterator[_Index]:
+        """Yield the index of each level of each place, and read no level before it is asked for."""
         for place in self._places:
             level = [place]
             for depth in range(self._depth):
                 if (place, depth) not in self._levels:
                     self._levels[place, depth] = self._index(level)
                 yield self._levels[place, depth]
-                level = [
-                    folder / name
-                    for folder in level
-                    for name in self._folders.content(folder).folders
-                ]
+                level = self._below(level)
+
+    def _below(self, level: Sequence[Path]) -> list[Path]:
+        """Return the folders in all folders of one level."""
+        found: list[Path] = []
+        for folder in level:
+            found += [folder / name for name in self._folders.content(folder).folders]
+        return found
 
     def _index(self, level: Sequence[Path]) -> _Index:
         """Return the videos and folders in all folders of one level by what is compared of their names."""
@@ -146,19 +140,17 @@ class Finder:
     def _own(self, candidates: Sequence[tuple[Path, str]], label: str) -> list[Path]:
         """Return those in the folder of the class, else those in no class's folder, the best first."""
         wanted = _letters(label)
-        inside = [
-            (folder, name)
-            for folder, name in candidates
-            if wanted and _letters(folder.name) == wanted
-        ]
-        outside = [
-            (folder, name)
-            for folder, name in candidates
-            if _letters(folder.name) not in self._labels
-        ]
+        inside: list[tuple[Path, str]] = []
+        outside: list[tuple[Path, str]] = []
+        for folder, name in candidates:
+            letters = _letters(folder.name)
+            if wanted and letters == wanted:
+                inside.append((folder, name))
+            if letters not in self._labels:
+                outside.append((folder, name))
         videos = inside or outside
-        # whether a folder holds frames is not asked: to read 100,000 of them would take minutes
-        files = [(folder, name) for folder, name in videos if is_video(name)] or videos
+        # Whether a folder holds frames is not asked: to read 100,000 of them would take minutes.
+        files = [place for place in videos if is_video(place[1])] or videos
         return [folder / name for folder, name in sorted(files, key=_order)]
 
 
@@ -178,11 +170,12 @@ def _letters(name: str) -> str:
     return "".join(filter(str.isalnum, name.casefold()))
 
 
-def _doubled(candidates: Sequence[Sequence[Path]]) -> str:
-    if not candidates:
+def _doubled(found: Iterable[Sequence[Path]]) -> str:
+    doubled = [candidates for candidates in found if len(candidates) > 1]
+    if not doubled:
         return ""
-    first, second = candidates[0][:2]
+    first, second = doubled[0][:2]
     return (
-        f"{len(candidates)} video(s) are there under two names or more, such as {first} and {second}; of each the "
+        f"{len(doubled)} video(s) are there under two names or more, such as {first} and {second}; of each the "
         "first is read"
     )

@@ -1,4 +1,4 @@
-"""What lies in the folders of a data set; each is read once, for on a network disk that takes long."""
+"""Read the folders of a data set, each of them once, because on a network disk that takes long."""
 
 import os
 from collections import Counter, defaultdict
@@ -10,31 +10,18 @@ from typing import Literal, NamedTuple
 from data_modules.storage import manifest
 from data_modules.video.suffixes import is_series, is_video
 
-# beside names that begin with a dot: what macOS, Windows, Synology, QNAP and file systems leave behind
+# Beside names that begin with a dot: what macOS, Windows, Synology, QNAP and file systems leave behind.
 _NO_DATA = frozenset(
-    {
-        "__macosx",
-        "thumbs.db",
-        "ehthumbs.db",
-        "desktop.ini",
-        "$recycle.bin",
-        "system volume information",
-        "lost+found",
-    }
-    | {
-        "@eadir",
-        "#recycle",
-        "#snapshot",
-        "@recycle",
-        "@recently-snapshot",
-        "icon\r",
-        "__pycache__",
-    }
+    {"__macosx", "icon\r"}
+    | {"thumbs.db", "ehthumbs.db", "desktop.ini"}
+    | {"$recycle.bin", "system volume information", "lost+found"}
+    | {"@eadir", "#recycle", "#snapshot"}
+    | {"@recycle", "@recently-snapshot", "__pycache__"}
 )
 
 
-class Content(NamedTuple):
-    """The names in one folder.
+class Listing(NamedTuple):
+    """Hold the names in one folder.
 
     Attributes:
         files: sorted, without those that are no data.
@@ -50,38 +37,45 @@ class Content(NamedTuple):
 
 
 def is_data(name: str) -> bool:
-    """Whether a name is that of data: not hidden, and not made by an operating system or a storage device."""
+    """Tell whether a name is that of data: not hidden, and not made by an operating system or a storage device."""
     return not name.startswith(".") and name.casefold() not in _NO_DATA
 
 
-def read(folder: Path) -> Content | None:
+def read(folder: Path) -> Listing | None:
     """Return what lies in ``folder``; None where there is no such folder."""
     try:
         with os.scandir(folder) as found:
             kinds = {entry.name: _kind(entry) for entry in found}
     except (FileNotFoundError, NotADirectoryError):
         return None
-    data = sorted(filter(is_data, kinds))
-    of_kind = {
-        kind: tuple(name for name in data if kinds[name] == kind)
-        for kind in ("file", "folder", "dead")
-    }
-    no_data = frozenset(name for name, kind in kinds.items() if kind != "dead") - set(
-        data
+    data: dict[str, list[str]] = {"file": [], "folder": [], "dead": []}
+    no_data = set[str]()
+    for name in sorted(kinds):
+        kind = kinds[name]
+        if is_data(name):
+            data[kind].append(name)
+        elif kind != "dead":
+            no_data.add(name)
+    return Listing(
+        tuple(data["file"]),
+        tuple(data["folder"]),
+        frozenset(no_data),
+        tuple(data["dead"]),
     )
-    return Content(of_kind["file"], of_kind["folder"], no_data, of_kind["dead"])
 
 
 def _kind(entry: os.DirEntry[str]) -> Literal["file", "folder", "dead"]:
-    """Return what an entry is; the disk is asked again for links alone."""
+    """Return what an entry is."""
+    # ``scandir`` knows it of all but links, for which the disk is asked again.
     if entry.is_dir():
         return "folder"
     return "dead" if entry.is_symlink() and not entry.is_file() else "file"
 
 
-def walk(top: Path) -> Iterator[tuple[Path, Content]]:
-    """Return every folder below ``top`` with what it holds; one to which several links lead is visited once."""
-    waiting, seen = [top], set[str]()
+def walk(top: Path) -> Iterator[tuple[Path, Listing]]:
+    """Yield every folder from ``top`` down with what it holds; one to which several links lead is visited once."""
+    waiting = [top]
+    seen = set[str]()  # a link may lead back to a folder above it
     while waiting:
         folder = waiting.pop()
         real = os.path.realpath(folder)
@@ -94,7 +88,7 @@ def walk(top: Path) -> Iterator[tuple[Path, Content]]:
 
 
 class Folders:
-    """The folders of a data set, or what its ingested copy knows of one that is gone.
+    """Read the folders of a data set, or what its ingested copy knows of one that is gone.
 
     Args:
         root: the folder of the annotation, from which the copy names its clips.
@@ -104,16 +98,17 @@ class Folders:
     def __init__(
         self, root: Path, copied: Callable[[], Collection[str]] = tuple
     ) -> None:
-        self._root, self._names = root, copied
-        self._known = dict[Path, Content]()
+        self._root = root
+        self._names = copied
+        self._known: dict[Path, Listing] = {}
 
     def exists(self, folder: Path) -> bool:
-        """Whether the folder, or a copy of it, is there."""
+        """Tell whether the folder, or a copy of it, is there."""
         return self._find(folder) is not None
 
-    def content(self, folder: Path) -> Content:
+    def content(self, folder: Path) -> Listing:
         """Return what lies in the folder; nothing where it is not there."""
-        return self._find(folder) or Content()
+        return self._find(folder) or Listing()
 
     def names(self, folder: Path) -> frozenset[str]:
         """Return all that is in the folder, data or not; links that lead nowhere are not."""
@@ -121,13 +116,13 @@ class Folders:
         return content.no_data | set(content.files) | set(content.folders)
 
     def holds_frames(self, folder: Path) -> bool:
-        """Whether the folder is a video of its own: a series of images and no videos."""
+        """Tell whether the folder is a video of its own: a series of images and no videos."""
         if folder not in self._known and self._key(folder) in self._copied_frames:
             return True
         content = self.content(folder)
         return is_series(content.files) and not any(map(is_video, content.files))
 
-    def _find(self, folder: Path) -> Content | None:
+    def _find(self, folder: Path) -> Listing | None:
         if folder in self._known:
             return self._known[folder]
         content = read(folder)
@@ -142,27 +137,24 @@ class Folders:
 
     @cached_property
     def _copied_frames(self) -> frozenset[str]:
-        """The clips of the ingested copy that were folders of frames."""
+        """Return the clips of the ingested copy that were folders of frames."""
         return frozenset(name for name in self._names() if not is_video(name))
 
     @cached_property
-    def _copied(self) -> dict[str, Content]:
-        """The folders in which the clips of the ingested copy lay."""
-        files, folders = (
-            defaultdict[str, set[str]](set),
-            defaultdict[str, set[str]](set),
-        )
+    def _copied(self) -> dict[str, Listing]:
+        """Return the folders in which the clips of the ingested copy lay, by their names from the root."""
+        files = defaultdict[str, set[str]](set)
+        folders = defaultdict[str, set[str]](set)
         for name in self._names():
             path = PurePosixPath(name)
-            (folders if name in self._copied_frames else files)[str(path.parent)].add(
-                path.name
-            )
+            held = folders if name in self._copied_frames else files
+            held[str(path.parent)].add(path.name)
             for folder in path.parents[:-1]:
                 folders[str(folder.parent)].add(folder.name)
-        return {
-            key: Content(_sorted(files[key]), _sorted(folders[key]))
-            for key in files.keys() | folders.keys()
-        }
+        found: dict[str, Listing] = {}
+        for key in files.keys() | folders.keys():
+            found[key] = Listing(_sorted(files[key]), _sorted(folders[key]))
+        return found
 
 
 def _sorted(names: Iterable[str]) -> tuple[str, ...]:
@@ -175,14 +167,12 @@ def by_suffix(names: Iterable[str]) -> Counter[str]:
 
 
 def counted(counts: Mapping[str, int]) -> str:
-    """Return ".txt 10, .jpg 2", the most frequent first."""
-    return ", ".join(
-        f"{name} {count}"
-        for name, count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    )
+    """Return a text such as ".txt 10, .jpg 2", the most frequent first."""
+    most_first = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    return ", ".join(f"{name} {count}" for name, count in most_first)
 
 
 def listed(names: Iterable[str], count: int = 5) -> str:
-    """Return the first names, and whether there are more."""
+    """Return the first names, with dots where there are more."""
     names = list(names)
     return ", ".join(names[:count]) + (", ..." if len(names) > count else "")

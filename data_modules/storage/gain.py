@@ -1,4 +1,4 @@
-"""What an ingested copy holds, and what it gains: decoding time of clips from the originals and from the copy."""
+"""Report what an ingested copy holds and gains: the time to decode clips of the originals and of the copy."""
 
 import math
 import time
@@ -14,15 +14,18 @@ from rich.table import Table
 
 from data_modules.io.names import cell
 from data_modules.sampling.schemes import Length, SegmentSampling
-from data_modules.storage.shards import Entry, Storage, read_index
+from data_modules.storage.copy_index import CopyEntry, read_index
+from data_modules.storage.ingested import IngestedCopy
 from data_modules.video.decode import open_video
 from data_modules.video.source import Source
 
-_CLIPS, _REPEATS, _LISTED = 16, 3, 20
+_CLIPS = 16  # whose decoding is timed
+_REPEATS = 3  # the median counts, because other processes disturb
+_LISTED = 20
 
 
 class Cost(NamedTuple):
-    """CPU time to decode 8 frames spread over a clip, mean over clips, seconds."""
+    """Hold the CPU time to decode 8 frames spread over a clip, mean over clips, seconds."""
 
     before: float
     after: float
@@ -34,38 +37,30 @@ def report(folder: Path, originals: Mapping[str, Path], console: Console) -> int
     console.print(_table(folder, entries, _cost(folder, entries, originals)))
     odd = [entry for entry in entries if entry.reason]
     for entry in odd[:_LISTED]:
-        console.print(
-            cell(f"{entry.status}: {entry.path}: {entry.reason}"), soft_wrap=True
-        )
+        line = f"{entry.status}: {entry.path}: {entry.reason}"
+        console.print(cell(line), soft_wrap=True)
     if len(odd) > _LISTED:
-        console.print(
-            cell(f"and {len(odd) - _LISTED} more, with a reason in {folder}/index.csv"),
-            soft_wrap=True,
-        )
+        line = f"and {len(odd) - _LISTED} more, with a reason in {folder}/index.csv"
+        console.print(cell(line), soft_wrap=True)
     return int(any(entry.status == "damaged" for entry in entries))
 
 
-def _table(folder: Path, entries: Sequence[Entry], cost: Cost | None) -> Table:
+def _table(folder: Path, entries: Sequence[CopyEntry], cost: Cost | None) -> Table:
     counts = Counter(entry.status for entry in entries)
-    before, after = (
-        sum(entry.source_size for entry in entries),
-        sum(entry.size for entry in entries),
-    )
+    before = sum(entry.source_size for entry in entries)
+    after = sum(entry.size for entry in entries)
+    hours = sum(entry.seconds for entry in entries) / 3600
     table = Table("ingested")
     table.add_column(cell(str(folder)))
-    table.add_row(
-        "clips", ", ".join(f"{count} {status}" for status, count in counts.items())
-    )
-    table.add_row("length", f"{sum(entry.seconds for entry in entries) / 3600:.2f} h")
-    table.add_row(
-        "size",
-        f"{decimal(before)} before, {decimal(after)} after: {after / max(before, 1):.2f}x",
-    )
+    statuses = ", ".join(f"{count} {status}" for status, count in counts.items())
+    table.add_row("clips", statuses)
+    table.add_row("length", f"{hours:.2f} h")
+    sizes = f"{decimal(before)} before, {decimal(after)} after"
+    table.add_row("size", f"{sizes}: {after / max(before, 1):.2f}x")
     psnr = [entry.psnr for entry in entries if entry.status == "encoded"]
     if psnr:
-        table.add_row(
-            "PSNR of luma", f"{min(psnr):.1f} dB least, {median(psnr):.1f} dB median"
-        )
+        luma = f"{min(psnr):.1f} dB least, {median(psnr):.1f} dB median"
+        table.add_row("PSNR of luma", luma)
     if cost:
         table.add_row(
             "8 frames of a clip",
@@ -80,25 +75,25 @@ def _table(folder: Path, entries: Sequence[Entry], cost: Cost | None) -> Table:
 
 
 def _cost(
-    folder: Path, entries: Sequence[Entry], originals: Mapping[str, Path]
+    folder: Path, entries: Sequence[CopyEntry], originals: Mapping[str, Path]
 ) -> Cost | None:
-    """Of a few clips from all over; each is decoded from either side in turn, and the median counts."""
-    storage, good = (
-        Storage(folder),
-        [entry.path for entry in entries if entry.status != "damaged"],
-    )
+    """Return the cost of a few clips from all over, or None where no clip decodes."""
+    good = [entry.path for entry in entries if entry.status != "damaged"]
     chosen = good[:: max(1, math.ceil(len(good) / _CLIPS))]
     if not chosen:
         return None
-    pairs = [(Source(originals[path]), storage.source(path)) for path in chosen]
-    rounds = [
-        Cost(*(sum(map(_seconds, side)) for side in zip(*pairs, strict=True)))
-        for _ in range(_REPEATS)
-    ]
-    return Cost(*(median(side) / len(chosen) for side in zip(*rounds, strict=True)))
+    storage = IngestedCopy(folder)
+    before: list[float] = []
+    after: list[float] = []
+    # Both sides in every round, so that a disturbance in one round meets both.
+    for _ in range(_REPEATS):
+        before.append(sum(_seconds(Source(originals[path])) for path in chosen))
+        after.append(sum(_seconds(storage.source(path)) for path in chosen))
+    return Cost(median(before) / len(chosen), median(after) / len(chosen))
 
 
 def _seconds(source: Source) -> float:
+    """Return the CPU time of opening a video and decoding 8 of its frames, seconds."""
     start = time.process_time()
     with open_video(source) as video:
         length = Length(video.num_frames, video.fps)

@@ -1,4 +1,4 @@
-"""Work that may hang or crash, done in processes that can be thrown away; above all, to probe a video.
+"""Do work that may hang or crash, above all to probe a video, in processes that can be killed.
 
 A decode that hangs inside C code cannot be stopped from within its process: not by a thread, not by an exception.
 So each process is given one item at a time. One that gives no answer in time is killed, and like one that dies it is
@@ -21,15 +21,14 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 Failure = Literal["raised", "died", "hung"]
 
-_FORKED = get_context(
-    "forkserver"
-)  # fork copies locks that threads hold; a fork server has no threads
+# Not fork, which copies locks that threads hold: a fork server has no threads.
+_FORKED = get_context("forkserver")
 _START = 300.0  # seconds: a first import from a slow network disk
 
 
 @dataclass(frozen=True)
-class Answer(Generic[Item, Result]):
-    """What came of one item: a result, or the reason why there is none.
+class Outcome(Generic[Item, Result]):
+    """Hold what came of one item: a result, or the reason why there is none.
 
     Attributes:
         item: what was asked.
@@ -45,7 +44,7 @@ class Answer(Generic[Item, Result]):
 
 
 def probe(path: Path) -> VideoInfo:
-    """What a file holds, after decoding every frame of it once.
+    """Return what a file holds, after decoding every frame of it once.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -56,14 +55,21 @@ def probe(path: Path) -> VideoInfo:
         return video.info()
 
 
-def answers(
+def outcomes(
     function: Callable[[Item], Result],
     items: Iterable[Item],
     *,
     workers: int,
     timeout: int | float,
-) -> Iterator[Answer[Item, Result]]:
-    """``function`` of each item, in the order in which they finish. Nothing it does can stop or end this process.
+) -> Iterator[Outcome[Item, Result]]:
+    """Yield what ``function`` makes of each item, in the order in which they finish.
+
+    Nothing that the function does can stop or end this process.
+
+        items     0 1 2 3 4 5
+        worker 0  |--0--|---3---|-5-|
+        worker 1  |-1-| |---4---|              outcomes: 1 0 2 4 3 5
+        worker 2  |---2---|
 
     Args:
         function: importable by name, with arguments and results that can be pickled.
@@ -78,14 +84,13 @@ def answers(
         raise ValueError(
             f"workers={workers}, timeout={timeout}: one worker at least, and more than 0 seconds"
         )
-    waiting, idle, busy = (
-        iter(items),
-        [_Worker(function, timeout) for _ in range(workers)],
-        list[_Worker[Any, Any]](),
-    )
+    waiting = iter(items)
+    idle = [_Worker(function, timeout) for _ in range(workers)]
+    busy: list[_Worker[Any, Any]] = []
     try:
         while True:
-            for worker, item in zip(tuple(idle), waiting):  # noqa: B905  # takes no item that has no worker
+            # Workers first: ``zip`` ends before it takes an item that has no worker.
+            for worker, item in zip(tuple(idle), waiting):  # noqa: B905
                 worker.ask(item)
                 idle.remove(worker)
                 busy.append(worker)
@@ -94,44 +99,49 @@ def answers(
             for worker in _finished(busy):
                 busy.remove(worker)
                 idle.append(worker)
-                yield worker.answer()
+                yield worker.outcome()
     finally:
         for worker in idle + busy:
             worker.kill()
 
 
 class _Worker(Generic[Item, Result]):
-    """A process, started when it is first needed and again after each time it was lost."""
+    """Hold a process, started when it is first needed and again after each time it was lost."""
 
     def __init__(
         self, function: Callable[[Item], Result], timeout: int | float
     ) -> None:
-        self._function, self._timeout = function, timeout
+        self._function = function
+        self._timeout = timeout
         self._process: Any = None
 
     def ask(self, item: Item) -> None:
         if self._process is None or not self._process.is_alive():
             self._start()
-        self._item, self.deadline = item, time.monotonic() + self._timeout
-        with suppress(OSError):  # it died just now: so the answer will say
+        self._item = item
+        self.deadline = time.monotonic() + self._timeout
+        with suppress(OSError):  # it died just now: so the outcome will say
             self.connection.send(item)
 
-    def answer(self) -> Answer[Item, Result]:
-        """What came of the last item; to be called when the connection is ready or the deadline has passed."""
+    def outcome(self) -> Outcome[Item, Result]:
+        """Return what came of the last item; to be called when the connection is ready or the deadline has passed."""
         if not self.connection.poll():
             self.kill()
-            return Answer(self._item, None, "hung", f"no answer in {self._timeout:g} s")
+            return Outcome(
+                self._item, None, "hung", f"no answer in {self._timeout:g} s"
+            )
         try:
-            return Answer(self._item, *self.connection.recv())
+            return Outcome(self._item, *self.connection.recv())
         except (EOFError, OSError):
             self._process.join(5)
             code = self._process.exitcode
             self.kill()
-            return Answer(self._item, None, "died", _death(code))
+            return Outcome(self._item, None, "died", _death(code))
 
     def kill(self) -> None:
         if self._process is not None:
-            self._process.kill()  # not joined: what waits for a dead disk cannot even be killed
+            # Not joined: what waits for a dead disk cannot even be killed.
+            self._process.kill()
             self.connection.close()
             self._process = None
 
@@ -149,31 +159,30 @@ class _Worker(Generic[Item, Result]):
 
 
 def _finished(busy: list["_Worker[Any, Any]"]) -> list["_Worker[Any, Any]"]:
-    """Waits until one of them has answered, died or run out of time."""
+    """Wait until one of them has answered, died or run out of time, and return all that have."""
     left = min(worker.deadline for worker in busy) - time.monotonic()
     ready = wait([worker.connection for worker in busy], max(left, 0))
+    now = time.monotonic()
     return [
         worker
         for worker in busy
-        if worker.connection in ready or worker.deadline <= time.monotonic()
+        if worker.connection in ready or worker.deadline <= now
     ]
 
 
 def _serve(
     function: Callable[[Any], Any], connection: Connection, timeout: int | float
 ) -> None:
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # Ctrl-C reaches all processes; the parent ends this one
+    # Ctrl-C reaches all processes; the parent ends this one.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     connection.send("ready")
     while True:
         try:
             item = connection.recv()
         except EOFError:
             return
-        signal.setitimer(
-            signal.ITIMER_REAL, timeout + 60
-        )  # ends a process that hangs after its parent has gone
+        # Ends a process that hangs after its parent has gone.
+        signal.setitimer(signal.ITIMER_REAL, timeout + 60)
         try:
             connection.send((function(item),))
         except Exception as error:
@@ -182,11 +191,10 @@ def _serve(
 
 
 def _told(error: Exception) -> str:
-    return (
-        str(error)
-        if isinstance(error, ValueError | OSError)
-        else f"{type(error).__name__}: {error}"
-    )
+    # These say in a sentence what is wrong; of others the name tells as much as the text.
+    if isinstance(error, ValueError | OSError):
+        return str(error)
+    return f"{type(error).__name__}: {error}"
 
 
 def _death(code: int | None) -> str:

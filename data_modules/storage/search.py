@@ -1,4 +1,4 @@
-"""The videos in a folder without annotation."""
+"""Find the videos in a folder without annotation."""
 
 from pathlib import Path
 
@@ -8,7 +8,11 @@ from data_modules.video.suffixes import VIDEO_SUFFIXES, is_image, is_series, is_
 
 
 def existing(path: Path) -> Path:
-    """Return the path; FileNotFoundError where there is nothing."""
+    """Return the path, if something is there.
+
+    Raises:
+        FileNotFoundError: nothing is.
+    """
     if not path.exists():
         raise FileNotFoundError(
             f"predict_path: {path} is neither a video file nor a folder"
@@ -31,15 +35,14 @@ def videos_below(path: Path) -> tuple[list[Clip], str]:
                 f"predict_path: {path} is an image; give a video, or a folder with the frames of one"
             )
         return [Clip(path.name, path, -1)], ""
-    found, others = list[Path](), list[str]()
+    found: list[Path] = []
+    others: list[str] = []
     for folder, content in walk(path):
-        videos = [folder / name for name in content.files if is_video(name)]
-        if is_series(content.files) and not videos:
-            videos = [folder]
-            others += [name for name in content.files if not is_image(name)]
-        else:
-            others += [name for name in content.files if not is_video(name)]
-        found += videos
+        videos = list(filter(is_video, content.files))
+        is_frames = is_series(content.files) and not videos
+        is_read = is_image if is_frames else is_video
+        others += [name for name in content.files if not is_read(name)]
+        found += [folder] if is_frames else [folder / name for name in videos]
     passed_over = (
         f"{len(others)} file(s) that are no videos: {counted(by_suffix(others))}"
     )
@@ -48,8 +51,8 @@ def videos_below(path: Path) -> tuple[list[Clip], str]:
         raise ValueError(
             f"predict_path: no video ({listed(VIDEO_SUFFIXES)}) under {path}; {holds}"
         )
-    clips = [
-        Clip(file.relative_to(path).as_posix() if file != path else path.name, file, -1)
-        for file in sorted(found)
-    ]
+    clips: list[Clip] = []
+    for file in sorted(found):
+        name = path.name if file == path else file.relative_to(path).as_posix()
+        clips.append(Clip(name, file, -1))
     return clips, f"predict_path: passed over {passed_over}" if others else ""

@@ -1,4 +1,4 @@
-"""One clip copied: re-encoded so that any of its frames is cheap to reach and compared with what it was made from."""
+"""Copy one clip: re-encode it so that any of its frames is cheap to reach, and compare it with the original."""
 
 import hashlib
 import math
@@ -14,24 +14,23 @@ import numpy as np
 from jaxtyping import UInt8
 
 from data_modules.storage.content import content_of
-from data_modules.storage.shards import Entry, Status
+from data_modules.storage.copy_index import CopyEntry, CopyStatus
 from data_modules.transforms.crops import Box
 from data_modules.video.decode import VideoReader, open_video
 from data_modules.video.encode import Raster, resized, write_fast_video
 
 _MEMORY = 1 << 28  # bytes of pictures decoded at a time
-_FINEST = (
-    10**5
-)  # denominators: fractions of a second that differ are told apart in floats for hours
+# Denominators of times: fractions of a second that differ are told apart in floats for hours.
+_FINEST = 10**5
 _NANO = 10**9  # ticks a second, about as many as an MP4 file can count
 
 
 class Unfaithful(ValueError):
-    """The encoded clip is not what it was made from."""
+    """Report that the encoded clip is not what it was made from."""
 
 
 class Quality(NamedTuple):
-    """Of a clip that was found faithful.
+    """Describe a clip that was found faithful.
 
     Attributes:
         num_frames: the same in both.
@@ -48,7 +47,7 @@ class Quality(NamedTuple):
 
 @dataclass(frozen=True)
 class Profile:
-    """How clips are re-encoded.
+    """Say how clips are re-encoded.
 
     Args:
         short_side: pixels to which a larger short side is reduced; a smaller one stays.
@@ -71,17 +70,18 @@ class Profile:
             )
 
     def size(self, height: int, width: int) -> tuple[int, int]:
-        """Even height and width of the copy; never larger than the original, which loses at most a row and a column."""
+        """Return even height and width of the copy, pixels.
+
+        It is never larger than the original, which loses at most a row and a column.
+        """
         ratio = min(1.0, self.short_side / min(height, width))
-        return (
-            (height // 2 * 2, width // 2 * 2)
-            if ratio == 1
-            else (_even(height * ratio), _even(width * ratio))
-        )
+        if ratio == 1:
+            return height // 2 * 2, width // 2 * 2
+        return _even(height * ratio), _even(width * ratio)
 
 
-class Task(NamedTuple):
-    """One clip to copy.
+class CopyTask(NamedTuple):
+    """Name a clip to copy.
 
     Attributes:
         name: of the clip, see :func:`data_modules.storage.manifest.key`.
@@ -96,7 +96,7 @@ class Task(NamedTuple):
     profile: Profile | None
 
 
-def copy_clip(task: Task) -> Entry:
+def copy_clip(task: CopyTask) -> CopyEntry:
     """Re-encode a clip, at half the rate factor where it is not faithful; where that fails too, keep its bytes.
 
     Raises:
@@ -108,24 +108,29 @@ def copy_clip(task: Task) -> Entry:
     copy = _encoded(task)
     copy.parent.mkdir(parents=True, exist_ok=True)
     try:
-        try:
-            quality = transcode(task.original, copy, task.profile)
-        except Unfaithful:
-            quality = transcode(
-                task.original,
-                copy,
-                replace(task.profile, crf=task.profile.crf // 2 or 1),
-            )
+        quality = _transcode_finer(task, copy, task.profile)
+    except Unfaithful as error:
+        return keep(task, "kept", _reason(error, task))
     except ValueError as error:
-        reason = str(error).removeprefix(f"{task.original}: ")
-        return keep(
-            task, "kept" if isinstance(error, Unfaithful) else "damaged", reason
-        )
+        return keep(task, "damaged", _reason(error, task))
     return _entry(task, copy, "encoded", quality.note, quality)
 
 
-def keep(task: Task, status: Status, reason: str) -> Entry:
-    """The clip as it is: below the folder of the copy, or where the original is if nothing is to be encoded.
+def _transcode_finer(task: CopyTask, copy: Path, profile: Profile) -> Quality:
+    """Re-encode a clip; once more, at half the rate factor, where it is not faithful."""
+    try:
+        return transcode(task.original, copy, profile)
+    except Unfaithful:
+        finer = replace(profile, crf=profile.crf // 2 or 1)
+        return transcode(task.original, copy, finer)
+
+
+def _reason(error: ValueError, task: CopyTask) -> str:
+    return str(error).removeprefix(f"{task.original}: ")
+
+
+def keep(task: CopyTask, status: CopyStatus, reason: str) -> CopyEntry:
+    """Keep the clip as it is: below the folder of the copy, or where the original is if nothing is to be encoded.
 
     Raises:
         ValueError: it is a folder of frame images, and could be a video.
@@ -139,42 +144,46 @@ def keep(task: Task, status: Status, reason: str) -> Entry:
     if status != "damaged":
         try:
             with open_video(copy) as video:
-                quality = Quality(
-                    video.num_frames, video.num_frames / video.fps, math.inf
-                )
+                seconds = video.num_frames / video.fps
+                quality = Quality(video.num_frames, seconds, math.inf)
         except ValueError as error:
-            status, reason = "damaged", str(error)
+            status = "damaged"
+            reason = str(error)
     return _entry(task, copy, status, reason, quality)
 
 
-def _encoded(task: Task) -> Path:
+def _encoded(task: CopyTask) -> Path:
+    """Return where the encoded copy goes; a name that is no MP4 file's keeps its suffix, so that no two become one."""
     file = task.name.lstrip("/")
     return task.folder / (file if file.endswith(".mp4") else f"{file}.mp4")
 
 
-def _copied(task: Task) -> Path:
-    partly_encoded = _encoded(task).with_name(f".partial-{_encoded(task).name}")
-    partly_encoded.unlink(missing_ok=True)  # by a process that was killed
+def _copied(task: CopyTask) -> Path:
+    encoded = _encoded(task)
+    # What a process left that was killed.
+    encoded.with_name(f".partial-{encoded.name}").unlink(missing_ok=True)
     copy = task.folder / task.name.lstrip("/")
     copy.parent.mkdir(parents=True, exist_ok=True)
     partial = copy.with_name(f".partial-{copy.name}")
     if task.original.is_dir():
-        partial.touch()  # frame images that do not decode: the clip stays in the list, and fails as before
+        # Frame images that do not decode: the clip stays in the list, and fails as before.
+        partial.touch()
     else:
         shutil.copyfile(task.original, partial)
     return partial.replace(copy)
 
 
 def _entry(
-    task: Task, copy: Path, status: Status, reason: str, quality: Quality
-) -> Entry:
+    task: CopyTask, copy: Path, status: CopyStatus, reason: str, quality: Quality
+) -> CopyEntry:
     with copy.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return Entry(
+    name = task.name.lstrip("/")
+    if task.profile is not None:
+        name = copy.relative_to(task.folder).as_posix()
+    return CopyEntry(
         path=task.name,
-        file=task.name.lstrip("/")
-        if task.profile is None
-        else copy.relative_to(task.folder).as_posix(),
+        file=name,
         start=0,
         size=copy.stat().st_size,
         num_frames=quality.num_frames,
@@ -189,11 +198,9 @@ def _entry(
 
 
 def _size(path: Path) -> int:
-    return (
-        sum(file.stat().st_size for file in path.iterdir())
-        if path.is_dir()
-        else path.stat().st_size
-    )
+    if path.is_dir():
+        return sum(file.stat().st_size for file in path.iterdir())
+    return path.stat().st_size
 
 
 def transcode(original: Path, copy: Path, profile: Profile) -> Quality:
@@ -218,10 +225,10 @@ def transcode(original: Path, copy: Path, profile: Profile) -> Quality:
 
 
 def _write(video: VideoReader, copy: Path, profile: Profile) -> None:
-    ticks, time_base = _ticks([*video.seconds.tolist(), video.num_frames / video.fps])
-    if (
-        ticks[-1] <= ticks[-2]
-    ):  # the stated rate is not that of the frames, and an MP4 file could not state it
+    end = video.num_frames / video.fps
+    ticks, time_base = _ticks([*video.seconds.tolist(), end])
+    if ticks[-1] <= ticks[-2]:
+        # The stated rate is not that of the frames, and an MP4 file could not state it.
         raise Unfaithful(
             f"its {video.num_frames} frames last longer than {video.fps:g} a second would"
         )
@@ -234,13 +241,17 @@ def _write(video: VideoReader, copy: Path, profile: Profile) -> None:
 
 
 def _compared(video: VideoReader, written: VideoReader, profile: Profile) -> Quality:
-    if written.num_frames != video.num_frames:
-        raise Unfaithful(
-            f"{written.num_frames} of its {video.num_frames} frames come back"
-        )
-    if np.abs(written.seconds - video.seconds).max() > 1e-6 or not math.isclose(
-        written.fps, video.fps, rel_tol=1e-6
-    ):
+    """Return the quality of the copy.
+
+    Raises:
+        Unfaithful: other frames, times or colors, or worse than the profile asks.
+    """
+    count = video.num_frames
+    if written.num_frames != count:
+        raise Unfaithful(f"{written.num_frames} of its {count} frames come back")
+    late = np.abs(written.seconds - video.seconds).max()
+    same_rate = math.isclose(written.fps, video.fps, rel_tol=1e-6)
+    if late > 1e-6 or not same_rate:
         raise Unfaithful(
             f"its frames, {video.fps:g} a second, come back at other times, {written.fps:g} a second"
         )
@@ -249,22 +260,22 @@ def _compared(video: VideoReader, written: VideoReader, profile: Profile) -> Qua
         raise Unfaithful(
             f"luma within {psnr:.1f} dB, under the floor of {profile.psnr_floor:g}; a lower crf may help"
         )
-    return Quality(
-        video.num_frames, video.num_frames / video.fps, psnr, video.info().note
-    )
+    return Quality(count, count / video.fps, psnr, video.info().note)
 
 
 def _ticks(instants: list[float]) -> tuple[list[int], Fraction]:
-    """The instants, seconds, as whole numbers of the longest tick that measures them all; and that tick."""
+    """Return the instants, seconds, as whole numbers of the longest tick that measures them all; and that tick.
+
+    Example: 0, 0.04 and 0.1 s are 0, 2 and 5 ticks of 1 / 50 s.
+    """
     exact = [Fraction(instant).limit_denominator(_FINEST) for instant in instants]
-    tick = Fraction(
-        1, min(math.lcm(*(instant.denominator for instant in exact)), _NANO)
-    )
+    common = math.lcm(*(instant.denominator for instant in exact))
+    tick = Fraction(1, min(common, _NANO))
     return [round(instant / tick) for instant in exact], tick
 
 
 def _step(video: VideoReader) -> int:
-    """How many frames to hold at a time."""
+    """Return how many frames to hold at a time."""
     info = video.info()
     return max(16, _MEMORY // (info.height * info.width * 3 // 2))
 
@@ -272,34 +283,35 @@ def _step(video: VideoReader) -> int:
 def _chunks(
     video: VideoReader, profile: Profile, step: int
 ) -> Iterator[tuple[Raster, UInt8[np.ndarray, "t n"]]]:
-    """All frames at the size of the copy, ``step`` at a time."""
+    """Yield all frames at the size of the copy, ``step`` at a time."""
     info = video.info()
-    box, size = (
-        Box(0, 0, info.height // 2 * 2, info.width // 2 * 2),
-        profile.size(info.height, info.width),
-    )
+    box = Box(0, 0, info.height // 2 * 2, info.width // 2 * 2)
+    size = profile.size(info.height, info.width)
     for start in range(0, video.num_frames, step):
-        planes = video.planes(range(start, min(start + step, video.num_frames)), box)
+        end = min(start + step, video.num_frames)
+        planes = video.planes(range(start, end), box)
         pictures = resized(planes.data.numpy(), planes.height, planes.width, to=size)
         yield Raster(*size, planes.matrix, planes.full_range), pictures
 
 
 def _psnr(video: VideoReader, written: VideoReader, profile: Profile) -> float:
-    """10 log10(255^2 / mean squared error) of luma over all frames.
+    """Return 10 log10(255^2 / mean squared error) of luma over all frames, decibels.
 
     Raises:
         Unfaithful: the colors mean something else.
     """
     squares = count = 0.0
     step = _step(video)
-    both = zip(
-        _chunks(video, profile, step), _chunks(written, profile, step), strict=True
-    )
-    for (raster, expected), (found_raster, found) in both:
+    originals = _chunks(video, profile, step)
+    copies = _chunks(written, profile, step)
+    for (raster, expected), (found_raster, found) in zip(
+        originals, copies, strict=True
+    ):
         if raster != found_raster:
             raise Unfaithful(f"its pictures, {raster}, come back as {found_raster}")
         luma = raster.height * raster.width
         for one, other in zip(expected[:, :luma], found[:, :luma], strict=True):
+            # In int16: a difference of bytes would wrap around.
             error = np.subtract(one, other, dtype=np.int16).astype(np.float32)
             squares += float(np.vdot(error, error))
             count += luma

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from data_modules.storage.folders import (
-    Content,
     Folders,
+    Listing,
     by_suffix,
     counted,
     listed,
@@ -151,7 +151,7 @@ def _count_videos(folders: Folders, top: Path) -> int:
     return count
 
 
-def _no_videos(content: Content) -> Counter[str]:
+def _no_videos(content: Listing) -> Counter[str]:
     """Count what is neither a video nor a folder: other files by suffix, and links that lead nowhere."""
     counts = by_suffix(name for name in content.files if not is_video(name))
     dead = sum(not is_video(name) for name in content.dead)

@@ -14,7 +14,7 @@ import yaml
 from data_modules.sampling.schemes import SegmentSampling
 from data_modules.sets.video.video_folder import VideoFolder
 from data_modules.storage import prober
-from data_modules.storage.manifest import Entry, append, read
+from data_modules.storage.manifest import ManifestEntry, append, read
 from data_modules.video.encode import write_video
 from lightning_petl.__main__ import main
 from tests.data_modules import probed
@@ -87,7 +87,7 @@ def test_bad_and_missing_files_are_told(
     assert main(command) == 1
     entries = read(root / "manifest.csv")
     assert entries["train/class_0/000.mp4"].status == "bad"
-    assert entries["val/class_0/000.mp4"] == Entry(
+    assert entries["val/class_0/000.mp4"] == ManifestEntry(
         "val/class_0/000.mp4", "missing", "no such file"
     )
     assert sum(entry.status == "ok" for entry in entries.values()) == 4
@@ -101,13 +101,13 @@ def test_only_what_changed_is_probed_again(
     command: list[str], root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[Path] = []
-    real = prober.answers
+    real = prober.outcomes
 
     def listening(function: object, items: list[Path], **options: object) -> object:
         asked.extend(items)
         return real(function, items, **options)  # pyright: ignore[reportArgumentType, reportCallIssue]
 
-    monkeypatch.setattr("data_modules.commands.index.answers", listening)
+    monkeypatch.setattr("data_modules.commands.index.outcomes", listening)
     bad, larger, later = (
         root / f"train/class_{c}/00{n}.mp4" for c, n in ((0, 0), (1, 1), (0, 2))
     )
@@ -158,7 +158,7 @@ def test_a_file_that_training_met_as_hung_is_judged_anew(
     assert main(command) == 0
     append(
         root / "manifest.csv",
-        Entry("train/class_0/000.mp4", "hung", "no answer in 600 s"),
+        ManifestEntry("train/class_0/000.mp4", "hung", "no answer in 600 s"),
     )
     assert main(command) == 0
     assert read(root / "manifest.csv")["train/class_0/000.mp4"].status == "ok"
@@ -218,7 +218,7 @@ def test_a_run_that_is_stopped_goes_on(
 def test_a_manifest_elsewhere_keeps_what_other_lists_wrote(
     command: list[str], root: Path, tmp_path: Path
 ) -> None:
-    other = Entry("a/file/of/another/split.mp4", "missing", "no such file")
+    other = ManifestEntry("a/file/of/another/split.mp4", "missing", "no such file")
     append(tmp_path / "m.csv", other)
     assert main([*command, f"--output={tmp_path / 'm.csv'}"]) == 0
     assert len(read(tmp_path / "m.csv")) == 7

@@ -19,8 +19,9 @@ import yaml
 from data_modules.sample import Clip
 from data_modules.sampling.schemes import Length, SegmentSampling
 from data_modules.sets.video.video_folder import VideoFolder
+from data_modules.storage.copy_index import read_index
 from data_modules.storage.files import Files
-from data_modules.storage.shards import Storage, read_index
+from data_modules.storage.ingested import IngestedCopy
 from data_modules.video.decode import decode, open_video
 from data_modules.video.encode import write_video
 from lightning_petl.__main__ import main
@@ -113,7 +114,7 @@ def test_files(data: DataSet, capsys: pytest.CaptureFixture[str]) -> None:
     assert "7 encoded" in shown
     assert re.search(r"size .* before, .* after: \d\.\d\dx", shown)
     assert re.search(r"8 frames of a clip .* ms CPU before, .* ms after", shown)
-    storage = Storage(data.output)
+    storage = IngestedCopy(data.output)
     for entry in read_index(data.output):
         assert entry.psnr > 38
         assert entry.num_frames == CLIPS[entry.path][1]
@@ -128,7 +129,7 @@ def test_files(data: DataSet, capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_a_clip_shows_the_same_frames_as_before(data: DataSet) -> None:
     data.ingest()
-    storage = Storage(data.output)
+    storage = IngestedCopy(data.output)
     for name in CLIPS:
         shown = list[Any]()
         for source in (data.root / name, storage.source(name)):
@@ -154,7 +155,7 @@ def test_shards_hold_the_same_copies_as_files(data: DataSet, tmp_path: Path) -> 
     data.ingest()
     packed = data._replace(output=tmp_path / "packed")
     assert packed.ingest("--tar=true") == 0
-    files, shards = Storage(data.output), Storage(packed.output)
+    files, shards = IngestedCopy(data.output), IngestedCopy(packed.output)
     assert len(list(packed.output.glob("shard-*.tar"))) > 1
     assert {path.name.split("-")[0] for path in packed.output.iterdir()} == {
         "shard",
@@ -175,7 +176,7 @@ def test_shards_without_reencoding_decode_bit_for_bit_as_the_files(
     data: DataSet,
 ) -> None:
     assert data.ingest("--tar=true", "--reencode=false") == 0
-    storage = Storage(data.output)
+    storage = IngestedCopy(data.output)
     for name in CLIPS:
         assert np.array_equal(
             all_frames(storage.source(name)), all_frames(data.root / name)
@@ -390,7 +391,7 @@ def test_a_bad_clip_stays_as_it_is_and_is_listed(
     assert re.search(
         r"damaged: train/left/bad\.webm: .*cannot be read as a video", shown
     )
-    source = Storage(damaged_data.output).source("train/left/bad.webm")
+    source = IngestedCopy(damaged_data.output).source("train/left/bad.webm")
     end = None if source.size is None else source.start + source.size
     assert source.path.read_bytes()[source.start : end] == b"no video at all"
     with pytest.raises(ValueError, match="cannot be read as a video"):
@@ -503,7 +504,7 @@ def test_frame_images_become_videos(
     (tmp_path / "v1.yaml").write_text(yaml.safe_dump({"data": config}))
     data = DataSet(frame_folders, tmp_path / "v1.yaml", tmp_path / "copy")
     assert data.ingest() == 0
-    storage = Storage(data.output)
+    storage = IngestedCopy(data.output)
     assert len(storage) == 3
     with open_video(storage.source("20bn-something-something-v1/2")) as video:
         assert (video.num_frames, video.fps, video.info().codec) == (12, 12, "h264")

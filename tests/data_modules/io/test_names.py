@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.table import Table
 
 from data_modules.io.names import ENCODING, ERRORS, cell, to_csv, to_json, visible
-from data_modules.storage import manifest, shards
-from data_modules.storage.manifest import Entry
+from data_modules.storage import copy_index, manifest, shards
+from data_modules.storage.manifest import ManifestEntry
 
 NASTY = [
     "\U0001f600 happy", "\U0001f469\u200d\U0001f469\u200d\U0001f467", "${x}", "\\${oc.env:HOME}", "'quoted'", '"twice"',
@@ -75,7 +75,8 @@ def test_a_manifest_gives_them_back(
 ) -> None:
     folder = tmp_path_factory.mktemp("manifest")
     entries = {
-        name: Entry(name, "bad", "cut short", manifest.Stamp(1, 2)) for name in found
+        name: ManifestEntry(name, "bad", "cut short", manifest.Stamp(1, 2))
+        for name in found
     }
     manifest.write(folder / "whole.csv", entries.values())
     assert manifest.read(folder / "whole.csv") == entries
@@ -93,14 +94,14 @@ def test_an_index_and_a_shard_give_them_back(
     (folder / "content").write_bytes(b"x")
     digest = "2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881"  # sha256 of x
     entries = [
-        shards.Entry(name, name, 0, 1, 1, digest, "kept", name, 1.0, 1, 1.0)
+        copy_index.CopyEntry(name, name, 0, 1, 1, digest, "kept", name, 1.0, 1, 1.0)
         for name in found
     ]
     placed = shards.write_shard(
         folder / "shard.tar", entries, [folder / "content"] * len(entries)
     )
-    shards.write_index(folder, placed)
-    assert [(entry.path, entry.reason) for entry in shards.read_index(folder)] == [
+    copy_index.write_index(folder, placed)
+    assert [(entry.path, entry.reason) for entry in copy_index.read_index(folder)] == [
         (name, name) for name in found
     ]
     with tarfile.open(folder / "shard.tar") as shard:
@@ -156,10 +157,10 @@ def test_a_narrow_table_folds_and_leaves_nothing_out() -> None:
 def test_a_manifest_with_a_cut_name_of_two_lines_loses_no_other(tmp_path: Path) -> None:
     path, good, last = (
         tmp_path / "m.csv",
-        Entry("a.mp4", "bad", "cut"),
-        Entry('b, "c".mp4', "bad", "cut"),
+        ManifestEntry("a.mp4", "bad", "cut"),
+        ManifestEntry('b, "c".mp4', "bad", "cut"),
     )
-    for entry in (good, Entry("two\nlines.mp4", "bad", "cut")):
+    for entry in (good, ManifestEntry("two\nlines.mp4", "bad", "cut")):
         manifest.append(path, entry)
     whole = path.read_bytes()
     for lost in range(1, 35):

@@ -15,8 +15,8 @@ from data_modules.storage.content import (
     changed,
     content_of,
     contents_of,
-    same,
-    told,
+    describe_changed,
+    sample_of,
 )
 from data_modules.video.source import Source
 
@@ -80,7 +80,6 @@ def test_a_replaced_file(file: Path, change: Callable[[Path], object]) -> None:
     change(file)
     assert changed([file], [held]) == [0]
     assert changed([file], [held], verify=True) == [0]
-    assert not same(file, held)
 
 
 def test_a_copy_is_the_same_whatever_its_time(file: Path, tmp_path: Path) -> None:
@@ -88,7 +87,7 @@ def test_a_copy_is_the_same_whatever_its_time(file: Path, tmp_path: Path) -> Non
     for copy in (shutil.copyfile, shutil.copy2):
         copy(file, tmp_path / "b.mp4")
         assert changed([tmp_path / "b.mp4"], [held]) == []
-        assert same(tmp_path / "b.mp4", held)
+        assert sample_of(tmp_path / "b.mp4") == held.sample
 
 
 def test_what_was_replaced_within_the_same_nanosecond_is_found_by_a_spot_check(
@@ -174,13 +173,18 @@ def test_times_of_archives_are_whole_seconds() -> None:
     assert not content.same_time(7 * 10**9, 8 * 10**9)
 
 
-def test_what_is_told() -> None:
-    sentence = told(range(7), list("abcdefgh"), "videos", "the cache was built from")
+def test_what_is_describe_changed() -> None:
+    sentence = describe_changed(
+        range(7), list("abcdefgh"), "videos", "the cache was built from"
+    )
     assert (
         sentence
         == "7 of 8 videos are not those that the cache was built from: a, b, c, d, e, ..."
     )
-    assert told([1], ["a", "b"], "clips", "x") == "1 of 2 clips are not those that x: b"
+    assert (
+        describe_changed([1], ["a", "b"], "clips", "x")
+        == "1 of 2 clips are not those that x: b"
+    )
 
 
 def test_what_is_not_known_is_another(file: Path) -> None:

@@ -10,7 +10,7 @@ from data_modules.sample import Clip
 from data_modules.storage.files import Files
 from data_modules.sets.video.video_folder import VideoFolder
 from data_modules.sampling.schemes import SegmentSampling
-from data_modules.storage.shards import Entry, write_index
+from data_modules.storage.copy_index import CopyEntry, write_index
 
 
 def clips(folder: Path, count: int) -> list[Clip]:
@@ -51,7 +51,7 @@ def test_a_split_without_any_video_stops_always(tmp_path: Path):
 
 
 def test_what_ingest_found_damaged_is_known_to_be_bad(tmp_path: Path):
-    good = Entry("0/0.mp4", "a.mp4", 0, 1, 1, "", "encoded", "", 40.0, 1, 1.0)
+    good = CopyEntry("0/0.mp4", "a.mp4", 0, 1, 1, "", "encoded", "", 40.0, 1, 1.0)
     bad = good._replace(
         path="1/1.mp4", file="b.mp4", status="damaged", reason="cut short"
     )

@@ -7,17 +7,17 @@ import pytest
 from tests.data_modules.sets.test_folder import touch
 
 from data_modules.storage import folders as module
+from data_modules.storage.copy_index import CopyEntry, write_index
 from data_modules.storage.files import Files
 from data_modules.storage.folders import (
-    Content,
     Folders,
+    Listing,
     by_suffix,
     counted,
     is_data,
     listed,
     read,
 )
-from data_modules.storage.shards import Entry, write_index
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_each_folder_is_read_once(
 
 def test_a_folder_that_comes_later_is_seen(tmp_path: Path) -> None:
     folders = Folders(tmp_path)
-    assert folders.content(tmp_path / "later") == Content()
+    assert folders.content(tmp_path / "later") == Listing()
     touch(tmp_path, "later/1.mp4")
     assert folders.content(tmp_path / "later").files == ("1.mp4",)
 
@@ -115,7 +115,7 @@ def test_folders_that_are_gone_are_as_the_copy_knows_them(tmp_path: Path) -> Non
     write_index(
         tmp_path / "copy",
         [
-            Entry(name, "x.mp4", 0, 1, 1, "", "encoded", "", 40.0, 1, 1.0)
+            CopyEntry(name, "x.mp4", 0, 1, 1, "", "encoded", "", 40.0, 1, 1.0)
             for name in names
         ],
     )
@@ -137,7 +137,7 @@ def test_what_is_on_disk_goes_before_the_copy(tmp_path: Path) -> None:
     (tmp_path / "copy").mkdir()
     write_index(
         tmp_path / "copy",
-        [Entry("videos/1.mp4", "x.mp4", 0, 1, 1, "", "encoded", "", 40.0, 1, 1.0)],
+        [CopyEntry("videos/1.mp4", "x.mp4", 0, 1, 1, "", "encoded", "", 40.0, 1, 1.0)],
     )
     touch(tmp_path, "root/videos/6.mp4")
     folders = Files(ingested=str(tmp_path / "copy")).folders(tmp_path / "root")

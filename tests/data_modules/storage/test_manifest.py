@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from data_modules.storage.manifest import (
-    Entry,
+    ManifestEntry,
     Stamp,
     append,
     describes,
@@ -21,9 +21,11 @@ from data_modules.storage.manifest import (
 from data_modules.video.decode import VideoInfo
 
 INFO = VideoInfo(300, 29.97002997002997, 10.01001001001001, 240, 427, "vp9", 3)
-GOOD = Entry("train/a.mp4", "ok", "", Stamp(1234, 1700000000), INFO)
-ODD = Entry('b, "c"/ü \udcff.avi', "bad", 'frame 3: "concealed", twice', Stamp(1, 2))
-GONE = Entry("/elsewhere/d.mp4", "missing", "no such file")
+GOOD = ManifestEntry("train/a.mp4", "ok", "", Stamp(1234, 1700000000), INFO)
+ODD = ManifestEntry(
+    'b, "c"/ü \udcff.avi', "bad", 'frame 3: "concealed", twice', Stamp(1, 2)
+)
+GONE = ManifestEntry("/elsewhere/d.mp4", "missing", "no such file")
 
 
 def test_it_reads_back_what_was_written_sorted_by_path(tmp_path: Path) -> None:
@@ -90,7 +92,7 @@ def test_writing_that_fails_leaves_the_old_one(tmp_path: Path) -> None:
     path = tmp_path / "manifest.csv"
     write(path, [GOOD])
 
-    def entries() -> Iterator[Entry]:
+    def entries() -> Iterator[ManifestEntry]:
         yield ODD
         raise KeyError("stopped")
 
@@ -142,7 +144,7 @@ def test_an_entry_is_of_the_file_of_its_sample(tmp_path: Path) -> None:
     file = tmp_path / "a.mp4"
     file.write_bytes(b"12345")
     os.utime(file, (1e9, 1e9))
-    entry = Entry("a.mp4", "bad", "cut short", sampled(stamp(file), file))
+    entry = ManifestEntry("a.mp4", "bad", "cut short", sampled(stamp(file), file))
     append(tmp_path / "m.csv", entry)
     assert describes(read(tmp_path / "m.csv")["a.mp4"], file)
     file.write_bytes(b"12346")
@@ -153,7 +155,7 @@ def test_an_entry_is_of_the_file_of_its_sample(tmp_path: Path) -> None:
     )  # of which no sample is taken
     file.unlink()
     assert not describes(entry, file)
-    assert not describes(Entry("a.mp4", "missing"), file)
+    assert not describes(ManifestEntry("a.mp4", "missing"), file)
 
 
 def test_a_pipe_is_not_read(tmp_path: Path) -> None:

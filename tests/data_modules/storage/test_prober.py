@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from data_modules.storage.prober import answers, probe
+from data_modules.storage.prober import outcomes, probe
 from tests.data_modules.probed import act
 from tests.data_modules.videos import WriteVideo, grey_frames
 
@@ -21,20 +21,20 @@ def ask(
 ) -> dict[str, tuple[str | None, str]]:
     return {
         a.item: (a.failure, a.reason)
-        for a in answers(act, words, workers=workers, timeout=timeout)
+        for a in outcomes(act, words, workers=workers, timeout=timeout)
     }
 
 
 def test_each_item_is_answered_once_and_a_process_is_reused() -> None:
     words = [str(n) for n in range(200)]
-    found = list(answers(act, words, workers=2, timeout=30))
-    assert sorted(answer.item for answer in found) == sorted(words)
+    found = list(outcomes(act, words, workers=2, timeout=30))
+    assert sorted(outcome.item for outcome in found) == sorted(words)
     assert all(
-        answer.result and answer.result[0] == answer.item and not answer.reason
-        for answer in found
+        outcome.result and outcome.result[0] == outcome.item and not outcome.reason
+        for outcome in found
     )
-    assert len({answer.result[1] for answer in found if answer.result}) <= 2
-    assert os.getpid() not in {answer.result[1] for answer in found if answer.result}
+    assert len({outcome.result[1] for outcome in found if outcome.result}) <= 2
+    assert os.getpid() not in {outcome.result[1] for outcome in found if outcome.result}
 
 
 @pytest.mark.parametrize("hang", ["hang", "hang in C", "hang stopped"])
@@ -71,7 +71,7 @@ def test_a_failure_is_told_and_the_rest_goes_on(
 
 
 def test_a_process_that_was_killed_while_idle_is_replaced() -> None:
-    found = answers(act, ["a", "b"], workers=1, timeout=30)
+    found = outcomes(act, ["a", "b"], workers=1, timeout=30)
     first = next(found)
     assert first.result is not None
     os.kill(first.result[1], signal.SIGKILL)
@@ -83,8 +83,8 @@ def test_a_process_that_was_killed_while_idle_is_replaced() -> None:
 
 def test_others_work_while_one_hangs() -> None:
     order = [
-        answer.item
-        for answer in answers(act, ["hang", *"abcdef"], workers=2, timeout=5)
+        outcome.item
+        for outcome in outcomes(act, ["hang", *"abcdef"], workers=2, timeout=5)
     ]
     assert order == [*"abcdef", "hang"]
 
@@ -97,23 +97,23 @@ def test_items_are_taken_one_a_process_ahead() -> None:
             taken.append(word)
             yield word
 
-    found = answers(act, items(), workers=2, timeout=30)
+    found = outcomes(act, items(), workers=2, timeout=30)
     next(found)
     assert taken == ["a", "b"]
     found.close()  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def test_no_process_stays_behind() -> None:
-    found = answers(act, [*"abcd", "hang"], workers=3, timeout=30)
-    processes = [answer.result[1] for answer in islice(found, 4) if answer.result]
+    found = outcomes(act, [*"abcd", "hang"], workers=3, timeout=30)
+    processes = [outcome.result[1] for outcome in islice(found, 4) if outcome.result]
     found.close()  # pyright: ignore[reportAttributeAccessIssue]
     assert eventually(lambda: not any(alive(process) for process in processes))
 
 
 def test_no_process_outlives_a_killed_parent() -> None:
     code = (
-        "from data_modules.storage.prober import answers; from tests.data_modules.probed import act\n"
-        "for answer in answers(act, ['a', 'hang'], workers=1, timeout=30): print(answer.result[1], flush=True)"
+        "from data_modules.storage.prober import outcomes; from tests.data_modules.probed import act\n"
+        "for outcome in outcomes(act, ['a', 'hang'], workers=1, timeout=30): print(outcome.result[1], flush=True)"
     )
     parent = subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True
@@ -162,8 +162,8 @@ def test_probe_tells_what_a_file_holds_and_what_is_wrong(write: WriteVideo) -> N
     good, cut = write("good.mp4", grey_frames(30), fps=25), write("cut.mp4")
     cut.write_bytes(cut.read_bytes()[:500])
     found = {
-        answer.item: answer
-        for answer in answers(probe, [good, cut], workers=1, timeout=30)
+        outcome.item: outcome
+        for outcome in outcomes(probe, [good, cut], workers=1, timeout=30)
     }
     info = found[good].result
     assert info is not None

@@ -11,18 +11,16 @@ from typing import Any, get_args
 import pytest
 
 from data_modules.storage.content import content_of
-from data_modules.storage.shards import (
-    Entry,
-    Status,
-    Storage,
-    check,
+from data_modules.storage.copy_index import (
+    CopyEntry,
+    CopyStatus,
     of_others,
     parse,
     read_index,
-    shard_places,
     write_index,
-    write_shard,
 )
+from data_modules.storage.ingested import IngestedCopy
+from data_modules.storage.shards import check, shard_places, write_shard
 from data_modules.video.source import Source
 
 CONTENTS = {
@@ -32,9 +30,9 @@ CONTENTS = {
 }
 
 
-def entry(path: str, content: bytes, **changed: object) -> Entry:
+def entry(path: str, content: bytes, **changed: object) -> CopyEntry:
     digest = hashlib.sha256(content).hexdigest()
-    whole = Entry(
+    whole = CopyEntry(
         path,
         path,
         0,
@@ -50,7 +48,9 @@ def entry(path: str, content: bytes, **changed: object) -> Entry:
     return whole._replace(**changed)
 
 
-def written(folder: Path, contents: dict[str, bytes]) -> tuple[list[Entry], list[Path]]:
+def written(
+    folder: Path, contents: dict[str, bytes]
+) -> tuple[list[CopyEntry], list[Path]]:
     files = [folder / path for path in contents]
     for file, content in zip(files, contents.values(), strict=True):
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -71,7 +71,7 @@ def shards(tmp_path: Path) -> Path:
 
 
 def test_a_clip_in_a_shard_is_its_bytes(shards: Path) -> None:
-    storage = Storage(shards)
+    storage = IngestedCopy(shards)
     assert len(storage) == 3
     for path, content in CONTENTS.items():
         assert path in storage
@@ -87,15 +87,15 @@ def test_a_clip_in_a_shard_is_its_bytes(shards: Path) -> None:
 def test_a_clip_in_a_file_is_that_file(tmp_path: Path) -> None:
     entries, _ = written(tmp_path, CONTENTS)
     write_index(tmp_path, entries)
-    assert Storage(tmp_path).source("a/1.mp4") == Source(tmp_path / "a/1.mp4")
+    assert IngestedCopy(tmp_path).source("a/1.mp4") == Source(tmp_path / "a/1.mp4")
 
 
 def test_only_what_was_encoded_counts_as_compared(tmp_path: Path) -> None:
     entries, _ = written(tmp_path, CONTENTS)
-    for status in get_args(Status):
+    for status in get_args(CopyStatus):
         write_index(tmp_path, [entry._replace(status=status) for entry in entries])
         expected = entries[0].size if status == "encoded" else None
-        assert Storage(tmp_path).source(entries[0].path).verified == expected
+        assert IngestedCopy(tmp_path).source(entries[0].path).verified == expected
 
 
 def test_shards_are_plain_tar(shards: Path, tmp_path: Path) -> None:
@@ -146,12 +146,12 @@ def test_the_index_comes_back(tmp_path: Path) -> None:
 
 
 def test_another_data_set_is_told(shards: Path) -> None:
-    assert "c/9.mp4" not in Storage(shards)
+    assert "c/9.mp4" not in IngestedCopy(shards)
     with pytest.raises(
         ValueError,
         match=r"index\.csv: has no clip 'c/9\.mp4' among its 3, such as 'a/1\.mp4'",
     ):
-        Storage(shards).source("c/9.mp4")
+        IngestedCopy(shards).source("c/9.mp4")
 
 
 def test_a_missing_index_is_told(tmp_path: Path) -> None:
@@ -159,7 +159,7 @@ def test_a_missing_index_is_told(tmp_path: Path) -> None:
         FileNotFoundError,
         match=r"index\.csv: no such file; run `lightning-petl data ingest`",
     ):
-        Storage(tmp_path)
+        IngestedCopy(tmp_path)
 
 
 def test_a_missing_shard_is_told(shards: Path) -> None:
@@ -167,7 +167,7 @@ def test_a_missing_shard_is_told(shards: Path) -> None:
     with pytest.raises(
         FileNotFoundError, match=r"shard-00000\.tar: the shard is missing"
     ):
-        Storage(shards)
+        IngestedCopy(shards)
 
 
 def test_a_short_shard_is_told(shards: Path) -> None:
@@ -177,7 +177,7 @@ def test_a_short_shard_is_told(shards: Path) -> None:
         ValueError,
         match=r"shard-00000\.tar: the shard has 3000 bytes, and its last clip ends at \d+",
     ):
-        Storage(shards)
+        IngestedCopy(shards)
 
 
 @pytest.mark.parametrize(
@@ -192,7 +192,7 @@ def test_a_file_that_is_no_index_is_told(
 ) -> None:
     (tmp_path / "index.csv").write_text(text)
     with pytest.raises(ValueError, match=message):
-        Storage(tmp_path)
+        IngestedCopy(tmp_path)
 
 
 @pytest.mark.parametrize("line", ["a,b,0", "a,a,0,x,3,0,copied,,inf,3,1"])
@@ -201,7 +201,7 @@ def test_a_damaged_line_of_the_index_is_told(tmp_path: Path, line: str) -> None:
     with (tmp_path / "index.csv").open("a") as file:
         file.write(line + "\n")
     with pytest.raises(ValueError, match=r"index\.csv, line 3: "):
-        Storage(tmp_path)
+        IngestedCopy(tmp_path)
 
 
 def test_changed_bytes_are_told(shards: Path) -> None:
@@ -269,7 +269,7 @@ def test_an_index_of_a_stranger_leads_nowhere(tmp_path: Path, name: str) -> None
     good = entry("a/1.mp4", b"one")
     write_index(copy, [good._replace(**OUTSIDE[name])])
     with pytest.raises(ValueError, match=re.escape(str(copy))):
-        Storage(copy).source("a/1.mp4")
+        IngestedCopy(copy).source("a/1.mp4")
 
 
 def test_links_that_stay_inside_are_followed(tmp_path: Path) -> None:
@@ -277,7 +277,7 @@ def test_links_that_stay_inside_are_followed(tmp_path: Path) -> None:
     (tmp_path / "a/1.mp4").rename(tmp_path / "elsewhere.mp4")
     (tmp_path / "a/1.mp4").symlink_to("../elsewhere.mp4")
     write_index(tmp_path, entries)
-    assert Storage(tmp_path).source("a/1.mp4") == Source(tmp_path / "a/1.mp4")
+    assert IngestedCopy(tmp_path).source("a/1.mp4") == Source(tmp_path / "a/1.mp4")
 
 
 def test_a_number_beyond_the_file_is_not_allocated(tmp_path: Path) -> None:
@@ -297,7 +297,7 @@ def test_originals_at_hand_are_compared(tmp_path: Path) -> None:
     ]
     write_index(copy, noted)
     originals = dict(zip(CONTENTS, files, strict=True))
-    storage = Storage(copy)
+    storage = IngestedCopy(copy)
     files[1].unlink()
     os.utime(files[0], (1, 1))
     storage.require_originals(originals)
@@ -322,4 +322,4 @@ def test_an_index_of_an_earlier_version_knows_no_originals(tmp_path: Path) -> No
     old = [line.removesuffix("original").removesuffix(",") for line in lines]
     (tmp_path / "index.csv").write_text("\n".join(old) + "\n")
     assert list(read_index(tmp_path)) == entries
-    Storage(tmp_path).require_originals(dict(zip(CONTENTS, files, strict=True)))
+    IngestedCopy(tmp_path).require_originals(dict(zip(CONTENTS, files, strict=True)))

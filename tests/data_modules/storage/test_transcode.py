@@ -12,9 +12,9 @@ import pytest
 
 from data_modules.sampling.schemes import DenseSampling, Length, SegmentSampling
 from data_modules.storage.transcode import (
+    CopyTask,
     Profile,
     Quality,
-    Task,
     Unfaithful,
     copy_clip,
     keep,
@@ -317,7 +317,7 @@ def test_no_room_says_nothing_about_the_original(clip: Path, tmp_path: Path) -> 
         with pytest.raises(
             OSError, match=r"clip\.mp4: cannot be written: File too large"
         ):
-            copy_clip(Task("clip.mp4", clip, tmp_path / "copies", Profile()))
+            copy_clip(CopyTask("clip.mp4", clip, tmp_path / "copies", Profile()))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert not [path for path in tmp_path.rglob("*copy*") if path.is_file()]
@@ -349,7 +349,7 @@ def test_frame_images_become_a_video(tmp_path: Path) -> None:
         av.VideoFrame.from_ndarray(picture, format="rgb24").save(
             folder / f"{number:05d}.png"
         )
-    entry = copy_clip(Task("frames/7", folder, tmp_path / "out", Profile()))
+    entry = copy_clip(CopyTask("frames/7", folder, tmp_path / "out", Profile()))
     assert (entry.file, entry.num_frames, entry.status) == (
         "frames/7.mp4",
         20,
@@ -362,7 +362,7 @@ def test_frame_images_become_a_video(tmp_path: Path) -> None:
     with pytest.raises(
         ValueError, match="frame images only become a video by re-encoding"
     ):
-        copy_clip(Task("frames/7", folder, tmp_path / "out", None))
+        copy_clip(CopyTask("frames/7", folder, tmp_path / "out", None))
 
 
 def test_what_cannot_be_encoded_faithfully_is_kept(
@@ -375,7 +375,7 @@ def test_what_cannot_be_encoded_faithfully_is_kept(
         raise Unfaithful("as a test")
 
     monkeypatch.setattr("data_modules.storage.transcode.transcode", unfaithful)
-    entry = copy_clip(Task("a/clip.mkv", clip, tmp_path / "out", Profile(crf=20)))
+    entry = copy_clip(CopyTask("a/clip.mkv", clip, tmp_path / "out", Profile(crf=20)))
     assert tried == [20, 10]
     assert (entry.status, entry.reason, entry.file, entry.num_frames) == (
         "kept",
@@ -389,11 +389,11 @@ def test_what_cannot_be_encoded_faithfully_is_kept(
 def test_a_clip_that_does_not_decode_is_kept_as_bad_as_it_is(tmp_path: Path) -> None:
     bad = tmp_path / "bad.mp4"
     bad.write_bytes(struct.pack("100I", *range(100)))
-    entry = copy_clip(Task("bad.mp4", bad, tmp_path / "out", Profile()))
+    entry = copy_clip(CopyTask("bad.mp4", bad, tmp_path / "out", Profile()))
     assert (entry.status, entry.num_frames) == ("damaged", 0)
     assert entry.reason.startswith("cannot be read as a video: ")
     assert (tmp_path / "out" / "bad.mp4").read_bytes() == bad.read_bytes()
     assert (
-        keep(Task("bad.mp4", bad, tmp_path / "out", None), "copied", "").status
+        keep(CopyTask("bad.mp4", bad, tmp_path / "out", None), "copied", "").status
         == "damaged"
     )

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data_modules.storage.prober import Answer, answers, probe
+from data_modules.storage.prober import Outcome, outcomes, probe
 from data_modules.video.decode import open_video
 from tests.data_modules.corruption import KINDS, ORIGINALS, verdict, write_originals
 
@@ -36,19 +36,19 @@ def corrupted(folder: Path, count: int) -> list[tuple[str, Pair]]:
 @pytest.mark.parametrize("count", [50, pytest.param(500, marks=pytest.mark.slow)])
 def test_no_crash_no_hang_and_no_silence(tmp_path: Path, count: int) -> None:
     kinds = {pair: kind for kind, pair in corrupted(tmp_path, count)}
-    found = list(answers(verdict, kinds, workers=1, timeout=60))
+    found = list(outcomes(verdict, kinds, workers=1, timeout=60))
     assert len(found) == count
     # neither died nor hung: one process has answered for all of them
-    assert {answer.failure for answer in found} <= {None, "raised"}
+    assert {outcome.failure for outcome in found} <= {None, "raised"}
     table = {
-        kind: Counter(outcome(a) for a in found if kinds[a.item] == kind)
+        kind: Counter(word_of(a) for a in found if kinds[a.item] == kind)
         for kind in KINDS
     }
     print(*(f"{kind:12}{dict(counts)}" for kind, counts in table.items()), sep="\n")
-    for answer in found:
-        if answer.failure:
-            assert answer.reason.startswith(f"{answer.item[0]}: ")
-            assert len(answer.reason) > len(f"{answer.item[0]}: ") + 10
+    for outcome in found:
+        if outcome.failure:
+            assert outcome.reason.startswith(f"{outcome.item[0]}: ")
+            assert len(outcome.reason) > len(f"{outcome.item[0]}: ") + 10
     for kind in ("emptied", "garbage", "a_web_page", "streamless"):
         assert set(table[kind]) == {"reported"}, kind
     assert set(table["untouched"]) == {"harmless"}
@@ -62,16 +62,16 @@ def test_no_crash_no_hang_and_no_silence(tmp_path: Path, count: int) -> None:
     )
 
 
-def outcome(answer: Answer[Pair, str]) -> str:
-    return answer.result or "reported"
+def word_of(outcome: Outcome[Pair, str]) -> str:
+    return outcome.result or "reported"
 
 
 def test_what_is_compared_against_is_good(tmp_path: Path) -> None:
     originals = write_originals(tmp_path)
-    found = answers(
+    found = outcomes(
         verdict, [(path, path) for path in originals], workers=1, timeout=60
     )
-    assert [answer.result for answer in found] == ["harmless"] * len(ORIGINALS)
+    assert [outcome.result for outcome in found] == ["harmless"] * len(ORIGINALS)
 
 
 def test_a_check_says_the_same_after_frames_were_read(tmp_path: Path) -> None:

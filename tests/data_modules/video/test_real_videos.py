@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from data_modules.storage.prober import answers, probe
+from data_modules.storage.prober import outcomes, probe
 from data_modules.video.decode import open_video
 from tests.data_modules import real_videos
 from tests.data_modules.real_videos import (
@@ -34,21 +34,21 @@ def counted(path: Path) -> tuple[int, int, int]:
 @pytest.mark.parametrize("name", GOOD)
 def test_it_is_good_and_holds_what_a_plain_loop_counts(name: str) -> None:
     path = real_video(name)
-    (answer,) = answers(probe, [path], workers=1, timeout=120)
-    assert answer.failure is None, answer.reason
-    assert answer.result is not None
+    (outcome,) = outcomes(probe, [path], workers=1, timeout=120)
+    assert outcome.failure is None, outcome.reason
+    assert outcome.result is not None
     count, height, width = counted(path)
-    assert answer.result.num_frames == count
+    assert outcome.result.num_frames == count
     with open_video(path) as video:
         assert (video.num_frames, video.height, video.width) == (
             count,
-            answer.result.height,
-            answer.result.width,
+            outcome.result.height,
+            outcome.result.width,
         )
     # storage may be narrower than square pixels, never of another height by more than the shorter way to fit
-    assert answer.result.height >= height
-    assert answer.result.width >= width
-    assert answer.result.duration == pytest.approx(count / answer.result.fps)
+    assert outcome.result.height >= height
+    assert outcome.result.width >= width
+    assert outcome.result.duration == pytest.approx(count / outcome.result.fps)
 
 
 @pytest.mark.parametrize("name", GOOD)
@@ -91,10 +91,10 @@ def test_a_title_that_is_not_utf8_is_no_reason_to_refuse() -> None:
 def test_a_camera_file_without_a_first_picture_is_reported() -> None:
     """Its first packet refers to a picture before it: a plain loop over 456 packets gives 455 frames."""
     path = real_video(DAMAGED)
-    (answer,) = answers(probe, [path], workers=1, timeout=120)
-    assert answer.failure == "raised"
+    (outcome,) = outcomes(probe, [path], workers=1, timeout=120)
+    assert outcome.failure == "raised"
     assert (
-        answer.reason
+        outcome.reason
         == f"{path}: damaged at packet 0 of 456: Invalid data found when processing input"
     )
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from av.video.frame import VideoFrame
 
-from data_modules.storage.manifest import Entry, read, write
-from data_modules.storage.transcode import Profile, Task, copy_clip, transcode
+from data_modules.storage.manifest import ManifestEntry, read, write
+from data_modules.storage.transcode import CopyTask, Profile, copy_clip, transcode
 from data_modules.video.decode import decode, open_video, probe
 from data_modules.video.headers.picture_order import PictureOrder
 from data_modules.video.source import Source
@@ -132,7 +132,7 @@ def test_a_copy_has_the_order_of_the_pictures(sources: Path, tmp_path: Path):
         0,
         path,
     )
-    entry = copy_clip(Task("wrong.mp4", path, tmp_path / "copies", Profile()))
+    entry = copy_clip(CopyTask("wrong.mp4", path, tmp_path / "copies", Profile()))
     assert (entry.status, entry.num_frames) == ("encoded", 36)
     assert entry.reason == NOTE
     copy = tmp_path / "copies" / "wrong.mp4"
@@ -186,7 +186,7 @@ def test_the_index_says_so(sources: Path, tmp_path: Path):
     assert probe(sources / "flat.mp4").note == ""
     write(
         tmp_path / "manifest.csv",
-        [Entry("a.mp4", "ok", info=probe(tmp_path / "a.mp4"))],
+        [ManifestEntry("a.mp4", "ok", info=probe(tmp_path / "a.mp4"))],
     )
     (entry,) = read(tmp_path / "manifest.csv").values()
     assert entry.info == probe(tmp_path / "a.mp4")
