@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import pytest
-from tests.data_modules.sets.test_folder import touch
 
 from data_modules.storage.finder import Finder, Wanted, plain_times
 from data_modules.storage.folders import Folders
+from tests.data_modules.sets.test_video_folder import touch
 
 LABELS = ["playing piano", "petting animal (not cat)", "wave"]
 

@@ -4,7 +4,6 @@ import os
 from pathlib import Path
 
 import pytest
-from tests.data_modules.sets.test_folder import touch
 
 from data_modules.storage import folders as module
 from data_modules.storage.copy_index import CopyEntry, write_index
@@ -18,6 +17,7 @@ from data_modules.storage.folders import (
     listed,
     read,
 )
+from tests.data_modules.sets.test_video_folder import touch
 
 
 @pytest.mark.parametrize(

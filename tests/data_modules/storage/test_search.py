@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
-from tests.data_modules.sets.test_folder import touch
 
 from data_modules.storage.search import existing, videos_below
+from tests.data_modules.sets.test_video_folder import touch
 
 
 def names(path: Path) -> list[str]:
