@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from data_modules.sets.rendered.motion_captions import render
 from tests.layouts import video
+from tests.rendering import render_one_caption
 
 NUMBERS = {"train": range(4), "val": range(4, 7), "test": range(7, 10)}
 EVERY = [number for numbers in NUMBERS.values() for number in numbers]
@@ -103,7 +103,7 @@ def caption_list(root: Path) -> str:
 
 
 def motion_captions(root: Path) -> str:
-    render(root, repeats=1)
+    render_one_caption(root)
     return ""
 
 

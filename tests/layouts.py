@@ -12,6 +12,7 @@ from PIL import Image
 
 from data_modules.sets.rendered.motion import render
 from data_modules.video.encode import write_video
+from tests.rendering import in_this_process
 
 FRAMES, HEIGHT, WIDTH = 10, 32, 48
 _NUMBERS = {"train": range(4), "val": range(4, 8)}
@@ -167,7 +168,8 @@ def folder(root: Path) -> None:
 
 
 def motion(root: Path) -> None:
-    render(root, num_train=6, num_test=6)
+    with in_this_process():
+        render(root, num_train=6, num_test=6)
 
 
 LAYOUTS: dict[str, Callable[[Path], None]] = {

@@ -26,6 +26,7 @@ from tests import caption_layouts, layouts
 from tests.commands import write_videos
 from tests.layouts import TINY
 from tests.pairs import announce
+from tests.rendering import in_this_process
 from tests.tiny import tiny_vit
 
 ROOT = Path(__file__).parents[1]
@@ -63,7 +64,8 @@ def commands(program: str, documents: Sequence[Path] = DOCUMENTS) -> list[list[s
 @pytest.fixture
 def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder as the README assumes it: configs, the user's videos, Something-Something, a clip."""
-    root = render(tmp_path / "data" / "ssv2", num_train=6, num_test=6)
+    with in_this_process():
+        root = render(tmp_path / "data" / "ssv2", num_train=6, num_test=6)
     (root / "videos").rename(root / "20bn-something-something-v2")
     videos = sorted((root / "20bn-something-something-v2").glob("*.mp4"))
     for split, its_videos in (("train", videos[:6]), ("val", videos[6:])):

@@ -1,6 +1,7 @@
 """The motion data set: only the order of frames tells a class from its opposite, and nothing leaks to the test."""
 
 import json
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -20,13 +21,16 @@ from data_modules.sets.rendered.motion_scene import (
     draw_path,
     draw_scene,
 )
+from tests.rendering import in_this_process
 
 PAIRS = list(zip(MOTIONS[::2], MOTIONS[1::2], strict=True))
 
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return render(tmp_path_factory.mktemp("motion"), num_train=12, num_test=6, seed=3)
+    folder = tmp_path_factory.mktemp("motion")
+    with in_this_process():
+        return render(folder, num_train=12, num_test=6, seed=3)
 
 
 @pytest.mark.parametrize(
@@ -132,6 +136,7 @@ def test_files_hold_the_drawn_frames(root: Path) -> None:
 
 
 def test_the_seed_decides_every_byte(root: Path, tmp_path: Path) -> None:
+    """Whichever process draws."""
     again = render(tmp_path / "again", num_train=12, num_test=6, seed=3)
     for file in (path.relative_to(root) for path in root.rglob("*") if path.is_file()):
         assert (again / file).read_bytes() == (root / file).read_bytes(), file
@@ -142,13 +147,14 @@ def test_the_seed_decides_every_byte(root: Path, tmp_path: Path) -> None:
 
 
 def test_an_interrupted_render_is_completed(root: Path, tmp_path: Path) -> None:
-    broken = render(tmp_path, num_train=12, num_test=6, seed=3)
+    broken = shutil.copytree(root, tmp_path / "broken")
     record = json.loads((broken / "render.json").read_text())
     (broken / "render.json").write_text(json.dumps(record | {"finished": False}))
     (broken / "train.json").unlink()
     (broken / "videos" / "5.mp4").unlink()
     kept = (broken / "videos" / "1.mp4").stat().st_mtime_ns
-    render(broken, num_train=12, num_test=6, seed=3)
+    with in_this_process():
+        render(broken, num_train=12, num_test=6, seed=3)
     assert (broken / "train.json").read_bytes() == (root / "train.json").read_bytes()
     assert (broken / "videos" / "5.mp4").read_bytes() == (
         root / "videos" / "5.mp4"

@@ -1,7 +1,9 @@
 """The motion set in sentences: every query of its own, combinations of test unseen, all words seen."""
 
 import csv
+from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import patch
 
 import av
 import numpy as np
@@ -9,10 +11,21 @@ import pytest
 
 from data_modules.sampling.schemes import SegmentSampling
 from data_modules.sets import MotionCaptions
+from data_modules.sets.rendered import motion_captions
 from data_modules.sets.rendered.motion import FRAMES
 from data_modules.sets.rendered.motion import render as render_classes
-from data_modules.sets.rendered.motion_captions import SIZE, CaptionPlan, plans, render
+from data_modules.sets.rendered.motion_captions import CaptionPlan, plans, render
 from data_modules.sets.rendered.motion_scene import COLORS, MOTIONS, SHAPES
+from tests.rendering import in_this_process
+
+SIZE = 48  # pixels: a quarter of what is published
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small() -> Iterator[None]:
+    """Draw small clips, without other processes."""
+    with patch.object(motion_captions, "SIZE", SIZE), in_this_process():
+        yield
 
 
 @pytest.fixture(scope="module")
