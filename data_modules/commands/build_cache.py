@@ -25,7 +25,7 @@ from data_modules.features.cache import (
     read_index,
     write_index,
 )
-from data_modules.features.shards import Kept, Row, Shard, num_bytes, pack, write
+from data_modules.features.shards import FeatureRow, Kept, Shard, num_bytes, pack, write
 from data_modules.io.names import cell
 from data_modules.io.progress import progress
 from data_modules.loading.data_module import VideoDataModule
@@ -239,20 +239,20 @@ class _Split:
             sample_loader(self.videos, batches, num_workers=self._data.num_workers)
         )
         for path, rows in self.missing.items():
-            made = list[Row]()
+            made = list[FeatureRow]()
             while len(made) < len(rows):
                 batch = self._rows(next(samples))
                 made += batch
                 yield len(batch)
             write(path, made)
 
-    def _rows(self, samples: Sequence[Sample]) -> list[Row]:
+    def _rows(self, samples: Sequence[Sample]) -> list[FeatureRow]:
         packed = {
             name: values.cpu()
             for name, values in pack(self._parts(samples), self._storage.dtype).items()
         }
         return [
-            Row(
+            FeatureRow(
                 {name: values[n] for name, values in packed.items()},
                 s.labels,
                 self._numbers[s.clip_id],

@@ -1,4 +1,4 @@
-"""What a frozen trunk computed of every clip, in a folder, in the place of the clips."""
+"""Read what a frozen trunk computed of every clip from a folder, in the place of the clips."""
 
 import hashlib
 import json
@@ -23,7 +23,14 @@ _DTYPES = ("float64", "float32", "float16", "bfloat16", "uint8")
 
 
 class SplitLayout(NamedTuple):
-    """How the rows of a split lie: draw by draw, in each all clips in their order, cut into shards.
+    """Say how the rows of a split lie: draw by draw, in each all clips in their order, cut into shards.
+
+    Three clips in two draws, four rows a shard:
+
+        row       0   1   2   3   4   5
+        draw      0   0   0   1   1   1
+        clip      0   1   2   0   1   2
+        shard     0   0   0   0 | 1   1
 
     Attributes:
         clips: videos of the split.
@@ -37,20 +44,18 @@ class SplitLayout(NamedTuple):
 
     @property
     def rows(self) -> int:
-        """Of all shards."""
+        """Return the number of rows of all shards."""
         return self.clips * self.draws
 
     def shards(self, split: str) -> Iterator[tuple[str, range]]:
-        """File name and rows of each shard."""
+        """Yield file name and rows of each shard."""
         for number, first in enumerate(range(0, self.rows, self.shard_size)):
-            yield (
-                f"{split}-{number:05}.safetensors",
-                range(first, min(first + self.shard_size, self.rows)),
-            )
+            end = min(first + self.shard_size, self.rows)
+            yield f"{split}-{number:05}.safetensors", range(first, end)
 
 
 class Index(NamedTuple):
-    """All that a cache says of itself.
+    """Hold all that a cache says of itself.
 
     Attributes:
         key: what its values depend on: ``trunk``, and each split.
@@ -66,11 +71,10 @@ class Index(NamedTuple):
 
 
 def write_index(folder: Path, index: Index) -> None:
-    """There whole or not at all."""
+    """Write the index, whole or not at all."""
+    text = json.dumps(index._asdict(), indent=1, sort_keys=True)
     with atomic_write(folder / INDEX) as partial:
-        partial.write_text(
-            json.dumps(index._asdict(), indent=1, sort_keys=True), "utf-8"
-        )
+        partial.write_text(text, "utf-8")
 
 
 def read_index(folder: Path) -> Index:
@@ -96,33 +100,31 @@ def read_index(folder: Path) -> Index:
 
 def _is_index(value: Any) -> bool:
     """Tell whether all fields are there, of the right types, and with counts that a cache can have."""
-    if not isinstance(value, dict) or cast(dict[str, Any], value).keys() != set(
-        Index._fields
-    ):
+    if not isinstance(value, dict):
         return False
-    key, parts, kept, layout = (
-        cast(dict[str, Any], value)[name] for name in Index._fields
-    )
-    if not (
-        isinstance(key, dict) and isinstance(parts, dict) and isinstance(layout, dict)
-    ):
+    fields = cast(dict[str, Any], value)
+    if fields.keys() != set(Index._fields):
         return False
-    dtypes = all(dtype in _DTYPES for dtype in cast(dict[str, Any], parts).values())
-    return (
-        dtypes
-        and kept in get_args(Kept)
-        and all(map(_is_layout, cast(dict[str, Any], layout).values()))
-    )
+    parts = fields["parts"]
+    layout = fields["layout"]
+    mappings = (fields["key"], parts, layout)
+    if not all(isinstance(mapping, dict) for mapping in mappings):
+        return False
+    if fields["kept"] not in get_args(Kept):
+        return False
+    dtypes = all(dtype in _DTYPES for dtype in parts.values())
+    return dtypes and all(map(_is_layout, layout.values()))
 
 
 def _is_layout(value: Any) -> bool:
     counts = cast(list[Any], value) if isinstance(value, list) else []
+    # Not isinstance: True is an int, too.
     right = all(type(count) is int and 1 <= count <= _MOST_ROWS for count in counts)
     return right and len(counts) == len(SplitLayout._fields)
 
 
 class FeatureCache:
-    """A cache that is read in the place of videos, after it was compared with what a run wants.
+    """Read a cache in the place of videos, after comparing it with what a run wants.
 
     Args:
         folder: what ``lightning-petl cache build`` wrote.
@@ -132,12 +134,13 @@ class FeatureCache:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._folder, self._index = folder, read_index(folder)
+        self._folder = folder
+        self._index = read_index(folder)
         self._names: Collection[str] | None = None
 
     @property
     def parts(self) -> list[str]:
-        """Names of all that is kept of a clip."""
+        """Return the names of all that is kept of a clip."""
         return list(self._index.parts)
 
     def require_data(self, wanted: Mapping[str, Any]) -> None:
@@ -167,9 +170,9 @@ class FeatureCache:
         numbers = contents.stale(self._folder, split, [clip.path for clip in clips])
         if numbers:
             names = [clip.clip_id for clip in clips]
+            sentence = contents.complaint(self._folder, split, numbers, names)
             raise ValueError(
-                f"{contents.complaint(self._folder, split, numbers, names)}; run the same `lightning-petl cache build` "
-                "again, which makes their features anew"
+                f"{sentence}; run the same `lightning-petl cache build` again, which makes their features anew"
             )
 
     def require_trunk(self, wanted: Mapping[str, Any], names: Collection[str]) -> None:
@@ -192,18 +195,20 @@ class FeatureCache:
     def dataset(
         self, split: str, clips: Sequence[Clip], *, on_fault: OnFault
     ) -> "FeatureDataset":
-        """The samples of a split."""
+        """Return the samples of a split."""
         layout = self._index.layout[split]
         paths = [self._folder / name for name, _ in layout.shards(split)]
         return FeatureDataset(paths, layout, clips, self._names, on_fault)
 
     def restored(self, packed: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The parts as the trunk computed them, up to the precision that was kept; on their device."""
+        """Return the parts as the trunk computed them, up to the precision that was kept; on their device."""
         return unpack(packed, self._index.parts)
 
 
 class FeatureDataset(Dataset[Sample]):
-    """Samples by (epoch, index), of which the features are kept; epoch e has the draw e modulo the number of draws.
+    """Read samples by (epoch, index), of which the features are kept.
+
+    Epoch e has the draw e modulo the number of draws: with two draws, epochs 0, 2, 4 are alike.
 
     Args:
         paths: of the shards.
@@ -222,17 +227,15 @@ class FeatureDataset(Dataset[Sample]):
         names: Collection[str] | None,
         on_fault: OnFault = "count_wrong",
     ) -> None:
-        self._paths, self._layout, self._clips, self._names = (
-            paths,
-            layout,
-            clips,
-            names,
-        )
+        self._paths = paths
+        self._layout = layout
+        self._clips = clips
+        self._names = names
         self._on_fault = on_fault
         self._open: dict[int, Shard] = {}
 
     def __len__(self) -> int:
-        """Number of clips."""
+        """Return the number of clips."""
         return len(self._clips)
 
     def __getitem__(self, key: tuple[int, int] | int) -> Sample:
@@ -254,12 +257,12 @@ class FeatureDataset(Dataset[Sample]):
 
     def _read(self, epoch: int, index: int) -> Sample:
         draw = epoch % self._layout.draws
-        number, place = divmod(
-            draw * self._layout.clips + index, self._layout.shard_size
-        )
-        row = self._shard(number).row(place, self._names)
+        number = draw * self._layout.clips + index
+        shard, place = divmod(number, self._layout.shard_size)
+        row = self._shard(shard).row(place, self._names)
+        # The checksum holds, so the shard is of another list of clips.
         if not 0 <= row.clip < len(self._clips):
-            raise ValueError(damaged(self._paths[number]))
+            raise ValueError(damaged(self._paths[shard]))
         clip = self._clips[row.clip]
         return Sample(
             row.parts, row.labels, clip.clip_id, epoch, row.fault, clip.captions
@@ -271,17 +274,20 @@ class FeatureDataset(Dataset[Sample]):
         return self._open[number]
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without open files: each worker opens its own."""
+        """Return the state without open files: each worker opens its own."""
         return vars(self) | {"_open": {}}
 
 
 def described(value: object) -> Any:
-    """A recipe in JSON types: the names of its classes and all of their fields."""
+    """Return a recipe in JSON types: the names of its classes and all of their fields.
+
+    Example: ``Grayscale(0.2)`` is ``{"class": "Grayscale", "probability": 0.2}``.
+    """
     if is_dataclass(value):
-        values = {
-            field.name: described(getattr(value, field.name)) for field in fields(value)
-        }
-        return {"class": type(value).__name__} | values
+        found: dict[str, Any] = {"class": type(value).__name__}
+        for field in fields(value):
+            found[field.name] = described(getattr(value, field.name))
+        return found
     if isinstance(value, Mapping):
         return {str(key): described(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -290,27 +296,22 @@ def described(value: object) -> Any:
 
 
 def fingerprint(clips: Sequence[Clip], labels: Sequence[str]) -> str:
-    """Of which clips there are, in which order, and what they are called."""
-    text = json.dumps([list(labels), [[clip.clip_id, clip.label] for clip in clips]])
+    """Return a SHA-256 of which clips there are, in which order, and what they are called."""
+    listed = [[clip.clip_id, clip.label] for clip in clips]
+    text = json.dumps([list(labels), listed])
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def differences(held: Any, wanted: Any, name: str = "") -> list[str]:
-    """Every value of ``wanted`` that is another one in ``held``, by its dotted name."""
+    """Return every value of ``wanted`` that is another one in ``held``, a sentence each, by its dotted name."""
     if isinstance(held, Mapping) and isinstance(wanted, Mapping):
-        keys = cast(Mapping[str, Any], wanted)
-        return [
-            text
-            for key in keys
-            for text in differences(
-                held.get(key), keys[key], f"{name}.{key}".lstrip(".")
-            )
-        ]
-    return (
-        []
-        if held == wanted
-        else [f"{name} is {_short(held)} in the cache, here {_short(wanted)}"]
-    )
+        found: list[str] = []
+        for key, value in cast(Mapping[str, Any], wanted).items():
+            found += differences(held.get(key), value, f"{name}.{key}".lstrip("."))
+        return found
+    if held == wanted:
+        return []
+    return [f"{name} is {_short(held)} in the cache, here {_short(wanted)}"]
 
 
 def _short(value: Any) -> str:

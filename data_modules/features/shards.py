@@ -1,4 +1,13 @@
-"""Rows of a feature cache as files: each tensor of a row checked by itself, each file there whole or not at all."""
+"""Write and read rows of a feature cache: each tensor of a row checked by itself, each file there whole or not at all.
+
+A shard is a safetensors file. Its tensors hold a line for each row:
+
+    block.11             rows x views x tokens x width, in the precision that is kept
+    block.11.scale       one scale for each token, int8 alone
+    block.11.checksum    CRC-32 of the two, and of the row's labels, clip and fault
+    labels               rows x 1, or rows x views
+    clip                 rows; the index of the video that is seen
+"""
 
 import json
 import os
@@ -17,9 +26,12 @@ from data_modules.io.untrusted import check_header
 
 Kept = Literal["fp32", "bf16", "fp16", "int8"]
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-_SCALE, _CHECKSUM, _LABELS, _CLIP = ".scale", ".checksum", "labels", "clip"
-_LARGEST = 127
-# what a file raises that was not written by this module, wherever it is not what it should be
+_SCALE = ".scale"
+_CHECKSUM = ".checksum"
+_LABELS = "labels"
+_CLIP = "clip"
+_LARGEST = 127  # of int8, without -128, so that the scale is the same on either side
+# What a file raises that was not written by this module, wherever it is not what it should be.
 _UNREADABLE = (
     SafetensorError,
     KeyError,
@@ -31,8 +43,8 @@ _UNREADABLE = (
 )
 
 
-class Row(NamedTuple):
-    """What is kept of one video.
+class FeatureRow(NamedTuple):
+    """Hold what is kept of one video.
 
     Attributes:
         parts: packed tensors by name, each with the views in front.
@@ -48,68 +60,64 @@ class Row(NamedTuple):
 
 
 def pack(parts: Mapping[str, Tensor], kept: Kept) -> dict[str, Tensor]:
-    """Numbers in the precision that is kept; pixels stay as they are.
+    """Return the parts in the precision that is kept; pixels, which are integers, stay as they are.
 
     ``int8`` is ``round(x / s)`` with ``s = max |x| / 127`` over the last axis: one scale for each token.
 
     Raises:
         ValueError: a value that is no number, or one beyond the range of fp16.
     """
-    packed = dict[str, Tensor]()
+    packed: dict[str, Tensor] = {}
     for name, values in parts.items():
         if not values.is_floating_point():
             packed[name] = values
-        elif not values.isfinite().all():
+            continue
+        if not values.isfinite().all():
             raise ValueError(
                 f"{name} holds values that are no numbers (NaN or infinite): the trunk computes beyond the range of "
                 "its numbers; take another model.backbone.frozen_dtype"
             )
-        elif kept == "int8":
-            scale = (
-                values.float()
-                .abs()
-                .amax(-1, keepdim=True)
-                .clamp_min(torch.finfo(torch.float32).tiny)
-                / _LARGEST
+        if kept == "int8":
+            packed[name], packed[name + _SCALE] = _quantized(values.float())
+            continue
+        packed[name] = values.to(_DTYPES[kept])
+        if not packed[name].isfinite().all():
+            raise ValueError(
+                f"dtype {kept}: {name} holds numbers beyond its range; take bf16"
             )
-            packed |= {
-                name: (values.float() / scale).round().to(torch.int8),
-                name + _SCALE: scale,
-            }
-        else:
-            packed[name] = values.to(_DTYPES[kept])
-            if not packed[name].isfinite().all():
-                raise ValueError(
-                    f"dtype {kept}: {name} holds numbers beyond its range; take bf16"
-                )
     return packed
+
+
+def _quantized(values: Tensor) -> tuple[Tensor, Tensor]:
+    """Return int8 numbers and their scales."""
+    largest = values.abs().amax(-1, keepdim=True)
+    # A token of zeros has a scale above 0, too, by which it can be divided.
+    scale = largest.clamp_min(torch.finfo(torch.float32).tiny) / _LARGEST
+    return (values / scale).round().to(torch.int8), scale
 
 
 def unpack(
     packed: Mapping[str, Tensor], dtypes: Mapping[str, str]
 ) -> dict[str, Tensor]:
-    """The parts in the type in which the trunk computed them, by name."""
-    parts = {
-        name: values for name, values in packed.items() if not name.endswith(_SCALE)
-    }
-    for name, values in parts.items():
+    """Return the parts in the type in which the trunk computed them, by name."""
+    parts: dict[str, Tensor] = {}
+    for name in _names(packed):
         scale = packed.get(name + _SCALE)
-        parts[name] = (values if scale is None else values * scale).to(
-            getattr(torch, dtypes[name])
-        )
+        values = packed[name] if scale is None else packed[name] * scale
+        parts[name] = values.to(getattr(torch, dtypes[name]))
     return parts
 
 
 def num_bytes(packed: Mapping[str, Tensor]) -> int:
-    """Bytes of the tensors of a row."""
+    """Return the bytes of the tensors of a row."""
     return sum(values.nbytes for values in packed.values())
 
 
-def write(path: Path, rows: Sequence[Row]) -> None:
+def write(path: Path, rows: Sequence[FeatureRow]) -> None:
     """Write a shard under a temporary name, through to the disk, then give it its own."""
-    tensors = {
-        name: torch.stack([row.parts[name] for row in rows]) for name in rows[0].parts
-    }
+    tensors: dict[str, Tensor] = {}
+    for name in rows[0].parts:
+        tensors[name] = torch.stack([row.parts[name] for row in rows])
     tensors[_LABELS] = torch.tensor([row.labels for row in rows])
     tensors[_CLIP] = torch.tensor([row.clip for row in rows])
     for name in _names(rows[0].parts):
@@ -118,11 +126,12 @@ def write(path: Path, rows: Sequence[Row]) -> None:
     with atomic_write(path) as partial:
         save_file(tensors, partial, {"faults": json.dumps(faults, sort_keys=True)})
         with partial.open("rb") as file:
+            # Before the file gets its name: else a power cut may leave the name without the bytes.
             os.fsync(file.fileno())
 
 
 class Shard:
-    """A shard that is open for reading.
+    """Read the rows of a shard, which is open.
 
     Args:
         path: its file.
@@ -146,46 +155,46 @@ class Shard:
             self.num_rows = int(self._file.get_slice(_CLIP).get_shape()[0])
         except _UNREADABLE as error:
             raise ValueError(damaged(path)) from error
+        self._names: list[str] = []
+        for key in sorted(self._keys):
+            if key.endswith(_CHECKSUM):
+                self._names.append(key.removesuffix(_CHECKSUM))
 
     @property
     def num_faults(self) -> int:
-        """Rows whose own video could not be read."""
+        """Return the number of rows whose own video could not be read."""
         return len(self._faults)
 
-    def row(self, number: int, names: Collection[str] | None = None) -> Row:
-        """Read row ``number``: the parts of these names, or all."""
+    def row(self, number: int, names: Collection[str] | None = None) -> FeatureRow:
+        """Read row ``number``: the parts of these names, or all.
+
+        Raises:
+            ValueError: a part is not what its checksum says.
+        """
+        chosen = self._names
+        if names is not None:
+            chosen = [name for name in chosen if name in names]
         try:
-            chosen = sorted(
-                key.removesuffix(_CHECKSUM)
-                for key in self._keys
-                if key.endswith(_CHECKSUM)
-            )
-            chosen = (
-                chosen if names is None else [name for name in chosen if name in names]
-            )
-            keys = [
-                key
-                for name in chosen
-                for key in (name, name + _SCALE)
-                if key in self._keys
-            ]
-            parts = {key: self._read(key, number) for key in keys}
-            labels = tuple(cast(list[int], self._read(_LABELS, number).tolist()))
-            row = Row(
-                parts,
-                labels,
-                int(self._read(_CLIP, number)),
-                self._faults.get(str(number), ""),
-            )
-            right = [
-                int(self._read(name + _CHECKSUM, number)) == _checksum(row, name)
-                for name in chosen
-            ]
+            row = self._row(number, chosen)
+            right = all(self._is_right(row, name, number) for name in chosen)
         except _UNREADABLE as error:
             raise ValueError(damaged(self._path)) from error
-        if not all(right):
+        if not right:
             raise ValueError(damaged(self._path))
         return row
+
+    def _row(self, number: int, names: Sequence[str]) -> FeatureRow:
+        parts: dict[str, Tensor] = {}
+        for name in names:
+            for key in (name, name + _SCALE):
+                if key in self._keys:
+                    parts[key] = self._read(key, number)
+        labels = cast(list[int], self._read(_LABELS, number).tolist())
+        clip = int(self._read(_CLIP, number))
+        return FeatureRow(parts, tuple(labels), clip, self._faults.get(str(number), ""))
+
+    def _is_right(self, row: FeatureRow, name: str, number: int) -> bool:
+        return int(self._read(name + _CHECKSUM, number)) == _checksum(row, name)
 
     def check(self, num_rows: int) -> None:
         """Read all rows.
@@ -207,21 +216,22 @@ class Shard:
 
 
 def _names(parts: Mapping[str, Tensor]) -> list[str]:
+    """Return the names of the parts, without those of their scales."""
     return [name for name in parts if not name.endswith(_SCALE)]
 
 
-def _checksum(row: Row, name: str) -> int:
-    """Of a part, its scales, their names, types and shapes, and what the row says of its video."""
+def _checksum(row: FeatureRow, name: str) -> int:
+    """Return the CRC-32 of a part, its scales, their names, types and shapes, and what the row says of its video."""
     total = zlib.crc32(json.dumps([*row.labels, row.clip, row.fault]).encode())
     for key in (name, name + _SCALE):
-        if key in row.parts:
-            part = row.parts[key]
-            total = zlib.crc32(
-                f"{key} {part.dtype} {tuple(part.shape)}".encode(), total
-            )
-            total = zlib.crc32(
-                part.contiguous().flatten().view(torch.uint8).numpy().data, total
-            )
+        part = row.parts.get(key)
+        if part is None:
+            continue
+        kind = f"{key} {part.dtype} {tuple(part.shape)}"
+        total = zlib.crc32(kind.encode(), total)
+        # As bytes, because NumPy has no bfloat16.
+        data = part.contiguous().flatten().view(torch.uint8).numpy().data
+        total = zlib.crc32(data, total)
     return total
 
 

@@ -25,7 +25,7 @@ from torch.nn.functional import cross_entropy
 from torch.utils.flop_counter import FlopCounterMode
 
 from data_modules.features.cache import FeatureDataset, SplitLayout
-from data_modules.features.shards import Row, num_bytes, pack, unpack, write
+from data_modules.features.shards import FeatureRow, num_bytes, pack, unpack, write
 from data_modules.loading.collate import Collate
 from data_modules.sample import Clip
 from lightning_petl.adapters import (
@@ -181,7 +181,7 @@ def _cache(
     parts = prefix(vit, video)
     packed = pack({name: values[:, None] for name, values in parts.items()}, KEPT)
     rows = [
-        Row({name: values[n] for name, values in packed.items()}, (0,), n)
+        FeatureRow({name: values[n] for name, values in packed.items()}, (0,), n)
         for n in range(len(video))
     ]
     path = folder / "bench-00000.safetensors"

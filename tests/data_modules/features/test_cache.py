@@ -22,7 +22,7 @@ from data_modules.features.cache import (
     read_index,
     write_index,
 )
-from data_modules.features.shards import Row, pack, write
+from data_modules.features.shards import FeatureRow, pack, write
 from data_modules.loading.views import TrainView
 from data_modules.sample import Clip
 from data_modules.sampling.schemes import SegmentSampling
@@ -47,7 +47,10 @@ def folder(tmp_path: Path) -> Path:
         ]
         write(
             tmp_path / name,
-            [Row(p, (n % 2,), n % 5) for n, p in zip(numbers, parts, strict=True)],
+            [
+                FeatureRow(p, (n % 2,), n % 5)
+                for n, p in zip(numbers, parts, strict=True)
+            ],
         )
     write_index(
         tmp_path,
@@ -202,7 +205,7 @@ SPOILED: dict[str, Callable[[Path], object]] = {
     "a video out of range": lambda folder: write(
         folder / "train-00000.safetensors",
         [
-            Row(
+            FeatureRow(
                 pack(
                     {"feature": torch.zeros(1, 2), "block.0": torch.zeros(1, 1)}, "bf16"
                 ),

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from data_modules.features.shards import (
+    FeatureRow,
     Kept,
-    Row,
     Shard,
     num_bytes,
     pack,
@@ -22,11 +22,14 @@ TOKENS = torch.randn(
 ) * torch.logspace(-2, 2, 8)
 
 
-def rows(kept: Kept = "fp32") -> list[Row]:
+def rows(kept: Kept = "fp32") -> list[FeatureRow]:
     pixels = torch.arange(2 * 6, dtype=torch.uint8).view(2, 1, 6)
     packed = pack({"block.1": TOKENS[:, None], "pixels": pixels}, kept)
     each = [{name: values[n] for name, values in packed.items()} for n in range(2)]
-    return [Row(each[0], (4,), 7), Row(each[1], (5,), 0, "b.mp4: damaged")]
+    return [
+        FeatureRow(each[0], (4,), 7),
+        FeatureRow(each[1], (5,), 0, "b.mp4: damaged"),
+    ]
 
 
 @pytest.mark.parametrize("kept", ["fp32", "bf16", "fp16", "int8"])
@@ -95,7 +98,7 @@ def test_numbers_beyond_half_precision_are_refused() -> None:
         pack({"block.1": torch.tensor([1e5])}, "fp16")
 
 
-def read(path: Path) -> list[Row] | None:
+def read(path: Path) -> list[FeatureRow] | None:
     """Both rows; None where damage is told."""
     try:
         shard = Shard(path)
