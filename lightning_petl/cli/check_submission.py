@@ -1,7 +1,7 @@
-"""Reads the configurations of a submission whole, in a process of its own: importing torch takes seconds.
+"""Read the configurations of a submission whole, in a process of its own that ``submit`` starts.
 
-Command lines of ``fit`` come as JSON on stdin; their configurations leave as JSON on stdout. Wrong values are told on
-stderr, with exit code 2.
+Command lines of ``fit`` come as JSON on stdin; their configurations leave as JSON on stdout.
+A wrong value is told on stderr, with exit code 2.
 """
 
 import contextlib
@@ -12,23 +12,22 @@ from typing import Any
 
 import yaml
 
-from lightning_petl.cli import lightning
-from lightning_petl.cli.user_code import current_folder_importable
+from lightning_petl.cli.main import main as run_command
 from lightning_petl.optim.optimizer import accumulation
 
 
 def main() -> int:
-    """Read every command line up to the first wrong one."""
+    """Read every command line up to the first wrong one, and return its exit code."""
     texts: list[str] = []
     for argv in json.load(sys.stdin):
         printed = io.StringIO()
         with contextlib.redirect_stdout(printed):
-            code = lightning.run(["check", *argv])
+            code = run_command(["check", *argv])
         if code:
             return code
         texts.append(printed.getvalue())
         try:
-            _batches(yaml.safe_load(texts[-1]))
+            _require_whole_passes(yaml.safe_load(texts[-1]))
         except ValueError as error:
             print(f"lightning-petl: {error}", file=sys.stderr)
             return 2
@@ -36,18 +35,20 @@ def main() -> int:
     return 0
 
 
-def _batches(config: dict[str, Any]) -> None:
-    """The global batch is a whole number of passes over all ranks."""
-    optim, trainer = config["model"]["init_args"].get("optim") or {}, config["trainer"]
+def _require_whole_passes(config: dict[str, Any]) -> None:
+    """Refuse a global batch that is no whole number of passes over all ranks.
+
+    Raises:
+        ValueError: it is none.
+    """
+    optim = config["model"]["init_args"].get("optim") or {}
+    trainer = config["trainer"]
     micro = config["data"]["init_args"].get("batch_size")
-    if optim.get("global_batch") is not None and micro is not None:
-        accumulation(
-            optim["global_batch"],
-            ranks=trainer["num_nodes"] * int(trainer["devices"]),
-            micro=micro,
-        )
+    if optim.get("global_batch") is None or micro is None:
+        return
+    ranks = trainer["num_nodes"] * int(trainer["devices"])
+    accumulation(optim["global_batch"], ranks=ranks, micro=micro)
 
 
 if __name__ == "__main__":
-    with current_folder_importable():
-        sys.exit(main())
+    sys.exit(main())

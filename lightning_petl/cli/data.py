@@ -1,4 +1,4 @@
-"""``lightning-petl data <command>``: what is done to a data set before training."""
+"""``data index`` and ``data ingest``: prepare a data set before training."""
 
 import argparse
 import inspect
@@ -13,7 +13,9 @@ from jsonargparse import ArgumentParser
 from data_modules.commands.index import index
 from data_modules.commands.ingest import ingest
 from data_modules.loading.data_module import VideoDataModule
-from lightning_petl.cli import config_text
+from lightning_petl.cli import config_files, config_text
+from lightning_petl.cli import names as names  # makes all classes known by their names
+from lightning_petl.cli.silenced import plainly_told
 
 # Called with the data module and the command's own options, which are the function's arguments and their docstring.
 COMMANDS: dict[str, Callable[..., int]] = {
@@ -23,28 +25,19 @@ COMMANDS: dict[str, Callable[..., int]] = {
 
 
 def run(argv: list[str]) -> int:
-    """Run ``data <command>``, without these first words, and return its exit code.
-
-    Raises:
-        ValueError: there is no such command.
-    """
-    if not argv or argv[0] in ("-h", "--help"):
-        print(_help())
-        return 0
-    if argv[0] not in COMMANDS:
-        raise ValueError(
-            f"data: no command {argv[0]!r}; there are: {', '.join(COMMANDS)}"
-        )
+    """Run ``data index`` or ``data ingest``."""
+    config_files.check(argv)
+    command, options = argv[1], argv[2:]
     config_text.prepare()
-    parser = _parser(argv[0], argv[1:])
-    config = config_text.parse(parser, argv[1:])
-    for key in (
-        vars(config).keys() - inspect.signature(COMMANDS[argv[0]]).parameters.keys()
-    ):
-        del config[key]
-    arguments = vars(parser.instantiate(config))
-    arguments["data"].prepare_data()
-    return COMMANDS[argv[0]](**arguments)
+    with plainly_told():
+        parser = _parser(command, options)
+        config = config_text.parse(parser, options)
+        own = inspect.signature(COMMANDS[command]).parameters
+        for key in vars(config).keys() - own.keys():
+            del config[key]
+        arguments = vars(parser.instantiate(config))
+        arguments["data"].prepare_data()
+        return COMMANDS[command](**arguments)
 
 
 def _parser(command: str, argv: list[str]) -> ArgumentParser:
@@ -82,17 +75,6 @@ def _keys(argv: list[str]) -> set[str]:
         with suppress(yaml.YAMLError):  # told by the parser proper
             keys.update(yaml.safe_load(file.read_text("utf-8")) or {})
     return keys
-
-
-def _help() -> str:
-    commands = "\n".join(
-        f"  {name:10}{_first_line(function)}" for name, function in COMMANDS.items()
-    )
-    return (
-        "usage: lightning-petl data <command> [--config FILE.yaml ...] [--data.init_args.KEY=value ...]\n\n"
-        f"commands:\n{commands}\n\n"
-        "lightning-petl data <command> --help lists its options."
-    )
 
 
 def _first_line(function: Callable[..., int]) -> str:

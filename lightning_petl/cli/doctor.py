@@ -1,14 +1,14 @@
-"""The command ``doctor``."""
+"""``doctor``: check what training needs of this machine or of a cluster."""
 
-import argparse
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
+from jsonargparse import Namespace
 from rich.console import Console
 
-from lightning_petl.cli.parser_reports import OptionParser
+from lightning_petl.cli.parsers import CommandParser
 from lightning_petl.doctor.finding import Check, Finding, guarded, report
 
 
@@ -47,32 +47,35 @@ def _bad(findings: Iterable[Finding]) -> int:
     return sum(finding.state == "bad" for finding in findings)
 
 
-def _machine(options: argparse.Namespace) -> Iterator[tuple[str, Check]]:
+def _machine(options: Namespace) -> Iterator[tuple[str, Check]]:
     from lightning_petl.doctor import decoding, drill, machine, ranks
 
     yield "packages", machine.packages
     yield "devices", machine.devices
     yield "threads", machine.threads
-    yield "file system", partial(machine.file_system, options.runs)
-    yield "decoding", partial(decoding.decode_rate, options.video)
+    yield "file system", partial(machine.file_system, Path(options.runs))
+    yield (
+        "decoding",
+        partial(decoding.decode_rate, options.video and Path(options.video)),
+    )
     yield "ranks", ranks.two_processes
     if not options.quick:
         yield "preemption", drill.preemption
 
 
-def _overview(options: argparse.Namespace) -> Iterator[tuple[str, Check]]:
+def _overview(options: Namespace) -> Iterator[tuple[str, Check]]:
     from lightning_petl.doctor import cluster
 
     yield "SLURM", partial(cluster.overview, options.partition, options.nodes)
 
 
-def _cluster(options: argparse.Namespace) -> Iterator[tuple[str, Check]]:
+def _cluster(options: Namespace) -> Iterator[tuple[str, Check]]:
     from lightning_petl.doctor import cluster, steps
 
     where = steps.options(options.partition, options.gpus)
     yield "SLURM's rules", cluster.rules
     yield "tasks", cluster.inside_job
-    yield "a node", partial(steps.one_node, where, options.runs)
+    yield "a node", partial(steps.one_node, where, Path(options.runs))
     yield (
         "nodes",
         partial(steps.nodes, options.nodes, options.gpus, where, options.runs),
@@ -84,45 +87,40 @@ def _cluster(options: argparse.Namespace) -> Iterator[tuple[str, Check]]:
         )
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = OptionParser(
-        prog="lightning-petl doctor",
-        description="Check what training needs of this machine, or of a cluster, and say what is wrong.",
-    )
-    add: Callable[..., object] = parser.add_argument
-    add(
-        "--slurm",
-        action="store_true",
-        help="also check the cluster; needs SLURM's clients",
-    )
-    add(
+def _parser() -> CommandParser:
+    parser = CommandParser("doctor")
+    _add_flag(parser, "slurm", "also check the cluster; needs SLURM's clients")
+    parser.add_argument(
         "--nodes",
         type=int,
         default=2,
         help="nodes that must compute together (with --slurm)",
     )
-    add(
+    parser.add_argument(
         "--gpus",
         type=int,
         default=0,
         help="GPUs of each node that must compute together (with --slurm)",
     )
-    add("--partition", help="where the jobs of --slurm go")
-    add(
+    parser.add_argument(
+        "--partition",
+        type=str | None,
+        default=None,
+        help="where the jobs of --slurm go",
+    )
+    parser.add_argument(
         "--video",
-        type=Path,
+        type=str | None,
+        default=None,
         help="a video of yours to decode; one is drawn where not given",
     )
-    add(
-        "--runs",
-        type=Path,
-        default=Path("runs"),
-        help="the folder that runs are written to",
+    parser.add_argument(
+        "--runs", type=str, default="runs", help="the folder that runs are written to"
     )
-    add("--json", action="store_true", help="print the findings as JSON, one a line")
-    add(
-        "--quick",
-        action="store_true",
-        help="leave out the drills, which train for a moment",
-    )
+    _add_flag(parser, "json", "print the findings as JSON, one a line")
+    _add_flag(parser, "quick", "leave out the drills, which train for a moment")
     return parser
+
+
+def _add_flag(parser: CommandParser, name: str, what: str) -> None:
+    parser.add_argument(f"--{name}", action="store_true", help=what)

@@ -1,26 +1,23 @@
-"""Which errors are a wrong value, to be told in one paragraph, and which are a bug, to be shown with a traceback."""
+"""Decide which errors are a wrong value, told in one paragraph, and which are a bug, shown with a traceback."""
 
+import dis
 import os
 import re
-import traceback
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import TracebackType
+from typing import Any
 
-from data_modules import compat as compat  # before what imports torchvision
-
-# isort: split
-import torch
 from jsonargparse import ArgumentError
-from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf.errors import OmegaConfBaseException
 
 from lightning_petl.cli.parser_reports import Known, explained, unresolved
+from lightning_petl.runs.signals import PREEMPTED
 
 PACKAGES = ("lightning_petl", "data_modules")
-_RAISE_FOR_USERS = (
-    *PACKAGES,
-    "lightning",
-)  # Lightning's own are about the settings of its Trainer
+# Lightning raises about the settings of its Trainer.
+_RAISE_FOR_USERS = {*PACKAGES, "lightning"}
 SWITCH = "LIGHTNING_PETL_TRACEBACK"
 
 _LESS_MEMORY = (
@@ -32,11 +29,53 @@ _WORKER_DIED = re.compile(r"^DataLoader worker \(pid")
 _WORKER = re.compile(r"^Caught (\w+) in DataLoader worker process")
 
 
+def tell(error: Exception, argv: list[str]) -> int:
+    """Print a wrong value as one paragraph and return the exit code; raise a bug again.
+
+    Args:
+        error: what ended the command.
+        argv: the command line, for names that would have been valid.
+    """
+    code = getattr(error, "exit_code", None)
+    if code is not None:
+        print(f"lightning-petl: {error}", file=sys.stderr)
+        return code
+    message = told_to_the_user(error, _known(error, argv))
+    if message is None:
+        raise error
+    print(f"lightning-petl: {_visible(message)}", file=sys.stderr)
+    return PREEMPTED if goes_on_next_time(error) else 2
+
+
+def _known(error: Exception, argv: list[str]) -> Known:
+    """Return the names that are valid in a configuration; only its parser's reports need them."""
+    if not any(isinstance(link, _OF_CONFIGURATIONS) for link in _chain(error)):
+        return Known()
+    from lightning_petl.cli.known import known  # the command has imported torch
+
+    return known(argv)
+
+
+_OF_CONFIGURATIONS = (ArgumentError, OmegaConfBaseException)
+
+
+def _visible(message: str) -> str:
+    """Return a message with control characters as escapes, where a name of a user's may hold some."""
+    if "data_modules" not in sys.modules:
+        return (
+            message  # a command without torch, which importing data_modules would bring
+        )
+    from data_modules.io.names import visible
+
+    return visible(message)
+
+
 def told_to_the_user(error: BaseException, known: Known | None = None) -> str | None:
     """Return one paragraph for a wrong value, None for a bug.
 
-    A wrong value is a configuration that does not parse, a file or folder that cannot be used, or what our own code
-    or Lightning's raised by a ``raise``. With ``LIGHTNING_PETL_TRACEBACK=1`` nothing is.
+    A wrong value is a configuration that does not parse, a file or folder that cannot be
+    used, or what a ``raise`` statement of our packages or of Lightning raised. With
+    ``LIGHTNING_PETL_TRACEBACK=1`` nothing is.
 
     Args:
         error: what ended the command.
@@ -48,7 +87,7 @@ def told_to_the_user(error: BaseException, known: Known | None = None) -> str | 
         worker = _raised_in_worker(link) or _end_of_worker(link)
         if worker or _deliberate(link):
             return _one_line(worker or str(link))
-    if isinstance(error, torch.OutOfMemoryError):
+    if _is(error, "torch", "OutOfMemoryError"):
         return f"{_one_line(str(error))} {_LESS_MEMORY}"
     if isinstance(error, ArgumentError):
         return _one_line(explained(str(error), known or Known()))
@@ -56,49 +95,64 @@ def told_to_the_user(error: BaseException, known: Known | None = None) -> str | 
         return _one_line(unresolved(error, known or Known()))
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
-    about_a_file = isinstance(error, FileNotFoundError) or (
-        isinstance(error, OSError) and error.errno is not None
-    )
-    return (
-        _one_line(str(error))
-        if about_a_file or isinstance(error, MisconfigurationException)
-        else None
-    )
+    return _one_line(str(error)) if _is_about_settings(error) else None
+
+
+def _is_about_settings(error: BaseException) -> bool:
+    """Return whether a file or a setting of the Trainer is wrong."""
+    if isinstance(error, FileNotFoundError):
+        return True
+    if isinstance(error, OSError) and error.errno is not None:
+        return True
+    exceptions = "lightning.fabric.utilities.exceptions"
+    return _is(error, exceptions, "MisconfigurationException")
+
+
+def _is(error: BaseException, module: str, name: str) -> bool:
+    """Return whether an error is of a class whose module may not have been imported."""
+    kind: Any = getattr(sys.modules.get(module), name, None)
+    return kind is not None and isinstance(error, kind)
 
 
 def goes_on_next_time(error: BaseException) -> bool:
-    """Whether the same command would go on: a loader's worker was lost.
+    """Return whether the same command would go on, because a worker of the loader was lost.
 
-    Where its decode hung, the file is noted, and nobody tries it again. Another reason that comes back is ended by the
-    rule of three starts without progress.
+    Where its decode hung, the file is noted, and nobody tries it again. Another reason that
+    comes back is ended by the rule of three starts without progress.
     """
     return any(_end_of_worker(link) for link in _chain(error))
 
 
 def comes_again(error: BaseException) -> bool:
-    """Whether nobody should start the same command again before something is changed, as after Ctrl-C."""
+    """Return whether the same command is useless before something is changed, as after Ctrl-C."""
     told = told_to_the_user(error) is not None and not goes_on_next_time(error)
-    return (
-        told
-        or isinstance(error, KeyboardInterrupt)
-        or getattr(error, "code", None) in (2, 130)
-    )
+    code = getattr(error, "code", None)
+    return told or isinstance(error, KeyboardInterrupt) or code in (2, 130)
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """The error, then what it was raised from: jsonargparse wraps what constructors raise."""
+    """Yield the error, then what it was raised from: jsonargparse wraps what constructors raise."""
     while error is not None:
         yield error
         error = error.__cause__
 
 
 def _deliberate(error: BaseException) -> bool:
-    """Whether a ``raise`` statement in our own packages, or in Lightning's, raised it."""
-    frames = traceback.extract_tb(error.__traceback__)
-    if not frames or not isinstance(error, ValueError | TypeError | OSError):
+    """Return whether a ``raise`` statement of our own packages, or of Lightning's, raised it."""
+    last = _last(error.__traceback__)
+    if last is None or not isinstance(error, ValueError | TypeError | OSError):
         return False
-    ours = not set(Path(frames[-1].filename).parts).isdisjoint(_RAISE_FOR_USERS)
-    return ours and (frames[-1].line or "").startswith("raise ")
+    code = last.tb_frame.f_code
+    # The instruction and not the text: an installation may have no source files.
+    raises = dis.opname[code.co_code[last.tb_lasti]] == "RAISE_VARARGS"
+    parts = set(Path(code.co_filename).parts)
+    return raises and not parts.isdisjoint(_RAISE_FOR_USERS)
+
+
+def _last(traceback: TracebackType | None) -> TracebackType | None:
+    while traceback is not None and traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    return traceback
 
 
 def _raised_in_worker(error: BaseException) -> str | None:

@@ -1,20 +1,25 @@
-"""``export``: the adapter artifact of any checkpoint. No data set is read."""
+"""``export``: write the adapter artifact of any checkpoint. No data set is read."""
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from data_modules import compat as compat  # before what imports torchvision
 
 # isort: split
 from jsonargparse import Namespace
+from lightning.pytorch.cli import LightningArgumentParser
+from typing_extensions import override
 
+from data_modules.loading.data_module import VideoDataModule
 from lightning_petl.artifacts import format as artifact
 from lightning_petl.callbacks.ema import evaluated_state
 from lightning_petl.checkpoints.atomic import AtomicCheckpointIO
 from lightning_petl.checkpoints.trainable_state import load_trainable
-from lightning_petl.cli import evaluation
+from lightning_petl.cli import config_files, evaluation
 from lightning_petl.cli.artifact_option import VIDEO_FILES, hidden
+from lightning_petl.cli.lightning import WithoutLogs, run_cli
+from lightning_petl.cli.silenced import plainly_told
 from lightning_petl.runs.folder import CONFIG, content
 from lightning_petl.tasks.bank.task import Bank
 from lightning_petl.tasks.classification import VideoClassifier
@@ -29,6 +34,14 @@ _HERE = {
     "strategy": "auto",
     "precision": "32-true",
 }
+
+
+def run(argv: list[str]) -> int:
+    """Run ``export``."""
+    config_files.check(argv)
+    with plainly_told():
+        run_cli(ExportCLI, command_line(argv[1:]))
+    return 0
 
 
 def command_line(argv: list[str]) -> list[str]:
@@ -101,3 +114,32 @@ def write(
     for name in model.members:
         artifact.write(output / name, model.trained(name), protocol)
     return [output / name for name in model.members]
+
+
+class ExportCLI(WithoutLogs):
+    """``export``: what ``validate`` is given, and the folder of the artifact."""
+
+    @override
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        super().add_arguments_to_parser(parser)
+        parser.add_argument(
+            "--output",
+            type=str,
+            required=True,
+            help="Folder of the artefact; it is made.",
+        )
+
+    @override
+    def before_instantiate_classes(self) -> None:
+        super().before_instantiate_classes()
+        prepare(self.config[cast(str, self.subcommand)])
+
+    @override
+    def _run_subcommand(self, subcommand: str) -> None:
+        """Write in the place of validating."""
+        given = self.config_init[subcommand]
+        protocol = cast(VideoDataModule, self.datamodule).protocol()
+        for folder in write(
+            cast(Task, self.model), Path(given.ckpt_path), Path(given.output), protocol
+        ):
+            print(f"artefact {folder} of {given.ckpt_path}")

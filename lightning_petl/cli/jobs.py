@@ -1,6 +1,5 @@
-"""``status``, ``cancel`` and ``logs`` of the jobs that ``submit`` has started."""
+"""``status``, ``cancel`` and ``logs``: the jobs that ``submit`` has started."""
 
-import argparse
 import re
 import sys
 import time
@@ -15,7 +14,7 @@ from rich.text import Text
 from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
 from tensorboard.compat.proto.event_pb2 import Event  # pyright: ignore[reportAttributeAccessIssue]
 
-from lightning_petl.cli.parser_reports import OptionParser
+from lightning_petl.cli.parsers import CommandParser
 from lightning_petl.slurm import cluster
 from lightning_petl.slurm.script import LOG
 from lightning_petl.slurm.submit import JOBS
@@ -64,10 +63,18 @@ class Job:
         )
 
 
+def run(argv: list[str]) -> int:
+    """Run ``status``, ``cancel`` or ``logs``."""
+    commands = {"status": status, "cancel": cancel, "logs": logs}
+    return commands[argv[0]](argv[1:])
+
+
 def status(argv: list[str]) -> int:
     """Print a table of the jobs."""
-    parser = _parser("status", "Table of the submitted jobs.")
-    parser.add_argument("name", nargs="?", help="only jobs of this name")
+    parser = _parser("status")
+    parser.add_argument(
+        "name", type=str | None, nargs="?", default=None, help="only jobs of this name"
+    )
     given = parser.parse_args(argv)
     table = Table(
         *["job", "name", "state", "reason", "time", "restarts", "step", "folder"],
@@ -97,9 +104,9 @@ def cancel(argv: list[str]) -> int:
     Raises:
         ValueError: none of them is waiting or running.
     """
-    parser = _parser("cancel", "End jobs; they do not come back.")
+    parser = _parser("cancel", "It does not come back.")
     parser.add_argument(
-        "job", help="number of a job (17, or 17_0 of an array), or name"
+        "job", type=str, help="number of a job (17, or 17_0 of an array), or name"
     )
     given = parser.parse_args(argv)
     found = [job.number for job in _find(Path(given.runs), given.job) if job.active]
@@ -116,9 +123,11 @@ def logs(argv: list[str]) -> int:
     Raises:
         ValueError: it has not started.
     """
-    parser = _parser("logs", "What a job has written.")
+    parser = _parser("logs")
     parser.add_argument(
-        "job", help="number of a job (17, or 17_0 of an array), or name, for its newest"
+        "job",
+        type=str,
+        help="number of a job (17, or 17_0 of an array), or name, for its newest",
     )
     parser.add_argument(
         "-f", "--follow", action="store_true", help="go on until the job ends"
@@ -143,9 +152,9 @@ def logs(argv: list[str]) -> int:
             job = _find(Path(given.runs), job.number)[-1]
 
 
-def _parser(command: str, description: str) -> argparse.ArgumentParser:
-    parser = OptionParser(prog=f"lightning-petl {command}", description=description)
-    parser.add_argument("--runs", default="runs", help="folder of all runs")
+def _parser(command: str, more: str = "") -> CommandParser:
+    parser = CommandParser(command, more)
+    parser.add_argument("--runs", type=str, default="runs", help="folder of all runs")
     return parser
 
 

@@ -4,7 +4,6 @@ jsonargparse tells of every alternative that it tried, over many lines, with dum
 of it is the path of the key and the reason.
 """
 
-import argparse
 import inspect
 import re
 import sys
@@ -13,10 +12,9 @@ from dataclasses import dataclass, is_dataclass
 from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
-from typing import NoReturn, cast
+from typing import cast
 
 from omegaconf.errors import OmegaConfBaseException
-from typing_extensions import override
 
 from lightning_petl.strategies.precision import PRECISIONS
 
@@ -77,22 +75,6 @@ class Known:
     classes: Callable[[str], list[str]] = _no_names
     options: Callable[[], list[str]] = _no_names
     where: Callable[[str], str | None] = _nowhere
-
-
-class OptionParser(argparse.ArgumentParser):
-    """argparse's parser, with one sentence and exit code 2 for a wrong command line, and no usage of several lines."""
-
-    @override
-    def error(self, message: str) -> NoReturn:
-        options = [
-            name
-            for action in self._actions
-            for name in action.option_strings
-            if name.startswith("--")
-        ]
-        names = [name.lstrip("-") for name in options]
-        told = explained(message, Known(options=lambda: names))
-        self.exit(2, f"lightning-petl: {told}; {self.prog} --help says more\n")
 
 
 def explained(report: str, known: Known) -> str:

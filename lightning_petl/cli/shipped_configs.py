@@ -1,14 +1,8 @@
-"""Find the configurations that the package ships, as ``adapters/lora``, and ``configs``, which lists them."""
+"""Find the configurations that the package ships, by names such as ``adapters/lora``."""
 
-import argparse
 import re
-import shutil
-import sys
 from difflib import get_close_matches
 from pathlib import Path
-from typing import NoReturn
-
-from typing_extensions import override
 
 import lightning_petl
 
@@ -20,7 +14,6 @@ _OPTIONS = ("-c", "--config")
 _SITE = "--slurm"  # an option of `submit`; `doctor` has a flag of that name
 # What cannot be a name stays for the reader of YAML files, which tells what is wrong.
 _NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)*")
-_WIDTH = 36  # of the first column of `list`
 _ALL = "lightning-petl configs list shows all"
 
 
@@ -88,77 +81,12 @@ def names() -> list[str]:
     return [_name(file) for file in files]
 
 
-def run(argv: list[str]) -> int:
-    """Run ``configs list``, ``configs show NAME`` or ``configs copy NAME [TO]``; return the exit code."""
-    try:
-        return _run(_parser().parse_args(argv[1:]))
-    except SystemExit as stop:  # of --help, and of argparse
-        return int(stop.code or 0)
-    except (ValueError, OSError) as error:
-        print(f"lightning-petl: {error}", file=sys.stderr)
-        return 2
+def shipped_file(text: str) -> Path:
+    """Return the file of a shipped configuration.
 
-
-class _Parser(argparse.ArgumentParser):
-    """Tell what is wrong in one sentence, where argparse prints the usage first."""
-
-    @override
-    def error(self, message: str) -> NoReturn:
-        self.exit(
-            2, f"lightning-petl: configs: {message}; {self.prog} --help says more\n"
-        )
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="lightning-petl configs",
-        description="Work with the configurations that the package ships.",
-        allow_abbrev=False,
-    )
-    commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("list", help="print the name of each and what it is")
-    show = commands.add_parser("show", help="print one, as YAML")
-    show.add_argument("name", help="as adapters/lora")
-    copy = commands.add_parser("copy", help="copy one, to change it")
-    copy.add_argument("name", help="as adapters/lora")
-    copy.add_argument(
-        "to",
-        nargs="?",
-        default=".",
-        help="a file that does not exist, or a folder (default: this one)",
-    )
-    return parser
-
-
-def _run(given: argparse.Namespace) -> int:
-    if given.command == "list":
-        for name in names():
-            print(f"{name:{_WIDTH}}{_first_comment(FOLDER / f'{name}{SUFFIX}')}")
-    elif given.command == "show":
-        print(_shipped(given.name).read_text("utf-8"), end="")
-    else:
-        print(f"written to {_copy(_shipped(given.name), Path(given.to))}")
-    return 0
-
-
-def _first_comment(file: Path) -> str:
-    """Return the first line of a configuration, which says what it is, without the ``#``."""
-    with file.open(encoding="utf-8") as lines:
-        return lines.readline().strip("# \n")
-
-
-def _copy(file: Path, to: Path) -> Path:
-    target = to / file.name if to.is_dir() else to
-    if target.exists():
-        raise ValueError(f"configs: {target} exists; give another file to copy to")
-    if not target.parent.is_dir():
-        raise ValueError(f"configs: there is no folder {target.parent} to copy to")
-    shutil.copyfile(file, target)
-    return target
-
-
-def _shipped(text: str) -> Path:
-    """Return the file of a shipped configuration."""
+    Raises:
+        ValueError: the name fits none, or more than one.
+    """
     shipped = _matches(text)
     if not shipped:
         raise ValueError(

@@ -1,11 +1,7 @@
 """``lightning-petl submit``: a folder with code, configuration and script, and a job that runs them."""
 
-import json
-import os
 import shutil
-import subprocess
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
@@ -15,8 +11,8 @@ from typing import Any
 
 import yaml
 
-from lightning_petl.cli.submit_options import Order, parse
 from lightning_petl.slurm import cluster
+from lightning_petl.slurm.order import Order
 from lightning_petl.slurm.request import Request, seconds
 from lightning_petl.slurm.script import FROZEN, script
 
@@ -24,23 +20,31 @@ JOBS = "jobs"  # the numbers of the jobs of a submission, one a line, in its fol
 PACKAGES = ("lightning_petl", "data_modules")
 
 
-def submit(argv: list[str]) -> int:
-    """Submit what ``argv`` asks for, or print the script.
+# Reads command lines of ``fit`` and returns the whole configuration of each as YAML; raises
+# ValueError for one that ``fit`` would refuse.
+Reader = Callable[[list[list[str]]], list[str]]
+
+
+def submit(order: Order, read: Reader) -> int:
+    """Submit what is asked for, or print the script.
+
+    Args:
+        order: what the user asks for.
+        read: reads the configurations.
 
     Raises:
         ValueError: whatever can be known to be wrong before a job waits.
     """
-    order = parse(argv)
     base = order.runs.absolute() / order.request.name
     if order.dry_run:
         folder = next(name for name in _names(base) if not name.exists())
-        request, array, _, _ = _read(order, folder)
+        request, array, _, _ = _read(order, folder, read)
         print(script(request, folder, array=array, after=_after(request)), end="")
         return 0
     _check_partition(order.request)
     folder = _claimed(base)
     try:
-        numbers = _queued(order, folder)
+        numbers = _queued(order, folder, read)
     except BaseException:
         _give_up(folder)  # nothing waits for it
         raise
@@ -49,12 +53,12 @@ def submit(argv: list[str]) -> int:
 
 
 def _read(
-    order: Order, folder: Path
+    order: Order, folder: Path, read: Reader
 ) -> tuple[Request, int, Sequence[Path], Sequence[str]]:
     """The whole request, the number of runs of an array, and the place and configuration of each run."""
     several = order.points[0].flags != ()
     places = [folder / point.folder if several else folder for point in order.points]
-    texts = _configurations(order, places)
+    texts = read(_command_lines(order, places))
     configs = [yaml.safe_load(text) for text in texts]
     if order.seeds:
         _check_data_follow(configs)
@@ -62,8 +66,8 @@ def _read(
     return request, len(places) if several else 0, places, texts
 
 
-def _queued(order: Order, folder: Path) -> list[str]:
-    request, array, places, texts = _read(order, folder)
+def _queued(order: Order, folder: Path, read: Reader) -> list[str]:
+    request, array, places, texts = _read(order, folder, read)
     _check_dependency(request)  # late: jobs end while the configurations are read
     cluster.check(script(request, folder, array=array, after=_after(request)))
     _write(folder, places, texts)
@@ -126,42 +130,17 @@ def _give_up(folder: Path) -> None:
         folder.parent.rmdir()
 
 
-def _configurations(order: Order, places: Sequence[Path]) -> list[str]:
-    """The whole configuration of every run, as YAML, read as ``fit`` reads it.
-
-    Raises:
-        ValueError: ``fit`` would refuse it.
-    """
-    files = [flag for file in order.config for flag in ("-c", str(file))]
+def _command_lines(order: Order, places: Sequence[Path]) -> list[list[str]]:
+    """Return the options of ``fit`` of each run."""
+    files: list[str] = []
+    for file in order.config:
+        files += ["-c", str(file)]
     tasks = order.request.tasks
     ours = [f"--trainer.num_nodes={tasks.nodes}", f"--trainer.devices={tasks.per_node}"]
-    lines = [
+    return [
         [*files, *order.fit, *point.flags, *ours, f"--run_folder={place}"]
         for point, place in zip(order.points, places, strict=True)
     ]
-    here = os.pathsep.join(
-        [
-            str(_home("lightning_petl").parent),
-            *filter(None, [os.environ.get("PYTHONPATH")]),
-        ]
-    )
-    done = subprocess.run(
-        [sys.executable, "-P", "-m", "lightning_petl.cli.check_submission"],
-        input=json.dumps(lines),
-        capture_output=True,
-        text=True,
-        env=os.environ | {"PYTHONPATH": here},
-    )
-    if done.returncode:
-        told = [
-            line
-            for line in done.stderr.splitlines()
-            if line.startswith("lightning-petl: ")
-        ]
-        raise ValueError(
-            told[-1].removeprefix("lightning-petl: ") if told else done.stderr
-        )
-    return json.loads(done.stdout)
 
 
 def _check_data_follow(configs: Sequence[dict[str, Any]]) -> None:

@@ -110,7 +110,7 @@ def test_the_last_line_says_what_went_wrong() -> None:
 
 
 def test_help_needs_no_torch() -> None:
-    code = "import sys; from lightning_petl.doctor import commands; sys.exit('torch' in sys.modules)"
+    code = "import sys; from lightning_petl.cli import doctor; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 

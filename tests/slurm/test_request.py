@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lightning_petl.cli.submit_options import parse
+from lightning_petl.cli.submit import parse
 from lightning_petl.slurm.points import points, split
 from lightning_petl.slurm.request import seconds
 

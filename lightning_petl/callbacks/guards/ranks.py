@@ -25,12 +25,12 @@ class RankLost(RuntimeError):
     """Another rank ended before this one.
 
     Attributes:
-        code: of the program: what the other rank gave, 1 where it was killed.
+        exit_code: of the program: what the other rank gave, 1 where it was killed.
     """
 
     def __init__(self, text: str, code: int) -> None:
         super().__init__(text)
-        self.code = code
+        self.exit_code = code
 
 
 class Ranks(Callback):
@@ -92,7 +92,7 @@ class Ranks(Callback):
             if lost is not None:
                 time.sleep(PATIENCE)
                 print(f"lightning-petl: {lost}", file=sys.stderr, flush=True)
-                os._exit(lost.code)
+                os._exit(lost.exit_code)
 
     def _lost(self, wait: float) -> RankLost | None:
         """Which rank ended badly, if one does within ``wait`` seconds."""

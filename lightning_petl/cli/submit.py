@@ -1,15 +1,20 @@
-"""The options of ``submit``, from the command line and from the YAML files of a site."""
+"""``submit``: queue a training, with options from the command line and the YAML files of a site."""
 
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-from jsonargparse import ArgumentError, ArgumentParser
-
-from lightning_petl.cli.parser_reports import Known, explained
-from lightning_petl.slurm.points import SEED, Point, points, split
+import lightning_petl
+from lightning_petl.cli.parsers import CommandParser
+from lightning_petl.slurm.order import Order
+from lightning_petl.slurm.points import SEED, points, split
 from lightning_petl.slurm.request import Launch, Limits, Queue, Request, Tasks
+from lightning_petl.slurm.submit import submit
 
 _T = TypeVar("_T")
 # what submit itself says to fit, and where that comes from
@@ -21,27 +26,40 @@ OURS = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
-class Order:
-    """What one call of ``submit`` asks for.
+def run(argv: list[str]) -> int:
+    """Run ``submit``."""
+    return submit(parse(argv[1:]), _configurations)
 
-    Attributes:
-        request: the job.
-        config: files of the training's configuration.
-        fit: more flags of ``fit``.
-        points: the runs.
-        seeds: whether they were asked for by ``--seeds``, which varies initial values and data.
-        runs: folder of all runs.
-        dry_run: only print the script.
+
+def _configurations(lines: list[list[str]]) -> list[str]:
+    """Return the whole configuration of each command line of ``fit``, as YAML.
+
+    They are read in a process of their own, as ``fit`` reads them: importing torch takes
+    seconds, and what it leaves in a process would hide what a job lacks.
+
+    Raises:
+        ValueError: ``fit`` would refuse one.
     """
+    home = str(Path(lightning_petl.__file__).parents[1])
+    given = os.environ.get("PYTHONPATH")
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "lightning_petl.cli.check_submission"],
+        input=json.dumps(lines),
+        capture_output=True,
+        text=True,
+        env=os.environ
+        | {"PYTHONPATH": f"{home}{os.pathsep}{given}" if given else home},
+    )
+    if done.returncode:
+        raise ValueError(_told(done.stderr))
+    return json.loads(done.stdout)
 
-    request: Request
-    config: Sequence[Path]
-    fit: Sequence[str]
-    points: Sequence[Point]
-    seeds: bool
-    runs: Path
-    dry_run: bool
+
+def _told(stderr: str) -> str:
+    """Return the last paragraph that the process told, or all that it printed."""
+    begin = "lightning-petl: "
+    told = [line for line in stderr.splitlines() if line.startswith(begin)]
+    return told[-1].removeprefix(begin) if told else stderr
 
 
 def parse(argv: list[str]) -> Order:
@@ -54,15 +72,8 @@ def parse(argv: list[str]) -> Order:
     argv, fit = argv[:end], argv[end + 1 :]
     try:
         given = vars(_parser().parse_args(argv))
-    except ArgumentError as error:
-        quoted = (
-            '; YAML takes it for a number unless it is quoted: "24:00:00"'
-            if 'key "time"' in str(error)
-            else ""
-        )
-        raise ValueError(
-            f"submit: {' '.join(explained(str(error), Known()).split())}{quoted}"
-        ) from None
+    except ValueError as error:
+        raise ValueError(f"submit: {error}{_quoted(str(error))}") from None
     _not_ours(fit)
     return Order(
         request=Request(
@@ -81,13 +92,14 @@ def parse(argv: list[str]) -> Order:
     )
 
 
-def _parser() -> ArgumentParser:
-    parser = ArgumentParser(
-        prog="lightning-petl submit",
-        description="Submit a training to SLURM. Options of fit follow after --.",
-        exit_on_error=False,
-        allow_abbrev=False,
-    )
+def _quoted(message: str) -> str:
+    if not message.startswith("time:"):
+        return ""
+    return '; YAML takes it for a number unless it is quoted: "24:00:00"'
+
+
+def _parser() -> CommandParser:
+    parser = CommandParser("submit", "Options of fit follow after --.")
     parser.add_argument(
         "--slurm",
         action="config",

@@ -1,0 +1,31 @@
+"""Hold what one call of ``submit`` asks for."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lightning_petl.slurm.points import Point
+from lightning_petl.slurm.request import Request
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """Hold what one call of ``submit`` asks for.
+
+    Attributes:
+        request: the job.
+        config: files of the training's configuration.
+        fit: more flags of ``fit``.
+        points: the runs.
+        seeds: whether they were asked for by ``--seeds``, which varies initial values and data.
+        runs: folder of all runs.
+        dry_run: only print the script.
+    """
+
+    request: Request
+    config: Sequence[Path]
+    fit: Sequence[str]
+    points: Sequence[Point]
+    seeds: bool
+    runs: Path
+    dry_run: bool
