@@ -89,7 +89,8 @@ def build(
     """
     if data.mixing is not None:
         raise ValueError(
-            "data.mixing blends the pixels of two clips, and a cache keeps each for itself: remove it"
+            "data.mixing blends the pixels of two clips, and a cache keeps each "
+            "for itself: remove it"
         )
     console, output = Console(highlight=False), storage.output
     splits = [_Split(data, split, encode, storage) for split in storage.splits]
@@ -321,19 +322,24 @@ def _foresee(splits: Sequence[_Split], output: Path, console: Console) -> None:
         f"{split.num_missing} of {split.name} with {decimal(split.size)} each"
         for split in splits
     )
-    foreseen = f"clips to keep: {counts}: {decimal(needed)} in all; {decimal(free)} are free in {output}"
+    foreseen = (
+        f"clips to keep: {counts}: {decimal(needed)} in all; {decimal(free)} are free "
+        f"in {output}"
+    )
     console.print(cell(foreseen), soft_wrap=True)
     milliseconds, rate = (
         1000 * splits[0].seconds,
         splits[0].size / splits[0].seconds / 1e6,
     )
     console.print(
-        f"the trunk takes {milliseconds:.1f} ms a clip: where features are read at less than {rate:.1f} MB/s, live "
+        f"the trunk takes {milliseconds:.1f} ms a clip: where features are read "
+        f"at less than {rate:.1f} MB/s, live "
         "training is faster"
     )
     if needed > free:
         raise ValueError(
-            f"{output}: the cache needs {decimal(needed)}, {decimal(free)} are free; make room, or keep less: dtype "
+            f"{output}: the cache needs {decimal(needed)}, {decimal(free)} are "
+            "free; make room, or keep less: dtype "
             "int8, fewer augmentations, fewer taps"
         )
 

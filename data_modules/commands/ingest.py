@@ -141,7 +141,8 @@ def _claim(
     ]
     if differs:
         raise ValueError(
-            f"{output}: is a copy of other clips or made otherwise: {'; '.join(differs)}; name another folder"
+            f"{output}: is a copy of other clips or made otherwise: "
+            f"{'; '.join(differs)}; name another folder"
         )
 
 
@@ -205,10 +206,15 @@ def _check_room(
         return
     needed = left * sum(entry.size for entry in copy.done) // len(copy.done)
     free = shutil.disk_usage(output).free
-    foreseen = f"{left} more clips will take about {decimal(needed)}; {decimal(free)} are free in {output}"
+    foreseen = (
+        f"{left} more clips will take about {decimal(needed)}; {decimal(free)} are "
+        f"free in {output}"
+    )
     console.print(cell(foreseen), soft_wrap=True)
     if free < 1.1 * needed + min(copy.spare, needed):
         raise ValueError(
-            f"{output}: {left} more clips need about {decimal(needed)} and some to spare, {decimal(free)} are free; "
-            "make room and give the same command again, or begin a smaller one (crf, short_side) elsewhere"
+            f"{output}: {left} more clips need about {decimal(needed)} and some "
+            f"to spare, {decimal(free)} are free; "
+            "make room and give the same command again, or begin a smaller one "
+            "(crf, short_side) elsewhere"
         )

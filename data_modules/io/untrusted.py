@@ -46,7 +46,8 @@ def inside(folder: Path, name: str) -> Path:
     path = folder / name
     if not leads_inside(path, folder):
         raise ValueError(
-            f"{path}: is a link that leads out of its folder, and is not followed; copy the folder with the files that "
+            f"{path}: is a link that leads out of its folder, and is not "
+            "followed; copy the folder with the files that "
             "its links point to, as `cp -rL` does"
         )
     return path

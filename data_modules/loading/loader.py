@@ -27,10 +27,12 @@ class _Options(TypedDict):
 
 
 class TrainLoader(DataLoader[Sample]):
-    """Starts its sampler and its workers when the first batch is asked for, not when the iterator is made.
+    """Start the sampler and the workers when the first batch is asked for.
 
-    Lightning makes the iterator before it restores its progress wherever the number of steps was asked for early
-    (learning rate schedules do); at the first batch the progress is right in every case.
+    A plain loader does so when its iterator is made. Lightning makes the iterator
+    before it restores its progress wherever the number of steps was asked for early
+    (learning rate schedules do); at the first batch the progress is right in every
+    case.
     """
 
     def __init__(
@@ -48,15 +50,20 @@ class TrainLoader(DataLoader[Sample]):
         )
 
     def __iter__(self) -> Iterator[VideoBatch | PlaneBatch]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """One epoch, or the rest of it."""
+        """Yield the batches of an epoch, or of the rest of it."""
+        # a generator: its body runs at the first batch
         yield from super().__iter__()
 
     def state_dict(self) -> dict[str, int]:
-        """Nothing: the position is arithmetic on Lightning's own progress. To have it says "resumable"."""
+        """Return nothing: the position is arithmetic on Lightning's own progress.
+
+        Lightning takes a loader with this method for one that can resume in the middle
+        of an epoch, and does not warn.
+        """
         return {}
 
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
-        """Nothing to do."""
+        """Do nothing, as there is no state."""
 
 
 def eval_loader(
@@ -66,7 +73,7 @@ def eval_loader(
     batch_size: int,
     num_workers: int = 0,
 ) -> DataLoader[Sample]:
-    """The clips of ``sampler`` in order; the last batch may be small."""
+    """Return batches of the clips of ``sampler`` in order; the last one may be small."""
     return DataLoader(
         dataset,
         batch_size=batch_size,
@@ -82,7 +89,7 @@ def sample_loader(
     *,
     num_workers: int = 0,
 ) -> DataLoader[Sample]:
-    """Lists of samples, as they leave the data set, of these (epoch, index) in order."""
+    """Return lists of samples as the data set makes them, of these (epoch, index)."""
     return DataLoader(
         dataset, batch_sampler=batches, collate_fn=list, **_options(num_workers)
     )
@@ -95,29 +102,44 @@ def _options(num_workers: int) -> _Options:
         multiprocessing_context="forkserver" if num_workers else None,
         persistent_workers=num_workers > 0,
         pin_memory=torch.cuda.is_available(),
-        generator=torch.Generator(),  # else each new iterator draws its seed from the global generator
+        # else each new iterator draws its seed from the global generator, and a run
+        # that evaluates more often would train on other draws
+        generator=torch.Generator(),
         worker_init_fn=_outlive_signals,
     )
 
 
 def _outlive_signals(_: int) -> None:
-    """Who signals every process of a job asks the main process to stop; it needs its workers until it has saved."""
+    """Let a worker ignore the signals that ask a job to stop.
+
+    SLURM sends them to every process of a job. The main process answers them, and needs
+    its workers until it has saved.
+    """
     for number in (signal.SIGUSR1, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_end_with_main_process, daemon=True).start()
 
 
 def _end_with_main_process() -> None:
-    """Torch looks at a worker's parent, but that is the fork server, which goes on where the main one is killed."""
+    """End this worker when the main process ends.
+
+    Torch looks at a worker's parent, but that is the fork server, which goes on where
+    the main process is killed.
+    """
     main = multiprocessing.parent_process()
     if main is not None:
         main.join()
-        os._exit(1)
+        os._exit(1)  # sys.exit would end this thread alone
 
 
 @atexit.register
 def _end_workers() -> None:
-    """Before multiprocessing asks them to by the signal that they ignore, and waits for ever."""
+    """Kill the workers that are left.
+
+    Handlers run in the reverse order of their registration, so this one comes before
+    that of multiprocessing, which asks workers to end by SIGTERM. They ignore it, and
+    it would wait for ever.
+    """
     for worker in multiprocessing.active_children():
         if worker.daemon:
             worker.kill()

@@ -1,4 +1,4 @@
-"""What is seen of a video: which frames, which part of them, and the clips that are made of it.
+"""What is seen of a video: which frames, which part of them, and the clips made of it.
 
 A look is plain numbers: drawn in a worker, followed there or on the training device.
 """
@@ -21,7 +21,10 @@ from data_modules.transforms.look import Look
 
 
 class View(ABC):
-    """What is seen of a video, in two draws: frames by its length, then the look by the size of its frames.
+    """Draw what is seen of a video.
+
+    There are two draws, because the second needs more than the first: frames by the
+    length of the video, then the look by the size of its frames.
 
     Attributes:
         size: side of the square clips, pixels.
@@ -35,22 +38,28 @@ class View(ABC):
     def indices(
         self, length: Length, generator: np.random.Generator
     ) -> Int64[np.ndarray, " n"]:
-        """Frames to read, by rank from 0."""
+        """Return the frames to read, by rank from 0."""
 
     @abstractmethod
     def look(self, height: int, width: int, generator: np.random.Generator) -> Look:
-        """What to make of them."""
+        """Return what to make of frames of this size, pixels."""
 
 
 class Views(NamedTuple):
-    """How often evaluation looks at a video; written "temporal x spatial", as in "4x3"."""
+    """Hold how often evaluation looks at a video.
+
+    It is written "temporal x spatial", as in "4x3".
+    """
 
     temporal: int
     spatial: int
 
     @classmethod
     def parse(cls, text: str) -> "Views":
-        """From such as "1x3".
+        """Return the views of a text.
+
+        >>> Views.parse("4x3")
+        Views(temporal=4, spatial=3)
 
         Raises:
             ValueError: not two numbers, no temporal view, or other than 1 or 3 crops.
@@ -58,61 +67,71 @@ class Views(NamedTuple):
         temporal, _, spatial = text.partition("x")
         if not temporal.isdecimal() or int(temporal) < 1 or spatial not in ("1", "3"):
             raise ValueError(
-                f"views: expected temporal x spatial such as '1x1' or '4x3', 1 or 3 crops; got {text!r}"
+                "views: expected temporal x spatial such as '1x1' or '4x3', 1 or "
+                f"3 crops; got {text!r}"
             )
         return cls(int(temporal), int(spatial))
 
 
 @dataclass(frozen=True)
 class TrainLook:
-    """One or more clips of the same frames, each drawn on its own."""
+    """Make one or more clips of the same frames, each drawn on its own.
+
+    Args:
+        recipes: of each clip, which box of the frames it shows, and how.
+        changes: of each clip, what is done to it after that, in order.
+    """
 
     recipes: Sequence[CropRecipe]
     changes: Sequence[Sequence[Change]]
 
     @property
     def box(self) -> Box:
-        """The smallest that holds those of all clips."""
-        boxes = [recipe.box for recipe in self.recipes]
-        top, left = min(box.top for box in boxes), min(box.left for box in boxes)
-        bottom, right = (
-            max(box.top + box.height for box in boxes),
-            max(box.left + box.width for box in boxes),
-        )
+        """The smallest box that holds those of all clips."""
+        top, left, height, width = self.recipes[0].box
+        bottom = top + height
+        right = left + width
+        for recipe in self.recipes[1:]:
+            box = recipe.box
+            top = min(top, box.top)
+            left = min(left, box.left)
+            bottom = max(bottom, box.top + box.height)
+            right = max(right, box.left + box.width)
         return Box(top, left, bottom - top, right - left)
 
     @property
     def flipped(self) -> tuple[bool, ...]:
-        """Each clip has a label of its own."""
+        """Whether each clip is mirrored: each has a label of its own."""
         return tuple(recipe.flipped for recipe in self.recipes)
 
     def __call__(
         self, frames: UInt8[Tensor, "t c h w"]
     ) -> UInt8[Tensor, "v t c size size"]:
-        """Space first, then the augmentations in their order."""
+        """Return the clips of the frames of :attr:`box`, RGB 0-255.
+
+        Space comes first, then the augmentations in their order.
+        """
         read = self.box
-        places = [recipe.box._replace(top=recipe.box.top - read.top, left=recipe.box.left - read.left)
-                  for recipe in self.recipes]  # fmt: skip
-        draws = zip(self.recipes, self.changes, places, strict=True)
-        return torch.stack(
-            [
-                apply(recipe, changes, place.cut(frames))
-                for recipe, changes, place in draws
-            ]
-        )
+        clips = list[Tensor]()
+        for recipe, changes in zip(self.recipes, self.changes, strict=True):
+            box = recipe.box
+            # boxes count from the corner of the video, `frames` begin at that of `read`
+            place = box._replace(top=box.top - read.top, left=box.left - read.left)
+            clips.append(apply(recipe, changes, place.cut(frames)))
+        return torch.stack(clips)
 
 
 @dataclass(frozen=True)
 class TrainView(View):
-    """Random clips of a video.
+    """Draw random clips of a video.
 
     Args:
         sampling: which frames.
         transform: space.
         size: side of the square clips, pixels.
         augmentations: what is done to a clip after that, in order.
-        num_sample: clips of one video, with the same frames and other draws of everything else (Hoffer et al., arXiv
-            1901.09335).
+        num_sample: clips of one video, with the same frames and other draws of
+            everything else (Hoffer et al., arXiv 1901.09335).
     """
 
     sampling: Sampling
@@ -124,31 +143,41 @@ class TrainView(View):
     def indices(
         self, length: Length, generator: np.random.Generator
     ) -> Int64[np.ndarray, " t"]:
-        """Drawn once for all clips of the video."""
+        """Return the frames that all clips of the video show."""
         return self.sampling.train(length, generator)
 
     def look(
         self, height: int, width: int, generator: np.random.Generator
     ) -> TrainLook:
-        """Space, then the augmentations, clip by clip."""
-        drawn = [self._draw(height, width, generator) for _ in range(self.num_sample)]
-        return TrainLook(
-            [recipe for recipe, _ in drawn], [changes for _, changes in drawn]
-        )
+        """Draw space, then the augmentations, clip by clip."""
+        recipes = list[CropRecipe]()
+        changes = list[list[Change]]()
+        for _ in range(self.num_sample):
+            recipes.append(self.transform.draw(height, width, self.size, generator))
+            changes.append(self._changes(generator))
+        return TrainLook(recipes, changes)
 
-    def _draw(
-        self, height: int, width: int, generator: np.random.Generator
-    ) -> tuple[CropRecipe, list[Change]]:
-        recipe = self.transform.draw(height, width, self.size, generator)
-        return recipe, [
-            a.draw(self.sampling.num_frames, self.size, generator)
-            for a in self.augmentations
-        ]
+    def _changes(self, generator: np.random.Generator) -> list[Change]:
+        num_frames = self.sampling.num_frames
+        return [a.draw(num_frames, self.size, generator) for a in self.augmentations]
 
 
 @dataclass(frozen=True)
 class EvalLook:
-    """Temporal views outside, crops inside; each frame is resized once."""
+    """Make all views of evaluation; each frame is resized once.
+
+    With 2 temporal views of t frames and 3 crops the views come in this order::
+
+        frames  0 .. t-1   crops 0 1 2   views 0 1 2
+        frames  t .. 2t-1  crops 0 1 2   views 3 4 5
+
+    Args:
+        box: whole frames.
+        crop: space.
+        size: side of the square views, pixels.
+        views: how many.
+        flipped: one label serves all views, and none is mirrored.
+    """
 
     box: Box
     crop: EvalCrop
@@ -159,22 +188,25 @@ class EvalLook:
     def __call__(
         self, frames: UInt8[Tensor, "n c h w"]
     ) -> UInt8[Tensor, "v t c size size"]:
-        """Of the frames of all temporal views, one view after the other."""
-        crops = [  # channels stay last in memory: one plain copy
-            rearrange(crop, "(v t) c h w -> v t h w c", v=self.views.temporal)
+        """Return the views of the frames of one temporal view after the other."""
+        temporal = self.views.temporal
+        # channels stay last in memory, as the resize leaves them: one plain copy
+        crops = [
+            rearrange(crop, "(v t) c h w -> v t h w c", v=temporal)
             for crop in self.crop.crops(frames, self.size, self.views.spatial)
         ]
         if frames.device.type != "cpu":
             return rearrange(torch.stack(crops, 1), "v s t h w c -> (v s) t c h w")
-        views = np.stack(
-            [crop.numpy() for crop in crops], 1
-        )  # NumPy asks for huge pages: four times as fast
+        # NumPy asks the kernel for huge pages, torch does not: four times as fast
+        views = np.stack([crop.numpy() for crop in crops], 1)
         return rearrange(torch.from_numpy(views), "v s t h w c -> (v s) t c h w")
 
 
 @dataclass(frozen=True)
 class EvalViews(View):
-    """All views of evaluation; nothing is drawn, and a frame that several views show is decoded once.
+    """Show all views of evaluation; nothing is drawn.
+
+    A frame that several views show is decoded once.
 
     Args:
         sampling: which frames.
@@ -191,9 +223,9 @@ class EvalViews(View):
     def indices(
         self, length: Length, generator: np.random.Generator
     ) -> Int64[np.ndarray, " n"]:
-        """Those of one temporal view after the other."""
+        """Return the frames of one temporal view after the other."""
         return self.sampling.test(length, self.views.temporal).ravel()
 
     def look(self, height: int, width: int, generator: np.random.Generator) -> EvalLook:
-        """Whole frames: crops are cut behind the resize."""
+        """Return a look at whole frames: crops are cut behind the resize."""
         return EvalLook(Box(0, 0, height, width), self.crop, self.size, self.views)

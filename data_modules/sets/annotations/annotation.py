@@ -47,7 +47,8 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(content) < len(pairs):
         key, _ = Counter(key for key, _ in pairs).most_common(1)[0]
         raise ValueError(
-            f"an object has the key {key!r:.60} twice, and only one of the two would be read"
+            f"an object has the key {key!r:.60} twice, and only one of the two "
+            "would be read"
         )
     return content
 
@@ -67,7 +68,8 @@ def records(path: Path, found: object, *keys: str) -> list[dict[str, Any]]:
             or not set(keys) <= cast(dict[str, Any], record).keys()
         ):
             raise ValueError(
-                f"{path}: entry {number} is {short(record)}; expected at least {' and '.join(keys)}"
+                f"{path}: entry {number} is {short(record)}; expected at least "
+                f"{' and '.join(keys)}"
             )
     return cast(list[dict[str, Any]], found)
 
@@ -94,7 +96,8 @@ def read_numbered(path: Path) -> list[str]:
     )
     if not names or set(names) != {str(number) for number in range(len(names))}:
         raise ValueError(
-            f"{path}: expected {{label: number}} with the numbers 0, 1, 2, ...; got {short(content)}"
+            f"{path}: expected {{label: number}} with the numbers 0, 1, 2, ...; "
+            f"got {short(content)}"
         )
     return [names[str(number)] for number in range(len(names))]
 
@@ -136,7 +139,8 @@ def read_rows(path: Path, *forms: str, separator: str = "") -> list[list[str]]:
         )
         expected = " or ".join(map(repr, forms))
         raise ValueError(
-            f"{path}, line {row.line} {first.shown(row)}: expected {expected} in each line, all of one form"
+            f"{path}, line {row.line} {first.shown(row)}: expected {expected} in "
+            "each line, all of one form"
         )
     return [list(row.cells) for row in fitting[0].rows]
 
@@ -210,7 +214,8 @@ def _numbers(
     ):
         label = min(label for label in found if by_name[label] != by_number[label])
         raise ValueError(
-            f"{source}: label {label!r} is the name of class {by_name[label]} and the number of class "
+            f"{source}: label {label!r} is the name of class {by_name[label]} and "
+            "the number of class "
             f"{labels[int(label)]!r}; give the classes names that are no numbers"
         )
     if found <= by_name.keys():
@@ -221,8 +226,10 @@ def _numbers(
     entry = next(entry for entry in entries if entry.label not in known)
     place = f"{source}, line {entry.line}" if entry.line else str(source)
     raise ValueError(
-        f"{place}: clip {entry.clip_id} has label {entry.label!r}, not among the {len(labels)} of the data set; labels "
-        f"are all names, such as {labels[0]!r}, or all numbers from 0 to {len(labels) - 1}"
+        f"{place}: clip {entry.clip_id} has label {entry.label!r}, not among the "
+        f"{len(labels)} of the data set; labels "
+        f"are all names, such as {labels[0]!r}, or all numbers from 0 to "
+        f"{len(labels) - 1}"
     )
 
 

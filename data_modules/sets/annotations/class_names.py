@@ -30,7 +30,8 @@ def read_names(path: Path) -> list[str]:
         raise ValueError(f"{path}: the list is empty")
     if "" in names:
         raise ValueError(
-            f"{path}, line {names.index('') + 1}: is blank, which leaves the numbers of the classes below it in doubt; "
+            f"{path}, line {names.index('') + 1}: is blank, which leaves the "
+            "numbers of the classes below it in doubt; "
             "expected a name in each line, in the order of their numbers"
         )
     name, count = Counter(names).most_common(1)[0]
@@ -38,11 +39,13 @@ def read_names(path: Path) -> list[str]:
         raise ValueError(f"{path}: names the class {name!r} {count} times")
     if names[0].lower() in _HEADERS:
         raise ValueError(
-            f"{path}, line 1 {names[0]!r}: looks like a header, and would be the class 0; remove it"
+            f"{path}, line 1 {names[0]!r}: looks like a header, and would be the "
+            "class 0; remove it"
         )
     if len(names) > 2 and (_are_numbered(names) or _are_numbered(names[1:])):
         raise ValueError(
-            f"{path}, line 2 {names[1]!r}: expected a name alone in each line, in the order of their numbers from 0, "
+            f"{path}, line 2 {names[1]!r}: expected a name alone in each line, in "
+            "the order of their numbers from 0, "
             "without numbers and without a header"
         )
     return names
@@ -55,8 +58,10 @@ def require_names(path: Path, labels: Sequence[str], classes: Sequence[str]) -> 
     ]
     if numbers and not all(map(NUMBER.fullmatch, classes)):
         raise ValueError(
-            f"{path}: the label {numbers[0]!r} is a number, and the labels of training are names, such as "
-            f"{classes[0]!r}, in no order that is known; write names here, too, or give the name of each class in a "
+            f"{path}: the label {numbers[0]!r} is a number, and the labels of "
+            "training are names, such as "
+            f"{classes[0]!r}, in no order that is known; write names here, too, "
+            "or give the name of each class in a "
             "file with a name a line: names=FILE"
         )
 
@@ -84,7 +89,8 @@ def classes_of(path: Path, labels: Sequence[str]) -> list[str]:
     several = next(filter(_SEVERAL.fullmatch, labels), None)
     if several:
         raise ValueError(
-            f"{path}: {several!r} looks like several labels; one label of each video is read"
+            f"{path}: {several!r} looks like several labels; one label of each "
+            "video is read"
         )
     numbers = {int(label) for label in found if NUMBER.fullmatch(label)}
     if len(numbers) < len(found):
@@ -93,20 +99,24 @@ def classes_of(path: Path, labels: Sequence[str]) -> list[str]:
             label.isdecimal() for label in found
         ):
             raise ValueError(
-                f"{path}: {wrong!r} is no number of a class; expected whole numbers from 0 on, or names"
+                f"{path}: {wrong!r} is no number of a class; expected whole "
+                "numbers from 0 on, or names"
             )
         return sorted(found)
     last = max(numbers)
     if last + 1 > 10 * len(numbers):
         raise ValueError(
-            f"{path}: the labels are the numbers up to {last}, and only {len(numbers)} of them have a video; if "
-            "they are names, write each with a letter, and if they number classes, give the name of each class in a "
+            f"{path}: the labels are the numbers up to {last}, and only "
+            f"{len(numbers)} of them have a video; if "
+            "they are names, write each with a letter, and if they number "
+            "classes, give the name of each class in a "
             "file with a name a line: names=FILE"
         )
     absent = [number for number in range(last) if number not in numbers]
     if absent:
         shown = ", ".join(map(str, absent[:10])) + (", ..." if len(absent) > 10 else "")
         rank_zero_warn(
-            f"{path}: the labels are the numbers up to {last}, and {len(absent)} classes have no video: {shown}"
+            f"{path}: the labels are the numbers up to {last}, and {len(absent)} "
+            f"classes have no video: {shown}"
         )
     return [str(number) for number in range(last + 1)]

@@ -8,7 +8,10 @@ from typing import NamedTuple
 from data_modules.sets.annotations.text_table import TextRow, TextTable
 
 _NAMES = {
-    "path": "path file filename file_name filepath file_path video video_path video_file video_name clip clip_path",
+    "path": (
+        "path file filename file_name filepath file_path video video_path video_file "
+        "video_name clip clip_path"
+    ),
     "label": "label class class_name class_id category action target label_id label_name",
     "caption": "caption sentence text description",
     "num_frames": "num_frames n_frames frames frame_count total_frames",
@@ -71,7 +74,8 @@ class ListColumns(NamedTuple):
         ]
         if unknown:
             raise ValueError(
-                f"{place} has columns that are not known: {', '.join(unknown)}; nothing would be done with them, so "
+                f"{place} has columns that are not known: {', '.join(unknown)}; "
+                "nothing would be done with them, so "
                 f"remove them. Known are {', '.join(self.names)}"
             )
         role, count = Counter(roles).most_common(1)[0]
@@ -82,7 +86,8 @@ class ListColumns(NamedTuple):
                 if found == role
             )
             raise ValueError(
-                f"{place} names the {role} {count} times, {names}; keep one of these columns"
+                f"{place} names the {role} {count} times, {names}; keep one of "
+                "these columns"
             )
 
 

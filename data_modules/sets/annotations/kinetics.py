@@ -11,7 +11,10 @@ _OTHERS = (
     "split",
     "is_cc",
 )  # the latter of the first lists of Kinetics-400: a Creative Commons license
-_FORM = '{youtube_id: {"annotations": {"label": class, "segment": [start, end]}, "subset": split}}'
+_FORM = (
+    '{youtube_id: {"annotations": {"label": class, "segment": [start, end]}, '
+    '"subset": split}}'
+)
 
 
 class TrimmedClip(NamedTuple):

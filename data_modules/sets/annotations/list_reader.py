@@ -83,7 +83,8 @@ class ListReader:
         self._form.require_known(self._path, first)
         if len(first.rows) == 1:
             raise ValueError(
-                f"{self._path}: the list is empty below its header, {first.shown(first.rows[0])}"
+                f"{self._path}: the list is empty below its header, "
+                f"{first.shown(first.rows[0])}"
             )
         readings = [self._below_header(table) for table in found if table.is_even]
         fitting = [
@@ -224,7 +225,10 @@ class ListReader:
         for row, name, count in sample(list(places), _TRIED):
             frames = self._seen.num_frames(name)
             if frames not in (None, int(count)):
-                reason = f"without a header {count} is a number of frames, and {name} has {frames}"
+                reason = (
+                    f"without a header {count} is a number of frames, and {name} has "
+                    f"{frames}"
+                )
                 raise self._wrong(
                     table, f"{reason}; several labels of a video are not read", row=row
                 )
@@ -234,7 +238,8 @@ class ListReader:
         if not compared:
             raise self._wrong(
                 table,
-                "no video is there to see whether the second column is its number of frames",
+                "no video is there to see whether the second column is its number "
+                "of frames",
             )
 
     # --- both
@@ -259,7 +264,8 @@ class ListReader:
                 ):
                     place = f"{self._path}, line {row.line}"
                     raise ValueError(
-                        f"{place}: is not UTF-8 text: '{visible(cell)[:60]}'; save the file as UTF-8"
+                        f"{place}: is not UTF-8 text: '{visible(cell)[:60]}'; "
+                        "save the file as UTF-8"
                     )
 
     def _require_filled(self, reading: Interpretation) -> None:
@@ -284,14 +290,16 @@ class ListReader:
         if last <= {","} or last <= {";"}:
             raise self._wrong(
                 reading.table,
-                f"each line ends with {last.pop()!r}, which is no part of the {self._form.value}",
+                f"each line ends with {last.pop()!r}, which is no part of the "
+                f"{self._form.value}",
             )
 
     def _require_slashes(self, reading: Interpretation) -> None:
         for row, name in zip(reading.table.rows, reading.column("path"), strict=True):
             if "\\" in name and not self._seen.is_there(name):
                 raise ValueError(
-                    f"{self._path}, line {row.line}: there is no video {name}; write / in place of \\ in all paths"
+                    f"{self._path}, line {row.line}: there is no video {name}; "
+                    "write / in place of \\ in all paths"
                 )
 
     def _require_no_comment(self, reading: Interpretation) -> None:
@@ -327,19 +335,24 @@ class ListReader:
     ) -> ValueError:
         row = row or table.rows[0]
         return ValueError(
-            f"{self._path}, line {row.line} {table.shown(row)}: {reason}; {self._valid(header)}"
+            f"{self._path}, line {row.line} {table.shown(row)}: {reason}; "
+            f"{self._valid(header)}"
         )
 
     def _valid(self, header: str = "") -> str:
         line = f"{self._form.path},{self._form.value}"
         header = header or ",".join(self._form.names)
-        return f"valid are {line} in each line, or a first line that names the columns, such as {header}"
+        return (
+            f"valid are {line} in each line, or a first line that names the columns, "
+            f"such as {header}"
+        )
 
     def _doubtful(self, found: Sequence[TextTable]) -> ValueError:
         line = found[0].rows[0].line
         ways = " or ".join(" | ".join(table.rows[0].cells) for table in found)
         return ValueError(
-            f"{self._path}, line {line}: can be read as {ways}, and no video tells which; {self._valid()}"
+            f"{self._path}, line {line}: can be read as {ways}, and no video "
+            f"tells which; {self._valid()}"
         )
 
     def _misfit(self, table: TextTable) -> ValueError:

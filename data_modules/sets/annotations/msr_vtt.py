@@ -75,6 +75,7 @@ def _captions(path: Path, content: Any) -> Sequence[tuple[str, object]]:
 def _records(path: Path, content: Any, name: str, *keys: str) -> list[dict[str, Any]]:
     if not isinstance(content, dict) or name not in content:
         raise ValueError(
-            f"{path}: expected an object with the lists videos and sentences, got {annotation.short(content)}"
+            f"{path}: expected an object with the lists videos and sentences, got "
+            f"{annotation.short(content)}"
         )
     return annotation.records(path, cast(dict[str, Any], content)[name], *keys)

@@ -69,7 +69,8 @@ class TextTable(NamedTuple):
         if unknown:
             known = ", ".join([*columns, *others])
             raise ValueError(
-                f"{place} has columns that are not known: {', '.join(unknown)}; known are {known}"
+                f"{place} has columns that are not known: {', '.join(unknown)}; "
+                f"known are {known}"
             )
         if len(set(names)) < len(names):
             raise ValueError(f"{place} has a column twice")
@@ -90,8 +91,10 @@ class TextTable(NamedTuple):
         for row in self.rows:
             if len(row.cells) != width:
                 raise ValueError(
-                    f"{path}, line {row.line} {self.shown(row)}: expected {width} columns as in line "
-                    f"{self.rows[0].line}, {self.shown(self.rows[0])}, got {len(row.cells)}; a cell that holds a "
+                    f"{path}, line {row.line} {self.shown(row)}: expected {width} "
+                    "columns as in line "
+                    f"{self.rows[0].line}, {self.shown(self.rows[0])}, got "
+                    f"{len(row.cells)}; a cell that holds a "
                     f"{SEPARATORS.get(self.separator, 'blank')} is put in double quotes"
                 )
 
@@ -146,7 +149,10 @@ def tables(path: Path, *, blanks: bool = True) -> tuple[list[TextTable], str]:
     if not found:
         raise ValueError(
             wrong
-            or f"{path}, line {number} {first[:80]!r}: has one column, expected two or more"
+            or (
+                f"{path}, line {number} {first[:80]!r}: has one column, expected two "
+                "or more"
+            )
         )
     return found, wrong
 

@@ -30,12 +30,15 @@ def captioned(
     unknown = [name for name in names if not captions.get(name)]
     if unknown and is_video(unknown[0]) and Path(unknown[0]).stem in captions:
         raise ValueError(
-            f"{listing}: names files, the first {unknown[0]}; remove the suffixes, as {source} has none"
+            f"{listing}: names files, the first {unknown[0]}; remove the "
+            f"suffixes, as {source} has none"
         )
     if unknown:
         raise ValueError(
-            f"{source}: has no caption of {len(unknown)} of the {len(names)} videos that {listing.name} lists, the "
-            f"first {unknown[0]}; is one of the two of another split or another data set?"
+            f"{source}: has no caption of {len(unknown)} of the {len(names)} "
+            f"videos that {listing.name} lists, the "
+            f"first {unknown[0]}; is one of the two of another split or another "
+            "data set?"
         )
     for name in names:
         for number, (caption, line) in enumerate(captions[name]):

@@ -35,14 +35,16 @@ def fault(caption: object, script: Script) -> str:
         )
     if (words := len(caption.split())) > MAX_WORDS or len(caption) > MAX_CHARACTERS:
         return (
-            f"has {words:,} words, {len(caption):,} characters; more than {MAX_WORDS:,} or {MAX_CHARACTERS:,} are no "
+            f"has {words:,} words, {len(caption):,} characters; more than "
+            f"{MAX_WORDS:,} or {MAX_CHARACTERS:,} are no "
             "caption: is a quote left open, or is this the text of something else?"
         )
     if _HALF.search(caption):
         return f"holds half a character: {caption!a:.60}"
     if script == "latin" and (word := _first_foreign_word(caption)):
         return (
-            f"is not in Latin letters, beginning with {word[:40]!r}, and the usual text towers know English: take "
+            f"is not in Latin letters, beginning with {word[:40]!r}, and the "
+            "usual text towers know English: take "
             "captions in it, or data.script=any with a text tower that reads others"
         )
     return ""

@@ -63,7 +63,8 @@ class CaptionedVideos(AnnotatedVideos):
             kwargs.get("train_transform"), "flip", False
         ):  # not all transforms have it
             raise ValueError(
-                "data.train_transform.flip mirrors videos, and captions say left and right: set it to false"
+                "data.train_transform.flip mirrors videos, and captions say left "
+                "and right: set it to false"
             )
         super().__init__([], **kwargs)
         self.root, self.pairs = Path(root), pairs
@@ -129,8 +130,10 @@ class CaptionedVideos(AnnotatedVideos):
         shared = [name for name in names if name in known]
         if shared:
             raise ValueError(
-                f"{listing}: {len(shared)} of the {len(names)} videos of the {split} split, the first {shared[0]}, are "
-                f"of the {other} split, too: {elsewhere}; is one of the two the list of another split? What is trained "
+                f"{listing}: {len(shared)} of the {len(names)} videos of the "
+                f"{split} split, the first {shared[0]}, are "
+                f"of the {other} split, too: {elsewhere}; is one of the two the "
+                "list of another split? What is trained "
                 "on cannot be tested: give each split videos of its own"
             )
 

@@ -54,7 +54,8 @@ class MSRVTT(CaptionedVideos):
             ]
             if not names:
                 raise ValueError(
-                    f"{path}: lists no video of the {_PARTS[split]} split; is it the file of all splits?"
+                    f"{path}: lists no video of the {_PARTS[split]} split; is it "
+                    "the file of all splits?"
                 )
             return path, names
         path = annotation.find(

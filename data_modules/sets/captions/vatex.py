@@ -17,7 +17,10 @@ _OFFICIAL: dict[Split, str] = {
     "val": "vatex_validation_v1.0.json",
     "test": "vatex_validation_v1.0.json",  # HGR halves the official validation
 }
-_FORMS = '{video: {"enCap": [caption, ...]}} or [{"videoID": video, "enCap": [caption, ...]}, ...]'
+_FORMS = (
+    '{video: {"enCap": [caption, ...]}} or [{"videoID": video, "enCap": [caption, '
+    "...]}, ...]"
+)
 
 
 class VATEX(CaptionedVideos):

@@ -106,7 +106,8 @@ def render(
     }
     if min(num_train, num_test) < len(MOTIONS):
         raise ValueError(
-            f"num_train={num_train}, num_test={num_test}: each class needs a clip, {len(MOTIONS)} up"
+            f"num_train={num_train}, num_test={num_test}: each class needs a "
+            f"clip, {len(MOTIONS)} up"
         )
     return rendered(
         root, request, partial(_render_all, root, num_train, num_test, seed)
@@ -132,7 +133,8 @@ def _begun(root: Path, request: Mapping[str, int]) -> bool:
     found = {key: json.loads((root / _RECORD).read_text()).get(key) for key in request}
     if found != request:
         raise ValueError(
-            f"{root} holds the motion data set {found}, not {dict(request)}: name another folder or empty it"
+            f"{root} holds the motion data set {found}, not {dict(request)}: name "
+            "another folder or empty it"
         )
     return True
 

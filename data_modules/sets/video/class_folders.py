@@ -38,7 +38,8 @@ class ClassFolders(NamedTuple):
         """Raise ValueError where there is no video, or none of a class whose videos lie too deep."""
         if not self.videos:
             raise ValueError(
-                f"{self.folder}: holds no class folders with videos; expected one folder of videos for each class, "
+                f"{self.folder}: holds no class folders with videos; expected one "
+                "folder of videos for each class, "
                 f"{self.folder.name}/<class>/<video>; {self._instead()}"
             )
         lost = [
@@ -48,7 +49,8 @@ class ClassFolders(NamedTuple):
         ]
         if lost:
             raise ValueError(
-                f"{self.folder}: {len(lost)} class folder(s), {listed(lost)}, {self._too_deep()}"
+                f"{self.folder}: {len(lost)} class folder(s), {listed(lost)}, "
+                f"{self._too_deep()}"
             )
 
     def notes(self) -> list[str]:
@@ -57,11 +59,13 @@ class ClassFolders(NamedTuple):
         if self.passed_over:
             counts = counted(self.passed_over)
             notes.append(
-                f"{self.folder}: passed over {self.passed_over.total()} file(s) that are no videos: {counts}"
+                f"{self.folder}: passed over {self.passed_over.total()} file(s) "
+                f"that are no videos: {counts}"
             )
         if self.loose:
             notes.append(
-                f"{self.folder}: {len(self.loose)} video(s), {listed(self.loose)}, lie beside the class folders and "
+                f"{self.folder}: {len(self.loose)} video(s), "
+                f"{listed(self.loose)}, lie beside the class folders and "
                 "belong to no class"
             )
         if self.nested:
@@ -70,7 +74,8 @@ class ClassFolders(NamedTuple):
             )
         if self.empty:
             notes.append(
-                f"{self.folder}: {len(self.empty)} class folder(s) hold no video and are no classes: "
+                f"{self.folder}: {len(self.empty)} class folder(s) hold no video "
+                "and are no classes: "
                 f"{listed(self.empty)}"
             )
         return notes
@@ -78,15 +83,20 @@ class ClassFolders(NamedTuple):
     def _too_deep(self) -> str:
         count = sum(self.nested.values())
         return (
-            f"hold {count} video(s) in folders of their own, such as {listed(self.nested, 2)}, which are not read: "
-            "move them up into the class folder, or name them in a list and read it with VideoList"
+            f"hold {count} video(s) in folders of their own, such as "
+            f"{listed(self.nested, 2)}, which are not read: "
+            "move them up into the class folder, or name them in a list and read "
+            "it with VideoList"
         )
 
     def _instead(self) -> str:
         if self.nested:
             return f"there, folders {self._too_deep()}"
         if self.loose:
-            return f"there are {len(self.loose)} video(s), {listed(self.loose)}, without class folders"
+            return (
+                f"there are {len(self.loose)} video(s), {listed(self.loose)}, without "
+                "class folders"
+            )
         images = sum(
             count
             for suffix, count in self.passed_over.items()
@@ -94,7 +104,8 @@ class ClassFolders(NamedTuple):
         )
         if images:
             return (
-                f"there are {images} image(s) in class folders: a clip is a video file, or a folder of its own with "
+                f"there are {images} image(s) in class folders: a clip is a video "
+                "file, or a folder of its own with "
                 "the frames of one video, <class>/<clip>/00001.jpg"
             )
         if self.passed_over:
@@ -185,9 +196,13 @@ def alias(folders: Folders, root: Path, split: str) -> str:
 def no_split(folders: Folders, root: Path, split: str) -> str:
     """Return a sentence on what is there in place of the folder of a split."""
     if not folders.exists(root):
-        return f"{root}: no such folder; expected in it train/<class>/<video> and val/<class>/<video>"
+        return (
+            f"{root}: no such folder; expected in it train/<class>/<video> and "
+            "val/<class>/<video>"
+        )
     return (
-        f"{root / split}: no such folder; expected train/<class>/<video> and val/<class>/<video>; "
+        f"{root / split}: no such folder; expected train/<class>/<video> and "
+        "val/<class>/<video>; "
         f"{_instead(folders, root, split)}"
     )
 
@@ -195,11 +210,17 @@ def no_split(folders: Folders, root: Path, split: str) -> str:
 def _instead(folders: Folders, root: Path, split: str) -> str:
     other = alias(folders, root, split)
     if other:
-        return f"there is {root / other}: rename it to {split}, or make a link of that name to it"
+        return (
+            f"there is {root / other}: rename it to {split}, or make a link of that "
+            "name to it"
+        )
     content = folders.content(root)
     videos = [name for name in content.files if is_video(name)]
     if videos:
-        return f"{root} holds {len(videos)} video(s), {listed(videos, 3)}, without folders of splits and classes"
+        return (
+            f"{root} holds {len(videos)} video(s), {listed(videos, 3)}, without "
+            "folders of splits and classes"
+        )
     holding = [
         name
         for name in content.folders
@@ -207,7 +228,8 @@ def _instead(folders: Folders, root: Path, split: str) -> str:
     ]
     if holding:
         return (
-            f"{root} holds {len(holding)} folder(s) of videos, {listed(holding, 3)}: if these are the classes, put "
+            f"{root} holds {len(holding)} folder(s) of videos, "
+            f"{listed(holding, 3)}: if these are the classes, put "
             "them into a folder train and some videos of each into a folder val"
         )
     if content.folders:

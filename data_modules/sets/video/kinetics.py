@@ -89,7 +89,8 @@ class Kinetics(AnnotatedVideos):
         if split == "train" and len(self.labels) not in _PUBLISHED:
             self.note(
                 split,
-                f"{len(self.labels)} classes are listed in {path}; Kinetics has 400, 600 or 700",
+                f"{len(self.labels)} classes are listed in {path}; Kinetics has "
+                "400, 600 or 700",
             )
         trimmed = read_trimmed(path)
         others = sorted(

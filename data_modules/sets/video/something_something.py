@@ -94,7 +94,8 @@ class SomethingSomething(AnnotatedVideos):
         ):
             (name, count, _), frames = compared[0]
             raise ValueError(
-                f"{path}: expected {_LIST!r} in each line, and {name} has {frames} frames, not {count}; several labels "
+                f"{path}: expected {_LIST!r} in each line, and {name} has "
+                f"{frames} frames, not {count}; several labels "
                 "of a video are not read"
             )
 
@@ -131,6 +132,7 @@ def _counted(path: Path) -> list[tuple[str, int, str]]:
     for row in rows:
         if not COUNT.fullmatch(row[1]):
             raise ValueError(
-                f"{path}: expected {_LIST!r} in each line, and {row[1]!r} of {row} is no number of frames"
+                f"{path}: expected {_LIST!r} in each line, and {row[1]!r} of "
+                f"{row} is no number of frames"
             )
     return [(name.rpartition("/")[2], int(count), label) for name, count, label in rows]

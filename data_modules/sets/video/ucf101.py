@@ -58,7 +58,8 @@ class UCF101(AnnotatedVideos):
             str(1 + index) for index in range(len(rows))
         ]:
             raise ValueError(
-                f"{path}: expected a number and a class in each line, numbered 1, 2, 3, ..."
+                f"{path}: expected a number and a class in each line, numbered 1, "
+                "2, 3, ..."
             )
         super().__init__([label for _, label in rows], **kwargs)
 
@@ -84,7 +85,8 @@ class UCF101(AnnotatedVideos):
         wrong = [row[0] for row in rows if not is_video(row[0])]
         if wrong:
             raise ValueError(
-                f"{path}: expected <class>/<video>.avi in each line, and a number or none, got {wrong[0]!r}"
+                f"{path}: expected <class>/<video>.avi in each line, and a number "
+                f"or none, got {wrong[0]!r}"
             )
         listed = [
             ListedClip(row[0], self.videos / row[0], row[0].partition("/")[0])
@@ -98,6 +100,7 @@ class UCF101(AnnotatedVideos):
         for clip, row in zip(clips, rows, strict=True):
             if row[1:] not in ([], [str(clip.label + 1)]):
                 raise ValueError(
-                    f"{path}: {row[0]} has number {row[1]}, its class has {clip.label + 1}"
+                    f"{path}: {row[0]} has number {row[1]}, its class has "
+                    f"{clip.label + 1}"
                 )
         return clips

@@ -49,7 +49,8 @@ class VideoFolder(VideoDataModule):
         unknown = sorted(found.videos.keys() - set(self.labels))
         if unknown:
             raise ValueError(
-                f"{found.folder}: class folders {unknown} are not among the {len(self.labels)} of train"
+                f"{found.folder}: class folders {unknown} are not among the "
+                f"{len(self.labels)} of train"
             )
         for note in found.notes():
             self.note(split, note)
@@ -57,7 +58,8 @@ class VideoFolder(VideoDataModule):
         if absent:
             self.note(
                 split,
-                f"{found.folder}: holds no video of {len(absent)} of the {len(self.labels)} classes of train: "
+                f"{found.folder}: holds no video of {len(absent)} of the "
+                f"{len(self.labels)} classes of train: "
                 f"{listed(absent)}",
             )
         paths = [

@@ -122,7 +122,7 @@ def test_no_byte_is_read_where_sizes_differ_and_no_size_asked_for_in_large_sets(
         [clip(tmp_path / "a/1.mp4", b"one")],
         [clip(tmp_path / "b/1.mp4", b"other")],
     )
-    monkeypatch.setattr(split_checks, "_fingerprint", None)  # would fail
+    monkeypatch.setattr(split_checks, "_hash", None)  # would fail
     assert shared_videos(train, val, "val") == ""
     monkeypatch.setattr(split_checks, "_size", None)
     monkeypatch.setattr(split_checks, "_MOST_MEASURED", 1)
