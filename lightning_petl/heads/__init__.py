@@ -1,1 +1,1 @@
-"""What stands on the trunk's feature: linear, text and similarity heads."""
+"""Turn features into class scores, and embeddings of sentences and videos into similarities."""

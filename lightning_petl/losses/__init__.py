@@ -1,1 +1,1 @@
-"""Losses that need more than one line of PyTorch."""
+"""Compute the losses that need more than one line of PyTorch."""

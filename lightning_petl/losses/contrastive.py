@@ -1,25 +1,31 @@
-"""The symmetric contrastive loss of sentences and videos, over the batches of all processes, a block at a time."""
+"""Compute the symmetric contrastive loss of sentences and videos, over the batches of all ranks, a block at a time."""
 
 import math
-from collections.abc import Callable
-from typing import Any, NamedTuple, cast
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, cast
 
 import torch
-import torch.distributed as dist
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from lightning_petl.distributed.collectives import own_rank, several_ranks
-from lightning_petl.heads.similarity import Sides, Similarity
+from lightning_petl.distributed.collectives import own_rank
+from lightning_petl.distributed.gather_rows import gather_rows
+from lightning_petl.heads.similarity import Encoded, Similarity
 from lightning_petl.shapes import Words
 
 MAX_LOGIT_SCALE = math.log(100)
-"""Of CLIP (Radford et al., 2021, section 2.3): ``exp(logit_scale)`` is at most 100."""
+"""Largest ``logit_scale`` of CLIP (Radford et al., 2021, section 2.3): ``exp(logit_scale)`` is at most 100."""
 
 
-class _Sums(NamedTuple):
-    """Of one block of logits: ``log sum exp`` of its rows and of its columns, and the logits of its positives."""
+class _BlockSums(NamedTuple):
+    """Hold what the loss needs of one block of logits.
+
+    Attributes:
+        rows: ``log sum exp`` of each row.
+        columns: ``log sum exp`` of each column.
+        positive: the logit of each row's own video, 0 where it is in another block.
+    """
 
     rows: Float[Tensor, " q"]
     columns: Float[Tensor, " b"]
@@ -35,23 +41,23 @@ def contrastive_loss(
     logit_scale: Float[Tensor, ""],
     block: int | None = None,
 ) -> Float[Tensor, ""]:
-    """``1/2 [CE_rows(z) + CE_columns(z)]``, ``z = tau similarity``, ``tau = exp(min(logit_scale, log 100))``.
+    """Return ``1/2 [CE_rows(z) + CE_columns(z)]``, ``z = tau similarity``, ``tau = exp(min(logit_scale, log 100))``.
 
     Sentence i belongs to video i. Pairs of different rows with the same ``number`` are captions of one video: neither
     positive nor negative, they are left out of both denominators. Without any, this is the published loss.
 
-    Over several processes z is that of the joint batch. Process r of W has the rows of its own sentences, to the
-    videos of all: only videos, and the ``log sum exp`` of each process' part of each column, are gathered. It returns
+    Over several ranks z is that of the joint batch. Rank r of W has the rows of its own sentences, to the
+    videos of all: only videos, and the ``log sum exp`` of each rank's part of each column, are gathered. It returns
     ``L_r``, the mean over its own rows and its own columns, so that the joint loss is ``L = mean_r L_r``. The backward
-    pass of a gather sums over processes, hence each process gets the gradient of ``sum_r L_r = W L`` by what it owns,
-    and the mean over processes that DDP and FSDP take of a parameter's gradients is that of L.
+    pass of a gather sums over ranks, hence each rank gets the gradient of ``sum_r L_r = W L`` by what it owns,
+    and the mean over ranks that DDP and FSDP take of a parameter's gradients is that of L.
 
     ``block`` bounds the memory: logits are computed for so many sentences and videos at a time, and again in the
     backward pass; neither the whole matrix nor what a similarity makes of it is ever kept.
 
     Args:
         similarity: sentences to videos, without temperature.
-        video: frames in the shared space; as many on every process.
+        video: frames in the shared space; as many on every rank.
         words: one sentence for each video.
         number: which video of the data set it is.
         logit_scale: logarithm of the temperature. Its gradient is 0 above log 100: clamp the parameter itself behind
@@ -63,66 +69,83 @@ def contrastive_loss(
     """
     _check(video, words, number, block)
     tau = logit_scale.clamp(max=MAX_LOGIT_SCALE).exp()
-    texts, videos = similarity.texts(words), similarity.videos(gathered(video))
-    numbers, own = (
-        gathered(number),
-        torch.arange(len(number), device=video.device) + own_rank() * len(number),
-    )
-    size = block or len(numbers)
+    texts = similarity.encode_texts(words)
+    videos = similarity.encode_videos(gather_rows(video))
+    numbers = gather_rows(number)
+    place = torch.arange(len(numbers), device=video.device)
+    own = place[: len(number)] + own_rank() * len(number)
 
-    def sums(rows: slice, columns: slice) -> _Sums:
+    def sums(rows: slice, columns: slice) -> _BlockSums:
         z = tau * similarity.compare(_cut(texts, rows), _cut(videos, columns))
-        positive = (
-            own[rows, None] == torch.arange(len(numbers), device=video.device)[columns]
-        )
+        positive = own[rows, None] == place[columns]
         return _sums(z, positive, number[rows, None] == numbers[columns])
 
-    grid = [
-        [_again(sums, r, c, block) for c in _slices(len(numbers), size)]
-        for r in _slices(len(number), size)
-    ]
-    row = torch.cat([torch.stack([s.rows for s in line]).logsumexp(0) for line in grid])
-    column = torch.cat(
-        [
-            torch.stack([s.columns for s in line]).logsumexp(0)
-            for line in zip(*grid, strict=True)
-        ]
-    )
-    positive = torch.cat(
-        [torch.stack([s.positive for s in line]).sum(0) for line in grid]
-    )
-    column = gathered(column[None]).logsumexp(0)[own]
+    lines = _lines(sums, len(number), len(numbers), block)
+    row = torch.cat([_stack(line, "rows").logsumexp(0) for line in lines])
+    by_column = zip(*lines, strict=True)
+    column = torch.cat([_stack(line, "columns").logsumexp(0) for line in by_column])
+    positive = torch.cat([_stack(line, "positive").sum(0) for line in lines])
+    column = gather_rows(column[None]).logsumexp(0)[own]
     return ((row + column) / 2 - positive).mean()
+
+
+def _lines(
+    sums: Callable[[slice, slice], _BlockSums],
+    sentences: int,
+    videos: int,
+    block: int | None,
+) -> list[list[_BlockSums]]:
+    """Return the sums of all blocks, a list for each range of sentences::
+
+                videos 0:2    videos 2:4
+    sentence 0:2    x             x         -> lines[0]
+    sentence 2:3    x             x         -> lines[1]
+    """
+    size = block or videos
+    lines: list[list[_BlockSums]] = []
+    for rows in _slices(sentences, size):
+        line: list[_BlockSums] = []
+        for columns in _slices(videos, size):
+            # without blocks there is one, whose logits fit in memory as they are
+            once = block is None
+            found = sums(rows, columns) if once else _again(sums, rows, columns)
+            line.append(found)
+        lines.append(line)
+    return lines
+
+
+def _again(
+    sums: Callable[[slice, slice], _BlockSums], rows: slice, columns: slice
+) -> _BlockSums:
+    """Compute the sums of a block, and compute them again in the backward pass."""
+    # nothing in a similarity draws random numbers, whose state would cost time to keep
+    found = checkpoint(
+        sums, rows, columns, use_reentrant=False, preserve_rng_state=False
+    )
+    return cast(_BlockSums, found)
 
 
 def _sums(
     z: Float[Tensor, "q b"], positive: Bool[Tensor, "q b"], same: Bool[Tensor, "q b"]
-) -> _Sums:
+) -> _BlockSums:
     # a finite number: the gradient of log sum exp is undefined where all are -inf
-    negative = z.masked_fill(same & ~positive, torch.finfo(z.dtype).min / 2)
-    return _Sums(negative.logsumexp(1), negative.logsumexp(0), (z * positive).sum(1))
+    least = torch.finfo(z.dtype).min / 2
+    negative = z.masked_fill(same & ~positive, least)
+    rows = negative.logsumexp(1)
+    columns = negative.logsumexp(0)
+    return _BlockSums(rows, columns, (z * positive).sum(1))
 
 
-def _again(
-    sums: Callable[[slice, slice], _Sums],
-    rows: slice,
-    columns: slice,
-    block: int | None,
-) -> _Sums:
-    if block is None:
-        return sums(rows, columns)
-    return cast(
-        _Sums,
-        checkpoint(sums, rows, columns, use_reentrant=False, preserve_rng_state=False),
-    )
+def _stack(blocks: Sequence[_BlockSums], part: str) -> Tensor:
+    return torch.stack([getattr(block, part) for block in blocks])
 
 
 def _slices(total: int, size: int) -> list[slice]:
     return [slice(start, start + size) for start in range(0, total, size)]
 
 
-def _cut(sides: Sides, rows: slice) -> Sides:
-    return tuple(side[rows] for side in sides)
+def _cut(encoded: Encoded, rows: slice) -> Encoded:
+    return tuple(part[rows] for part in encoded)
 
 
 def _check(video: Tensor, words: Words, number: Tensor, block: int | None) -> None:
@@ -133,29 +156,3 @@ def _check(video: Tensor, words: Words, number: Tensor, block: int | None) -> No
         )
     if block is not None and block < 1:
         raise ValueError(f"block {block} must be above zero")
-
-
-def gathered(x: Tensor) -> Tensor:
-    """Rows of all processes in order of their rank; the backward pass sums the gradients of all processes.
-
-    Every process must bring a tensor of the same shape. With one process, x itself.
-    """
-    return cast(Tensor, _Gather.apply(x)) if several_ranks() else x
-
-
-class _Gather(torch.autograd.Function):
-    @staticmethod
-    def forward(x: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
-        parts = [torch.empty_like(x) for _ in range(dist.get_world_size())]
-        dist.all_gather(parts, x.contiguous())
-        return torch.cat(parts)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
-        ctx.rows = len(inputs[0])
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
-        total = gradient.contiguous().clone()
-        dist.all_reduce(total)
-        return total[own_rank() * ctx.rows :][: ctx.rows]

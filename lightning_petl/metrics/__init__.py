@@ -1,1 +1,1 @@
-"""Metrics of classification and retrieval, exact over any number of ranks."""
+"""Measure classification and retrieval, exactly over any number of ranks."""

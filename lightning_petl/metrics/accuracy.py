@@ -1,4 +1,4 @@
-"""Accuracies and the loss of a classifier as sums and counts, so that ranks add up exactly.
+"""Measure a classifier by sums and counts, so that ranks add up exactly.
 
 What counts how, in every metric here:
 
@@ -10,7 +10,7 @@ from data_modules import compat as compat  # before what imports torchvision
 
 # isort: split
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torchmetrics import Metric, MetricCollection
@@ -20,145 +20,140 @@ from lightning_petl.shapes import Labels, Logits
 Readable = Bool[Tensor, " b"]
 
 
-class TopAccuracy(Metric):
-    """The share of clips whose class is among the k most probable.
+class _Ratio(Metric):
+    """Hold a sum and the count that it is divided by; both are added up over ranks.
+
+    Args:
+        total: the sum before the first update; its shape and type are those of the sum.
+        count: the same of the count.
+    """
+
+    full_state_update = False  # an update needs no state of before: one pass a batch
+    total: Tensor
+    count: Tensor
+
+    def __init__(self, total: Tensor, count: Tensor) -> None:
+        super().__init__()
+        self.add_state("total", total, dist_reduce_fx="sum")
+        self.add_state("count", count, dist_reduce_fx="sum")
+
+    def compute(self) -> Tensor:
+        return self.total / self.count
+
+
+class TopAccuracy(_Ratio):
+    """Measure the share of clips whose class is among the k most probable, 0 to 1.
 
     Args:
         k: how many classes are looked at, at most as many as there are.
     """
 
-    full_state_update = False
     higher_is_better = True
-    right: Tensor
-    clips: Tensor
 
     def __init__(self, k: int) -> None:
-        super().__init__()
+        super().__init__(torch.tensor(0), torch.tensor(0))
         self.k = k
-        self.add_state("right", torch.tensor(0), dist_reduce_fx="sum")
-        self.add_state("clips", torch.tensor(0), dist_reduce_fx="sum")
 
     def update(
         self, outputs: Logits, label: Labels, readable: Readable | None = None
     ) -> None:
-        best = (
-            outputs.argmax(-1, keepdim=True)
-            if self.k == 1
-            else outputs.topk(self.k).indices
-        )
+        best = _top(outputs, self.k)
         hit = (best == label[:, None]).any(-1)
-        self.right += (hit & _counts(outputs, readable)).sum()
-        self.clips += len(label)
-
-    def compute(self) -> Tensor:
-        return self.right / self.clips
+        self.total += (hit & _may_be_right(outputs, readable)).sum()
+        self.count += len(label)
 
 
-class MeanClassAccuracy(Metric):
-    """``mean over classes c with n_c > 0 of correct_c / n_c``.
+class MeanClassAccuracy(_Ratio):
+    """Measure ``mean over classes c with n_c > 0 of correct_c / n_c``, 0 to 1.
 
     torchmetrics' macro average also counts a class that was predicted but never occurred, as zero; a class without
     clips has no accuracy.
+
+    Args:
+        classes: number of classes.
     """
 
-    full_state_update = False
     higher_is_better = True
-    correct: Tensor
-    total: Tensor
 
     def __init__(self, classes: int) -> None:
-        super().__init__()
-        self.add_state(
-            "correct", torch.zeros(classes, dtype=torch.long), dist_reduce_fx="sum"
-        )
-        self.add_state(
-            "total", torch.zeros(classes, dtype=torch.long), dist_reduce_fx="sum"
-        )
+        zeros = torch.zeros(classes, dtype=torch.long)
+        super().__init__(zeros, zeros.clone())
 
     def update(
         self, outputs: Logits, label: Labels, readable: Readable | None = None
     ) -> None:
-        hit = label[(outputs.argmax(-1) == label) & _counts(outputs, readable)]
-        self.correct += torch.bincount(hit, minlength=len(self.correct))
-        self.total += torch.bincount(label, minlength=len(self.total))
+        right = outputs.argmax(-1) == label
+        hit = label[right & _may_be_right(outputs, readable)]
+        self.total += torch.bincount(hit, minlength=len(self.total))
+        self.count += torch.bincount(label, minlength=len(self.count))
 
     def compute(self) -> Tensor:
-        seen = self.total > 0
-        return (self.correct[seen] / self.total[seen]).mean()
+        seen = self.count > 0
+        return (self.total[seen] / self.count[seen]).mean()
 
 
-class MeanLoss(Metric):
-    """The mean cross entropy of readable clips; of a clip, the mean over its views.
+class MeanLoss(_Ratio):
+    """Measure the mean cross entropy of readable clips; of a clip, the mean over its views.
 
     It is infinite where an output is no number, so that fewer answers never look like a smaller loss, and NaN where
     no clip could be read.
     """
 
-    full_state_update = False
     higher_is_better = False
-    total: Tensor
-    clips: Tensor
 
     def __init__(self) -> None:
-        super().__init__()
-        self.add_state("total", torch.tensor(0.0), dist_reduce_fx="sum")
-        self.add_state("clips", torch.tensor(0), dist_reduce_fx="sum")
+        super().__init__(torch.tensor(0.0), torch.tensor(0))
 
     def update(
         self, logits: Float[Tensor, "b v k"], label: Labels, readable: Readable
     ) -> None:
         views = label[:, None].expand(logits.shape[:2])
-        loss = cross_entropy(
-            logits.float().movedim(-1, 1), views, reduction="none"
-        ).mean(1)
-        numbers = logits.isfinite().all(-1).all(-1)
-        self.total += loss.masked_fill(~numbers, torch.inf)[readable].sum()
-        self.clips += readable.sum()
-
-    def compute(self) -> Tensor:
-        return self.total / self.clips
+        by_class = logits.float().movedim(-1, 1)
+        loss = cross_entropy(by_class, views, reduction="none").mean(1)
+        finite = logits.isfinite().all(-1).all(-1)
+        self.total += loss.masked_fill(~finite, torch.inf)[readable].sum()
+        self.count += readable.sum()
 
 
-class Answered(Metric):
-    """The share of readable clips whose outputs are numbers; 1 where no clip could be read."""
+class FiniteShare(_Ratio):
+    """Measure the share of readable clips whose outputs are numbers, 0 to 1; 1 where no clip could be read."""
 
-    full_state_update = False
     higher_is_better = True
-    numbers: Tensor
-    readable: Tensor
 
     def __init__(self) -> None:
-        super().__init__()
-        self.add_state("numbers", torch.tensor(0), dist_reduce_fx="sum")
-        self.add_state("readable", torch.tensor(0), dist_reduce_fx="sum")
+        super().__init__(torch.tensor(0), torch.tensor(0))
 
-    def update(self, numbers: Readable, readable: Readable) -> None:
-        self.numbers += (numbers & readable).sum()
-        self.readable += readable.sum()
+    def update(self, finite: Readable, readable: Readable) -> None:
+        self.total += (finite & readable).sum()
+        self.count += readable.sum()
 
     def compute(self) -> Tensor:
-        return torch.where(self.readable > 0, self.numbers / self.readable, 1.0)
+        return torch.where(self.count > 0, self.total / self.count, 1.0)
 
 
 def accuracies(classes: int, prefix: str) -> MetricCollection:
-    """Top-1, top-5 (top-k where there are only k < 5 classes) and mean-class accuracy, 0 to 1.
+    """Return top-1, top-5 (top-k where there are only k < 5 classes) and mean-class accuracy, 0 to 1.
 
     Args:
         classes: number of classes, at least 2.
         prefix: of the logged names, as in ``val/`` for ``val/top1``.
     """
-    return MetricCollection(
-        {
-            "top1": TopAccuracy(1),
-            "top5": TopAccuracy(min(5, classes)),
-            "mean_class": MeanClassAccuracy(classes),
-        },
-        prefix=prefix,
-        compute_groups=False,  # the three keep different counts
-    )
+    metrics: dict[str, Metric | MetricCollection] = {
+        "top1": TopAccuracy(1),
+        "top5": TopAccuracy(min(5, classes)),
+        "mean_class": MeanClassAccuracy(classes),
+    }
+    # the three keep different numbers; torchmetrics would find out by the first batch
+    # alone, in which top-1 and top-5 may be equal
+    return MetricCollection(metrics, prefix=prefix, compute_groups=False)
 
 
-def _counts(outputs: Logits, readable: Readable | None) -> Readable:
-    """Return which clips may be right: those that could be read and whose outputs are numbers."""
-    numbers = outputs.isfinite().all(-1)
-    return numbers if readable is None else numbers & readable
+def _top(outputs: Logits, k: int) -> Int64[Tensor, "b top"]:
+    # of equal scores argmax takes the first and topk any: top-1 must not depend on that
+    return outputs.argmax(-1, keepdim=True) if k == 1 else outputs.topk(k).indices
+
+
+def _may_be_right(outputs: Logits, readable: Readable | None) -> Readable:
+    """Return which clips could be read and have outputs that are numbers."""
+    finite = outputs.isfinite().all(-1)
+    return finite if readable is None else finite & readable

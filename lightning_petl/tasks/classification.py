@@ -8,9 +8,8 @@ from einops import rearrange, reduce
 from jaxtyping import Bool, Float, Int64
 from lightning.pytorch import Trainer
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
-from data_modules.batch import Features, Partners, VideoBatch
+from data_modules.batch import Features, VideoBatch
 from lightning_petl.adapters import Adapter, attach
 from lightning_petl.artifacts.format import Trained
 from lightning_petl.backbones import prefix
@@ -18,12 +17,11 @@ from lightning_petl.backbones.prefix import features_from
 from lightning_petl.backbones.vit import VideoViT
 from lightning_petl.checkpoints.trainable_state import State, trainable_state
 from lightning_petl.heads.linear import HeadRecipe, LinearHead
-from lightning_petl.metrics.accuracy import Answered, MeanLoss, accuracies
+from lightning_petl.losses.cross_entropy import ViewLogits, classification_loss
+from lightning_petl.metrics.accuracy import FiniteShare, MeanLoss, accuracies
 from lightning_petl.optim.optimizer import OptimizerConfig
 from lightning_petl.shapes import Labels, Logits, Video
 from lightning_petl.tasks.task import Task
-
-ViewLogits = Float[Tensor, "b v k"]
 
 
 class Answers(NamedTuple):
@@ -147,7 +145,7 @@ class VideoClassifier(Task):
             accuracies(len(labels), "val/"),
             accuracies(len(labels), "test/"),
         )
-        self.val_loss, self.val_answered = MeanLoss(), Answered()
+        self.val_loss, self.val_answered = MeanLoss(), FiniteShare()
 
     @property
     def owners(self) -> dict[str, str]:
@@ -249,7 +247,7 @@ def clip_features(
     return vit(rearrange(video, "b v t c h w -> (b v) t c h w")), video.shape[1]
 
 
-def is_silent(answered: Answered) -> bool:
+def is_silent(answered: FiniteShare) -> bool:
     """Return whether no output of a validation was a number, on all ranks, and begin to count anew."""
     silent = bool(answered.compute() == 0)
     answered.reset()
@@ -279,29 +277,6 @@ def unreadable_as_wrong(logits: ViewLogits, batch: VideoBatch | Answers) -> View
         torch.arange(len(rows)), :, batch.label[rows]
     ] = -1e4  # probability 0, and still a number in JSON
     return logits.index_copy(0, torch.tensor(rows, device=logits.device), wrong)
-
-
-def classification_loss(
-    logits: ViewLogits,
-    label: Labels,
-    partners: Partners | None = None,
-    smoothing: float = 0.0,
-) -> Float[Tensor, ""]:
-    """``mean of w CE(logits, label) + (1 - w) CE(logits, partner)``; w = 1 where nothing was mixed."""
-    views, folded = logits.shape[1], rearrange(logits, "b v k -> (b v) k")
-    own = cross_entropy(
-        folded,
-        label.repeat_interleave(views),
-        label_smoothing=smoothing,
-        reduction="none",
-    )
-    if partners is None:
-        return own.mean()
-    other_label, weight = (values.repeat_interleave(views) for values in partners)
-    other = cross_entropy(
-        folded, other_label, label_smoothing=smoothing, reduction="none"
-    )
-    return (weight * own + (1 - weight) * other).mean()
 
 
 def check_labels(labels: list[str], label_smoothing: float) -> None:

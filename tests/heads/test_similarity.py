@@ -159,9 +159,9 @@ def test_blocks_are_parts_of_the_whole(
     module, words, video = built(recipe), sentences(11), videos(7)
     whole = module(video, words).detach()
     for largest in (2**25, 7 * 5 * 3 * 2, 1):
-        monkeypatch.setattr(similarity, "LARGEST", largest)
+        monkeypatch.setattr(similarity, "MOST_ENTRIES", largest)
         torch.testing.assert_close(module(video, words).detach(), whole)
-        block = module.between(module.texts(words), module.videos(video))
+        block = module.blocks(module.encode_texts(words), module.encode_videos(video))
         parts = [torch.cat([block(range(a, min(a + 4, 11)), range(b, min(b + 3, 7))) for b in (0, 3, 6)], dim=1)
                  for a in (0, 4, 8)]  # fmt: skip
         assert parts[0].dtype == torch.float64
@@ -177,13 +177,13 @@ def test_filling_is_not_kept(recipe: MeanPooling | WTI) -> None:
     video = torch.cat(
         [videos(6), -words.tokens[words.mask.all(1)][:1, :3]]
     )  # where a filled place counts 0, or none
-    texts, sides = module.texts(words), module.videos(video)
-    apart = [module.alone(texts, row) for row in range(11)]
+    texts, sides = module.encode_texts(words), module.encode_videos(video)
+    apart = [module.take_text(texts, row) for row in range(11)]
     if isinstance(recipe, WTI):
         used = words.mask.sum(1)
         assert [len(each[0]) for each in apart] == (used + 1).clamp(max=5).tolist()
-    expected = module.between(texts, sides)(range(11), range(7))
-    block = module.between(tuple(zip(*apart, strict=True)), sides)
+    expected = module.blocks(texts, sides)(range(11), range(7))
+    block = module.blocks(tuple(zip(*apart, strict=True)), sides)
     for rows in (range(11), range(2, 5), range(7, 8)):
         found = block(rows, range(7))
         torch.testing.assert_close(
@@ -208,9 +208,9 @@ class _Largest(TorchDispatchMode):
 def test_cosines_of_all_words_and_frames_are_never_whole(
     masked: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(similarity, "LARGEST", 2000)
+    monkeypatch.setattr(similarity, "MOST_ENTRIES", 2000)
     module, words, video = built(WTI(masked=masked)), sentences(40), videos(40)
-    block = module.between(module.texts(words), module.videos(video))
+    block = module.blocks(module.encode_texts(words), module.encode_videos(video))
     with _Largest() as seen:
         block(range(40), range(40))
     assert seen.numbers <= 2000 < 40 * 40 * 5 * 3
@@ -220,7 +220,7 @@ def test_cosines_of_all_words_and_frames_are_never_whole(
 def test_float32_under_autocast(recipe: MeanPooling | WTI) -> None:
     """Cosines of 8 bits would tie."""
     module, words, video = built(recipe), sentences(6), videos(4)
-    texts, sides = module.texts(words), module.videos(video)
+    texts, sides = module.encode_texts(words), module.encode_videos(video)
     with torch.autocast("cpu", torch.bfloat16):
         compared = module.compare(texts, sides)
         assert module(video.bfloat16(), words).dtype == torch.float32
@@ -231,6 +231,8 @@ def test_float32_under_autocast(recipe: MeanPooling | WTI) -> None:
 def test_equal_videos_are_equally_similar(recipe: MeanPooling | WTI) -> None:
     """Wherever they stand: in float64 the place of a column in a matrix product is far below a tie's tolerance."""
     module, words, video = built(recipe, 64), sentences(5, 64), videos(1, 64)
-    sides = tuple(side.expand(37, *side.shape[1:]) for side in module.videos(video))
-    sim = module.between(module.texts(words), sides)(range(5), range(37))
+    sides = tuple(
+        side.expand(37, *side.shape[1:]) for side in module.encode_videos(video)
+    )
+    sim = module.blocks(module.encode_texts(words), sides)(range(5), range(37))
     assert (sim - sim[:, :1]).abs().max() < 1e-14

@@ -27,18 +27,20 @@ every_block = pytest.mark.parametrize("block", [1, 3, 4, 100])
 class Table(Similarity):
     """Similarities that are given: sentence i brings row i, video j its place."""
 
-    def texts(self, words: Words) -> tuple[Tensor, ...]:
+    def encode_texts(self, words: Words) -> tuple[Tensor, ...]:
         return (words.sentence,)
 
-    def videos(self, video: Tensor) -> tuple[Tensor, ...]:
+    def encode_videos(self, video: Tensor) -> tuple[Tensor, ...]:
         return (video[:, 0],)
 
-    def numbers_a_pair(
+    def entries_per_pair(
         self, texts: tuple[Tensor, ...], videos: tuple[Tensor, ...]
     ) -> int:
         return 1
 
-    def pairs(self, texts: tuple[Tensor, ...], videos: tuple[Tensor, ...]) -> Tensor:
+    def compare_at_once(
+        self, texts: tuple[Tensor, ...], videos: tuple[Tensor, ...]
+    ) -> Tensor:
         return texts[0] @ videos[0].T
 
 

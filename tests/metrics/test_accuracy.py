@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from lightning_petl.metrics.accuracy import (
-    Answered,
+    FiniteShare,
     MeanClassAccuracy,
     MeanLoss,
     accuracies,
@@ -48,7 +48,7 @@ def test_ranks_add_up() -> None:
     whole.update(logits, label)
     left.update(logits[:3], label[:3])
     right.update(logits[3:], label[3:])
-    for name in ("correct", "total"):
+    for name in ("total", "count"):
         assert torch.equal(
             getattr(left, name) + getattr(right, name), getattr(whole, name)
         )
@@ -117,9 +117,9 @@ def test_outputs_that_are_no_numbers_never_make_the_loss_smaller(bad: float) -> 
 def test_answered_counts_readable_clips_alone(
     numbers: list[bool], readable: list[bool], share: float
 ) -> None:
-    answered = Answered()
-    answered.update(
+    share_of_numbers = FiniteShare()
+    share_of_numbers.update(
         torch.tensor(numbers, dtype=torch.bool),
         torch.tensor(readable, dtype=torch.bool),
     )
-    assert answered.compute() == share
+    assert share_of_numbers.compute() == share

@@ -191,7 +191,7 @@ def test_no_number_depends_on_the_blocks() -> None:
     words = Words(
         sentence[:, None], torch.ones(len(owner), 1, dtype=torch.bool), sentence
     )
-    block = module.between(module.texts(words), module.videos(video))
+    block = module.blocks(module.encode_texts(words), module.encode_videos(video))
     options = {"dual_softmax": 100.0}
     whole = retrieval_metrics(block, owner, 60, **options)
     for size in ((7, 60), (len(owner), 13), (16, 9), (31, 1)):

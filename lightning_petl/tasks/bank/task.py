@@ -20,7 +20,8 @@ from lightning_petl.backbones.readers import Readers
 from lightning_petl.backbones.vit import VideoViT
 from lightning_petl.checkpoints.trainable_state import trainable_state
 from lightning_petl.distributed.collectives import gather_objects, min_over_ranks
-from lightning_petl.metrics.accuracy import Answered, MeanLoss, accuracies
+from lightning_petl.losses.cross_entropy import ViewLogits, classification_loss
+from lightning_petl.metrics.accuracy import FiniteShare, MeanLoss, accuracies
 from lightning_petl.optim.joint import JointOptimizer
 from lightning_petl.optim.schedule import ScheduledRates
 from lightning_petl.shapes import Video
@@ -28,10 +29,8 @@ from lightning_petl.tasks.bank.member import Member, expand
 from lightning_petl.tasks.bank.parallel_readers import ParallelReaders
 from lightning_petl.tasks.classification import (
     Answers,
-    ViewLogits,
     accept_cache,
     check_labels,
-    classification_loss,
     clip_features,
     is_silent,
 )
@@ -97,7 +96,7 @@ class Bank(Task):
             self._metrics("test"),
         )
         self.val_losses = nn.ModuleList([MeanLoss() for _ in self.members])
-        self.answered = nn.ModuleList([Answered() for _ in self.members])
+        self.answered = nn.ModuleList([FiniteShare() for _ in self.members])
         self.silent_members = set[str]()
         """Those of which no output of the last evaluation was a number; the same on all ranks."""
 
@@ -269,7 +268,7 @@ class Bank(Task):
         scores: list[float] = []
         self.silent_members = set()
         for number in self._going:
-            if is_silent(cast(Answered, self.answered[number])):
+            if is_silent(cast(FiniteShare, self.answered[number])):
                 self.silent_members.add(self._names[number])
             found = cast(MetricCollection, metrics[number])
             self.log_dict(dict(found.items()))
@@ -295,7 +294,7 @@ class Bank(Task):
             )
             scores = cast(MetricCollection, metrics[number])
             scores.update(answers.probabilities, answers.label, answers.readable)
-            cast(Answered, self.answered[number]).update(
+            cast(FiniteShare, self.answered[number]).update(
                 answers.numbers, answers.readable
             )
             yield number, answers

@@ -13,8 +13,13 @@ from lightning_petl.distributed.collectives import (
     gather_objects,
     gather_objects_on_first,
 )
-from lightning_petl.heads.similarity import Apart, Block, Sides, Similarity
-from lightning_petl.metrics.retrieval import TIE, Places
+from lightning_petl.heads.similarity import (
+    Encoded,
+    RaggedEncoded,
+    Similarity,
+    SimilarityOfBlock,
+)
+from lightning_petl.metrics.retrieval import TIE, RankCounts
 
 
 class Entry(NamedTuple):
@@ -25,15 +30,15 @@ class Entry(NamedTuple):
         readable: its file could be read; else ``video`` means nothing.
         video: what is needed of the video alone, with a first axis of length one.
         captions: what is said of it.
-        texts: what is needed of each caption, from :meth:`~lightning_petl.heads.similarity.Similarity.alone`.
+        texts: what is needed of each caption, from :meth:`~lightning_petl.heads.similarity.Similarity.take_text`.
         fault: why the video counts as never found, where it does.
     """
 
     clip_id: str
     readable: bool
-    video: Sides
+    video: Encoded
     captions: tuple[str, ...]
-    texts: list[Sides]
+    texts: list[Encoded]
     fault: str = ""
 
 
@@ -67,9 +72,9 @@ class Gallery(NamedTuple):
 
     clip_ids: list[str]
     readable: Bool[Tensor, " b"]
-    videos: Sides
+    videos: Encoded
     captions: list[str]
-    texts: Apart
+    texts: RaggedEncoded
     owner: Int64[Tensor, " q"]
     faults: Mapping[str, str] = MappingProxyType({})
 
@@ -107,9 +112,9 @@ class Gallery(NamedTuple):
             {entry.clip_id: entry.fault for entry in found if entry.fault},
         )
 
-    def similarities(self, similarity: Similarity) -> Block:
+    def similarities(self, similarity: Similarity) -> SimilarityOfBlock:
         """Of captions to videos; ``-inf`` for a video that could not be read."""
-        block = similarity.between(self.texts, self.videos, device=self.owner.device)
+        block = similarity.blocks(self.texts, self.videos, device=self.owner.device)
 
         def readable(rows: range, columns: range) -> Float64[Tensor, "q b"]:
             return block(rows, columns).masked_fill(
@@ -119,7 +124,7 @@ class Gallery(NamedTuple):
         return readable
 
     def answers(
-        self, similarity: Block, *, rows: int = 1024, best: int = 5
+        self, similarity: SimilarityOfBlock, *, rows: int = 1024, best: int = 5
     ) -> list[Answer]:
         """What the captions of all ranks find, so many at a time: on the first rank; on others nothing.
 
@@ -128,7 +133,9 @@ class Gallery(NamedTuple):
         found = list(self._answers(similarity, rows, best))
         return sorted(_on_first_rank(found), key=attrgetter("video"))
 
-    def _answers(self, similarity: Block, rows: int, best: int) -> Iterator[Answer]:
+    def _answers(
+        self, similarity: SimilarityOfBlock, rows: int, best: int
+    ) -> Iterator[Answer]:
         for start in range(0, len(self.captions), rows):
             numbers = range(start, min(start + rows, len(self.captions)))
             block = similarity(numbers, range(len(self.clip_ids)))
@@ -156,7 +163,7 @@ def _ranks(
     own = block.gather(1, owner[:, None])
     better, tied = block > own + TIE * own.abs(), (block - own).abs() <= TIE * own.abs()
     found = own[:, 0].isfinite()
-    places = Places(
+    places = RankCounts(
         torch.where(found, better.sum(1).double(), torch.inf),
         torch.where(found, tied.sum(1) - 1, 0).double(),
         torch.ones_like(own[:, 0]),

@@ -17,7 +17,7 @@ from lightning_petl.backbones.text import TextTower
 from lightning_petl.backbones.vit import VideoViT
 from lightning_petl.backbones.weights.open_clip import projection, text_tower
 from lightning_petl.checkpoints.trunk_id import TrunkId
-from lightning_petl.heads.similarity import MeanPooling, Sides, SimilarityRecipe
+from lightning_petl.heads.similarity import Encoded, MeanPooling, SimilarityRecipe
 from lightning_petl.losses.contrastive import MAX_LOGIT_SCALE, contrastive_loss
 from lightning_petl.metrics.retrieval import retrieval_metrics
 from lightning_petl.optim.optimizer import OptimizerConfig
@@ -277,13 +277,13 @@ class VideoTextRetrieval(Task):
 
     def _seen(self, batch: VideoBatch) -> list[Entry]:
         captions = _captions(batch)
-        videos = _here(self.similarity.videos(self.videos(_pixels(batch.video))))
+        videos = _here(self.similarity.encode_videos(self.videos(_pixels(batch.video))))
         texts = _here(
-            self.similarity.texts(
+            self.similarity.encode_texts(
                 self.texts([caption for said in captions for caption in said])
             )
         )
-        sentences = (_kept(self.similarity.alone(texts, row)) for row in count())
+        sentences = (_kept(self.similarity.take_text(texts, row)) for row in count())
         faults = batch.fault or [""] * len(captions)
         entries: list[Entry] = []
         for row, (clip_id, fault, said) in enumerate(
@@ -364,12 +364,12 @@ def _pixels(video: Video | Features) -> Video:
     return video
 
 
-def _here(sides: Sides) -> Sides:
+def _here(sides: Encoded) -> Encoded:
     """In main memory."""
     return tuple(side.detach().cpu() for side in sides)
 
 
-def _kept(sides: Sides) -> Sides:
+def _kept(sides: Encoded) -> Encoded:
     """Without the rest of the batch."""
     return tuple(side.clone() for side in sides)
 
