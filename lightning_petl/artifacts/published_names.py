@@ -128,6 +128,6 @@ MOVED = {
     "lightning_petl.callbacks.throughput.Throughput": "Throughput",
     "lightning_petl.backbones.VideoViT": "VideoViT",
     "lightning_petl.backbones.vit.VideoViT": "VideoViT",
-    "lightning_petl.strategies.Replicated": "Replicated",
-    "lightning_petl.strategies.Sharded": "Sharded",
+    "lightning_petl.strategies.Replicated": "TrainableDDP",
+    "lightning_petl.strategies.Sharded": "FSDP2",
 }

@@ -21,7 +21,8 @@ from data_modules.transforms.crops import EvalCrop
 from lightning_petl.artifacts.files import CONFIG, read
 from lightning_petl.artifacts.format import refuse_local_file
 from lightning_petl.artifacts.recipes import Packages, build, known_classes, path_of
-from lightning_petl.runs.folder import changes, leads
+from lightning_petl.runs.config_diff import config_differences
+from lightning_petl.runs.folder import leads
 from lightning_petl.tasks import loading
 
 HELP = (
@@ -104,7 +105,7 @@ def tell_protocol(command: str, folder: Path, data: VideoDataModule) -> None:
         _by_flag(protocol)
         for protocol in (read(folder).config["protocol"], data.protocol())
     )
-    found = changes(before, json.loads(json.dumps(now)), "data")
+    found = config_differences(before, json.loads(json.dumps(now)), "data")
     lines = [
         f"{key}: {old} -> {new}"
         for key, old, new in found

@@ -32,7 +32,8 @@ from lightning_petl.cli.run_cli import RunCLI
 from lightning_petl.cli.silenced import plainly_told
 from lightning_petl.heads.linear import HeadRecipe
 from lightning_petl.runs.logger import RunLogger
-from lightning_petl.strategies import ddp, precision
+from lightning_petl.strategies.precision import resolve_precision
+from lightning_petl.strategies.registry import resolve_strategy
 from lightning_petl.tasks import loading
 from lightning_petl.tasks.classification import VideoClassifier
 from lightning_petl.tasks.task import Task
@@ -93,13 +94,13 @@ class PetlCLI(RunCLI):
             )
 
     def _check(self, trainer: Namespace) -> None:
-        ddp.chosen(getattr(trainer.strategy, "class_path", trainer.strategy))
+        resolve_strategy(getattr(trainer.strategy, "class_path", trainer.strategy))
         nothing_else = (
             trainer.accelerator == "auto"
             and self.runs_here
             and not torch.accelerator.is_available()
         )
-        precision.chosen(
+        resolve_precision(
             trainer.precision, on_cpu=trainer.accelerator == "cpu" or nothing_else
         )
 

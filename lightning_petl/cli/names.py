@@ -44,7 +44,8 @@ from lightning_petl.callbacks.ema import EMA
 from lightning_petl.heads.linear import HeadRecipe, LinearHead
 from lightning_petl.heads.similarity import WTI, MeanPooling, SimilarityRecipe
 from lightning_petl.heads.text import TextHead
-from lightning_petl.strategies.ddp import Replicated, Sharded
+from lightning_petl.strategies.ddp import TrainableDDP
+from lightning_petl.strategies.fsdp import FSDP2
 from lightning_petl.tasks.bank.task import Bank
 from lightning_petl.tasks.classification import VideoClassifier
 from lightning_petl.tasks.retrieval.task import VideoTextRetrieval
@@ -101,5 +102,5 @@ NAMES: dict[str, tuple[type, ...]] = {
     "train_transform": (TrainCrop, EvalCrop, MultiScaleCrop, ShortSideJitterCrop),
     "augmentations": (RandAugment, ColourJitter, Grayscale, RandomErasing),
     "callbacks": (EMA, CompileBlocks),
-    "strategy": (Replicated, Sharded),
+    "strategy": (TrainableDDP, FSDP2),
 }

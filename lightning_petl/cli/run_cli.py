@@ -20,28 +20,25 @@ from typing_extensions import override
 
 from data_modules.io.atomic import write_whole
 from data_modules.io.names import visible
-from lightning_petl.callbacks.outputs.predictions import (
-    SCORES,
-    TopClassTable,
-    run_folder,
-)
+from lightning_petl.callbacks.outputs.predictions import SCORES, TopClassTable
 from lightning_petl.callbacks.resume.best_checkpoint import BestCheckpoint
 from lightning_petl.callbacks.resume.preemption import Preempted, Preemption
 from lightning_petl.checkpoints.atomic import AtomicCheckpointIO
 from lightning_petl.cli import closing, config_text, evaluation
 from lightning_petl.cli.errors import comes_again
+from lightning_petl.runs.config_diff import config_differences
 from lightning_petl.runs.folder import (
     CHECKPOINTS,
     CONFIG,
     ResumePoint,
     RunFolder,
-    changes,
     content,
     leads,
     new_version,
+    run_folder,
 )
 from lightning_petl.runs.logger import RunLogger
-from lightning_petl.strategies import ddp
+from lightning_petl.strategies.registry import resolve_strategy
 from lightning_petl.strategies.slurm_tasks import check_tasks
 
 _PLACES = ("ckpt_path", "run_folder", "config")  # they say where, not what
@@ -181,7 +178,7 @@ class RunCLI(LightningCLI):
             "default_root_dir": logger.log_dir,  # under SLURM the Trainer resumes what it takes for a checkpoint there
             "logger": _beside(logger, given["logger"]),
             "plugins": given["plugins"] or [AtomicCheckpointIO(), *slurm],
-            "strategy": ddp.chosen(given["strategy"]),
+            "strategy": resolve_strategy(given["strategy"]),
         }
         if given["enable_progress_bar"] is None:
             defaults["enable_progress_bar"] = (
@@ -252,7 +249,7 @@ class RunCLI(LightningCLI):
         text = config_text.dumped(
             self._parser(self.subcommand), self.config[cast(str, self.subcommand)]
         )
-        found = changes(
+        found = config_differences(
             config_text.read(before.read_text("utf-8")), config_text.read(text)
         )
         lines = [

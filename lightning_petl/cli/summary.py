@@ -17,9 +17,10 @@ from lightning_petl.cli import config_files
 from lightning_petl.cli.artifact_option import with_artefact
 from lightning_petl.cli.lightning import PetlCLI, run_cli
 from lightning_petl.cli.silenced import plainly_told
-from lightning_petl.cost.summary import Plan, summarise, tables
+from lightning_petl.cost.summary import TrainingPlan, summarize, tables
 from lightning_petl.optim.optimizer import accumulation
-from lightning_petl.strategies import ddp, precision
+from lightning_petl.strategies.precision import resolve_precision
+from lightning_petl.strategies.registry import kind_of_strategy
 from lightning_petl.tasks.task import Task
 
 
@@ -56,7 +57,7 @@ class SummaryCLI(PetlCLI):
             "num_frames": options["sampling"]["init_args"]["num_frames"],
         }
         where = self._where(options["batch_size"])
-        self._plan = Plan(
+        self._plan = TrainingPlan(
             clips=options["batch_size"] * options["num_sample"], **frames, **where
         )
         model = self._get(self.config, "model").as_dict()
@@ -92,15 +93,12 @@ class SummaryCLI(PetlCLI):
 
     def _where(self, micro: int) -> dict[str, Any]:
         trainer = self._get(self.config, "trainer")
-        said = ddp.chosen(getattr(trainer.strategy, "class_path", trainer.strategy))
-        ranks = _devices(trainer, said) * trainer.num_nodes
-        kind = (
-            "fsdp"
-            if "sharded" in str(said).lower()
-            else "one"
-            if said == "auto" and ranks == 1
-            else "ddp"
+        kind = kind_of_strategy(
+            getattr(trainer.strategy, "class_path", trainer.strategy)
         )
+        ranks = _devices(trainer, kind) * trainer.num_nodes
+        if kind == "auto":
+            kind = "one" if ranks == 1 else "ddp"
         passes = accumulation(
             self._get(self.config, "model").get("init_args.optim.global_batch"),
             ranks=ranks,
@@ -113,7 +111,7 @@ class SummaryCLI(PetlCLI):
         return {
             "ranks": ranks,
             "strategy": kind,
-            "precision": precision.chosen(trainer.precision),
+            "precision": resolve_precision(trainer.precision),
             "passes": max(passes, trainer.accumulate_grad_batches or 1),
             "averaged": averaged,
         }
@@ -121,7 +119,7 @@ class SummaryCLI(PetlCLI):
     @override
     def _run_subcommand(self, subcommand: str) -> None:
         """Simulate a step in the place of training."""
-        for table in tables(summarise(self._task, self._plan), self._plan):
+        for table in tables(summarize(self._task, self._plan), self._plan):
             Console().print(table)
 
 

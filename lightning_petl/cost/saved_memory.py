@@ -1,4 +1,4 @@
-"""What training keeps for the backward pass, in bytes, counted as autograd saves it."""
+"""Count the bytes that training keeps for the backward pass, as autograd saves them."""
 
 from collections.abc import Callable, Generator, Iterable
 from contextlib import ExitStack, contextmanager
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 class Saved(NamedTuple):
-    """Bytes that are alive when the backward pass starts, and those that it brings back.
+    """Hold the bytes that are alive when the backward pass starts, and those that it computes again.
 
     Attributes:
         kept: of the distinct storages that autograd saves, the inputs of checkpointed modules among them. A storage
@@ -22,7 +22,7 @@ class Saved(NamedTuple):
 
     @property
     def total(self) -> int:
-        """Both."""
+        """Return the bytes of both, which are alive at the same time."""
         return self.kept + self.recomputed
 
 
@@ -48,11 +48,12 @@ def saved_bytes(
         for module in recomputed:
             stack.enter_context(_watching_calls(module, inner))
         with collecting(outer):
-            result = (
-                run()
-            )  # alive until all is counted: no storage is freed and used again
+            # alive until all is counted: an address that is freed could be used again
+            result = run()
     others = addresses(apart_from)
-    sizes = [bytes_of(storages, apart_from=others | outer.keys()) for storages in inner]
+    sizes: list[int] = []
+    for storages in inner:
+        sizes.append(bytes_of(storages, apart_from=others | outer.keys()))
     del result
     return Saved(bytes_of(outer, apart_from=others), max(sizes, default=0))
 
@@ -60,23 +61,24 @@ def saved_bytes(
 def saved_bytes_per_clip(
     run: Callable[[int], object], *, recomputed: Iterable[nn.Module] = ()
 ) -> Saved:
-    """What one clip more in the batch saves: weights, and their copies in half precision, cancel out.
+    """Return what one clip more in the batch saves.
+
+    It is the difference of batches of two and three clips, in which weights, and their copies in half
+    precision, cancel out.
 
     Args:
         run: the forward pass of a batch of so many clips.
         recomputed: as :func:`saved_bytes`.
     """
     modules = list(recomputed)
-    two, three = (
-        saved_bytes(lambda clips=clips: run(clips), recomputed=modules)
-        for clips in (2, 3)
-    )
+    two = saved_bytes(lambda: run(2), recomputed=modules)
+    three = saved_bytes(lambda: run(3), recomputed=modules)
     return Saved(three.kept - two.kept, three.recomputed - two.recomputed)
 
 
 @contextmanager
 def collecting(storages: dict[int, Tensor]) -> Generator[None]:
-    """Note what autograd saves meanwhile, by storage."""
+    """Collect the tensors that autograd saves inside, one for each storage, by its address."""
 
     def pack(tensor: Tensor) -> Tensor:
         storages.setdefault(_address(tensor), tensor.detach())
@@ -90,7 +92,8 @@ def collecting(storages: dict[int, Tensor]) -> Generator[None]:
 def _watching_calls(
     module: nn.Module, calls: list[dict[int, Tensor]]
 ) -> Generator[None]:
-    """Collect what each call of ``module`` saves, in place of the hooks around it."""
+    """Append to ``calls`` what each call of ``module`` saves; hooks around it do not see that."""
+    # a stack: a module may be called inside its own call
     contexts: list[Any] = []
 
     def before(module: nn.Module, args: Any) -> None:
@@ -113,16 +116,17 @@ def _watching_calls(
 
 
 def addresses(tensors: Iterable[Tensor]) -> set[int]:
-    """The storages of some tensors."""
-    return {_address(tensor) for tensor in tensors}
+    """Return the addresses of the storages of some tensors."""
+    return set(map(_address, tensors))
 
 
 def _address(tensor: Tensor) -> int:
-    return tensor.untyped_storage()._cdata  # pyright: ignore[reportPrivateUsage]  # data_ptr is 0 for fake tensors
+    # private in torch 2.13: the address of the storage object; data_ptr is 0 for fake tensors
+    return tensor.untyped_storage()._cdata  # pyright: ignore[reportPrivateUsage]
 
 
 def bytes_of(storages: dict[int, Tensor], apart_from: Iterable[int] = ()) -> int:
-    """Of storages that :func:`collecting` noted."""
+    """Return the bytes of storages that :func:`collecting` found."""
     return sum(
         storages[key].untyped_storage().nbytes()
         for key in storages.keys() - set(apart_from)

@@ -1,4 +1,4 @@
-"""One training step on tensors that have a shape and no memory: what it would allocate and compute."""
+"""Simulate a training step on tensors without memory, and count what it would allocate and compute."""
 
 import copy
 import weakref
@@ -22,7 +22,9 @@ from typing_extensions import override
 from lightning_petl.cost.saved_memory import Saved, saved_bytes
 
 _Module = TypeVar("_Module", bound=nn.Module)
-_BLOCK = 512  # bytes: CUDA's caching allocator hands out whole ones
+
+# bytes: the caching allocator of CUDA rounds every allocation up to a multiple of it
+_BLOCK = 512
 
 
 def _attention(query: Size, key: Size, value: Size, *args: Any, **kwargs: Any) -> int:
@@ -35,7 +37,7 @@ def _attention_backward(
     return sdpa_backward_flop_count(gradient, query, key, value)
 
 
-# torch counts the kernels of GPUs alone
+# torch 2.13 counts the attention kernels of GPUs alone, and the simulation runs on the CPU
 _ATTENTION = {
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention,
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward,
@@ -43,16 +45,17 @@ _ATTENTION = {
 
 
 class Allocations(TorchDispatchMode):
-    """Counts the bytes of all storages that are alive, as ``torch.cuda.memory_allocated`` does, on any device.
+    """Count the bytes of all storages that are alive, as ``torch.cuda.memory_allocated`` does, on any device.
 
     Attributes:
-        now: bytes of what is alive.
+        now: bytes that are alive.
         peak: the largest ``now`` so far.
     """
 
     def __init__(self, alive: Iterable[Tensor] = ()) -> None:
         super().__init__()
-        self.now = self.peak = 0
+        self.now = 0
+        self.peak = 0
         self._sizes: dict[int, int] = {}
         for tensor in alive:
             self.add(tensor)
@@ -60,10 +63,12 @@ class Allocations(TorchDispatchMode):
     def add(self, tensor: Tensor) -> None:
         """Count the storage of a tensor until it is freed."""
         storage = tensor.untyped_storage()
-        key = cast(int, storage._cdata)  # pyright: ignore[reportPrivateUsage]  # data_ptr is 0 for fake tensors
+        # private in torch 2.13: the address of the storage object; data_ptr is 0 for fake tensors
+        key = cast(int, storage._cdata)  # pyright: ignore[reportPrivateUsage]
         if key in self._sizes:
             return
-        self._sizes[key] = -(-storage.nbytes() // _BLOCK) * _BLOCK
+        blocks = -(-storage.nbytes() // _BLOCK)
+        self._sizes[key] = blocks * _BLOCK
         self.now += self._sizes[key]
         self.peak = max(self.peak, self.now)
         weakref.finalize(storage, self._drop, key)
@@ -86,13 +91,14 @@ class Allocations(TorchDispatchMode):
         return result
 
 
-class Step(NamedTuple):
-    """A training step of one process.
+class StepCost(NamedTuple):
+    """Hold the cost of a training step of one process.
 
     Attributes:
-        saved: bytes beside parameters that are kept for the backward pass, and those of the largest region recomputed.
-        optimizer: bytes of the optimiser's state.
-        peak: most bytes at a time, of parameters, gradients, optimiser state, batch and all that is computed.
+        saved: bytes beside parameters that are kept for the backward pass, and those of the largest
+            region that is recomputed.
+        optimizer: bytes of the state of the optimizer.
+        peak: most bytes at a time, of parameters, gradients, optimizer state, batch and all that is computed.
         forward: multiply-accumulates of the forward pass.
         step: multiply-accumulates of forward and backward pass.
     """
@@ -112,8 +118,8 @@ def simulate(
     recomputed: Iterable[nn.Module] = (),
     batch: Iterable[Tensor] = (),
     keep_gradients: bool = False,
-) -> Step:
-    """Run steps of ``model``, inside :func:`without_memory`.
+) -> StepCost:
+    """Run steps of ``model`` inside :func:`without_memory`, and count their cost.
 
     Args:
         model: all that is on the device.
@@ -121,31 +127,37 @@ def simulate(
         optimizer: of the parameters that train.
         recomputed: modules whose call is checkpointed.
         batch: tensors that the step is given.
-        keep_gradients: their memory is not given back between updates, or a pass adds to those of the one before.
+        keep_gradients: the memory of gradients is not freed between updates.
     """
     saved = saved_bytes(loss, recomputed=recomputed, apart_from=model.parameters())
     with FlopCounterMode(display=False, custom_mapping=_ATTENTION) as counter:
         total = loss()
+        # the counter takes a multiply-accumulate for two operations
         forward = counter.get_total_flops() // 2
         total.backward()
     model.zero_grad()
     updates = optimizer()
-    peak = _peak(
-        [*model.parameters(), *model.buffers(), *batch], loss, updates, keep_gradients
-    )
-    return Step(
-        saved, size(state_of(updates)), peak, forward, counter.get_total_flops() // 2
+    held = [*model.parameters(), *model.buffers(), *batch]
+    peak = _peak(held, loss, updates, keep_gradients)
+    return StepCost(
+        saved=saved,
+        optimizer=size(state_of(updates)),
+        peak=peak,
+        forward=forward,
+        step=counter.get_total_flops() // 2,
     )
 
 
 def state_of(optimizer: Optimizer) -> Iterator[Tensor]:
-    """The tensors that an optimiser keeps."""
-    values = (value for state in optimizer.state.values() for value in state.values())
-    return (value for value in values if isinstance(value, Tensor))
+    """Yield the tensors that an optimizer keeps."""
+    for state in optimizer.state.values():
+        for value in state.values():
+            if isinstance(value, Tensor):
+                yield value
 
 
 def size(tensors: Iterable[Tensor]) -> int:
-    """Bytes of some tensors."""
+    """Return the bytes of the elements of some tensors."""
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
@@ -156,7 +168,8 @@ def _peak(
     keep_gradients: bool,
 ) -> int:
     with Allocations(held) as allocations:
-        for _ in range(2):  # the optimiser's state is there from the second step on
+        # twice: the state of the optimizer is allocated in the first step, and there in the second
+        for _ in range(2):
             loss().backward()
             optimizer.step()
             optimizer.zero_grad(set_to_none=not keep_gradients)
@@ -164,21 +177,20 @@ def _peak(
 
 
 def shapes(model: _Module) -> _Module:
-    """A copy of a module on the meta device, which :func:`without_memory` takes."""
-    parameters = {
-        id(p): nn.Parameter(torch.empty_like(p, device="meta"), p.requires_grad)
-        for p in model.parameters()
-    }
-    return copy.deepcopy(
-        model,
-        parameters
-        | {id(b): torch.empty_like(b, device="meta") for b in model.buffers()},
-    )
+    """Return a copy of a module on the meta device, which :func:`without_memory` takes."""
+    # what deepcopy finds in this memo it does not copy, so that no memory is allocated for a tensor
+    memo: dict[int, Any] = {}
+    for parameter in model.parameters():
+        empty = torch.empty_like(parameter, device="meta")
+        memo[id(parameter)] = nn.Parameter(empty, parameter.requires_grad)
+    for buffer in model.buffers():
+        memo[id(buffer)] = torch.empty_like(buffer, device="meta")
+    return copy.deepcopy(model, memo)
 
 
 @contextmanager
 def without_memory(model: _Module) -> Generator[_Module]:
-    """A copy of a module, on the CPU, and all tensors that are made inside: shapes alone."""
+    """Yield a copy of a module on the CPU. Its tensors, and all that are made inside, have shapes alone."""
     with FakeTensorMode(allow_non_fake_inputs=True) as mode, torch.random.fork_rng([]):
         with FakeCopyMode(mode):
             copied = copy.deepcopy(model)
@@ -187,17 +199,19 @@ def without_memory(model: _Module) -> Generator[_Module]:
 
 
 def _move(model: nn.Module) -> None:
-    """To the CPU, one tensor by one: ``Module.to`` cannot swap what a fake copy still refers to."""
+    """Move all tensors of a fake copy to the CPU, one by one.
+
+    ``Module.to`` (torch 2.13) cannot swap tensors that the fake copy still refers to.
+    """
+    # tensors that two modules share stay shared
     moved: dict[int, Tensor] = {}
     for module in model.modules():
         for name, parameter in module.named_parameters(recurse=False):
-            new = nn.Parameter(
-                torch.empty_like(parameter, device="cpu"), parameter.requires_grad
-            )
-            setattr(module, name, moved.setdefault(id(parameter), new))
+            if id(parameter) not in moved:
+                empty = torch.empty_like(parameter, device="cpu")
+                moved[id(parameter)] = nn.Parameter(empty, parameter.requires_grad)
+            setattr(module, name, moved[id(parameter)])
         for name, buffer in module.named_buffers(recurse=False):
-            setattr(
-                module,
-                name,
-                moved.setdefault(id(buffer), torch.empty_like(buffer, device="cpu")),
-            )
+            if id(buffer) not in moved:
+                moved[id(buffer)] = torch.empty_like(buffer, device="cpu")
+            setattr(module, name, moved[id(buffer)])

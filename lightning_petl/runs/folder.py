@@ -5,14 +5,13 @@ import json
 import os
 import socket
 import uuid
-from collections.abc import Iterator
-from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 from data_modules import compat as compat  # before what imports torchvision
 
 # isort: split
+from lightning.pytorch import Trainer
 from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 
 from data_modules.io.atomic import write_whole
@@ -186,18 +185,13 @@ def new_version(root: Path) -> Path:
             return folder
 
 
-def changes(before: Any, now: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """Each (key, value before, value now) in which two nested configurations differ; None stands for what is not."""
-    if isinstance(before, dict) and isinstance(now, dict):
-        for name in [*before, *(name for name in now if name not in before)]:
-            yield from changes(
-                before.get(name), now.get(name), f"{key}.{name}" if key else str(name)
-            )
-    elif isinstance(before, list) and isinstance(now, list):
-        for index, values in enumerate(zip_longest(before, now)):
-            yield from changes(*values, f"{key}[{index}]")
-    elif before != now:
-        yield key, before, now
+def run_folder(trainer: Trainer) -> Path:
+    """Return the folder of this run. It is right on rank 0, which writes.
+
+    ``Trainer.log_dir`` broadcasts it from rank 0: to ask for that on one rank alone hangs the run.
+    """
+    folder = trainer.logger.log_dir if trainer.logger else None
+    return Path(folder or trainer.default_root_dir)
 
 
 def _lock(path: Path, folder: Path) -> int:

@@ -1,20 +1,20 @@
-"""In which numbers a training computes."""
+"""Name the numbers in which a training computes."""
 
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
-"""What trains is float32 under each; the frozen trunk has a dtype of its own."""
+"""Parameters that train are float32 under each. The frozen trunk has a dtype of its own."""
 
 _ALIASES = {"None": "32-true", "32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
 
 
-def chosen(precision: str | int | None, *, on_cpu: bool = False) -> str:
-    """The one of :data:`PRECISIONS` that a user's word means.
+def resolve_precision(precision: str | int | None, *, on_cpu: bool = False) -> str:
+    """Return the one of :data:`PRECISIONS` that a user's word means.
 
     Args:
         precision: its name, or one of Lightning's short forms.
-        on_cpu: it will run on a CPU.
+        on_cpu: training will run on a CPU.
 
     Raises:
-        ValueError: another one, or float16 on a CPU, where Lightning would take bfloat16.
+        ValueError: it is another one, or float16 on a CPU, where Lightning would silently take bfloat16.
     """
     name = _ALIASES.get(str(precision), str(precision))
     if name in ("bf16-true", "16-true"):

@@ -16,7 +16,7 @@ from lightning_petl.distributed.collectives import any_rank, union_over_ranks
 from lightning_petl.distributed.sharding import materialize, shard
 from lightning_petl.optim.optimizer import OptimizerConfig
 from lightning_petl.optim.schedule import ScheduledRates
-from lightning_petl.strategies import precision
+from lightning_petl.strategies.precision import resolve_precision
 from lightning_petl.tasks.updates import Updates, accumulate
 
 STEPS = ("training_step", "validation_step", "test_step", "predict_step")
@@ -78,7 +78,7 @@ class Task(LightningModule):
         Raises:
             ValueError: a precision that is not one of :data:`~lightning_petl.strategies.precision.PRECISIONS`.
         """
-        precision.chosen(self.trainer.precision)
+        resolve_precision(self.trainer.precision)
         if self.device_mesh is not None:
             shard(self, self.device_mesh["data_parallel"], STEPS)
         materialize(self.backbone, self.device)

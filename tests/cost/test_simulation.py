@@ -9,7 +9,12 @@ from torch.nn.functional import cross_entropy
 from torch.optim import AdamW, Optimizer
 
 from lightning_petl.backbones import VideoViT
-from lightning_petl.cost.simulation import Allocations, Step, simulate, without_memory
+from lightning_petl.cost.simulation import (
+    Allocations,
+    StepCost,
+    simulate,
+    without_memory,
+)
 from tests.laws.methods import METHODS
 from tests.tiny import FRAMES, SIZE, adapted
 
@@ -41,7 +46,7 @@ def parts(model: Model) -> tuple[Tensor, Callable[[], Tensor], Callable[[], Opti
     )
 
 
-def step_of(model: Model) -> Step:
+def step_of(model: Model) -> StepCost:
     video, loss, optimizer = parts(model)
     return simulate(model, loss, optimizer, batch=[video])
 

@@ -10,12 +10,12 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from lightning_petl.__main__ import main
 from lightning_petl.adapters import Adapter, FullFineTuning, Side4Video, STAdapter
 from lightning_petl.backbones import VideoViT
-from lightning_petl.cost.summary import Plan, Summary, summarise
+from lightning_petl.cost.summary import Summary, TrainingPlan, summarize
 from lightning_petl.tasks.classification import VideoClassifier
 from tests.commands import Command
 from tests.tasks.ranks import on_ranks
 
-PLAN = Plan(clips=2, num_frames=8, image_size=224)
+PLAN = TrainingPlan(clips=2, num_frames=8, image_size=224)
 BACKBONE = [
     "-c",
     "configs/trainer/one_gpu.yaml",
@@ -25,13 +25,13 @@ BACKBONE = [
 SIDE = [*BACKBONE, "-c", "configs/adapters/side4video.yaml"]
 
 
-def of(adapter: Adapter, plan: Plan = PLAN, **options: object) -> Summary:
+def of(adapter: Adapter, plan: TrainingPlan = PLAN, **options: object) -> Summary:
     with torch.device("meta"):
         vit = VideoViT(
             "vit_base_patch16_clip_quickgelu_224", weights="random", **options
         )
         task = VideoClassifier(vit, [adapter], [str(number) for number in range(174)])
-    return summarise(task, plan)
+    return summarize(task, plan)
 
 
 def test_operations_are_those_of_the_formula() -> None:
@@ -59,7 +59,9 @@ def test_what_travels() -> None:
         of(STAdapter()),
         of(
             STAdapter(),
-            Plan(clips=2, num_frames=8, image_size=224, ranks=8, strategy="ddp"),
+            TrainingPlan(
+                clips=2, num_frames=8, image_size=224, ranks=8, strategy="ddp"
+            ),
         ),
     )
     dead = (
@@ -68,7 +70,7 @@ def test_what_travels() -> None:
     assert (one.sent, ddp.sent) == (0, one.trainable - 4 * dead)
     fsdp = of(
         STAdapter(),
-        Plan(clips=2, num_frames=8, image_size=224, ranks=8, strategy="fsdp"),
+        TrainingPlan(clips=2, num_frames=8, image_size=224, ranks=8, strategy="fsdp"),
     )
     # but for the one row of class token and positions, and statistics of pixels
     assert fsdp.frozen == pytest.approx(
@@ -88,10 +90,10 @@ def test_gradients_that_stay_are_counted_beside_what_is_saved() -> None:
     """DDP's buckets outlive ``zero_grad``; a second pass runs beside the gradients of the first."""
     clip = {"clips": 1, "num_frames": 1, "image_size": 224}
     one, ddp = (
-        of(FullFineTuning(), Plan(**clip, **more))
+        of(FullFineTuning(), TrainingPlan(**clip, **more))
         for more in ({}, {"strategy": "ddp", "ranks": 2})
     )
-    twice = of(FullFineTuning(), Plan(**clip, passes=2))
+    twice = of(FullFineTuning(), TrainingPlan(**clip, passes=2))
     assert ddp.gradients == ddp.trainable
     assert ddp.peak == twice.peak
     assert (
@@ -101,7 +103,10 @@ def test_gradients_that_stay_are_counted_beside_what_is_saved() -> None:
         one.peak < ddp.peak <= one.peak + one.gradients + 512 * 200
     )  # 200 tensors in whole blocks
     assert (
-        of(STAdapter(), Plan(clips=2, num_frames=8, image_size=224, passes=2)).sent == 0
+        of(
+            STAdapter(), TrainingPlan(clips=2, num_frames=8, image_size=224, passes=2)
+        ).sent
+        == 0
     )
 
 
@@ -114,8 +119,8 @@ def test_gradients_of_an_accumulated_update_are_whole_under_fsdp() -> None:
         "strategy": "fsdp",
     }
     one, more = (
-        of(STAdapter(), Plan(**shared)),
-        of(STAdapter(), Plan(**shared, passes=4)),
+        of(STAdapter(), TrainingPlan(**shared)),
+        of(STAdapter(), TrainingPlan(**shared, passes=4)),
     )
     assert more.gradients == of(STAdapter()).gradients
     assert more.peak - one.peak == more.gradients - one.gradients > 0
@@ -314,7 +319,7 @@ def test_each_of_two_ranks_is_within_two_percent(command: Command) -> None:
     "adapter", [STAdapter(), Side4Video()], ids=["ST-Adapter", "Side4Video"]
 )
 def test_a_step_on_a_gpu_is_within_ten_percent(adapter: Adapter) -> None:
-    plan = Plan(clips=8, num_frames=8, image_size=224, precision="bf16-mixed")
+    plan = TrainingPlan(clips=8, num_frames=8, image_size=224, precision="bf16-mixed")
     estimate = of(adapter, plan).peak
     vit = VideoViT("vit_base_patch16_clip_quickgelu_224", weights="random")
     task = VideoClassifier(

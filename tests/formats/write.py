@@ -31,7 +31,8 @@ from lightning_petl.cli import lightning as lightning  # with all callbacks
 from lightning_petl.cli import names
 from lightning_petl.optim.optimizer import OptimizerConfig
 from lightning_petl.optim.schedule import Schedule
-from lightning_petl.strategies.ddp import Replicated, Sharded
+from lightning_petl.strategies.ddp import TrainableDDP
+from lightning_petl.strategies.fsdp import FSDP2
 from lightning_petl.tasks.bank.member import Member
 from lightning_petl.tasks.retrieval.task import JointSpace
 from tests.formats import measure
@@ -47,8 +48,8 @@ OTHERS = {
     "files": Files,
     "joint": JointSpace,
     "members": Member,
-    "replicated": Replicated,
-    "sharded": Sharded,
+    "replicated": TrainableDDP,
+    "sharded": FSDP2,
 }
 
 LORA = {"class_path": "LoRA", "init_args": {"rank": 2}}

@@ -15,7 +15,8 @@ import pytest
 import torch
 
 from lightning_petl.__main__ import main
-from lightning_petl.runs.folder import RunFolder, changes, new_version
+from lightning_petl.runs.config_diff import config_differences
+from lightning_petl.runs.folder import RunFolder, new_version
 from lightning_petl.runs.logger import Row
 from tests.commands import Command
 
@@ -206,7 +207,7 @@ def test_changes_are_named_with_both_values() -> None:
         ("new", "None", "3"),
     }
     assert {
-        (key, str(old), str(new)) for key, old, new in changes(before, now)
+        (key, str(old), str(new)) for key, old, new in config_differences(before, now)
     } == found
 
 

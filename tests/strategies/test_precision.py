@@ -3,7 +3,7 @@
 import pytest
 
 from lightning_petl.__main__ import main
-from lightning_petl.strategies.precision import PRECISIONS, chosen
+from lightning_petl.strategies.precision import PRECISIONS, resolve_precision
 from tests.commands import Command
 
 
@@ -13,7 +13,7 @@ from tests.commands import Command
      (16, "16-mixed"), ("16", "16-mixed"), ("bf16", "bf16-mixed")],
 )  # fmt: skip
 def test_short_forms(said: str | int | None, meant: str) -> None:
-    assert chosen(said) == meant
+    assert resolve_precision(said) == meant
 
 
 @pytest.mark.parametrize(
@@ -25,7 +25,7 @@ def test_others_are_refused_with_the_list(said: str | int) -> None:
         ValueError,
         match=rf"trainer\.precision {said}: choose one of 32-true, bf16-mixed, 16-mixed",
     ):
-        chosen(said)
+        resolve_precision(said)
 
 
 @pytest.mark.parametrize("said", ["64-true", "transformer-engine", "fp16"])

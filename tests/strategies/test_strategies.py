@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from lightning_petl.__main__ import main
-from lightning_petl.strategies.ddp import Replicated, chosen
+from lightning_petl.strategies.ddp import TrainableDDP
+from lightning_petl.strategies.registry import resolve_strategy
 from tests.commands import Command
 
 
@@ -136,7 +137,7 @@ def test_several_devices_replicate_what_trains_and_has_a_gradient(
 ) -> None:
     for seen in ranks:
         plain = seen["plain"]
-        assert plain["strategy"] == Replicated.__name__
+        assert plain["strategy"] == TrainableDDP.__name__
         assert {name.removeprefix(".") for name in plain["stays"]} == {"dead", "frozen"}
         assert (plain["static"], plain["buffers"], plain["views"]) == (
             True,
@@ -201,7 +202,7 @@ def test_another_trunk_on_another_rank_is_named(ranks: list[dict[str, Any]]) -> 
     ],
 )
 def test_three_names(said: str, meant: str) -> None:
-    assert chosen(said) == meant
+    assert resolve_strategy(said) == meant
 
 
 @pytest.mark.parametrize(
@@ -213,15 +214,15 @@ def test_others_are_refused_with_the_three(said: str | Strategy) -> None:
     with pytest.raises(
         ValueError, match="use fsdp, which is FSDP2, ddp or auto; FSDP1, DeepSpeed"
     ):
-        chosen(said)
+        resolve_strategy(said)
 
 
 def test_own_strategies_with_options_are_taken() -> None:
-    patient = Replicated(timeout=timedelta(hours=1))
-    assert chosen(patient) is patient
+    patient = TrainableDDP(timeout=timedelta(hours=1))
+    assert resolve_strategy(patient) is patient
     assert (
-        chosen("lightning_petl.strategies.ddp.Replicated")
-        == "lightning_petl.strategies.ddp.Replicated"
+        resolve_strategy("lightning_petl.strategies.ddp.TrainableDDP")
+        == "lightning_petl.strategies.ddp.TrainableDDP"
     )
 
 

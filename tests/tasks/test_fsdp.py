@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 from lightning_petl.__main__ import main
 from lightning_petl.adapters import LoRA
 from lightning_petl.backbones import VideoViT
-from lightning_petl.cost.summary import Plan, summarise
+from lightning_petl.cost.summary import TrainingPlan, summarize
 from lightning_petl.tasks.classification import VideoClassifier
 from tests.commands import MODEL, Command, write_videos
 from tests.retrieval_runs import RetrievalCommand
@@ -327,12 +327,12 @@ def test_what_travels_is_what_the_summary_says(runs: Runs) -> None:
         "vit_tiny_patch16_224", weights="random", depth=2, image_size=32, num_frames=4
     )
     task = VideoClassifier(vit, [LoRA(rank=2)], ["left", "right"])
-    plan = Plan(clips=1, num_frames=4, image_size=32, ranks=2, strategy="fsdp")
+    plan = TrainingPlan(clips=1, num_frames=4, image_size=32, ranks=2, strategy="fsdp")
     gradients = 4 * sum(
         p.numel() for p in task.parameters() if p.requires_grad
     )  # of an even number of rows
     assert runs.scalars("two", "z_cost/gradient_bytes_per_step") == [gradients] * 2
-    gathered = summarise(task, plan).sent - gradients
+    gathered = summarize(task, plan).sent - gradients
     assert runs.scalars("two", "z_cost/gathered_bytes_per_step") == pytest.approx(
         [gathered * 5 / 3] * 2
     )

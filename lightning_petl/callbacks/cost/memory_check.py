@@ -14,10 +14,11 @@ from data_modules.batch import VideoBatch
 from lightning_petl.callbacks.ema import EMA
 from lightning_petl.cost.saved_memory import addresses, bytes_of, collecting
 from lightning_petl.cost.simulation import shapes, size, state_of
-from lightning_petl.cost.summary import MIB, Plan, summarise
+from lightning_petl.cost.summary import MIB, TrainingPlan, summarize
 from lightning_petl.distributed.sharding import local
 from lightning_petl.runs.logger import RunLogger
-from lightning_petl.strategies.ddp import Replicated, Sharded
+from lightning_petl.strategies.ddp import TrainableDDP
+from lightning_petl.strategies.fsdp import FSDP2
 from lightning_petl.tasks.bank.task import Bank
 from lightning_petl.tasks.task import Task
 
@@ -37,7 +38,7 @@ class MemoryCheck(Callback):
     def __init__(self) -> None:
         self._saving = ExitStack()
         self._saved: dict[int, Tensor] = {}
-        self._plan: Plan | None = None
+        self._plan: TrainingPlan | None = None
         self._measured = self._first = 0
         self._whole: Task | None = None
 
@@ -45,7 +46,7 @@ class MemoryCheck(Callback):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if (
             stage == "fit"
-            and isinstance(trainer.strategy, Sharded)
+            and isinstance(trainer.strategy, FSDP2)
             and isinstance(pl_module, Task)
         ):
             self._whole = shapes(pl_module)  # what is sharded cannot be copied
@@ -97,7 +98,7 @@ class MemoryCheck(Callback):
         ):
             return
         try:
-            summary = summarise(self._whole or pl_module, self._plan)
+            summary = summarize(self._whole or pl_module, self._plan)
         except (
             RuntimeError,
             NotImplementedError,
@@ -154,19 +155,19 @@ def _averages(trainer: Trainer) -> list[Tensor]:
     return [tensor for average in kept for tensor in average.values()]
 
 
-def _plan(trainer: Trainer, batch: VideoBatch) -> Plan:
+def _plan(trainer: Trainer, batch: VideoBatch) -> TrainingPlan:
     assert isinstance(batch.video, Tensor)
     clips, _, frames, _, size, _ = batch.video.shape
     strategy = trainer.strategy
-    return Plan(
+    return TrainingPlan(
         clips=clips,
         num_frames=frames,
         image_size=size,
         ranks=trainer.world_size,
         strategy="fsdp"
-        if isinstance(strategy, Sharded)
+        if isinstance(strategy, FSDP2)
         else "ddp"
-        if isinstance(strategy, Replicated)
+        if isinstance(strategy, TrainableDDP)
         else "one",
         precision=str(trainer.precision),
         passes=trainer.accumulate_grad_batches,

@@ -16,7 +16,7 @@ from data_modules.io.atomic import write_whole
 from lightning_petl.artifacts.files import CONFIG, LABELS, WEIGHTS
 from lightning_petl.artifacts.format import write
 from lightning_petl.callbacks.ema import EMA, averaged, evaluated_state
-from lightning_petl.callbacks.outputs.predictions import run_folder
+from lightning_petl.runs.folder import run_folder
 from lightning_petl.tasks.classification import VideoClassifier
 
 BEST, LAST = "artefact", "artefact_last"

@@ -11,8 +11,8 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 from typing_extensions import override
 
-from lightning_petl.callbacks.outputs.predictions import run_folder
 from lightning_petl.distributed.collectives import rank_count, sum_over_ranks
+from lightning_petl.runs.folder import run_folder
 
 LINES = "epochs.txt"
 

@@ -16,8 +16,8 @@ from data_modules.io.names import cell, to_csv
 from lightning_petl.artifacts.format import write
 from lightning_petl.callbacks.ema import averaged
 from lightning_petl.callbacks.outputs.artifact_writer import BEST, LAST, protocol_of
-from lightning_petl.callbacks.outputs.predictions import run_folder
 from lightning_petl.callbacks.outputs.screen import show
+from lightning_petl.runs.folder import run_folder
 from lightning_petl.runs.logger import shown_as
 from lightning_petl.tasks.bank.member import settings
 from lightning_petl.tasks.bank.task import Bank, Losses

@@ -1,6 +1,5 @@
 """Writes what test and predict found, each clip once under any number of ranks."""
 
-from pathlib import Path
 from typing import Any, cast
 
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -11,6 +10,7 @@ from data_modules.io.atomic import write_whole
 from data_modules.io.names import cell, to_csv, to_json, visible
 from lightning_petl.callbacks.outputs.screen import show
 from lightning_petl.distributed.collectives import gather_objects
+from lightning_petl.runs.folder import run_folder
 from lightning_petl.tasks.classification import Scores, TopClasses, VideoClassifier
 
 SCORES = "test_scores.jsonl"
@@ -124,15 +124,6 @@ class TopClassTable(Callback):
             write_whole(path, _csv(rows))
             show(_table(rows))
             print(f"written to {visible(str(path))}", flush=True)
-
-
-def run_folder(trainer: Trainer) -> Path:
-    """The folder of this run; right on rank zero, which writes.
-
-    ``Trainer.log_dir`` waits for all ranks: to ask for it on one of them hangs the run.
-    """
-    folder = trainer.logger.log_dir if trainer.logger else None
-    return Path(folder or trainer.default_root_dir)
 
 
 def _gather(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -8,8 +8,8 @@ from typing_extensions import override
 
 from data_modules.io.atomic import write_whole
 from data_modules.io.names import to_json, visible
-from lightning_petl.callbacks.outputs.predictions import run_folder
 from lightning_petl.callbacks.outputs.screen import show
+from lightning_petl.runs.folder import run_folder
 from lightning_petl.tasks.retrieval.gallery import Answer
 from lightning_petl.tasks.retrieval.task import VideoTextRetrieval
 

@@ -7,7 +7,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from typing_extensions import override
 
 
-class Share(NamedTuple):
+class UpdateSplit(NamedTuple):
     """How the clips of an update are shared out.
 
     Attributes:
@@ -46,7 +46,7 @@ class GlobalBatch(Callback):
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        checkpoint["share"] = list(_share(trainer))
+        checkpoint["share"] = list(_split_of(trainer))
 
     @override
     def on_load_checkpoint(
@@ -54,7 +54,7 @@ class GlobalBatch(Callback):
     ) -> None:
         if "share" not in checkpoint or not trainer.training:
             return
-        before, now = Share(*checkpoint["share"]), _share(trainer)
+        before, now = UpdateSplit(*checkpoint["share"]), _split_of(trainer)
         if before.clips != now.clips:
             raise ValueError(
                 f"an update was {before.told()}, now {now.told()}: set model.optim.global_batch={before.clips}, or the "
@@ -72,10 +72,10 @@ class GlobalBatch(Callback):
                 data.load_state_dict(order | {"global_batch": now.ranks * now.size})
 
 
-def _share(trainer: Trainer) -> Share:
+def _split_of(trainer: Trainer) -> UpdateSplit:
     size = getattr(cast(Any, trainer).datamodule, "batch_size", 1)
     trainer.fit_loop.setup_data()  # the number of batches is not known before
-    return Share(
+    return UpdateSplit(
         trainer.world_size,
         trainer.accumulate_grad_batches,
         size,
@@ -83,7 +83,7 @@ def _share(trainer: Trainer) -> Share:
     )
 
 
-def _translate(progress: dict[str, Any], before: Share, now: Share) -> None:
+def _translate(progress: dict[str, Any], before: UpdateSplit, now: UpdateSplit) -> None:
     """Count the batches that are done in passes of ``now``."""
     total, current = progress["total"], progress["current"]
     epochs = ceil((total["completed"] - current["completed"]) / before.batches)

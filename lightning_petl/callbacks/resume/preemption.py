@@ -9,8 +9,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from typing_extensions import override
 
 from lightning_petl.callbacks.ema import EMA
-from lightning_petl.callbacks.outputs.predictions import run_folder
-from lightning_petl.runs.folder import CHECKPOINTS, LAST
+from lightning_petl.runs.folder import CHECKPOINTS, LAST, run_folder
 from lightning_petl.runs.logger import RunLogger
 from lightning_petl.runs.signals import PREEMPTED, StopRequest, current_request
 

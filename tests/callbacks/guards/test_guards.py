@@ -14,9 +14,9 @@ from data_modules.loading.collate import Collate
 from data_modules.sample import Sample
 from lightning_petl.adapters import Adapter, AdaptFormer, STAdapter
 from lightning_petl.backbones import VideoViT
-from lightning_petl.callbacks.cost.ownership import Share, shares
 from lightning_petl.callbacks.guards.frozen_guard import FrozenGuard
 from lightning_petl.callbacks.guards.gradient_guard import GradientGuard
+from lightning_petl.cost.ownership import OwnedParameters, parameters_by_owner
 from lightning_petl.tasks.classification import VideoClassifier
 
 
@@ -69,9 +69,9 @@ def test_declared_tensors_are_counted_and_stay_exactly_as_they_are(
     fit(module, tmp_path, GradientGuard())
     gradients = [p.grad for name, p in module.named_parameters() if name in dead]
     assert all(gradient is None or not gradient.any() for gradient in gradients)
-    assert shares(module) == [
-        Share("STAdapter", 24, 4 * 1748, 1748),
-        Share("head", 2, 2 * 192 + 2, 0),
+    assert parameters_by_owner(module) == [
+        OwnedParameters("STAdapter", 24, 4 * 1748, 1748),
+        OwnedParameters("head", 2, 2 * 192 + 2, 0),
     ]
 
 
