@@ -94,33 +94,38 @@ def read_index(folder: Path) -> Index:
         raise ValueError(
             f"{path}: is no index of a feature cache; empty the folder and build again"
         )
-    layout = {split: SplitLayout(*values) for split, values in index["layout"].items()}
+    layout: dict[str, SplitLayout] = {}
+    for split, counts in index["layout"].items():
+        layout[split] = SplitLayout(*counts)
     return Index(**index)._replace(layout=layout)
 
 
 def _is_index(value: Any) -> bool:
-    """Tell whether all fields are there, of the right types, and with counts that a cache can have."""
+    """Tell whether all values are there, of the right types, and with counts that a cache can have."""
     if not isinstance(value, dict):
         return False
-    fields = cast(dict[str, Any], value)
-    if fields.keys() != set(Index._fields):
+    values = cast(dict[str, Any], value)
+    if values.keys() != set(Index._fields):
         return False
-    parts = fields["parts"]
-    layout = fields["layout"]
-    mappings = (fields["key"], parts, layout)
-    if not all(isinstance(mapping, dict) for mapping in mappings):
-        return False
-    if fields["kept"] not in get_args(Kept):
-        return False
-    dtypes = all(dtype in _DTYPES for dtype in parts.values())
-    return dtypes and all(map(_is_layout, layout.values()))
+    parts = values["parts"]
+    layout = values["layout"]
+    for mapping in (values["key"], parts, layout):
+        if not isinstance(mapping, dict):
+            return False
+    for dtype in parts.values():
+        if dtype not in _DTYPES:
+            return False
+    # Types are looked up by their names in torch, counts become sizes: neither is taken on trust.
+    return values["kept"] in get_args(Kept) and all(map(_is_layout, layout.values()))
 
 
 def _is_layout(value: Any) -> bool:
     counts = cast(list[Any], value) if isinstance(value, list) else []
-    # Not isinstance: True is an int, too.
-    right = all(type(count) is int and 1 <= count <= _MOST_ROWS for count in counts)
-    return right and len(counts) == len(SplitLayout._fields)
+    for count in counts:
+        # Not isinstance: True is an int, too.
+        if type(count) is not int or not 1 <= count <= _MOST_ROWS:
+            return False
+    return len(counts) == len(SplitLayout._fields)
 
 
 class FeatureCache:
@@ -154,7 +159,8 @@ class FeatureCache:
             if split not in self._index.layout:
                 held = ",".join([*self._index.layout, split])
                 raise ValueError(
-                    f"{self._folder}: holds no {split} split; build it with --splits=[{held}]"
+                    f"{self._folder}: holds no {split} "
+                    f"split; build it with --splits=[{held}]"
                 )
         self._require(wanted)
         for split in wanted:
@@ -172,7 +178,8 @@ class FeatureCache:
             names = [clip.clip_id for clip in clips]
             sentence = contents.complaint(self._folder, split, numbers, names)
             raise ValueError(
-                f"{sentence}; run the same `lightning-petl cache build` again, which makes their features anew"
+                f"{sentence}; run the same `lightning-petl cache "
+                "build` again, which makes their features anew"
             )
 
     def require_trunk(self, wanted: Mapping[str, Any], names: Collection[str]) -> None:
@@ -188,7 +195,8 @@ class FeatureCache:
         differs = differences(self._index.key, wanted)
         if differs:
             raise ValueError(
-                f"{self._folder}: is the cache of something else: {'; '.join(differs)}; set these back, or build a "
+                f"{self._folder}: is the cache of something else: "
+                f"{'; '.join(differs)}; set these back, or build a "
                 "cache of this run"
             )
 
@@ -251,7 +259,8 @@ class FeatureDataset(Dataset[Sample]):
         sample = self._read(epoch, index)
         if sample.fault and self._on_fault == "stop":
             raise ValueError(
-                f"{sample.fault}; the cache holds no features of it: files.broken=count_wrong counts it as wrong"
+                f"{sample.fault}; the cache holds no features of "
+                "it: files.broken=count_wrong counts it as wrong"
             )
         return sample
 

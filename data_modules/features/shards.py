@@ -74,7 +74,8 @@ def pack(parts: Mapping[str, Tensor], kept: Kept) -> dict[str, Tensor]:
             continue
         if not values.isfinite().all():
             raise ValueError(
-                f"{name} holds values that are no numbers (NaN or infinite): the trunk computes beyond the range of "
+                f"{name} holds values that are no numbers (NaN or "
+                "infinite): the trunk computes beyond the range of "
                 "its numbers; take another model.backbone.frozen_dtype"
             )
         if kept == "int8":
@@ -118,11 +119,18 @@ def write(path: Path, rows: Sequence[FeatureRow]) -> None:
     tensors: dict[str, Tensor] = {}
     for name in rows[0].parts:
         tensors[name] = torch.stack([row.parts[name] for row in rows])
-    tensors[_LABELS] = torch.tensor([row.labels for row in rows])
-    tensors[_CLIP] = torch.tensor([row.clip for row in rows])
+    labels: list[tuple[int, ...]] = []
+    clips: list[int] = []
+    faults: dict[str, str] = {}
+    for number, row in enumerate(rows):
+        labels.append(row.labels)
+        clips.append(row.clip)
+        if row.fault:
+            faults[str(number)] = row.fault
+    tensors[_LABELS] = torch.tensor(labels)
+    tensors[_CLIP] = torch.tensor(clips)
     for name in _names(rows[0].parts):
         tensors[name + _CHECKSUM] = torch.tensor([_checksum(row, name) for row in rows])
-    faults = {str(number): row.fault for number, row in enumerate(rows) if row.fault}
     with atomic_write(path) as partial:
         save_file(tensors, partial, {"faults": json.dumps(faults, sort_keys=True)})
         with partial.open("rb") as file:
@@ -144,7 +152,8 @@ class Shard:
     def __init__(self, path: Path) -> None:
         if not path.is_file():
             raise FileNotFoundError(
-                f"{path}: is missing; run the same `lightning-petl cache build` to make it"
+                f"{path}: is missing; run the same "
+                "`lightning-petl cache build` to make it"
             )
         self._path = path
         try:
@@ -173,14 +182,13 @@ class Shard:
         """
         chosen = self._names
         if names is not None:
-            chosen = [name for name in chosen if name in names]
+            chosen = list(filter(names.__contains__, chosen))
         try:
             row = self._row(number, chosen)
-            right = all(self._is_right(row, name, number) for name in chosen)
+            for name in chosen:
+                self._compare(row, name, number)
         except _UNREADABLE as error:
             raise ValueError(damaged(self._path)) from error
-        if not right:
-            raise ValueError(damaged(self._path))
         return row
 
     def _row(self, number: int, names: Sequence[str]) -> FeatureRow:
@@ -193,8 +201,10 @@ class Shard:
         clip = int(self._read(_CLIP, number))
         return FeatureRow(parts, tuple(labels), clip, self._faults.get(str(number), ""))
 
-    def _is_right(self, row: FeatureRow, name: str, number: int) -> bool:
-        return int(self._read(name + _CHECKSUM, number)) == _checksum(row, name)
+    def _compare(self, row: FeatureRow, name: str, number: int) -> None:
+        """Refuse a part that is not what its checksum says."""
+        if int(self._read(name + _CHECKSUM, number)) != _checksum(row, name):
+            raise ValueError(f"{name}: is not what its checksum says")
 
     def check(self, num_rows: int) -> None:
         """Read all rows.
@@ -237,8 +247,9 @@ def _checksum(row: FeatureRow, name: str) -> int:
 
 def _faults(text: str) -> dict[str, str]:
     found = json.loads(text)
-    if not all(isinstance(fault, str) for fault in found.values()):
-        raise ValueError("faults are no texts")
+    for fault in found.values():
+        if not isinstance(fault, str):
+            raise ValueError("faults are no texts")
     return found
 
 

@@ -190,7 +190,7 @@ def _differing(
     """Return those of ``numbers`` whose checksum is not what ``field`` of ``held`` says."""
     chosen = list(numbers)
     with ThreadPoolExecutor(_THREADS) as pool:
-        values = pool.map(_or_none(checksum), [places[number] for number in chosen])
+        values = pool.map(_or_none(checksum), map(places.__getitem__, chosen))
         found: list[int] = []
         for number, value in zip(chosen, values, strict=True):
             if value is None or value != getattr(held[number], field, ""):
@@ -200,7 +200,7 @@ def _differing(
 
 def _entries(places: Sequence[Place]) -> list[_Entry | None]:
     """Return the entry of each; every file is looked at once, however many clips are parts of it."""
-    sources = [_source(place) for place in places]
+    sources = list(map(_source, places))
     paths = list(dict.fromkeys(source.path for source in sources))
     # A task for each of 100,000 files would cost more than to look at them, so each thread takes its share at once.
     shares = [paths[start::_THREADS] for start in range(_THREADS)]

@@ -65,9 +65,14 @@ def of_others(
         originals: places by the names of clips.
         verify: compare all bytes.
     """
-    knowing = [entry for entry in entries if entry.original]
-    places = [originals[entry.path] for entry in knowing]
-    copied = [entry.original for entry in knowing]
+    knowing: list[CopyEntry] = []
+    places: list[Path] = []
+    copied: list[Content] = []
+    for entry in entries:
+        if entry.original:
+            knowing.append(entry)
+            places.append(originals[entry.path])
+            copied.append(entry.original)
     return [knowing[number] for number in changed(places, copied, verify=verify)]
 
 
@@ -81,7 +86,8 @@ def read_index(folder: Path) -> Iterator[CopyEntry]:
     path = folder / INDEX
     if not path.is_file():
         raise FileNotFoundError(
-            f"{path}: no such file; run `lightning-petl data ingest` (again, if it was stopped)"
+            f"{path}: no such file; run `lightning-petl "
+            "data ingest` (again, if it was stopped)"
         )
     with path.open(newline="", encoding=ENCODING, errors=ERRORS) as file:
         rows = csv.reader(file)
@@ -144,4 +150,4 @@ _KINDS: dict[Any, Callable[[str], Any]] = {
     Content | None: _content,
 }
 # What makes a value of each column's text, in the order of the columns.
-_OF_TEXT = [_KINDS[kind] for kind in get_type_hints(CopyEntry).values()]
+_OF_TEXT = list(map(_KINDS.__getitem__, get_type_hints(CopyEntry).values()))

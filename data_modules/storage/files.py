@@ -83,13 +83,19 @@ class Files:
             else:
                 absent.append(str(clip.path))
         sentence = self._absent(absent, len(clips), split)
-        if copy := self._copy:
-            originals = [_file(clip) for clip in found]
-            copy.require_originals(dict(zip(found_keys, originals, strict=True)))
-            pairs = zip(found, found_keys, strict=True)
-            found = [clip._replace(path=copy.source(key)) for clip, key in pairs]
-        paths = [str(clip.path) for clip in found]
-        return Located(found, dict(zip(paths, found_keys, strict=True)), sentence)
+        copy = self._copy
+        if copy:
+            copy.require_originals(
+                dict(zip(found_keys, map(_file, found), strict=True))
+            )
+        located: list[Clip] = []
+        key_of: dict[str, str] = {}
+        for clip, key in zip(found, found_keys, strict=True):
+            if copy:
+                clip = clip._replace(path=copy.source(key))
+            located.append(clip)
+            key_of[str(clip.path)] = key
+        return Located(located, key_of, sentence)
 
     def _there(
         self, clips: Sequence[Clip], keys: Sequence[str], folders: Folders
@@ -178,8 +184,10 @@ def _file(clip: Clip) -> Path:
 
 def _on_disk(clips: Sequence[Clip], folders: Folders) -> list[bool]:
     """Tell of each clip whether it is on disk."""
-    files = [_file(clip) for clip in clips]
+    files = list(map(_file, clips))
     # Each folder is read once: to ask for a hundred thousand files one by one takes minutes on a network disk.
-    parents = {file.parent for file in files}
-    names = {parent: folders.names(parent) for parent in parents}
+    names: dict[Path, frozenset[str]] = {}
+    for file in files:
+        if file.parent not in names:
+            names[file.parent] = folders.names(file.parent)
     return [file.name in names[file.parent] for file in files]

@@ -9,6 +9,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
+from itertools import filterfalse, starmap
 from pathlib import Path
 from typing import NamedTuple
 
@@ -83,7 +84,7 @@ class Finder:
                 )
                 if candidates:
                     found[number] = candidates
-            missing = [number for number in missing if number not in found]
+            missing = list(filterfalse(found.__contains__, missing))
             if not missing:
                 break
         paths: list[Path] = []
@@ -122,7 +123,7 @@ class Finder:
         """Return the folders in all folders of one level."""
         found: list[Path] = []
         for folder in level:
-            found += [folder / name for name in self._folders.content(folder).folders]
+            found += map(folder.joinpath, self._folders.content(folder).folders)
         return found
 
     def _index(self, level: Sequence[Path]) -> _Index:
@@ -151,7 +152,7 @@ class Finder:
         videos = inside or outside
         # Whether a folder holds frames is not asked: to read 100,000 of them would take minutes.
         files = [place for place in videos if is_video(place[1])] or videos
-        return [folder / name for folder, name in sorted(files, key=_order)]
+        return list(starmap(Path.joinpath, sorted(files, key=_order)))
 
 
 def _order(place: tuple[Path, str]) -> tuple[tuple[int, str], Path]:
@@ -176,6 +177,7 @@ def _doubled(found: Iterable[Sequence[Path]]) -> str:
         return ""
     first, second = doubled[0][:2]
     return (
-        f"{len(doubled)} video(s) are there under two names or more, such as {first} and {second}; of each the "
+        f"{len(doubled)} video(s) are there under two names "
+        f"or more, such as {first} and {second}; of each the "
         "first is read"
     )

@@ -4,6 +4,7 @@ import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import cached_property
+from itertools import filterfalse
 from pathlib import Path, PurePath, PurePosixPath
 from typing import Literal, NamedTuple
 
@@ -84,7 +85,7 @@ def walk(top: Path) -> Iterator[tuple[Path, Listing]]:
             continue
         seen.add(real)
         yield folder, content
-        waiting += [folder / name for name in content.folders]
+        waiting += map(folder.joinpath, content.folders)
 
 
 class Folders:
@@ -138,7 +139,7 @@ class Folders:
     @cached_property
     def _copied_frames(self) -> frozenset[str]:
         """Return the clips of the ingested copy that were folders of frames."""
-        return frozenset(name for name in self._names() if not is_video(name))
+        return frozenset(filterfalse(is_video, self._names()))
 
     @cached_property
     def _copied(self) -> dict[str, Listing]:

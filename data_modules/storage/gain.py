@@ -46,30 +46,37 @@ def report(folder: Path, originals: Mapping[str, Path], console: Console) -> int
 
 
 def _table(folder: Path, entries: Sequence[CopyEntry], cost: Cost | None) -> Table:
-    counts = Counter(entry.status for entry in entries)
-    before = sum(entry.source_size for entry in entries)
-    after = sum(entry.size for entry in entries)
-    hours = sum(entry.seconds for entry in entries) / 3600
+    counts = Counter[str]()
+    before = 0
+    after = 0
+    seconds = 0.0
+    psnr: list[float] = []
+    for entry in entries:
+        counts[entry.status] += 1
+        before += entry.source_size
+        after += entry.size
+        seconds += entry.seconds
+        if entry.status == "encoded":
+            psnr.append(entry.psnr)
     table = Table("ingested")
     table.add_column(cell(str(folder)))
     statuses = ", ".join(f"{count} {status}" for status, count in counts.items())
     table.add_row("clips", statuses)
-    table.add_row("length", f"{hours:.2f} h")
+    table.add_row("length", f"{seconds / 3600:.2f} h")
     sizes = f"{decimal(before)} before, {decimal(after)} after"
     table.add_row("size", f"{sizes}: {after / max(before, 1):.2f}x")
-    psnr = [entry.psnr for entry in entries if entry.status == "encoded"]
     if psnr:
         luma = f"{min(psnr):.1f} dB least, {median(psnr):.1f} dB median"
         table.add_row("PSNR of luma", luma)
     if cost:
-        table.add_row(
-            "8 frames of a clip",
-            f"{1000 * cost.before:.1f} ms CPU before, {1000 * cost.after:.1f} ms after",
+        times = (
+            f"{1000 * cost.before:.1f} ms CPU before, {1000 * cost.after:.1f} ms after"
         )
-        table.add_row(
-            "one core",
-            f"{1 / cost.before:.0f} clips/s before, {1 / cost.after:.0f} clips/s after",
+        rates = (
+            f"{1 / cost.before:.0f} clips/s before, {1 / cost.after:.0f} clips/s after"
         )
+        table.add_row("8 frames of a clip", times)
+        table.add_row("one core", rates)
         table.add_row("gain", f"{cost.before / cost.after:.1f}x")
     return table
 
@@ -82,13 +89,14 @@ def _cost(
     chosen = good[:: max(1, math.ceil(len(good) / _CLIPS))]
     if not chosen:
         return None
-    storage = IngestedCopy(folder)
+    copies = list(map(IngestedCopy(folder).source, chosen))
+    sources = [Source(originals[path]) for path in chosen]
     before: list[float] = []
     after: list[float] = []
     # Both sides in every round, so that a disturbance in one round meets both.
     for _ in range(_REPEATS):
-        before.append(sum(_seconds(Source(originals[path])) for path in chosen))
-        after.append(sum(_seconds(storage.source(path)) for path in chosen))
+        before.append(sum(map(_seconds, sources)))
+        after.append(sum(map(_seconds, copies)))
     return Cost(median(before) / len(chosen), median(after) / len(chosen))
 
 

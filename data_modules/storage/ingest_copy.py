@@ -42,6 +42,7 @@ class CopyInProgress:
         tar: bool,
     ) -> None:
         self._folder = folder
+        self._originals = originals
         self._tar = tar
         self._parts = folder / ".parts" if tar else folder
         self._tasks: dict[str, CopyTask] = {}
@@ -82,7 +83,8 @@ class CopyInProgress:
     def finish(self) -> None:
         """Write the index, when nothing is left."""
         if not self._tar:
-            write_index(self._folder, [self._done[name] for name in self._tasks])
+            # In the order of names, not in that in which clips were done.
+            write_index(self._folder, map(self._done.__getitem__, self._tasks))
             return
         self._close_shard()
         shutil.rmtree(self._parts, ignore_errors=True)
@@ -95,8 +97,7 @@ class CopyInProgress:
             with tarfile.open(path) as shard:
                 packed.update(shard.getnames())
         noted = [entry for entry in _read(self._journal) if entry.path in self._tasks]
-        originals = {name: task.original for name, task in self._tasks.items()}
-        others = {entry.path for entry in of_others(noted, originals)}
+        others = {entry.path for entry in of_others(noted, self._originals)}
         for entry in noted:
             there = entry.file in packed or _has_size(self._file(entry), entry.size)
             if there and entry.path not in others:
@@ -127,7 +128,7 @@ class CopyInProgress:
         if not self._group:
             return
         path = self._folder / f"shard-{self._num_shards:05d}.tar"
-        files = [self._file(entry) for entry in self._group]
+        files = list(map(self._file, self._group))
         if path.exists():
             self._placed += shard_places(path, self._group)
         else:

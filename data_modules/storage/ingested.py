@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator, Mapping
+from itertools import compress
 from pathlib import Path
 
 from data_modules.io.untrusted import inside
@@ -74,16 +75,17 @@ class IngestedCopy:
         Raises:
             ValueError: some are others.
         """
-        known = [name for name in originals if name in self._originals]
+        known = list(filter(self._originals.__contains__, originals))
         at_hand = present([originals[name] for name in known])
-        names = [name for name, there in zip(known, at_hand, strict=True) if there]
-        places = [originals[name] for name in names]
+        names = list(compress(known, at_hand))
+        places = list(map(originals.__getitem__, names))
         others = changed(places, [self._originals[name] for name in names])
         if others:
             sentence = describe_changed(others, names, "originals", "were copied")
             raise ValueError(
                 f"{self._folder}: {sentence}; run the same `lightning-petl data "
-                "ingest` again, which copies them anew, or move them away if the copy is right"
+                "ingest` again, which copies them anew, "
+                "or move them away if the copy is right"
             )
 
     def source(self, relative: str) -> Source:
@@ -104,7 +106,8 @@ class IngestedCopy:
         return (
             f"{self._folder / INDEX}: has no clip {relative!r} among its {len(self)}"
             f"{such}: it is the copy of another data "
-            "set or of an earlier list; run `lightning-petl data ingest` on this one, to a new folder"
+            "set or of an earlier list; run `lightning-petl "
+            "data ingest` on this one, to a new folder"
         )
 
 
@@ -119,18 +122,20 @@ def _refuse_links_outside(folder: Path, files: set[str]) -> None:
         if not place.is_dir():
             continue
         with os.scandir(place) as entries:
-            links = [entry.name for entry in entries if entry.is_symlink()]
-        for name in links:
-            inside(folder, f"{parent}/{name}" if parent else name)
+            for entry in entries:
+                if entry.is_symlink():
+                    inside(folder, f"{parent}/{entry.name}" if parent else entry.name)
 
 
 def _check_shard(path: Path, end: int) -> None:
     if not path.is_file():
         raise FileNotFoundError(
-            f"{path}: the shard is missing; copy it here again, or ingest again to a new folder"
+            f"{path}: the shard is missing; copy it "
+            "here again, or ingest again to a new folder"
         )
     size = path.stat().st_size
     if size < end:
         raise ValueError(
-            f"{path}: the shard has {size} bytes, and its last clip ends at {end}; copy it again"
+            f"{path}: the shard has {size} bytes, and "
+            f"its last clip ends at {end}; copy it again"
         )

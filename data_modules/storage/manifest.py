@@ -113,9 +113,13 @@ def read(path: Path) -> dict[str, ManifestEntry]:
     header, *lines = path.read_bytes().decode(ENCODING, ERRORS).split("\n")
     if header.rstrip("\r").split(",") != _COLUMNS:
         raise ValueError(
-            f"{path}: is no manifest with the columns {','.join(_COLUMNS)}; remove it and index again"
+            f"{path}: is no manifest with the columns "
+            f"{','.join(_COLUMNS)}; remove it and index again"
         )
-    return {entry.path: entry for entry in _entries(lines)}
+    found: dict[str, ManifestEntry] = {}
+    for entry in _entries(lines):
+        found[entry.path] = entry  # the later one of two holds
+    return found
 
 
 def append(path: Path, entry: ManifestEntry) -> None:
@@ -153,7 +157,8 @@ def _writing(path: Path) -> Generator[None]:
         yield
     except OSError as error:
         raise OSError(
-            f"{path}: the manifest cannot be written: {error.strerror}; `data index --output FILE` writes another, "
+            f"{path}: the manifest cannot be written: {error.strerror}; "
+            "`data index --output FILE` writes another, "
             "which files.manifest=FILE reads"
         ) from error
 

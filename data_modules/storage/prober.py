@@ -82,7 +82,8 @@ def outcomes(
     """
     if workers < 1 or timeout <= 0:
         raise ValueError(
-            f"workers={workers}, timeout={timeout}: one worker at least, and more than 0 seconds"
+            f"workers={workers}, timeout={timeout}: one "
+            "worker at least, and more than 0 seconds"
         )
     waiting = iter(items)
     idle = [_Worker(function, timeout) for _ in range(workers)]

@@ -1,5 +1,6 @@
 """Find the videos in a folder without annotation."""
 
+from itertools import filterfalse
 from pathlib import Path
 
 from data_modules.sample import Clip
@@ -32,17 +33,19 @@ def videos_below(path: Path) -> tuple[list[Clip], str]:
     if path.is_file():
         if is_image(path.name):
             raise ValueError(
-                f"predict_path: {path} is an image; give a video, or a folder with the frames of one"
+                f"predict_path: {path} is an image; give a "
+                "video, or a folder with the frames of one"
             )
         return [Clip(path.name, path, -1)], ""
     found: list[Path] = []
     others: list[str] = []
     for folder, content in walk(path):
         videos = list(filter(is_video, content.files))
+        # A folder that holds a video and its extracted frames is read as the video.
         is_frames = is_series(content.files) and not videos
         is_read = is_image if is_frames else is_video
-        others += [name for name in content.files if not is_read(name)]
-        found += [folder] if is_frames else [folder / name for name in videos]
+        others += filterfalse(is_read, content.files)
+        found += [folder] if is_frames else map(folder.joinpath, videos)
     passed_over = (
         f"{len(others)} file(s) that are no videos: {counted(by_suffix(others))}"
     )

@@ -66,14 +66,17 @@ def shard_places(path: Path, entries: Sequence[CopyEntry]) -> list[CopyEntry]:
     """
     with tarfile.open(path) as shard:
         members = shard.getmembers()
-    stored = [(member.name, member.size) for member in members]
-    if stored != [(entry.file, entry.size) for entry in entries]:
-        raise ValueError(
-            f"{path}: does not hold the {len(entries)} clips that it should; delete it and ingest again"
-        )
+    # One that holds more or fewer is not right, either.
+    right = len(members) == len(entries)
     placed: list[CopyEntry] = []
-    for entry, member in zip(entries, members, strict=True):
+    for entry, member in zip(entries, members, strict=False):
+        right = right and (member.name, member.size) == (entry.file, entry.size)
         placed.append(entry._replace(file=path.name, start=member.offset_data))
+    if not right:
+        raise ValueError(
+            f"{path}: does not hold the {len(entries)} clips "
+            "that it should; delete it and ingest again"
+        )
     return placed
 
 
@@ -96,5 +99,6 @@ def check(path: Path, entry: CopyEntry) -> None:
         found = hashlib.sha256(file.read(entry.size)).hexdigest()
     if found != entry.sha256:
         raise ValueError(
-            f"{path}: the bytes of {entry.path}, {entry.size} from {entry.start}, are not those written"
+            f"{path}: the bytes of {entry.path}, {entry.size} "
+            f"from {entry.start}, are not those written"
         )

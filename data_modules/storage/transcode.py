@@ -62,11 +62,13 @@ class Profile:
     def __post_init__(self) -> None:
         if self.short_side < 16 or self.short_side % 2:
             raise ValueError(
-                f"short_side: expected an even number from 16 on, pixels; got {self.short_side}"
+                "short_side: expected an even number "
+                f"from 16 on, pixels; got {self.short_side}"
             )
         if not 0 < self.crf <= 51:
             raise ValueError(
-                f"crf: expected 1 to 51, where lower is better and larger; got {self.crf}"
+                "crf: expected 1 to 51, where lower "
+                f"is better and larger; got {self.crf}"
             )
 
     def size(self, height: int, width: int) -> tuple[int, int]:
@@ -230,7 +232,8 @@ def _write(video: VideoReader, copy: Path, profile: Profile) -> None:
     if ticks[-1] <= ticks[-2]:
         # The stated rate is not that of the frames, and an MP4 file could not state it.
         raise Unfaithful(
-            f"its {video.num_frames} frames last longer than {video.fps:g} a second would"
+            f"its {video.num_frames} frames last "
+            f"longer than {video.fps:g} a second would"
         )
     chunks = _chunks(video, profile, _step(video))
     raster, first = next(chunks)
@@ -253,12 +256,14 @@ def _compared(video: VideoReader, written: VideoReader, profile: Profile) -> Qua
     same_rate = math.isclose(written.fps, video.fps, rel_tol=1e-6)
     if late > 1e-6 or not same_rate:
         raise Unfaithful(
-            f"its frames, {video.fps:g} a second, come back at other times, {written.fps:g} a second"
+            f"its frames, {video.fps:g} a second, come "
+            f"back at other times, {written.fps:g} a second"
         )
     psnr = _psnr(video, written, profile)
     if psnr < profile.psnr_floor:
         raise Unfaithful(
-            f"luma within {psnr:.1f} dB, under the floor of {profile.psnr_floor:g}; a lower crf may help"
+            f"luma within {psnr:.1f} dB, under the floor of "
+            f"{profile.psnr_floor:g}; a lower crf may help"
         )
     return Quality(count, count / video.fps, psnr, video.info().note)
 

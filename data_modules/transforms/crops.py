@@ -162,7 +162,8 @@ class MultiScaleCrop(Transform):
     def __post_init__(self) -> None:
         if not self.scales or not all(0 < scale <= 1 for scale in self.scales):
             raise ValueError(
-                f"scales: expected parts of the short side, above 0 and at most 1, got {self.scales}"
+                "scales: expected parts of the short side, "
+                f"above 0 and at most 1, got {self.scales}"
             )
         if self.max_distort < 0:
             raise ValueError(f"max_distort: expected 0 or more, got {self.max_distort}")
@@ -223,7 +224,8 @@ class ShortSideJitterCrop(Transform):
     def __post_init__(self) -> None:
         if not 1 <= self.scale[0] <= self.scale[1]:
             raise ValueError(
-                f"scale: expected 1 <= shortest <= longest, of the crop's size, got {self.scale}"
+                "scale: expected 1 <= shortest <= longest, "
+                f"of the crop's size, got {self.scale}"
             )
 
     def draw(

@@ -61,7 +61,8 @@ class Mixing:
     def __post_init__(self) -> None:
         if min(self.mixup, self.cutmix) < 0 or not self.mixup + self.cutmix:
             raise ValueError(
-                f"mixup, cutmix: expected 0 or more and one above 0, got {self.mixup}, {self.cutmix}"
+                "mixup, cutmix: expected 0 or more and one "
+                f"above 0, got {self.mixup}, {self.cutmix}"
             )
         for name in ("switch", "probability"):
             if not 0 <= getattr(self, name) <= 1:
@@ -83,7 +84,8 @@ class Mixing:
         """
         if len(video) % 2:
             raise ValueError(
-                f"batch_size: mixing takes clips in pairs, {len(video)} is odd; take an even batch_size"
+                "batch_size: mixing takes clips in pairs, "
+                f"{len(video)} is odd; take an even batch_size"
             )
         height, width = video.shape[-2:]
         pairs: list[Tensor] = []

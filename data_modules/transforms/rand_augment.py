@@ -47,8 +47,10 @@ class RandAugmentPolicy(NamedTuple):
         whole = all(count.is_integer() for count in counts)
         if head != "rand" or not all(matches) or not whole or policy.p > 1:
             raise ValueError(
-                "policy: expected such as 'rand-m7-n4-mstd0.5-inc1', with whole numbers m (magnitude), n (operations), "
-                "mmax (highest magnitude) and inc (1: severity grows with m), and p (probability of each operation, at "
+                "policy: expected such as 'rand-m7-n4-mstd0.5-inc1', "
+                "with whole numbers m (magnitude), n (operations), "
+                "mmax (highest magnitude) and inc (1: severity grows "
+                "with m), and p (probability of each operation, at "
                 f"most 1) and mstd (deviation of the magnitude); got {text!r}"
             )
         return policy

@@ -256,7 +256,8 @@ class VideoReader:
         asked = [int(index) for index in indices]
         if not asked or min(asked) < 0:
             raise ValueError(
-                f"{self._name}: frame indices are one or more numbers from 0 on, got {asked}"
+                f"{self._name}: frame indices are one "
+                f"or more numbers from 0 on, got {asked}"
             )
         try:
             return self._gathered(asked, size, write)
@@ -312,8 +313,10 @@ class VideoReader:
         wanted = self._shape.upright
         if isinstance(self._track, ImageTrack) and shape.upright != wanted:
             raise ValueError(
-                f"{self._track.paths[rank]}: shows {_size(shape.upright)} pixels, and the first image "
-                f"{_size(wanted)}: the images of one video have one size; convert them, or move the others away"
+                f"{self._track.paths[rank]}: shows "
+                f"{_size(shape.upright)} pixels, and the first image "
+                f"{_size(wanted)}: the images of one video have "
+                "one size; convert them, or move the others away"
             )
         return shape.scaled(wanted)
 
@@ -332,7 +335,8 @@ class VideoReader:
         right = box.left + box.width
         if is_empty or bottom > height or right > width:
             raise ValueError(
-                f"{self._name}: {box} is not within its frames of {height} x {width} pixels"
+                f"{self._name}: {box} is not within its "
+                f"frames of {height} x {width} pixels"
             )
         return box
 

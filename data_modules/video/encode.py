@@ -221,16 +221,19 @@ def _encode(
 def _check(pixels: np.ndarray, codec: str) -> None:
     if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[3] != 3:
         raise ValueError(
-            f"frames: expected uint8 't h w 3', got {pixels.dtype} of shape {pixels.shape}"
+            "frames: expected uint8 't h w 3', got "
+            f"{pixels.dtype} of shape {pixels.shape}"
         )
     time, height, width, _ = pixels.shape
     if 0 in pixels.shape or height % 2 or width % 2:
         raise ValueError(
-            f"frames: need one or more, height and width even; got {time} of {height} x {width}"
+            "frames: need one or more, height and width "
+            f"even; got {time} of {height} x {width}"
         )
     if not _encodes_video(codec):
         raise ValueError(
-            f"codec: this FFmpeg has no video encoder {codec!r}; libx264 and mpeg4 are usual"
+            "codec: this FFmpeg has no video encoder "
+            f"{codec!r}; libx264 and mpeg4 are usual"
         )
 
 

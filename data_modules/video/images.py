@@ -48,7 +48,8 @@ class ImageTrack(Generic[Image]):
     ) -> None:
         if fps <= 0:
             raise ValueError(
-                f"fps: a folder of images needs a rate above 0 frames a second, got {fps}"
+                "fps: a folder of images needs a rate "
+                f"above 0 frames a second, got {fps}"
             )
         self._read = read
         self.fps = float(fps)
@@ -84,7 +85,8 @@ def series(folder: Path) -> list[Path]:
     others = _of(_OTHER_IMAGES, paths)
     if others:
         raise ValueError(
-            f"{folder}: holds {_counted(others)}, which are not read; frames are {_READ}"
+            f"{folder}: holds {_counted(others)}, "
+            f"which are not read; frames are {_READ}"
         )
     images = _of(IMAGE_SUFFIXES, paths)
     if not images:
@@ -92,7 +94,8 @@ def series(folder: Path) -> list[Path]:
     patterns = Counter(map(_pattern, images))
     if len(patterns) > 1:
         raise ValueError(
-            f"{folder}: holds several series of images: {_listed(patterns)}; {_ONE_FOLDER}"
+            f"{folder}: holds several series of "
+            f"images: {_listed(patterns)}; {_ONE_FOLDER}"
         )
     images.sort(key=lambda path: (_numbers(path), path.name))
     _check_numbers(folder, images)
@@ -126,7 +129,8 @@ def _check_numbers(folder: Path, images: Sequence[Path]) -> None:
     ):
         if number == following:
             raise ValueError(
-                f"{folder}: {one.name} and {other.name} have the same number; {_ONE_FOLDER}"
+                f"{folder}: {one.name} and {other.name} "
+                f"have the same number; {_ONE_FOLDER}"
             )
     counters = [column for column in zip(*numbers, strict=True) if _rises(column)]
     if counters:
@@ -135,7 +139,8 @@ def _check_numbers(folder: Path, images: Sequence[Path]) -> None:
     elif len(images) > 1:
         names = f"{images[0].name} to {images[-1].name}"
         raise ValueError(
-            f"{folder}: the images {names} are several series, because none of the numbers in their names rises from "
+            f"{folder}: the images {names} are several series, "
+            "because none of the numbers in their names rises from "
             f"each to the next; {_ONE_FOLDER}"
         )
 
@@ -159,7 +164,8 @@ def _check_gaps(folder: Path, images: Sequence[Path], counter: Sequence[int]) ->
         names = f"{images[0].name} to {images[-1].name}"
         raise ValueError(
             f"{folder}: images are missing: {names} are {len(images)} images without "
-            f"number {_first(map(str, lost), len(lost))}; add them, or number the images without holes"
+            f"number {_first(map(str, lost), len(lost))}; "
+            "add them, or number the images without holes"
         )
 
 

@@ -198,7 +198,8 @@ def unknown_colors(frame: Picture) -> str:
         return ""
     name = _NOT_CONVERTED.get(frame.colorspace, "of an unknown kind")
     return (
-        f"its color matrix is {name} (number {frame.colorspace} of ITU-T H.273), which FFmpeg does not convert to RGB; "
+        f"its color matrix is {name} (number {frame.colorspace} "
+        "of ITU-T H.273), which FFmpeg does not convert to RGB; "
         "convert the file first, as with ffmpeg -i IN -vf zscale=matrix=709 OUT"
     )
 
@@ -228,7 +229,8 @@ def read_image(path: Path) -> Picture:
     codec = _image_codec(content)
     if codec is None:
         raise ValueError(
-            f"{path}: cannot be read as an image: it begins as no {', '.join(_IMAGE_CODECS.values())} does"
+            f"{path}: cannot be read as an image: it begins "
+            f"as no {', '.join(_IMAGE_CODECS.values())} does"
         )
     if codec == "png":
         content = without_profile(content)

@@ -253,7 +253,8 @@ class FileTrack:
         end = last_end(self._stamps, self._packets.durations(), self._tick)
         if end < promised - 2 / self.fps:
             raise ValueError(
-                f"{self._source}: cut short: {end:.2f} s are there of {promised:.2f} s by its header"
+                f"{self._source}: cut short: {end:.2f} s "
+                f"are there of {promised:.2f} s by its header"
             )
         with suppress(OutOfOrder):
             self._check_count()
