@@ -15,9 +15,9 @@ from lightning_petl.adapters.adapter import Adapter, require_distinct, require_p
 from lightning_petl.adapters.layers.lean_norm import (
     Features,
     LayerNorm,
+    LeanNormLinear,
     Normed,
-    linear_of,
-    standardise,
+    standardize,
 )
 from lightning_petl.adapters.layers.tap import recompute, tap_indices
 from lightning_petl.adapters.layers.temporal import frame_sines
@@ -41,7 +41,7 @@ class Tap(nn.Module):
     """Standardises a block's tokens, as the norm behind a trunk would, and keeps them for the end of the trunk."""
 
     def forward(self, z: Tokens, tapped: Tapped) -> Tapped:
-        tokens = standardise(tapped.grid.to_clip(z), (-1,), EPS)
+        tokens = standardize(tapped.grid.to_clip(z), (-1,), EPS)
         return tapped._replace(tokens=(*tapped.tokens, tokens))
 
 
@@ -51,21 +51,15 @@ class SelfAttention(nn.Module):
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.qkv = nn.Linear(dim, 3 * dim)
+        self.qkv = LeanNormLinear(dim, 3 * dim)
         self.proj = nn.Linear(dim, dim)
 
-    def forward(
-        self, x: Features, weight: Tensor | None = None, bias: Tensor | None = None
-    ) -> Features:
-        qkv = linear_of(self.qkv, Normed(x, weight, bias))
+    def forward(self, x: Features | Normed) -> Features:
+        qkv = self.qkv(x)
         q, k, v = rearrange(qkv, "b t n (x h c) -> x b h (t n) c", x=3, h=self.heads)
-        return self.proj(
-            rearrange(
-                F.scaled_dot_product_attention(q, k, v),
-                "b h (t n) c -> b t n (h c)",
-                t=x.shape[1],
-            )
-        )
+        y = F.scaled_dot_product_attention(q, k, v)
+        frames = qkv.shape[1]
+        return self.proj(rearrange(y, "b h (t n) c -> b t n (h c)", t=frames))
 
 
 class CrossAttention(nn.Module):
@@ -75,14 +69,14 @@ class CrossAttention(nn.Module):
         super().__init__()
         self.heads = heads
         self.q = nn.Linear(dim, dim)
-        self.kv = nn.Linear(dim, 2 * dim)
+        self.kv = LeanNormLinear(dim, 2 * dim)
 
     def forward(
-        self, query: Float[Tensor, "1 1 1 d"], x: Normed
+        self, query: Float[Tensor, "1 1 1 d"], x: Features | Normed
     ) -> Float[Tensor, "b 1 1 d"]:
         q = rearrange(self.q(query), "1 1 n (h c) -> 1 h n c", h=self.heads)
         k, v = rearrange(
-            linear_of(self.kv, x), "b t n (x h c) -> x b h (t n) c", x=2, h=self.heads
+            self.kv(x), "b t n (x h c) -> x b h (t n) c", x=2, h=self.heads
         )
         y = F.scaled_dot_product_attention(q.expand(len(k), -1, -1, -1), k, v)
         return rearrange(y, "b h n c -> b 1 n (h c)")
@@ -93,13 +87,11 @@ class Mlp(nn.Module):
 
     def __init__(self, dim: int) -> None:
         super().__init__()
-        self.fc1 = nn.Linear(dim, MLP_RATIO * dim)
+        self.fc1 = LeanNormLinear(dim, MLP_RATIO * dim)
         self.fc2 = nn.Linear(MLP_RATIO * dim, dim)
 
-    def forward(
-        self, x: Features, weight: Tensor | None = None, bias: Tensor | None = None
-    ) -> Features:
-        return self.fc2(F.gelu(linear_of(self.fc1, Normed(x, weight, bias))))
+    def forward(self, x: Features | Normed) -> Features:
+        return self.fc2(F.gelu(self.fc1(x)))
 
 
 class SelfBlock(nn.Module):
@@ -108,7 +100,8 @@ class SelfBlock(nn.Module):
     def __init__(self, dim: int, recipe: "AttentiveProbe") -> None:
         super().__init__()
         self.checkpoint = recipe.checkpoint
-        self.norm1, self.norm2 = (LayerNorm(dim, lean=recipe.lean) for _ in range(2))
+        self.norm1 = LayerNorm(dim, save_memory=recipe.save_memory)
+        self.norm2 = LayerNorm(dim, save_memory=recipe.save_memory)
         self.attn = SelfAttention(dim, recipe.heads)
         self.mlp = Mlp(dim)
 
@@ -117,7 +110,7 @@ class SelfBlock(nn.Module):
         return x + self._part("mlp", self.mlp, self.norm2.split(x))
 
     def _part(self, name: Part, part: nn.Module, normed: Normed) -> Features:
-        return recompute(part, *normed) if name in self.checkpoint else part(*normed)
+        return recompute(part, normed) if name in self.checkpoint else part(normed)
 
 
 class CrossBlock(nn.Module):
@@ -125,7 +118,8 @@ class CrossBlock(nn.Module):
 
     def __init__(self, dim: int, recipe: "AttentiveProbe") -> None:
         super().__init__()
-        self.norm1, self.norm2 = (LayerNorm(dim, lean=recipe.lean) for _ in range(2))
+        self.norm1 = LayerNorm(dim, save_memory=recipe.save_memory)
+        self.norm2 = LayerNorm(dim, save_memory=recipe.save_memory)
         self.attn = CrossAttention(dim, recipe.heads)
         self.mlp = Mlp(dim)
 
@@ -133,7 +127,7 @@ class CrossBlock(nn.Module):
         self, query: Float[Tensor, "1 1 1 d"], x: Features
     ) -> Float[Tensor, "b 1 1 d"]:
         y = query + self.attn(query, self.norm1.split(x))
-        return y + self.mlp(*self.norm2.split(y))
+        return y + self.mlp(self.norm2.split(y))
 
 
 class Pooler(Reader):
@@ -202,7 +196,7 @@ class AttentiveProbe(Adapter):
     """A small transformer that reads the trunk's last tokens, of all frames together, and replaces its feature.
 
     ``12 D² + 13 D`` parameters a self-attention block and ``11 D² + 13 D`` behind them: 49,336,320 at D = 1024 with
-    three. The published trunk ends in a norm; here the tokens are standardised, without weights. As published it knows
+    three. The published trunk ends in a norm; here the tokens are standardized, without weights. As published it knows
     the order of frames by the trunk's tokens alone, and so not at all beside an image trunk; ``frame_positions`` tells.
 
     Initial values: weights and query truncated normal with std 0.02, biases 0; the last layer of attention and MLP of
@@ -215,7 +209,7 @@ class AttentiveProbe(Adapter):
         heads: of every attention.
         frame_positions: add sines of the frame's number to its tokens.
         checkpoint: parts of the self-attention blocks that are computed again in the backward pass: ``attn``, ``mlp``.
-        lean: as :class:`~lightning_petl.adapters.layers.lean_norm.Norm`.
+        save_memory: as :class:`~lightning_petl.adapters.layers.lean_norm.Norm`.
 
     Raises:
         ValueError: a width of the trunk that is no multiple of ``heads``, or taps that it does not have.
@@ -226,7 +220,7 @@ class AttentiveProbe(Adapter):
     heads: int = HEADS
     frame_positions: bool = False
     checkpoint: tuple[Part, ...] = ()
-    lean: bool = True
+    save_memory: bool = True
 
     def __post_init__(self) -> None:
         require_positive(heads=self.heads, blocks=self.blocks + 1)

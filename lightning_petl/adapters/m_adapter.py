@@ -19,8 +19,8 @@ from lightning_petl.adapters.adapter import Adapter, require_distinct, require_p
 from lightning_petl.adapters.layers.lean_norm import (
     Features,
     LayerNorm,
+    LeanNormLinear,
     Normed,
-    linear_of,
 )
 from lightning_petl.adapters.layers.tap import TapProjection, recompute, tap_indices
 from lightning_petl.adapters.layers.temporal import MIXINGS, Mixing
@@ -48,13 +48,11 @@ class Fusion(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.fc1 = nn.Linear(width, width)
+        self.fc1 = LeanNormLinear(width, width)
         self.fc2 = nn.Linear(width, width)
 
-    def forward(
-        self, x: Features, weight: Tensor | None = None, bias: Tensor | None = None
-    ) -> Features:
-        return self.fc2(F.gelu(linear_of(self.fc1, Normed(x, weight, bias))))
+    def forward(self, x: Features | Normed) -> Features:
+        return self.fc2(F.gelu(self.fc1(x)))
 
 
 class Temporal(nn.Module):
@@ -62,16 +60,14 @@ class Temporal(nn.Module):
 
     def __init__(self, width: int, bottleneck: int, mixing: Mixing) -> None:
         super().__init__()
-        self.down = nn.Linear(width, bottleneck)
+        self.down = LeanNormLinear(width, bottleneck)
         self.mix = MIXINGS[mixing](bottleneck)
         self.up = nn.Linear(bottleneck, width)
         nn.init.zeros_(self.up.weight)
         nn.init.zeros_(self.up.bias)
 
-    def forward(
-        self, x: Features, weight: Tensor | None = None, bias: Tensor | None = None
-    ) -> Features:
-        return self.up(self.mix(linear_of(self.down, Normed(x, weight, bias))))
+    def forward(self, x: Features | Normed) -> Features:
+        return self.up(self.mix(self.down(x)))
 
 
 class Unit(nn.Module):
@@ -92,7 +88,10 @@ class Unit(nn.Module):
         temporal = Temporal(width, recipe.bottleneck or width // 2, recipe.temporal)
         self.parts = nn.ModuleDict({"fusion": Fusion(width), "temporal": temporal})
         self.norms = nn.ModuleDict(
-            {name: LayerNorm(width, lean=recipe.lean) for name in self.parts}
+            {
+                name: LayerNorm(width, save_memory=recipe.save_memory)
+                for name in self.parts
+            }
         )
 
     def forward(self, level: Features, branch: Features | None = None) -> Features:
@@ -108,8 +107,9 @@ class Unit(nn.Module):
         )
 
     def _part(self, name: Module, x: Features) -> Features:
-        part, normed = self.parts[name], cast(LayerNorm, self.norms[name]).split(x)
-        return recompute(part, *normed) if name in self.checkpoint else part(*normed)
+        part = self.parts[name]
+        normed = cast(LayerNorm, self.norms[name]).split(x)
+        return recompute(part, normed) if name in self.checkpoint else part(normed)
 
 
 class Level(nn.Module):
@@ -122,7 +122,9 @@ class Level(nn.Module):
         super().__init__()
         self.index = index
         self.pool: Pool = recipe.pool
-        self.tap = TapProjection(dim, recipe.width, norm="before", lean=recipe.lean)
+        self.tap = TapProjection(
+            dim, recipe.width, norm="before", save_memory=recipe.save_memory
+        )
         self.units = nn.ModuleList(
             [Unit(recipe, gated=self.gated) for _ in range(self.count(index, levels))]
         )
@@ -205,7 +207,7 @@ class MBranch(Reader):
                 for index, tap in enumerate(taps)
             }
         )
-        self.norm = LayerNorm(recipe.width, lean=recipe.lean)
+        self.norm = LayerNorm(recipe.width, save_memory=recipe.save_memory)
 
     @property
     def unreachable(self) -> list[nn.Parameter]:
@@ -265,7 +267,7 @@ class MAdapter(Adapter):
         temporal: ``dwconv`` over 3 frames, ``attention`` over all frames, or ``shift`` by one frame.
         pool: of the frames' class token (``cls``), patches (``gap``), or the mean of both means (``both``).
         checkpoint: modules that are computed again in the backward pass: ``fusion``, ``temporal``.
-        lean: as :class:`~lightning_petl.adapters.layers.lean_norm.Norm`.
+        save_memory: as :class:`~lightning_petl.adapters.layers.lean_norm.Norm`.
 
     Raises:
         ValueError: taps that the trunk does not have, or no class token to pool.
@@ -278,7 +280,7 @@ class MAdapter(Adapter):
     temporal: Mixing = "dwconv"
     pool: Pool = "both"
     checkpoint: tuple[Module, ...] = ()
-    lean: bool = True
+    save_memory: bool = True
 
     def __post_init__(self) -> None:
         require_positive(

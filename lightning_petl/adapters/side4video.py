@@ -16,10 +16,10 @@ from lightning_petl.adapters.layers.lean_norm import (
     Features,
     Kind,
     LayerNorm,
+    LeanNormLinear,
     Norm,
     Normed,
     channel_norm,
-    linear_of,
 )
 from lightning_petl.adapters.layers.tap import TapProjection, recompute, tap_indices
 from lightning_petl.adapters.layers.temporal import (
@@ -51,14 +51,12 @@ class TemporalConv(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.inner = nn.Linear(width, width)
+        self.inner = LeanNormLinear(width, width)
         self.temporal = FrameConv(width)
         self.outer = nn.Linear(width, width)
 
-    def forward(
-        self, x: Features, weight: Tensor | None = None, bias: Tensor | None = None
-    ) -> Features:
-        return self.outer(self.temporal(linear_of(self.inner, Normed(x, weight, bias))))
+    def forward(self, x: Features | Normed) -> Features:
+        return self.outer(self.temporal(self.inner(x)))
 
 
 class PatchAttention(nn.Module):
@@ -66,16 +64,15 @@ class PatchAttention(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.qkv = nn.Linear(width, 3 * width)
+        self.qkv = LeanNormLinear(width, 3 * width)
         self.proj = nn.Linear(width, width)
 
-    def forward(
-        self, x: Features, weight: Tensor | None = None, bias: Tensor | None = None
-    ) -> Patches:
-        qkv = linear_of(self.qkv, Normed(x, weight, bias))
+    def forward(self, x: Features | Normed) -> Patches:
+        qkv = self.qkv(x)
+        t = qkv.shape[1]
         q, k, v = rearrange(qkv, "b t n (x h c) -> x (b t) h n c", x=3, c=HEAD_WIDTH)
         y = F.scaled_dot_product_attention(q[:, :, 1:], k, v)
-        return self.proj(rearrange(y, "(b t) h n c -> b t n (h c)", t=x.shape[1]))
+        return self.proj(rearrange(y, "(b t) h n c -> b t n (h c)", t=t))
 
 
 class SideMlp(nn.Module):
@@ -83,13 +80,11 @@ class SideMlp(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.fc1 = nn.Linear(width, 4 * width)
+        self.fc1 = LeanNormLinear(width, 4 * width)
         self.fc2 = nn.Linear(4 * width, width)
 
-    def forward(
-        self, x: Features, weight: Tensor | None = None, bias: Tensor | None = None
-    ) -> Features:
-        return self.fc2(F.gelu(linear_of(self.fc1, Normed(x, weight, bias))))
+    def forward(self, x: Features | Normed) -> Features:
+        return self.fc2(F.gelu(self.fc1(x)))
 
 
 class SideLayer(nn.Module):
@@ -106,17 +101,22 @@ class SideLayer(nn.Module):
 
     def __init__(self, dim: int, recipe: "Side4Video") -> None:
         super().__init__()
-        width, lean, form = recipe.width, recipe.lean, FORMS[recipe.form]
+        width = recipe.width
+        save_memory = recipe.save_memory
+        form = FORMS[recipe.form]
         self.post_norm = form.post_norm
         self.checkpoint = recipe.checkpoint
         self.tap = TapProjection(
-            dim, width, norm="behind" if self.post_norm else "before", lean=lean
+            dim,
+            width,
+            norm="behind" if self.post_norm else "before",
+            save_memory=save_memory,
         )
         self.norms = nn.ModuleDict(
             {
-                "conv": channel_norm(recipe.norm, width, lean=lean),
-                "attn": LayerNorm(width, lean=lean),
-                "mlp": channel_norm(recipe.norm, width, lean=lean),
+                "conv": channel_norm(recipe.norm, width, save_memory=save_memory),
+                "attn": LayerNorm(width, save_memory=save_memory),
+                "mlp": channel_norm(recipe.norm, width, save_memory=save_memory),
             }
         )
         attention, mlp = PatchAttention(width), SideMlp(width)
@@ -136,8 +136,8 @@ class SideLayer(nn.Module):
 
     def _branch(self, name: Branch, x: Features) -> Patches:
         norm, branch = cast(Norm, self.norms[name]), self.branches[name]
-        inputs = (x,) if self.post_norm else norm.split(x)
-        y = recompute(branch, *inputs) if name in self.checkpoint else branch(*inputs)
+        inputs = x if self.post_norm else norm.split(x)
+        y = recompute(branch, inputs) if name in self.checkpoint else branch(inputs)
         return norm(y) if self.post_norm else y
 
 
@@ -250,10 +250,10 @@ class SideNetwork(Reader):
         self.stem = ClipConv(
             3, width, (3, *patch_size), stride=(1, *patch_size), padding=(1, 0, 0)
         )
-        self.norm_pre = channel_norm(recipe.norm, width, lean=recipe.lean)
+        self.norm_pre = channel_norm(recipe.norm, width, save_memory=recipe.save_memory)
         form = FORMS[recipe.form]
         self.norm_post = (
-            channel_norm(recipe.norm, width, lean=recipe.lean)
+            channel_norm(recipe.norm, width, save_memory=recipe.save_memory)
             if form.last_norm
             else nn.Identity()
         )
@@ -331,7 +331,8 @@ class Side4Video(Adapter):
         norm: ``batch`` (the paper's, statistics of each process: clips meet in training), ``sync`` (of all processes)
             or ``group`` (of a clip, in 32 groups).
         checkpoint: branches that are computed again in the backward pass: ``conv``, ``attn``, ``mlp``.
-        lean: keep standardised tokens alone, in the precision of the computation; else what PyTorch's norms keep.
+        save_memory: keep standardized tokens alone, in the precision of the computation; else what PyTorch's norms
+            keep.
 
     Raises:
         ValueError: a width that is no multiple of 64, a trunk without class token, or taps that it does not have.
@@ -342,7 +343,7 @@ class Side4Video(Adapter):
     form: Form = "clip"
     norm: Kind = "batch"
     checkpoint: tuple[Branch, ...] = ()
-    lean: bool = True
+    save_memory: bool = True
 
     def __post_init__(self) -> None:
         require_positive(width=self.width)

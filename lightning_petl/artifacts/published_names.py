@@ -5,6 +5,9 @@ user's own class under its dotted path. Dotted names of ours that earlier releas
 published are found in :data:`MOVED`.
 """
 
+from collections.abc import Mapping
+from typing import Any, cast
+
 _PACKAGES = ("lightning_petl", "data_modules")
 
 
@@ -30,6 +33,38 @@ def current_name(text: str) -> str:
     """
     return MOVED.get(text, text)
 
+
+def current_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of a class of ours with the names of now.
+
+    >>> current_options("Side4Video", {"width": 320, "lean": True})
+    {'width': 320, 'save_memory': True}
+    """
+    moved = MOVED_OPTIONS.get(name, {})
+    return {moved.get(key, key): value for key, value in options.items()}
+
+
+def with_current_options(value: Any) -> Any:
+    """Return a configuration in which the options of each class have the names of now."""
+    if isinstance(value, list):
+        return [with_current_options(item) for item in cast(list[Any], value)]
+    if not isinstance(value, dict):
+        return value
+    items = cast(dict[Any, Any], value).items()
+    found = {key: with_current_options(item) for key, item in items}
+    options = found.get("init_args")
+    if isinstance(options, dict):
+        name = current_name(str(found.get("class_path")))
+        found["init_args"] = current_options(name, cast(dict[str, Any], options))
+    return found
+
+
+# Entries of these two tables stay as long as files of that release may be read.
+MOVED_OPTIONS: dict[str, dict[str, str]] = {
+    "AttentiveProbe": {"lean": "save_memory"},
+    "MAdapter": {"lean": "save_memory"},
+    "Side4Video": {"lean": "save_memory"},
+}
 
 # An entry is never removed. A class that is renamed changes the values alone.
 MOVED = {

@@ -21,7 +21,11 @@ from typing import (
 
 import lightning_petl.heads.text  # its head is known by name  # pyright: ignore[reportUnusedImport]  # noqa: F401
 from lightning_petl.adapters import Adapter
-from lightning_petl.artifacts.published_names import current_name, short_name
+from lightning_petl.artifacts.published_names import (
+    current_name,
+    current_options,
+    short_name,
+)
 from lightning_petl.heads.linear import HeadRecipe
 
 T = TypeVar("T")
@@ -58,7 +62,11 @@ def decode(entry: object, base: type[T], *, allow: Packages = ()) -> T:
             f"expected class_path and init_args of {_what(base)}, got {_shown(entry)}"
         )
     kind = known_class(recipe["class_path"], base, allow=allow)
-    return build(kind, recipe["init_args"], allow=allow)
+    arguments = recipe["init_args"]
+    if isinstance(arguments, Mapping):
+        options = cast(Mapping[str, Any], arguments)
+        arguments = current_options(kind.__name__, options)
+    return build(kind, arguments, allow=allow)
 
 
 def known_class(class_path: object, base: type[T], *, allow: Packages = ()) -> type[T]:

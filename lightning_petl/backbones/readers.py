@@ -42,7 +42,16 @@ class Reader(nn.Module, ABC):
         """Return the answer for each clip."""
 
     def frames(self, state: Any, grid: Grid) -> FrameAnswers:
-        """Return an answer for every frame; here the same for all frames of a clip."""
+        """Return an answer for every frame; here the same for all frames of a clip.
+
+        Raises:
+            ValueError: a clip has several vectors, and none of them is one of a frame.
+        """
+        if self.queries is not None:
+            raise ValueError(
+                f"{type(self).__name__} answers {self.queries} vectors a clip and none of "
+                "a frame: give it a method frames"
+            )
         return repeat(self.end(state), "b s -> b t s", t=grid.frames)
 
     @property

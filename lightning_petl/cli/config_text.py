@@ -21,7 +21,11 @@ from jsonargparse import (
 from jsonargparse._common import get_parsing_setting
 from jsonargparse._optionals import omegaconf_absolute_to_relative_paths
 
-from lightning_petl.artifacts.published_names import current_name, short_name
+from lightning_petl.artifacts.published_names import (
+    current_name,
+    short_name,
+    with_current_options,
+)
 
 MODE: Final = "omegaconf+"
 _MARK = "\U0010fffd"  # for private use, and used by nobody
@@ -98,12 +102,12 @@ def readable(text: str) -> str:
 def read(text: str) -> Any:
     """Return what :func:`as_yaml` was given; classes of earlier releases have the names of now."""
     value = _each(yaml.safe_load(readable(text)), _unescaped)
-    return _each(_each(value, current_name), _shown)
+    return _each(with_current_options(_each(value, current_name)), _shown)
 
 
 def _load(text: str) -> Any:
     value = _each(get_loader("yaml")(readable(text)), _unescaped)
-    value = _each(value, current_name)
+    value = with_current_options(_each(value, current_name))
     if value is None and text.startswith("#") and "\n" not in text:
         return readable(text)  # the name of a file, which YAML takes for a comment
     if isinstance(value, dict) and get_parsing_setting(

@@ -68,6 +68,11 @@ class LinearHead(HeadRecipe):
     batch_norm: bool = False
 
     def build_on(self, vit: VideoViT, labels: Sequence[str]) -> Head:
+        if vit.queries is not None:
+            raise ValueError(
+                f"LinearHead reads one vector a clip, and {', '.join(vit.readers)} answers "
+                f"{vit.queries}: take a head of your own that reads them"
+            )
         return self.build(vit.feature_dim, len(labels))
 
     def build(self, dim: int, classes: int) -> Head:

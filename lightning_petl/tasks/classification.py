@@ -236,8 +236,11 @@ class VideoClassifier(Task):
 
 def clip_features(
     vit: VideoViT, video: Video | Features
-) -> tuple[Float[Tensor, "bv d"], int]:
-    """The features of all views, ``"(b v) d"``, of pixels or of what a cache keeps of them, and the number of views."""
+) -> tuple[Float[Tensor, "bv *q d"], int]:
+    """Return the features of all views, ``"(b v) d"``, of pixels or cached parts, and the number of views.
+
+    A reader with several queries gives ``"(b v) q d"``.
+    """
     if isinstance(video, Mapping):
         parts = {
             name: rearrange(part, "b v ... -> (b v) ...")

@@ -77,7 +77,7 @@ def _written_out(vit: VideoViT, video: Tensor, heads: int = 16) -> Tensor:
 @pytest.mark.parametrize("taps", ["last 1", "all", [0]], ids=str)
 @pytest.mark.parametrize("lean", [True, False])
 def test_written_out(taps: Any, lean: bool) -> None:
-    vit = randomised([AttentiveProbe(blocks=2, taps=taps, lean=lean)])
+    vit = randomised([AttentiveProbe(blocks=2, taps=taps, save_memory=lean)])
     torch.testing.assert_close(
         vit(clip()), _written_out(vit, clip()), atol=1e-5, rtol=1e-4
     )
@@ -124,7 +124,7 @@ def test_any_number_of_frames_and_registers(frames: int) -> None:
 
 @pytest.mark.parametrize(
     "saving",
-    [{"lean": False}, {"checkpoint": ("mlp",)}, {"checkpoint": ("attn", "mlp")}],
+    [{"save_memory": False}, {"checkpoint": ("mlp",)}, {"checkpoint": ("attn", "mlp")}],
     ids=str,
 )
 def test_savings_change_nothing(saving: dict[str, Any]) -> None:
@@ -154,7 +154,7 @@ def test_savings_save() -> None:
         kept(checkpoint=("attn", "mlp"))
         < kept(checkpoint=("mlp",))
         < kept()
-        < kept(lean=False)
+        < kept(save_memory=False)
     )
 
 

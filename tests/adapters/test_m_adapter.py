@@ -198,7 +198,7 @@ def test_refuses(options: dict[str, Any]) -> None:
 
 
 SAVINGS = [
-    {"lean": False},
+    {"save_memory": False},
     *({"checkpoint": c} for c in [("fusion",), ("temporal",), ("fusion", "temporal")]),
 ]
 

@@ -137,7 +137,7 @@ def test_bytes_a_clip(options: dict[str, Any], mebibytes: int) -> None:
 
 def test_bytes_of_the_released_design() -> None:
     """Without any saving we keep what the released code keeps, 126.2 MB in bfloat16, to 5 %."""
-    plain = _bytes(B16, Side4Video(width=192, taps="odd", lean=False)).total
+    plain = _bytes(B16, Side4Video(width=192, taps="odd", save_memory=False)).total
     assert plain == pytest.approx(126.2e6, rel=0.05)
 
 
@@ -155,7 +155,7 @@ def test_tensors_without_memory_are_counted_as_real_ones() -> None:
         assert saved_bytes_per_clip(run, recomputed=vit.readers["Side4Video"].recomputed) == real
 
 
-SAVINGS = [{"lean": False}, *({"checkpoint": c} for c in [("mlp",), ("conv", "attn"), ("conv", "attn", "mlp")])]
+SAVINGS = [{"save_memory": False}, *({"checkpoint": c} for c in [("mlp",), ("conv", "attn"), ("conv", "attn", "mlp")])]
 every_form = pytest.mark.parametrize("form", FORMS)
 every_norm = pytest.mark.parametrize("norm", ["batch", "group"])
 every_saving = pytest.mark.parametrize("saving", SAVINGS, ids=str)
@@ -187,14 +187,14 @@ def test_savings_save(form: str) -> None:
         recomputed = vit.readers["Side4Video"].recomputed
         return saved_bytes_per_clip(lambda clips: vit(clip(batch=clips)), recomputed=recomputed).total
 
-    plain, lean, mlp = total(lean=False), total(), total(checkpoint=("mlp",))
+    plain, lean, mlp = total(save_memory=False), total(), total(checkpoint=("mlp",))
     assert total(checkpoint=("conv", "attn", "mlp")) < mlp < lean < plain
 
 
 def test_in_half_precision_the_savings_stay_near() -> None:
     results = []
     for lean in (True, False):
-        vit = randomised([Side4Video(width=64, lean=lean)]).train()
+        vit = randomised([Side4Video(width=64, save_memory=lean)]).train()
         with torch.autocast("cpu", torch.bfloat16):
             results.append(gradients(vit, clip()))
     full = gradients(randomised([Side4Video(width=64)]).train(), clip())
@@ -247,7 +247,7 @@ def test_beside_a_method_gradients_reach_it_through_the_taps() -> None:
 @pytest.mark.parametrize("lean", [True, False])
 def test_gradient_through_the_taps(lean: bool) -> None:
     """Against a difference quotient along a random direction of what trains in the trunk."""
-    vit = randomised([LoRA(rank=2), Side4Video(width=64, lean=lean)]).double().train()
+    vit = randomised([LoRA(rank=2), Side4Video(width=64, save_memory=lean)]).double().train()
     inside = [p for name, p in trainable(vit).items() if "LoRA" in name]
     torch.manual_seed(0)
     direction = [torch.randn_like(p) for p in inside]

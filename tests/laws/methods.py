@@ -192,7 +192,7 @@ _ROWS: dict[str, tuple[Adapter, int]] = {
         _st(3, 2) + 2 * D * L + _lora(*3 * [_SQUARE]) + 9 * D * L + _bottleneck(),
     ),
     "side4video": (_S4V, _side(2)),
-    "side4video_plain": (replace(_S4V, lean=False), _side(2)),
+    "side4video_plain": (replace(_S4V, save_memory=False), _side(2)),
     "side4video_light": (replace(_S4V, taps="odd", checkpoint=("mlp",)), _side(1)),
     "side4video_group": (replace(_S4V, norm="group", width=128), _side(2, 128)),
     "side4video_sync": (replace(_S4V, norm="sync", taps=[0]), _side(1)),
@@ -206,7 +206,7 @@ _ROWS: dict[str, tuple[Adapter, int]] = {
         _side(2) + 2 * (2 * 64 - 2 * D),
     ),
     "m_adapter": (_M, _m(2, 2)),
-    "m_adapter_plain": (replace(_M, lean=False), _m(2, 2)),
+    "m_adapter_plain": (replace(_M, save_memory=False), _m(2, 2)),
     "m_adapter_tree": (replace(_M, combine="tree", pool="gap"), _m(2, 1)),
     "m_adapter_parallel": (replace(_M, combine="parallel", pool="cls"), _m(2, 2)),
     "m_adapter_attention": (
@@ -224,7 +224,7 @@ _ROWS: dict[str, tuple[Adapter, int]] = {
         _probe(1),
     ),
     "attentive_probe_plain": (
-        replace(_PROBE, blocks=0, lean=False, heads=3),
+        replace(_PROBE, blocks=0, save_memory=False, heads=3),
         _probe(0),
     ),
 }

@@ -87,7 +87,7 @@ def golden_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> VideoViT:
     "recipe",
     [
         Side4Video(width=64),
-        Side4Video(width=64, lean=False),
+        Side4Video(width=64, save_memory=False),
         Side4Video(width=64, checkpoint=("conv", "attn", "mlp")),
     ],
     ids=["lean", "plain", "checkpointed"],

@@ -85,11 +85,13 @@ ROWS: dict[str, Callable[[Trunk], Adapter]] = {
     LIGHT: lambda trunk: Side4Video(width=trunk.light, taps="odd", checkpoint=("mlp",)),
     LIGHT + PLAIN: lambda trunk: Side4Video(width=trunk.light, taps="odd"),
     LIGHT + ", as released": lambda trunk: Side4Video(
-        width=trunk.light, taps="odd", lean=False
+        width=trunk.light, taps="odd", save_memory=False
     ),
     FULL: lambda trunk: Side4Video(width=trunk.side, checkpoint=("mlp",)),
     FULL + PLAIN: lambda trunk: Side4Video(width=trunk.side),
-    FULL + ", as released": lambda trunk: Side4Video(width=trunk.side, lean=False),
+    FULL + ", as released": lambda trunk: Side4Video(
+        width=trunk.side, save_memory=False
+    ),
     "partial, last block": lambda _: Partial(),
     "BitFit": lambda _: BitFit(),
     "LayerNorm tuning": lambda _: LNTuning(),

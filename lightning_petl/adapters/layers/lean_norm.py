@@ -25,69 +25,75 @@ Features = Float[Tensor, "b t n d"]
 
 
 class Normed(NamedTuple):
-    """``weight * tokens + bias``; without them the affine part is in the tokens already."""
+    """Hold the answer of a norm, ``weight * tokens + bias``, whose affine part the next layer computes.
+
+    Without ``weight`` and ``bias`` it is in the tokens already.
+    """
 
     tokens: Tensor
     weight: Tensor | None = None
     bias: Tensor | None = None
 
 
-def linear_of(linear: nn.Linear, normed: Normed) -> Float[Tensor, "*batch o"]:
-    """``linear(weight * tokens + bias)`` with the affine part folded into the layer."""
-    tokens, weight, bias = normed
-    if weight is None or bias is None:
-        return linear(tokens)
-    return F.linear(
-        tokens, linear.weight * weight, linear.bias + (linear.weight * bias).sum(-1)
-    )
+class LeanNormLinear(nn.Linear):
+    """Compute ``W x + b`` of tokens, or of a norm's answer, whose affine part it takes over.
+
+    Only the standardized tokens are kept for the backward pass, not the norm's output beside them.
+    """
+
+    @override
+    def forward(self, input: Tensor | Normed) -> Float[Tensor, "*batch o"]:
+        if isinstance(input, Tensor):
+            return super().forward(input)
+        tokens, gamma, beta = input
+        if gamma is None or beta is None:
+            return super().forward(tokens)
+        shift = (self.weight * beta).sum(-1)
+        return F.linear(tokens, self.weight * gamma, self.bias + shift)
 
 
 class Norm(nn.Module, ABC):
-    """``gamma (x - mean) / sqrt(var + eps) + beta`` with one gamma (init 1) and beta (init 0) a channel.
+    """Compute ``gamma (x - mean) / sqrt(var + eps) + beta``; one gamma (init 1) and beta (init 0) a channel.
 
     Args:
         width: channels.
-        lean: keep the standardised tokens alone; else as PyTorch does.
+        save_memory: keep the standardized tokens alone; else what PyTorch's norms keep.
     """
 
     eps = 1e-5
 
-    def __init__(self, width: int, *, lean: bool) -> None:
+    def __init__(self, width: int, *, save_memory: bool) -> None:
         super().__init__()
-        self.lean = lean
+        self.save_memory = save_memory
         self.weight = nn.Parameter(torch.ones(width))
         self.bias = nn.Parameter(torch.zeros(width))
 
     @abstractmethod
-    def standardise(self, x: Features) -> Features:
-        """``(x - mean) / sqrt(var + eps)`` in the precision of the computation."""
+    def standardize(self, x: Features) -> Features:
+        """Return ``(x - mean) / sqrt(var + eps)`` in the precision of the computation."""
 
     @abstractmethod
     def reference(self, x: Features) -> Features:
-        """The same norm, affine part included, as PyTorch computes it."""
+        """Return the same norm, affine part included, as PyTorch computes it."""
 
     def forward(self, x: Features) -> Features:
-        return (
-            self.standardise(x) * self.weight + self.bias
-            if self.lean
-            else self.reference(x)
-        )
+        if self.save_memory:
+            return self.standardize(x) * self.weight + self.bias
+        return self.reference(x)
 
     def split(self, x: Features) -> Normed:
-        """The tokens and the affine part that the next linear layer takes over."""
-        return (
-            Normed(self.standardise(x), self.weight, self.bias)
-            if self.lean
-            else Normed(self.reference(x))
-        )
+        """Return the answer for a :class:`LeanNormLinear`, which takes over the affine part."""
+        if self.save_memory:
+            return Normed(self.standardize(x), self.weight, self.bias)
+        return Normed(self.reference(x))
 
 
 class LayerNorm(Norm):
-    """Statistics of each token."""
+    """Norm each token by its own mean and variance."""
 
     @override
-    def standardise(self, x: Features) -> Features:
-        return standardise(x, (-1,), self.eps)
+    def standardize(self, x: Features) -> Features:
+        return standardize(x, (-1,), self.eps)
 
     @override
     def reference(self, x: Features) -> Features:
@@ -95,14 +101,14 @@ class LayerNorm(Norm):
 
 
 class GroupNorm(Norm):
-    """Statistics of 32 groups of channels over all frames and patches of a clip: clips never meet."""
+    """Norm 32 groups of channels by their statistics over all frames and patches of a clip: clips never meet."""
 
     groups = 32
 
     @override
-    def standardise(self, x: Features) -> Features:
+    def standardize(self, x: Features) -> Features:
         grouped = rearrange(x, "b t n (g c) -> b t n g c", g=self.groups)
-        return standardise(grouped, (1, 2, 4), self.eps).flatten(-2)
+        return standardize(grouped, (1, 2, 4), self.eps).flatten(-2)
 
     @override
     def reference(self, x: Features) -> Features:
@@ -112,11 +118,11 @@ class GroupNorm(Norm):
 
 
 class BatchNorm(Norm):
-    """Statistics of each channel over all tokens of the batch; in eval their running averages (momentum 0.1).
+    """Norm each channel by its statistics over all tokens of the batch; in eval by running averages (momentum 0.1).
 
     Args:
         width: channels.
-        lean: as :class:`Norm`.
+        save_memory: as :class:`Norm`; ``sync`` has no other way.
         sync: statistics over the batches of all processes.
     """
 
@@ -124,46 +130,48 @@ class BatchNorm(Norm):
     running_mean: Tensor
     running_var: Tensor
 
-    def __init__(self, width: int, *, lean: bool, sync: bool = False) -> None:
-        super().__init__(width, lean=lean or sync)
+    def __init__(self, width: int, *, save_memory: bool, sync: bool = False) -> None:
+        super().__init__(width, save_memory=save_memory or sync)
         self.sync = sync
         self.register_buffer("running_mean", torch.zeros(width))
         self.register_buffer("running_var", torch.ones(width))
 
     @override
-    def standardise(self, x: Features) -> Features:
+    def standardize(self, x: Features) -> Features:
         if not self.training:
             return _half(
                 (x - self.running_mean) * (self.running_var + self.eps).rsqrt()
             )
         mean, var, count = moments(x, (0, 1, 2), sync=self.sync)
         with torch.no_grad():
+            # as PyTorch: the running variance is the unbiased one
             self.running_mean.lerp_(mean.flatten(), self.momentum)
             self.running_var.lerp_(var.flatten() * count / (count - 1), self.momentum)
-        return standardise(x, (0, 1, 2), self.eps, (mean, var), sync=self.sync)
+        return standardize(x, (0, 1, 2), self.eps, (mean, var), sync=self.sync)
 
     @override
     def reference(self, x: Features) -> Features:
-        running, affine = (
-            (self.running_mean, self.running_var),
-            (self.weight, self.bias),
-        )
         y = F.batch_norm(
-            x.movedim(-1, 1), *running, *affine, self.training, self.momentum, self.eps
+            x.movedim(-1, 1),
+            self.running_mean,
+            self.running_var,
+            self.weight,
+            self.bias,
+            self.training,
+            self.momentum,
+            self.eps,
         )
         return y.movedim(1, -1)
 
 
-def channel_norm(kind: Kind, width: int, *, lean: bool) -> Norm:
-    """BatchNorm of one process (``batch``) or of all (``sync``), or GroupNorm."""
-    return (
-        GroupNorm(width, lean=lean)
-        if kind == "group"
-        else BatchNorm(width, lean=lean, sync=kind == "sync")
-    )
+def channel_norm(kind: Kind, width: int, *, save_memory: bool) -> Norm:
+    """Return a BatchNorm of one process (``batch``) or of all (``sync``), or a GroupNorm."""
+    if kind == "group":
+        return GroupNorm(width, save_memory=save_memory)
+    return BatchNorm(width, save_memory=save_memory, sync=kind == "sync")
 
 
-def standardise(
+def standardize(
     x: Tensor,
     dims: Sequence[int],
     eps: float,
@@ -171,7 +179,9 @@ def standardise(
     *,
     sync: bool = False,
 ) -> Tensor:
-    """``(x - mean) / sqrt(var + eps)`` over ``dims``, through the statistics too, keeping the result alone.
+    """Return ``(x - mean) / sqrt(var + eps)`` over ``dims``, keeping the result alone for the backward pass.
+
+    The gradient goes through the statistics too.
 
     Args:
         x: any shape.
@@ -182,7 +192,7 @@ def standardise(
     """
     mean, var = statistics or moments(x, dims, sync=sync)[:2]
     return cast(
-        Tensor, _Standardise.apply(x, mean, (var + eps).rsqrt(), tuple(dims), sync)
+        Tensor, _Standardize.apply(x, mean, (var + eps).rsqrt(), tuple(dims), sync)
     )
 
 
@@ -190,13 +200,13 @@ def standardise(
 def moments(
     x: Tensor, dims: Sequence[int], *, sync: bool = False
 ) -> tuple[Tensor, Tensor, Tensor | int]:
-    """Mean, biased variance and count of the entries over ``dims``, in float32 at least."""
+    """Return mean, biased variance and count of the entries over ``dims``, in float32 at least."""
     x = _wide(x)
     mean, count = _mean(x, dims, sync)
     return mean, _mean((x - mean).square(), dims, sync)[0], count
 
 
-class _Standardise(torch.autograd.Function):
+class _Standardize(torch.autograd.Function):
     @staticmethod
     def forward(
         x: Tensor, mean: Tensor, scale: Tensor, dims: tuple[int, ...], sync: bool
@@ -213,19 +223,18 @@ class _Standardise(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         output, scale = ctx.saved_tensors
         x, g = _wide(output), _wide(gradient)
-        shift, slope = (
-            _mean(g, ctx.dims, ctx.sync)[0],
-            _mean(g * x, ctx.dims, ctx.sync)[0],
-        )
+        shift, _ = _mean(g, ctx.dims, ctx.sync)
+        slope, _ = _mean(g * x, ctx.dims, ctx.sync)
         return (scale * (g - shift - x * slope)).to(ctx.dtype), None, None, None, None
 
 
 def _mean(x: Tensor, dims: Sequence[int], sync: bool) -> tuple[Tensor, Tensor | int]:
-    """Mean and count over ``dims``, of all processes if they share statistics."""
+    """Return mean and count over ``dims``, of all processes if they share statistics."""
     total = x.sum(list(dims), keepdim=True)
     count = x.numel() // total.numel()
     if not (sync and dist.is_available() and dist.is_initialized()):
         return total / count, count
+    # one message for both
     both = torch.cat([total.flatten(), total.new_full((1,), count)])
     dist.all_reduce(both)
     return both[:-1].view_as(total) / both[-1], both[-1]
@@ -236,7 +245,7 @@ def _wide(x: Tensor) -> Tensor:
 
 
 def _half(x: Tensor) -> Tensor:
-    """In the precision that the next linear layer computes in."""
+    """Return x in the precision that the next linear layer computes in."""
     device = x.device.type
     return x.to(torch.get_autocast_dtype(device)) if _autocast(device) else x
 

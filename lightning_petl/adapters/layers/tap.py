@@ -1,11 +1,13 @@
 """What every network beside the trunk needs: which blocks it taps, and what it makes of a tap."""
 
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from lightning_petl.adapters.layers.lean_norm import LayerNorm, linear_of
+from lightning_petl.adapters.layers.lean_norm import LayerNorm, LeanNormLinear, Normed
 from lightning_petl.backbones.encoder import Blocks, block_indices
 from lightning_petl.shapes import Grid, Tokens
 
@@ -26,37 +28,42 @@ def tap_indices(taps: Blocks, depth: int) -> list[int]:
 
 
 class TapProjection(nn.Module):
-    """``W LN(z) + b`` of the trunk's tokens z, or ``LN(W z + b)``; as clips.
+    """Compute ``W LN(z) + b`` of the trunk's tokens z, or ``LN(W z + b)``; as clips.
 
-    With ``before`` and ``lean``, one copy of z is kept, standardised, in the precision of the computation.
+    With ``before`` and ``save_memory``, one copy of z is kept, standardized, in the precision of the computation.
 
     Args:
         dim: width of the trunk.
         width: width of the side network.
         norm: LayerNorm ``before`` the projection, over ``dim``, or ``behind`` it, over ``width``.
-        lean: as :class:`~lightning_petl.adapters.layers.lean_norm.Norm`.
+        save_memory: as :class:`~lightning_petl.adapters.layers.lean_norm.Norm`.
     """
 
-    def __init__(self, dim: int, width: int, *, norm: str, lean: bool) -> None:
+    def __init__(self, dim: int, width: int, *, norm: str, save_memory: bool) -> None:
         super().__init__()
         self.before = norm == "before"
-        self.norm = LayerNorm(dim if self.before else width, lean=lean)
-        self.linear = nn.Linear(dim, width)
+        self.norm = LayerNorm(dim if self.before else width, save_memory=save_memory)
+        self.linear = LeanNormLinear(dim, width)
 
     def forward(self, x: Tokens, grid: Grid) -> Float[Tensor, "b t n s"]:
         clips = grid.to_clip(x)
-        return (
-            linear_of(self.linear, self.norm.split(clips))
-            if self.before
-            else self.norm(self.linear(clips))
-        )
+        if self.before:
+            return self.linear(self.norm.split(clips))
+        return self.norm(self.linear(clips))
 
 
-def recompute(module: nn.Module, *inputs: Tensor | None) -> Tensor:
-    """Run a module without randomness, keep its inputs alone, and run it again in the backward pass.
+def recompute(module: nn.Module, x: Tensor | Normed) -> Tensor:
+    """Run a module without randomness, keep its input alone, and run it again in the backward pass.
 
     No norm over the batch may be inside: its running averages would be updated twice.
     """
     if not torch.is_grad_enabled():
-        return module(*inputs)
-    return checkpoint(module, *inputs, use_reentrant=False, preserve_rng_state=False)  # pyright: ignore[reportReturnType]
+        return module(x)
+    if isinstance(x, Tensor):
+        return _checkpoint(module, x)
+    # checkpoint sees the tensors among its arguments, not those inside a tuple
+    return _checkpoint(lambda *normed: module(Normed(*normed)), *x)
+
+
+def _checkpoint(run: Callable[..., Tensor], *inputs: Tensor | None) -> Tensor:
+    return checkpoint(run, *inputs, use_reentrant=False, preserve_rng_state=False)  # pyright: ignore[reportReturnType]

@@ -73,6 +73,9 @@ class ParallelReaders(Reader):
     Args:
         vit: the trunk.
         members: readers of each member by name, none for the trunk's own feature.
+
+    Raises:
+        ValueError: a reader answers several vectors a clip.
     """
 
     def __init__(self, vit: VideoViT, members: Sequence[Readers]) -> None:
@@ -88,6 +91,11 @@ class ParallelReaders(Reader):
         tapped = set[int]()
         for member in members:
             readers = member.all()
+            if readers and readers[0].queries is not None:
+                raise ValueError(
+                    f"{', '.join(member)} answers {readers[0].queries} vectors a clip; "
+                    "members of a bank answer one"
+                )
             self.widths.append(readers[0].feature_dim if readers else vit.dim)
             tapped |= member.tapped if readers else {self.last}
         self.feature_dim = sum(self.widths)

@@ -10,9 +10,9 @@ from lightning_petl.adapters.layers.lean_norm import (
     BatchNorm,
     GroupNorm,
     LayerNorm,
+    LeanNormLinear,
     Norm,
-    linear_of,
-    standardise,
+    standardize,
 )
 from lightning_petl.cost.saved_memory import saved_bytes
 from tests.tiny import shake
@@ -39,7 +39,7 @@ lean_or_plain = pytest.mark.parametrize("lean", [True, False], ids=["lean", "pla
 
 
 def _pair(kind: str, lean: bool) -> tuple[Norm, nn.Module]:
-    ours, theirs = (_PAIRS[kind][0](WIDTH, lean=lean), _PAIRS[kind][1]())
+    ours, theirs = (_PAIRS[kind][0](WIDTH, save_memory=lean), _PAIRS[kind][1]())
     torch.manual_seed(1)
     shake(theirs.parameters(), 0.5)
     with torch.no_grad():
@@ -61,11 +61,11 @@ def _x(dtype: torch.dtype = torch.float32) -> Tensor:
 def test_equals_pytorchs(kind: str, lean: bool, training: bool) -> None:
     """Twice in a row, so that running averages are used too; the norm alone, and before a linear layer."""
     ours, theirs = (norm.train() for norm in _pair(kind, lean))
-    linear = nn.Linear(WIDTH, 7)
+    linear = LeanNormLinear(WIDTH, 7)
     for mode in (True, training):
         ours.train(mode), theirs.train(mode)
         x, y = _x(), _x()
-        got = linear_of(linear, ours.split(x)) + ours(x).sum(-1, keepdim=True)
+        got = linear(ours.split(x)) + ours(x).sum(-1, keepdim=True)
         expected = linear(theirs(y)) + theirs(y).sum(-1, keepdim=True)
         torch.testing.assert_close(got, expected, atol=1e-4, rtol=1e-5)
         for output in (got, expected):
@@ -86,16 +86,16 @@ def test_gradient_by_differences(dims: tuple[int, ...]) -> None:
     torch.manual_seed(0)
     x = torch.randn(2, 3, 2, 4, 2, dtype=torch.float64, requires_grad=True)
     x = (x if 4 in dims else x.flatten(-2)).detach().requires_grad_()
-    assert torch.autograd.gradcheck(lambda x: standardise(x, dims, 1e-5), x)
+    assert torch.autograd.gradcheck(lambda x: standardize(x, dims, 1e-5), x)
 
 
 def test_affine_part_has_the_gradient_of_the_unfolded_layer() -> None:
     """gamma, beta, W and b, against W LN(x) + b by PyTorch."""
-    ours, theirs = _pair("layer", lean=True)
-    linear, other = nn.Linear(WIDTH, 7), nn.Linear(WIDTH, 7)
+    ours, theirs = _pair("layer", save_memory=True)
+    linear, other = LeanNormLinear(WIDTH, 7), nn.Linear(WIDTH, 7)
     other.load_state_dict(linear.state_dict())
     weights = torch.linspace(-1, 1, 7)
-    (linear_of(linear, ours.split(_x())) * weights).sum().backward()
+    (linear(ours.split(_x())) * weights).sum().backward()
     (other(theirs(_x())) * weights).sum().backward()
     for own, expected in zip([*ours.parameters(), *linear.parameters()],
                              [*theirs.parameters(), *other.parameters()], strict=True):  # fmt: skip
@@ -111,11 +111,11 @@ def test_keeps_one_copy_in_the_precision_of_the_computation(
 ) -> None:
     kept: dict[bool, int] = {}
     for lean in (True, False):
-        norm, linear = _pair(kind, lean)[0], nn.Linear(WIDTH, 1)
+        norm, linear = _pair(kind, lean)[0], LeanNormLinear(WIDTH, 1)
         weights = [*norm.parameters(), *linear.parameters()]
         x = _x()
         with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
-            kept[lean] = saved_bytes(lambda: linear_of(linear, norm.split(x))).kept  # noqa: B023
+            kept[lean] = saved_bytes(lambda: linear(norm.split(x))).kept  # noqa: B023
         kept[lean] -= sum(4 * weight.numel() for weight in weights if weight.ndim < 3)
     tokens = _x().numel()
     assert (
@@ -125,11 +125,11 @@ def test_keeps_one_copy_in_the_precision_of_the_computation(
 
 
 def test_eval_keeps_nothing_but_what_the_linear_reads() -> None:
-    norm = _pair("batch", lean=True)[0].eval()
+    norm = _pair("batch", save_memory=True)[0].eval()
     kept = saved_bytes(lambda: norm.split(_x()).tokens).kept
     assert kept <= 4 * WIDTH
 
 
 def test_frozen_tokens_get_no_gradient() -> None:
-    norm = LayerNorm(WIDTH, lean=True)
+    norm = LayerNorm(WIDTH, save_memory=True)
     assert not norm.split(_x().detach()).tokens.requires_grad
