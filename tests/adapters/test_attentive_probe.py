@@ -12,6 +12,7 @@ from lightning_petl.adapters import AttentiveProbe, LoRA, MAdapter, Side4Video, 
 from lightning_petl.adapters.attentive_probe import Pooler
 from lightning_petl.backbones import VideoViT
 from lightning_petl.backbones.reachability import unreachable
+from lightning_petl.backbones.readers import Readers
 from lightning_petl.cost.saved_memory import saved_bytes_per_clip
 from tests.families import toy_vit
 from tests.tiny import adapted, clip, gradients, randomised, tiny_vit
@@ -210,7 +211,7 @@ def test_readers_of_two_widths_are_refused_and_of_one_are_averaged() -> None:
     alone = []
     for name in both.readers:
         vit = randomised(stack)
-        vit.readers = nn.ModuleDict({name: vit.readers[name]})
+        vit.readers = Readers({name: vit.readers[name]})
         alone.append(vit(clip()))
     torch.testing.assert_close(
         both(clip()), torch.stack(alone).mean(0), atol=1e-6, rtol=1e-5

@@ -83,8 +83,8 @@ def test_the_feature_is_the_mean_of_the_frames(form: str) -> None:
     vit = randomised([Side4Video(width=64, form=form)])
     reader, video = vit.readers["Side4Video"], vit.normalize(clip())
     states = [reader.begin(video, vit.grid)]
-    vit._run(video, vit.grid, states)
-    frames = reader.frames(states[0])
+    vit.read(lambda: vit.embed(video), vit.grid, states)
+    frames = reader.frames(states[0], vit.grid)
     assert frames.shape == (2, 4, 64)
     torch.testing.assert_close(frames.mean(1), vit(clip()))
     assert (frames[:, 0] - frames[:, 1]).abs().max() > 1e-3
@@ -270,7 +270,7 @@ def _loss(vit: VideoViT, video: Tensor) -> Tensor:
     """In float64, which ``features`` would round."""
     reader = vit.readers["Side4Video"]
     states = [reader.begin(video, vit.grid)]
-    vit._run(video, vit.grid, states)
+    vit.read(lambda: vit.embed(video), vit.grid, states)
     feature = reader.end(states[0])
     return (feature * torch.linspace(-1, 1, feature.numel(), dtype=feature.dtype).view_as(feature)).sum()
 

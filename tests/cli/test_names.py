@@ -1,10 +1,17 @@
 """Short names in YAML and in published files."""
 
 from collections import Counter
+from dataclasses import fields
 
 import pytest
 
-from lightning_petl.artifacts.published_names import MOVED, current_name, short_name
+from lightning_petl.artifacts.published_names import (
+    MOVED,
+    MOVED_OPTIONS,
+    current_name,
+    short_name,
+)
+from lightning_petl.cli import config_text
 from lightning_petl.cli.names import BASES, NAMES
 from lightning_petl.cli.shipped_configs import FOLDER
 
@@ -27,6 +34,23 @@ def test_moved_names_are_dotted_and_lead_to_short_ones() -> None:
         assert "." in old
         assert "." not in new
         assert current_name(old) == new
+
+
+def test_moved_options_are_read_under_their_names_of_now() -> None:
+    text = """
+    model:
+      adapters:
+      - class_path: lightning_petl.adapters.side4video.Side4Video
+        init_args: {width: 64, lean: false}
+      - class_path: LoRA
+        init_args: {lean: false}
+    """
+    side, lora = config_text.read(text)["model"]["adapters"]
+    assert side["init_args"] == {"width": 64, "save_memory": False}
+    assert lora["init_args"] == {"lean": False}
+    for name, options in MOVED_OPTIONS.items():
+        kind = next(kind for kind in EVERY if kind.__name__ == name)
+        assert set(options.values()) <= {field.name for field in fields(kind)}
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from lightning_petl.__main__ import main
-from lightning_petl.artifacts.published_names import current_name
+from lightning_petl.artifacts.published_names import current_name, current_options
 from lightning_petl.cli import lightning  # noqa: F401  # imports all that can be named
 from lightning_petl.cli.known import class_names
 from lightning_petl.cli.names import BASES
@@ -98,7 +98,7 @@ def test_the_methods_of_an_artifact_are_those_that_wrote_it(config: Path) -> Non
     for entry, recipe in zip(entries, measure.decoded(HERE / config), strict=True):
         assert type(recipe).__name__ == entry["class_path"].rpartition(".")[2]
         values = json.loads(json.dumps(vars(recipe), default=lambda inner: vars(inner)))
-        given = entry["init_args"]
+        given = current_options(type(recipe).__name__, entry["init_args"])
         assert values == {key: plain(value) for key, value in given.items()}
 
 

@@ -91,7 +91,7 @@ def test_gradient_by_differences(dims: tuple[int, ...]) -> None:
 
 def test_affine_part_has_the_gradient_of_the_unfolded_layer() -> None:
     """gamma, beta, W and b, against W LN(x) + b by PyTorch."""
-    ours, theirs = _pair("layer", save_memory=True)
+    ours, theirs = _pair("layer", lean=True)
     linear, other = LeanNormLinear(WIDTH, 7), nn.Linear(WIDTH, 7)
     other.load_state_dict(linear.state_dict())
     weights = torch.linspace(-1, 1, 7)
@@ -125,7 +125,7 @@ def test_keeps_one_copy_in_the_precision_of_the_computation(
 
 
 def test_eval_keeps_nothing_but_what_the_linear_reads() -> None:
-    norm = _pair("batch", save_memory=True)[0].eval()
+    norm = _pair("batch", lean=True)[0].eval()
     kept = saved_bytes(lambda: norm.split(_x()).tokens).kept
     assert kept <= 4 * WIDTH
 
