@@ -1,4 +1,4 @@
-"""``torch.compile``, block by block."""
+"""Compile a model by ``torch.compile``, block by block."""
 
 from typing import Any
 
@@ -9,10 +9,11 @@ from lightning_petl.distributed.sharding import units
 
 
 class CompileBlocks(Callback):
-    """Compiles each block, and each tap of a reader, in place; names in the state dict stay as they are.
+    """Compile each block, and each tap of a reader, in place; names in the state dict stay as they are.
 
-    Blocks share their code, so twelve are compiled once; a compiled LightningModule would rename all its keys. The
-    first steps of each stage take seconds to minutes. On a CPU the default backend needs a C++ compiler.
+    Blocks share their code, so that twelve are compiled once. A compiled LightningModule would rename all
+    its keys. The first steps of each stage take seconds to minutes. On a CPU the default backend needs a
+    C++ compiler.
 
     Args:
         backend: of ``torch.compile``.
@@ -36,5 +37,7 @@ class CompileBlocks(Callback):
     @override
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         for unit in units(pl_module):
-            if unit._compiled_call_impl is None:  # pyright: ignore[reportPrivateUsage]  # no public question
+            # private in torch 2.13, which has no public way to ask whether a module is compiled;
+            # a second compile, in the setup of the next stage, would throw the first away
+            if unit._compiled_call_impl is None:  # pyright: ignore[reportPrivateUsage]
                 unit.compile(**self.options)

@@ -1,4 +1,4 @@
-"""An average of the weights over the updates, which is what is evaluated and shared."""
+"""Average the weights over the updates; evaluate and publish the average."""
 
 from collections.abc import Generator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -15,16 +15,17 @@ from lightning_petl.distributed.sharding import local, local_shard
 
 
 class EMA(Callback):
-    """Exponential moving average of what trains: ``a = d a + (1 - d) w`` with ``d = min(decay, (1 + n) / (10 + n))``.
+    """Keep an exponential moving average ``a`` of the weights ``w`` that train.
 
-    ``n`` counts the averages from 1, ``a`` starts as ``w`` before the first update. Statistics of BatchNorms that train
-    are copied; nothing frozen is held twice. Validation, test, prediction and artefacts use ``a``, the optimiser goes
-    on with ``w``. A checkpoint holds ``w`` as its state and ``a`` in the state of this callback: name it in ``test``
-    and ``predict``, too. It comes before callbacks that save.
+    ``a = d a + (1 - d) w`` with ``d = min(decay, (1 + n) / (10 + n))``. ``n`` counts the averages from 1,
+    and ``a`` starts as ``w`` before the first update. Statistics of BatchNorms that train are copied, not
+    averaged. Nothing frozen is held twice. Validation, test, prediction and artifacts use ``a``; the
+    optimizer goes on with ``w``. A checkpoint holds ``w`` as its state and ``a`` in the state of this
+    callback: name it in ``test`` and ``predict``, too. It must come before callbacks that save.
 
     Args:
-        decay: largest d, 0 to 1 (0.9999 of Tan and Le, 2019, remembers the last ten thousand averages).
-        every_n_steps: optimiser updates from one average to the next.
+        decay: largest d. 0.9999 (Tan and Le, 2019) remembers about the last ten thousand averages.
+        every_n_steps: updates of the optimizer from one average to the next.
 
     Raises:
         ValueError: a decay outside [0, 1), or steps below one.
@@ -37,14 +38,17 @@ class EMA(Callback):
             raise ValueError(
                 f"EMA.every_n_steps: expected at least 1, got {every_n_steps}"
             )
-        self.decay, self.every_n_steps = decay, every_n_steps
+        self.decay = decay
+        self.every_n_steps = every_n_steps
         self._average: State = {}
         self._loaded: Mapping[str, Tensor] = {}
-        self._updates, self._step, self._in_use = 0, 0, False
+        self._updates = 0
+        self._step = 0
+        self._in_use = False
 
     @contextmanager
     def in_use(self, module: LightningModule) -> Generator[None]:
-        """Within it, ``module`` holds the averages."""
+        """Let ``module`` hold the averages inside the block."""
         before = self._in_use
         self._use(module, True)
         try:
@@ -66,7 +70,8 @@ class EMA(Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        if trainer.global_step == self._step:  # a pass that only accumulates
+        # equal after a pass that only accumulates
+        if trainer.global_step == self._step:
             return
         self._step = trainer.global_step
         if self._step % self.every_n_steps == 0:
@@ -95,38 +100,34 @@ class EMA(Callback):
 
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self._average, self._loaded, self._updates = (
-            {},
-            state_dict["average"],
-            state_dict["updates"],
-        )
+        # the module is not on its device and not sharded yet; _begin takes this over when it is
+        self._loaded = state_dict["average"]
+        self._average = {}
+        self._updates = state_dict["updates"]
 
     def _begin(self, module: LightningModule) -> None:
-        """Start from what was loaded, else from the weights as they are."""
-        if not self._average:
-            own = trainable_state(module)
-            starts = {
-                name: local_shard(self._loaded.get(name, value), value)
-                for name, value in own.items()
-            }
-            self._average = {
-                name: starts[name].to(value.device, copy=True)
-                for name, value in own.items()
-            }
-            self._loaded = {}
+        """Start from what was loaded, else from the present weights."""
+        if self._average:
+            return
+        for name, value in trainable_state(module).items():
+            start = local_shard(self._loaded.get(name, value), value)
+            self._average[name] = start.to(value.device, copy=True)
+        self._loaded = {}
 
     def _update(self, module: LightningModule) -> None:
         self._updates += 1
         decay = min(self.decay, (1 + self._updates) / (10 + self._updates))
-        own, parameters = trainable_state(module), dict(module.named_parameters())
-        averaged = [name for name in own if name in parameters]
-        get_ema_multi_avg_fn(decay)(
-            [local(self._average[name]) for name in averaged],
-            [local(own[name]) for name in averaged],
-            0,
-        )
-        for name in own.keys() - parameters.keys():
-            self._average[name].copy_(own[name])
+        parameters = dict(module.named_parameters())
+        averages: list[Tensor] = []
+        weights: list[Tensor] = []
+        for name, value in trainable_state(module).items():
+            if name in parameters:
+                averages.append(local(self._average[name]))
+                weights.append(local(value))
+            else:
+                self._average[name].copy_(value)
+        # torch's function takes a count of updates, and does not use it
+        get_ema_multi_avg_fn(decay)(averages, weights, 0)
 
     @torch.no_grad()
     def _use(self, module: LightningModule, wanted: bool) -> None:
@@ -135,7 +136,8 @@ class EMA(Callback):
             return
         self._begin(module)
         for name, value in trainable_state(module).items():
-            weight, average = local(value), local(self._average[name])
+            weight = local(value)
+            average = local(self._average[name])
             kept = weight.clone()
             weight.copy_(average)
             average.copy_(kept)
@@ -143,15 +145,19 @@ class EMA(Callback):
 
 
 def evaluated_state(checkpoint: Mapping[str, Any]) -> State:
-    """What a checkpoint has for evaluation: the averages where it holds any, else the weights."""
+    """Return what a checkpoint has for evaluation: the averages where it holds any, else the weights."""
     average = checkpoint.get("callbacks", {}).get(EMA.__qualname__, {}).get("average")
     return dict(average or checkpoint["state_dict"])
 
 
 @contextmanager
 def averaged(trainer: Trainer, module: LightningModule) -> Generator[None]:
-    """Within it, ``module`` holds the weights to evaluate and to share: averages, where ``trainer`` keeps any."""
-    callbacks: list[Callback] = trainer.callbacks  # pyright: ignore[reportAttributeAccessIssue]  # set by name
+    """Let ``module`` hold inside the block what is evaluated and published.
+
+    These are the averages, where ``trainer`` has an :class:`EMA`, else the weights.
+    """
+    # Lightning 2.6 sets this attribute by its name, which pyright does not see
+    callbacks: list[Callback] = trainer.callbacks  # pyright: ignore[reportAttributeAccessIssue]
     with ExitStack() as stack:
         for callback in callbacks:
             if isinstance(callback, EMA):

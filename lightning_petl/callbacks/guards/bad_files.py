@@ -1,4 +1,4 @@
-"""Names every file that could not be read, and stops a training that has too many of them."""
+"""Tell every file that could not be read, and stop a training that has too many of them."""
 
 from math import ceil
 from typing import Any
@@ -10,20 +10,21 @@ from typing_extensions import override
 from data_modules.batch import VideoBatch
 from lightning_petl.distributed.collectives import any_rank, union_over_ranks
 
-_FEW = 3  # clips that any budget above 0 allows to fail, in a set that is large enough
+# clips that any budget above 0 allows to fail, in a set that is large enough
+_FEW = 3
 
 
 class BadFiles(Callback):
-    """In training another clip stands in for one that cannot be read; this keeps count.
+    """Count the clips that cannot be read, in whose place training takes others.
 
-    Each file is told once, at the end of the update in which any rank meets it, and all ranks stop together above
-    the budget.
-    ``data/bad_files`` is the number of different files so far, over all ranks, logged after each epoch. In
-    evaluation the list of what counts as wrong is told at the end.
+    Each file is told once, at the end of the update in which any rank meets it. All ranks stop together
+    above the budget. ``data/bad_files`` is the number of different files so far, over all ranks, logged
+    after each epoch. After an evaluation the files that count as wrong are told.
 
     Args:
-        budget: largest part of the training clips that may fail, 0 to 1; above it training stops with the list. Where
-            it rounds to none, a few may fail all the same, see :meth:`allowed`; 0 allows none.
+        budget: largest part of the training clips that may fail, 0 to 1; above it training stops and
+            names them. Where it rounds to none, a few may fail all the same, see :meth:`allowed`; 0
+            allows none.
 
     Raises:
         ValueError: a budget outside [0, 1]; later, more failures than it allows.
@@ -36,7 +37,8 @@ class BadFiles(Callback):
             )
         self.budget = budget
         self._trained: set[str] = set()
-        self._met: set[str] = set()  # on this rank, in this update
+        # on this rank, in this update
+        self._met: set[str] = set()
         self._evaluated: set[str] = set()
 
     @override
@@ -48,17 +50,20 @@ class BadFiles(Callback):
         batch: VideoBatch,
         batch_idx: int,
     ) -> None:
-        self._met |= {fault for fault in batch.fault if fault} - self._trained
-        if not trainer.fit_loop._should_accumulate():  # pyright: ignore[reportPrivateUsage]  # once an update
+        self._met |= _faults(batch) - self._trained
+        # private in Lightning 2.6: whether the next pass belongs to this update. Ranks agree once an update,
+        # because a collective after each pass would make them wait for the slowest.
+        if not trainer.fit_loop._should_accumulate():  # pyright: ignore[reportPrivateUsage]
             self._agree(trainer, pl_module)
 
     @override
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.fit_loop._should_accumulate():  # pyright: ignore[reportPrivateUsage]  # a limit of time ended it
+        # the limit of time (``max_time``) may end an epoch in the middle of an update
+        if trainer.fit_loop._should_accumulate():  # pyright: ignore[reportPrivateUsage]
             self._agree(trainer, pl_module)
-        pl_module.log(
-            "data/bad_files", float(len(self._trained)), sync_dist=True, reduce_fx="max"
-        )  # equal on all
+        # the number is the same on all ranks; Lightning warns without sync_dist
+        count = float(len(self._trained))
+        pl_module.log("data/bad_files", count, sync_dist=True, reduce_fx="max")
 
     @override
     def on_validation_batch_end(
@@ -70,21 +75,23 @@ class BadFiles(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        self._evaluated |= {fault for fault in batch.fault if fault}
+        self._evaluated |= _faults(batch)
 
     @override
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        faults, self._evaluated = sorted(union_over_ranks(self._evaluated)), set()
+        faults = sorted(union_over_ranks(self._evaluated))
+        self._evaluated = set()
         if faults:
             rank_zero_warn(
                 f"{len(faults)} video(s) could not be read and count as wrong: {'; '.join(faults)}"
             )
 
-    on_test_batch_end, on_test_end = on_validation_batch_end, on_validation_end
+    on_test_batch_end = on_validation_batch_end
+    on_test_end = on_validation_end
 
     @override
     def state_dict(self) -> dict[str, Any]:
-        """What failed so far, on any rank."""
+        """Return what failed so far, on any rank."""
         return {"trained": sorted(self._trained)}
 
     @override
@@ -102,7 +109,8 @@ class BadFiles(Callback):
         return max(int(self.budget * clips), min(_FEW, ceil(clips / 4)))
 
     def _agree(self, trainer: Trainer, module: LightningModule) -> None:
-        """Tell all ranks which files any of them has met. All ranks must call it."""
+        """Collect the files that any rank could not read. All ranks must call it."""
+        # one integer first: almost always no rank has met any
         if any_rank(bool(self._met), module.device):
             self._add(trainer, union_over_ranks(self._met))
         self._met = set()
@@ -120,3 +128,7 @@ class BadFiles(Callback):
                 f"{len(self._trained)} of {clips} training clips could not be read, more than bad_files.budget="
                 f"{self.budget} allows: {'; '.join(sorted(self._trained))}"
             )
+
+
+def _faults(batch: VideoBatch) -> set[str]:
+    return {fault for fault in batch.fault if fault}

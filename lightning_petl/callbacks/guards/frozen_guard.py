@@ -1,4 +1,4 @@
-"""Stops a run in which something frozen changed."""
+"""Stop a run in which something frozen changed."""
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import nn
@@ -11,9 +11,9 @@ from lightning_petl.distributed.collectives import union_over_ranks
 
 
 class FrozenGuard(Callback):
-    """Frozen weights and buffers are the same bits at the start, after three updates, and at the end.
+    """Compare the bits of frozen weights and buffers at the start, after three updates, and at the end.
 
-    Checksums and not ``Tensor._version``: writing through ``.data`` leaves no trace there.
+    It compares checksums, because writing through ``Tensor.data`` does not change ``Tensor._version``.
 
     Raises:
         ValueError: a frozen tensor changed, with its name.
@@ -25,16 +25,16 @@ class FrozenGuard(Callback):
 
     @override
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._sums, self._updates = checksums(pl_module), 0
+        self._sums = checksums(pl_module)
+        self._updates = 0
 
     @override
     def on_before_zero_grad(
         self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
     ) -> None:
         self._updates += 1
-        if (
-            self._updates == UPDATES + 1
-        ):  # the gradients of an update are zeroed before the next one
+        # + 1: the gradients of an update are zeroed at the beginning of the next one
+        if self._updates == UPDATES + 1:
             self._compare(pl_module)
 
     @override
@@ -43,10 +43,10 @@ class FrozenGuard(Callback):
 
     def _compare(self, module: nn.Module) -> None:
         now = checksums(module)
-        changed = union_over_ranks(
-            {name for name, value in self._sums.items() if now.get(name) != value}
-        )
-        if changed:  # on any rank: one that stops alone would leave the others waiting
+        own = {name for name, value in self._sums.items() if now.get(name) != value}
+        # of all ranks: one that stops alone would leave the others waiting
+        changed = union_over_ranks(own)
+        if changed:
             raise ValueError(
                 f"{len(changed)} frozen tensor(s) changed during training: {', '.join(sorted(changed)[:5])}; "
                 "something writes to them in place"
