@@ -22,6 +22,7 @@ from lightning_petl.__main__ import main
 from lightning_petl.adapters import attach
 from lightning_petl.cli import doctor as doctor
 from lightning_petl.cli import known
+from lightning_petl.cli.shipped_configs import with_paths
 from tests import caption_layouts, layouts
 from tests.commands import write_videos
 from tests.layouts import TINY
@@ -75,7 +76,6 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             )
             shutil.copy(video, tmp_path / "my_videos" / split / f"class_{number % 2}")
     shutil.copy(videos[0], tmp_path / "clip.mp4")
-    shutil.copytree(ROOT / "configs", tmp_path / "configs")
     write_own_method(tmp_path)
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -89,14 +89,19 @@ def write_own_method(folder: Path) -> None:
     (folder / "gate.yaml").write_text(configuration)
 
 
+def words(argv: list[str]) -> str:
+    """A command as one text, with the paths of the configurations that it names."""
+    return " ".join(with_paths(argv))
+
+
 def small(argv: list[str]) -> list[str]:
     """What makes a command of the documents small; the members of a bank have optimisers of their own."""
-    words = " ".join(argv)
-    size = f"--data.init_args.image_size={56 if 'dinov2' in words else 64}"
+    said = words(argv)
+    size = f"--data.init_args.image_size={56 if 'dinov2' in said else 64}"
     toy = "--model.init_args.backbone.init_args.name=open_clip:toy-quickgelu"
     flags = [*SMALL, size, *([toy] if with_text(argv) else [])]
     return [
-        flag for flag in flags if not ("configs/bank" in words and ".optim." in flag)
+        flag for flag in flags if not ("configs/bank" in said and ".optim." in flag)
     ]
 
 
@@ -107,11 +112,11 @@ def made_small(argv: list[str]) -> bool:
 
 def laid_out(argv: list[str], folder: Path) -> list[str]:
     """Write small data sets where a command's configurations expect them; flags that tell of their size."""
-    names = re.findall(r"configs/data/(\w+)\.yaml", " ".join(argv))
+    names = re.findall(r"configs/data/(\w+)\.yaml", words(argv))
     for name in names:
         root = (
             folder
-            / yaml.safe_load(Path(f"configs/data/{name}.yaml").read_text())["data"][
+            / yaml.safe_load((ROOT / f"configs/data/{name}.yaml").read_text())["data"][
                 "init_args"
             ]["root"]
         )
@@ -124,7 +129,7 @@ def laid_out(argv: list[str], folder: Path) -> list[str]:
 
 def with_text(argv: list[str]) -> bool:
     """Whether it reads text, for which there is a toy pair of towers."""
-    return "configs/retrieval" in " ".join(argv) or "TextHead" in " ".join(argv)
+    return "configs/retrieval" in words(argv) or "TextHead" in words(argv)
 
 
 def test_the_commands_of_the_readme_in_order(
@@ -155,9 +160,9 @@ def test_the_commands_of_the_readme_in_order(
 def test_the_commands_of_the_pages_in_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shutil.copytree(ROOT / "configs", tmp_path / "configs")
     (tmp_path / "toys").mkdir()
     announce(tmp_path / "toys")
+    write_videos(tmp_path / "my_videos")
     monkeypatch.chdir(tmp_path)
     for argv in commands("lightning-petl", PAGES):
         if argv[0] == "doctor":  # tests/slurm runs it on a cluster

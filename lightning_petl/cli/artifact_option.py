@@ -174,7 +174,7 @@ def _require_data(command: str, argv: list[str], folder: str) -> None:
     shown = {"-h", "--help"} & {*argv}
     if not (given.data or named or shown):
         raise ValueError(
-            f"{command}: not given: data (-c configs/data/NAME.yaml, or --data CLASS); the artefact {folder} says how "
+            f"{command}: not given: data (-c data/NAME, or --data CLASS); the artefact {folder} says how "
             "clips are looked at, not which"
         )
 

@@ -47,9 +47,9 @@ _TYPES = {
     "dict": "a mapping",
 }
 _WAYS = {
-    "data": "-c configs/data/NAME.yaml, or --data CLASS",
-    "backbone": "-c configs/backbone/NAME.yaml",
-    "adapters": "-c configs/adapters/NAME.yaml, or --model.adapters+=CLASS",
+    "data": "-c data/NAME, or --data CLASS",
+    "backbone": "-c backbone/NAME",
+    "adapters": "-c adapters/NAME, or --model.adapters+=CLASS",
     "output": "--output FOLDER",
 }
 

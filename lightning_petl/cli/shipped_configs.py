@@ -41,7 +41,7 @@ def with_paths(argv: list[str]) -> list[str]:
 def found(text: str) -> str:
     """Return the path of a file of the user's or of a shipped configuration.
 
-    A path that exists is returned as it is; ``.yaml`` and the folder of a shipped one may be left out.
+    The path of a file that exists is returned as it is; ``.yaml`` and the folder of a shipped one may be left out.
 
     Args:
         text: what stands after ``--config``.
@@ -49,7 +49,8 @@ def found(text: str) -> str:
     Raises:
         ValueError: it fits no file, or more than one.
     """
-    if Path(text).exists() or not _NAME.fullmatch(text):
+    # A folder may have the name of a configuration: data/ssv2 is where the videos of data/ssv2.yaml lie.
+    if Path(text).is_file() or not _NAME.fullmatch(text):
         return text
     own = [Path(f"{text}{SUFFIX}")] if Path(f"{text}{SUFFIX}").is_file() else []
     shipped = _matches(text)
@@ -57,10 +58,10 @@ def found(text: str) -> str:
         raise ValueError(_told_apart(text, own, shipped))
     if own or shipped:
         return str(*own, *shipped)
-    if text.endswith((SUFFIX, ".yml")) and Path(text).parent.is_dir():
-        return (
-            text  # the reader of YAML files tells which files of that folder are near
-        )
+    is_yaml = text.endswith((SUFFIX, ".yml")) and Path(text).parent.is_dir()
+    if is_yaml or Path(text).is_dir():
+        # The reader of YAML files tells which files of that folder are near.
+        return text
     raise ValueError(
         f"config: there is neither a file {text} nor a shipped configuration of that name{_near(text)}; {_ALL}"
     )

@@ -440,7 +440,7 @@ def test_what_is_wrong_in_a_file_is_told_with_its_line(
         (["fit", "clip.mp4"], "a video as --data.predict_path=clip.mp4"),
         (
             ["fit", "--model.backbone.name=x", "--model.adapters=[LoRA]"],
-            "not given: data (-c configs/data/NAME.yaml",
+            "not given: data (-c data/NAME",
         ),
         (
             [
@@ -449,7 +449,7 @@ def test_what_is_wrong_in_a_file_is_told_with_its_line(
                 "--model.adapters=[LoRA]",
                 "--data.root=x",
             ],
-            "data: its settings are given, but not its class (-c configs/data/NAME.yaml, or --data CLASS)",
+            "data: its settings are given, but not its class (-c data/NAME, or --data CLASS)",
         ),
         (["submit"], "submit: not given: time (--time)"),
         (["submit", "--nodes=x"], "submit: nodes: expected a whole number, got x"),
@@ -472,14 +472,14 @@ def test_a_wrong_command_line_is_told_in_one_paragraph(
 @pytest.mark.parametrize(
     ("argv", "told"),
     [
-        (["data", "index"], "data (-c configs/data/NAME.yaml, or --data CLASS)"),
+        (["data", "index"], "data (-c data/NAME, or --data CLASS)"),
         (
             ["data", "ingest"],
-            "output (--output FOLDER), data (-c configs/data/NAME.yaml, or --data CLASS)",
+            "output (--output FOLDER), data (-c data/NAME, or --data CLASS)",
         ),
         (
             ["fit"],
-            "backbone (-c configs/backbone/NAME.yaml), adapters (-c configs/adapters/NAME.yaml, or "
+            "backbone (-c backbone/NAME), adapters (-c adapters/NAME, or "
             "--model.adapters+=CLASS)",
         ),
         (

@@ -283,7 +283,7 @@ def test_an_artefact_brings_its_protocol_and_differences_are_told(
     assert main(command("validate", [*same, "--data.views=1x1"])) == 0
     assert "not as in" not in capsys.readouterr().out
     assert main(["test", *kept, *command.trainer]) == 2
-    assert "test: not given: data (-c configs/data/NAME.yaml" in capsys.readouterr().err
+    assert "test: not given: data (-c data/NAME" in capsys.readouterr().err
 
 
 def test_a_wrong_configuration_of_a_run_is_told_with_its_file(

@@ -78,6 +78,13 @@ def test_a_path_that_exists_wins(empty: Path) -> None:
     assert shipped_configs.found("dora") == "dora"
 
 
+def test_a_folder_of_videos_may_have_the_name_of_their_configuration(
+    empty: Path,
+) -> None:
+    (empty / "data/ssv2").mkdir(parents=True)
+    assert shipped_configs.found("data/ssv2") == str(SHIPPED / "data/ssv2.yaml")
+
+
 def test_the_suffix_of_a_file_of_the_users_may_be_left_out(empty: Path) -> None:
     (empty / "mine").mkdir()
     (empty / "mine/gate.yaml").write_text("model:\n")

@@ -280,10 +280,7 @@ def test_without_a_configuration_data_is_asked_for(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert main(["data", "index"]) == 2
-    assert (
-        "not given: data (-c configs/data/NAME.yaml, or --data CLASS)"
-        in capsys.readouterr().err
-    )
+    assert "not given: data (-c data/NAME, or --data CLASS)" in capsys.readouterr().err
 
 
 def test_a_data_set_that_makes_its_files_makes_them_first(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ def write(folder: Path, names: list[str], size: tuple[int, int] = (32, 48)) -> N
         pixel_format = "rgb24" if name.endswith(".png") else "yuvj420p"
         av.VideoFrame.from_ndarray(grey, format="rgb24").reformat(
             format=pixel_format
-        ).save(folder / name.lower())
+        ).save(str(folder / name.lower()))
         (folder / name.lower()).rename(folder / name)
 
 
