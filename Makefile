@@ -10,9 +10,10 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 HOOK := --jaxtyping-packages=lightning_petl,data_modules,beartype.beartype
 
 # What a release of another package would break first: blocks, methods, gradients of two ranks, decoding, files.
-UNITS := tests/backbones tests/adapters tests/distributed tests/laws/test_counts.py tests/laws/test_distributed.py \
-  tests/data_modules/video tests/checkpoints tests/artifacts/test_artifact.py tests/optim tests/heads tests/metrics \
-  tests/losses tests/cli/test_config_text.py tests/cli/test_shipped_configs.py
+UNITS := tests/backbones tests/adapters tests/distributed/test_sharding.py tests/laws/test_distributed.py \
+  $(addprefix tests/data_modules/video/,test_decode.py test_color.py test_images.py) tests/checkpoints tests/optim \
+  tests/heads tests/metrics tests/losses tests/cli/test_config_text.py tests/cli/test_shipped_configs.py \
+  -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help demo demo-retrieval drill bench-bank bench-cache bench-data bench-memory test test-lowest test-newest test-slow test-slurm submit status cancel logs check clean
@@ -22,7 +23,7 @@ help:  ## list the targets
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[test,check,demo,retrieval]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[test,reference,check,demo,retrieval]"
 	@touch $@
 
 $(LOWEST)/installed: pyproject.toml constraints-lowest.txt
