@@ -19,6 +19,8 @@ from data_modules.sample import PADDING, Clip, OnFault, Sample
 INDEX = "index.json"
 _MOST_INDEX = 1 << 22  # bytes
 _MOST_ROWS = 10**9
+# Caches keep the name that a class had at first: another one would ask for a new pass of the trunk.
+_NAMES_IN_CACHES = {"ColorJitter": "ColourJitter"}
 _DTYPES = ("float64", "float32", "float16", "bfloat16", "uint8")
 
 
@@ -293,7 +295,8 @@ def described(value: object) -> Any:
     Example: ``Grayscale(0.2)`` is ``{"class": "Grayscale", "probability": 0.2}``.
     """
     if is_dataclass(value):
-        found: dict[str, Any] = {"class": type(value).__name__}
+        name = type(value).__name__
+        found: dict[str, Any] = {"class": _NAMES_IN_CACHES.get(name, name)}
         for field in fields(value):
             found[field.name] = described(getattr(value, field.name))
         return found

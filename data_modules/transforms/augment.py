@@ -51,7 +51,7 @@ def apply(
 
 
 @dataclass(frozen=True)
-class ColourJitter(Augmentation):
+class ColorJitter(Augmentation):
     """Change brightness, contrast, saturation and hue, each by a random factor, in random order.
 
     Args:

@@ -26,12 +26,14 @@ def short_name(class_path: str) -> str:
 
 
 def current_name(text: str) -> str:
-    """Return the name of now for a dotted name of an earlier release, and any other text as it is.
+    """Return the name of now for a name of an earlier release, and any other text as it is.
 
     >>> current_name("lightning_petl.tasks.bank.Bank")
     'Bank'
+    >>> current_name("ColourJitter")
+    'ColorJitter'
     """
-    return MOVED.get(text, text)
+    return MOVED.get(text) or RENAMED.get(text, text)
 
 
 def current_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -135,7 +137,7 @@ MOVED = {
     "data_modules.transforms.crops.MultiScaleCrop": "MultiScaleCrop",
     "data_modules.transforms.crops.ShortSideJitterCrop": "ShortSideJitterCrop",
     "data_modules.transforms.crops.TrainCrop": "TrainCrop",
-    "data_modules.transforms.augment.ColourJitter": "ColourJitter",
+    "data_modules.transforms.augment.ColourJitter": "ColorJitter",
     "data_modules.transforms.augment.Grayscale": "Grayscale",
     "data_modules.transforms.augment.RandomErasing": "RandomErasing",
     "data_modules.transforms.rand_augment.RandAugment": "RandAugment",
@@ -166,3 +168,6 @@ MOVED = {
     "lightning_petl.strategies.Replicated": "TrainableDDP",
     "lightning_petl.strategies.Sharded": "FSDP2",
 }
+
+# Short names that users wrote for classes of ours which have others now.
+RENAMED = {"ColourJitter": "ColorJitter"}

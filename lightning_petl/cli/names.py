@@ -23,7 +23,7 @@ from data_modules.sampling.schemes import (
 )
 from data_modules.transforms.augment import (
     Augmentation,
-    ColourJitter,
+    ColorJitter,
     Grayscale,
     RandomErasing,
 )
@@ -100,7 +100,7 @@ NAMES: dict[str, tuple[type, ...]] = {
         papers.VideoMAESampling,
     ),
     "train_transform": (TrainCrop, EvalCrop, MultiScaleCrop, ShortSideJitterCrop),
-    "augmentations": (RandAugment, ColourJitter, Grayscale, RandomErasing),
+    "augmentations": (RandAugment, ColorJitter, Grayscale, RandomErasing),
     "callbacks": (EMA, CompileBlocks),
     "strategy": (TrainableDDP, FSDP2),
 }

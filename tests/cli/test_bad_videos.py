@@ -106,7 +106,7 @@ def test_everything_that_training_does_to_clips_in_one_run(
     recipe = [
         f"--data.transforms_on={place}", "--data.num_sample=2", "--data.batch_size=2", "--data.mixing=Mixing",
         "--data.train_transform=MultiScaleCrop", "--data.augmentations+=RandAugment", "--data.augmentations+=Grayscale",
-        "--data.augmentations+=RandomErasing", "--data.augmentations+=ColourJitter", "--data.views=2x3",
+        "--data.augmentations+=RandomErasing", "--data.augmentations+=ColorJitter", "--data.views=2x3",
     ]  # fmt: skip
     assert main([*command("fit"), *recipe]) == 0
 

@@ -26,7 +26,7 @@ LATE = ["--model.adapters=[LoRA]", "--model.adapters.init_args.blocks=last 1"]
 HEAD = ["--model.adapters=[LinearProbe]"]
 PROBE = ["--model.adapters=[AttentiveProbe]", "--model.adapters.init_args.blocks=1"]
 AUGMENTED = [
-    "--data.augmentations=[ColourJitter]",
+    "--data.augmentations=[ColorJitter]",
     "--data.augmentations+=RandomErasing",
 ]
 EPOCHS = ["--trainer.max_epochs=2", "--trainer.log_every_n_steps=1"]

@@ -8,6 +8,7 @@ import pytest
 from lightning_petl.artifacts.published_names import (
     MOVED,
     MOVED_OPTIONS,
+    RENAMED,
     current_name,
     short_name,
 )
@@ -51,6 +52,14 @@ def test_moved_options_are_read_under_their_names_of_now() -> None:
     for name, options in MOVED_OPTIONS.items():
         kind = next(kind for kind in EVERY if kind.__name__ == name)
         assert set(options.values()) <= {field.name for field in fields(kind)}
+
+
+def test_renamed_classes_are_found_by_names_that_no_class_has_any_more() -> None:
+    names = {kind.__name__ for kind in EVERY}
+    assert not RENAMED.keys() & names
+    for old, new in RENAMED.items():
+        assert new in names
+        assert current_name(old) == new
 
 
 @pytest.mark.parametrize(

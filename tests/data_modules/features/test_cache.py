@@ -26,7 +26,7 @@ from data_modules.features.shards import FeatureRow, pack, write
 from data_modules.loading.views import TrainView
 from data_modules.sample import Clip
 from data_modules.sampling.schemes import SegmentSampling
-from data_modules.transforms.augment import ColourJitter
+from data_modules.transforms.augment import ColorJitter
 from data_modules.transforms.crops import TrainCrop
 
 CLIPS = [Clip(f"{n}.mp4", Path(f"{n}.mp4"), n % 2) for n in range(5)]
@@ -130,7 +130,7 @@ def test_a_missing_shard_is_told_at_once(folder: Path) -> None:
         FeatureCache(folder).require_data({"train": KEY["train"]})
 
 
-VIEW = TrainView(SegmentSampling(4), TrainCrop(), 32, [ColourJitter()])
+VIEW = TrainView(SegmentSampling(4), TrainCrop(), 32, [ColorJitter()])
 CHANGES: dict[str, Any] = {
     "view.sampling.num_frames": {"sampling": SegmentSampling(8)},
     "view.size": {"size": 48},
@@ -147,6 +147,11 @@ def test_the_key_sees_the_view(name: str) -> None:
         text.split(" ")[0]
         for text in differences({"view": described(VIEW)}, {"view": described(other)})
     ] == [name]
+
+
+def test_a_class_that_was_renamed_keeps_its_name_in_caches() -> None:
+    (augmentation,) = described(VIEW)["augmentations"]
+    assert augmentation["class"] == "ColourJitter"
 
 
 def test_the_key_sees_clips_labels_and_their_order() -> None:

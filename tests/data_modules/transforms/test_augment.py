@@ -7,7 +7,7 @@ import torch
 from data_modules.sampling.randomness import keyed_generator
 from data_modules.transforms.augment import (
     Augmentation,
-    ColourJitter,
+    ColorJitter,
     Erasure,
     Grayscale,
     RandomErasing,
@@ -19,7 +19,7 @@ from data_modules.transforms.rand_augment import RandAugment
 
 ALL = [
     RandAugment(),
-    ColourJitter(hue=0.1),
+    ColorJitter(hue=0.1),
     Grayscale(1.0),
     RandomErasing(1.0),
     RandomErasing(1.0, mode="const"),
@@ -73,7 +73,7 @@ def test_apply_is_space_then_each_change():
 
 def test_color_jitter_draws_uniform_factors_in_any_order():
     drawn = [
-        ColourJitter(0.4, 1.5, 0.2, 0.1).draw(8, 224, rng(k)).steps for k in range(2000)
+        ColorJitter(0.4, 1.5, 0.2, 0.1).draw(8, 224, rng(k)).steps for k in range(2000)
     ]
     limits = {
         "Brightness": (0.6, 1.4),
@@ -93,7 +93,7 @@ def test_color_jitter_draws_uniform_factors_in_any_order():
         assert abs(first - 500) < 4 * 19.4
     assert len({tuple(step.name for step in steps) for steps in drawn}) == 24
     assert [
-        step.name for step in ColourJitter(0.0, 0.0, 0.3).draw(8, 224, rng()).steps
+        step.name for step in ColorJitter(0.0, 0.0, 0.3).draw(8, 224, rng()).steps
     ] == ["Color"]
 
 
@@ -172,9 +172,9 @@ def test_const_is_the_mean():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: ColourJitter(contrast=-0.1), "contrast: expected 0 or more, got -0.1"),
+        (lambda: ColorJitter(contrast=-0.1), "contrast: expected 0 or more, got -0.1"),
         (
-            lambda: ColourJitter(hue=0.6),
+            lambda: ColorJitter(hue=0.6),
             "hue: expected at most 0.5, half of the color circle, got 0.6",
         ),
         (lambda: Grayscale(1.2), "probability: expected 0 to 1, got 1.2"),
