@@ -8,6 +8,11 @@ SEED ?= 0
 # One thread a process: tests run in parallel processes.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 HOOK := --jaxtyping-packages=lightning_petl,data_modules,beartype.beartype
+# An idle process takes over tests of the busy one, also in the middle of a file.
+PARALLEL := -n 2 --dist worksteal
+# What starts a Trainer or a process: checks of types by the way would slow it down, and compiled code has none.
+RUNS := tests/artifacts tests/callbacks tests/cli tests/compiled tests/cost tests/doctor tests/experiments \
+  tests/packaging tests/runs tests/slurm tests/strategies tests/tasks tests/data_modules/commands tests/test_readme.py
 
 # What a release of another package would break first: blocks, methods, gradients of two ranks, decoding, files.
 UNITS := tests/backbones tests/adapters tests/distributed/test_sharding.py tests/laws/test_distributed.py \
@@ -64,8 +69,8 @@ drill: $(VENV)/installed  ## kill and resume a training 20 times for each of two
 	$(BIN)/python -m experiments.drill.run --output experiments/drill/results $(ARGS)
 
 test: $(VENV)/installed  ## run the tests that need neither root nor a GPU
-	$(PYTEST) tests -n 2 --dist loadfile --ignore tests/compiled $(HOOK)
-	$(PYTEST) tests/compiled
+	$(PYTEST) tests $(PARALLEL) $(HOOK) $(RUNS:%=--ignore=%)
+	$(PYTEST) $(RUNS) $(PARALLEL)
 
 test-lowest: $(LOWEST)/installed  ## run unit tests with the lowest releases that pyproject.toml allows
 	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest $(UNITS)
@@ -74,11 +79,10 @@ test-newest: $(NEWEST)  ## run unit tests with the newest releases that pip find
 	OMP_NUM_THREADS=1 $(NEWEST)/bin/python -m pytest $(UNITS)
 
 test-slow: $(VENV)/installed  ## run the tests marked slow that need no cluster
-	$(PYTEST) tests -n 2 --dist loadfile -m "slow and not slurm" --ignore tests/compiled $(HOOK)
-	$(PYTEST) tests/compiled -m slow
+	$(PYTEST) tests $(PARALLEL) -m "slow and not slurm"
 
 test-slurm: $(VENV)/installed  ## run the tests marked slurm on a cluster that they start (root; Debian)
-	$(PYTEST) tests/slurm -m slurm $(HOOK)
+	$(PYTEST) tests/slurm -m slurm
 
 check: $(VENV)/installed  ## lint, format and type-check; print how dense the code is
 	$(BIN)/ruff check .

@@ -157,6 +157,7 @@ def test_the_commands_of_the_readme_in_order(
     assert "clip.mp4" in capsys.readouterr().out
 
 
+@pytest.mark.slow  # two dozen runs
 def test_the_commands_of_the_pages_in_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

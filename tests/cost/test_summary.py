@@ -1,6 +1,7 @@
 """``lightning-petl summary`` tells what a training will cost, and a training tells how far that was off."""
 
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,7 @@ BACKBONE = [
 SIDE = [*BACKBONE, "-c", "configs/adapters/side4video.yaml"]
 
 
+@cache
 def of(adapter: Adapter, plan: TrainingPlan = PLAN, **options: object) -> Summary:
     with torch.device("meta"):
         vit = VideoViT(

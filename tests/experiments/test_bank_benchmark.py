@@ -4,11 +4,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from experiments.benchmarks.bank.run import QUICK, members, page
 
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.slow  # a program of its own
 def test_the_quick_run_writes_the_table(tmp_path: Path) -> None:
     table = tmp_path / "table.md"
     command = [

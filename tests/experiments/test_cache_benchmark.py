@@ -12,6 +12,7 @@ from lightning_petl.adapters import LinearProbe, LoRA
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.slow  # a program of its own
 def test_quick_run(tmp_path: Path) -> None:
     command = [
         sys.executable,

@@ -28,6 +28,7 @@ from lightning_petl.cost.saved_memory import Saved
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.slow  # a program of its own
 def test_quick_run_writes_a_page(tmp_path: Path) -> None:
     command = [
         sys.executable,
