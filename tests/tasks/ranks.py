@@ -3,50 +3,116 @@
 import json
 import os
 import socket
-import subprocess
-import sys
+import warnings
+from collections.abc import Sequence
+from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
 
 import pytest
 import torch
+from lightning_utilities.core.rank_zero import rank_zero_only
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-SCRIPT = "import json, sys; from lightning_petl.__main__ import main; print(*map(main, json.loads(sys.argv[1])))"
+from lightning_petl.__main__ import main
+
+
+class Told(NamedTuple):
+    """Hold what one rank gave back: the exit code of each command, and its standard error."""
+
+    codes: list[int]
+    error: str
+
+
+def codes_on_ranks(
+    commands: Sequence[list[str]],
+    count: int = 2,
+    accelerator: str = "cpu",
+    *,
+    quiet: bool = False,
+) -> list[Told]:
+    """Run commands one after the other in ``count`` processes that are the ranks of one group.
+
+    Imports cost more than small runs, so that the processes of all tests are forked from one that has imported once.
+    CUDA wants processes that are no forks.
+
+    Args:
+        commands: of the command line, without the options of devices.
+        count: of ranks.
+        accelerator: of each.
+        quiet: warnings are no part of what the ranks tell.
+    """
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    flags = [f"--trainer.devices={count}", f"--trainer.accelerator={accelerator}"]
+    work = [[*command, *flags] for command in commands]
+    group = {
+        "OMP_NUM_THREADS": "1",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": port,
+    }
+    start = get_context("forkserver" if accelerator == "cpu" else "spawn")
+    start.set_forkserver_preload(["lightning_petl.cli.lightning"])
+    with TemporaryDirectory() as folder:
+        processes: list[Any] = []
+        for rank in range(count):
+            environment = os.environ | group | {"LOCAL_RANK": str(rank)}
+            place = (os.getcwd(), f"{folder}/{rank}")
+            given = (work, environment, *place, quiet)
+            processes.append(start.Process(target=_rank, args=given))
+            processes[-1].start()
+        try:
+            for process in processes:
+                process.join(500)
+        finally:
+            for process in processes:
+                process.kill()
+                process.join()
+        return [_told(Path(folder) / str(rank)) for rank in range(count)]
+
+
+def _rank(
+    commands: list[list[str]],
+    environment: dict[str, str],
+    folder: str,
+    output: str,
+    quiet: bool,
+) -> None:
+    """Be one rank: what ``python -c`` would do, with what it writes in files."""
+    for number, suffix in ((1, "out"), (2, "err")):
+        file = os.open(f"{output}.{suffix}", os.O_WRONLY | os.O_CREAT)
+        os.dup2(file, number)
+    os.environ.clear()
+    os.environ.update(environment)
+    os.chdir(folder)
+    # Lightning reads LOCAL_RANK when it is imported, which was before this process began
+    rank_zero_only.rank = int(environment["LOCAL_RANK"])
+    if quiet:
+        warnings.simplefilter("ignore")
+    codes = [main(command) for command in commands]
+    Path(f"{output}.json").write_text(json.dumps(codes))
+
+
+def _told(path: Path) -> Told:
+    error = path.with_suffix(".err").read_text()
+    codes = path.with_suffix(".json")
+    assert codes.exists(), error[-12000:]
+    return Told(json.loads(codes.read_text()), error)
 
 
 def on_ranks(
-    commands: list[list[str]], count: int = 2, accelerator: str = "cpu"
+    commands: Sequence[list[str]],
+    count: int = 2,
+    accelerator: str = "cpu",
+    *,
+    quiet: bool = False,
 ) -> list[str]:
-    """Run commands one after the other in the same processes: imports cost more than small runs.
-
-    Returns:
-        What each rank wrote to its standard error.
-    """
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    flags = [f"--trainer.devices={count}", f"--trainer.accelerator={accelerator}"]
-    work = json.dumps([[*command, *flags] for command in commands])
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", SCRIPT, work],
-            env=os.environ
-            | {"OMP_NUM_THREADS": "1", "LOCAL_RANK": str(rank), "MASTER_PORT": port},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(count)
-    ]
-    try:
-        told = [process.communicate(timeout=300) for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-    for out, err in told:
-        assert out.split("\n")[-2:] == [" ".join("0" * len(commands)), ""], err[-4000:]
-    return [err for _, err in told]
+    """Run commands as :func:`codes_on_ranks` does, each of which must succeed; return what the ranks told."""
+    told = codes_on_ranks(commands, count, accelerator, quiet=quiet)
+    for rank in told:
+        assert rank.codes == [0] * len(commands), rank.error[-12000:]
+    return [rank.error for rank in told]
 
 
 def scalars(run: Path, name: str) -> list[float]:

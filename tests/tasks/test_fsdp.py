@@ -4,11 +4,6 @@
 """
 
 import json
-import os
-import socket
-import subprocess
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +19,8 @@ from lightning_petl.cost.summary import TrainingPlan, summarize
 from lightning_petl.tasks.classification import VideoClassifier
 from tests.commands import MODEL, Command, write_videos
 from tests.retrieval_runs import RetrievalCommand
-from tests.tasks.ranks import close, scalars
+from tests.tasks.ranks import close, on_ranks, scalars
 
-# a whole program runs in each process; several commands share one start of it
-SCRIPT = """
-import json, sys
-from lightning_petl.__main__ import main
-for command in json.loads(sys.argv[1]):
-    assert main(command) == 0, command
-"""
 METHODS: dict[str, list[dict[str, Any]]] = {
     "lora": [{"class_path": "LoRA", "init_args": {"rank": 2}}],
     "multi_tunev": [{"class_path": "MultiTuneV"}],
@@ -50,33 +38,6 @@ TRAIN = [
     "--trainer.val_check_interval=1", "--trainer.num_sanity_val_steps=0", "--trainer.log_every_n_steps=1",
     "--checkpoint.every_n_train_steps=1", "--checkpoint.save_top_k=-1", "--checkpoint.monitor=null",
 ]  # fmt: skip
-
-
-def on_ranks(count: int, commands: Sequence[list[str]]) -> None:
-    """Run commands one after the other in ``count`` processes."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = str(server.getsockname()[1])
-    common = os.environ | {
-        "OMP_NUM_THREADS": "1",
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": port,
-    }
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-W", "ignore", "-c", SCRIPT, json.dumps(commands)],
-            env=common | {"LOCAL_RANK": str(rank)}, text=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-        )
-        for rank in range(count)
-    ]  # fmt: skip
-    try:
-        told = [process.communicate(timeout=500)[1] for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-            process.communicate()
-    assert [process.returncode for process in processes] == [0] * count, "\n".join(
-        told
-    )[-12000:]
 
 
 class Runs(Command):
@@ -147,11 +108,12 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
     one = [found.fit(f"{method}_1", method, 1, *SGD) for method in METHODS]
     one += [found.fit("one", "lora", 1, *AVERAGED)]
     on_ranks(
-        1,
         [
             *one,
             texts("fit", [*pairs, "--data.batch_size=4", *found.where("texts_1", 1)]),
         ],
+        1,
+        quiet=True,
     )
     two = [found.fit(f"{method}_2", method, 2, *SGD) for method in METHODS]
     ddp = [*AVERAGED, "--trainer.strategy=ddp"]
@@ -161,16 +123,16 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
         found.fit("dropped", "lora", 2, *dropout),
     ]
     on_ranks(
-        2,
         [
             *two,
             texts("fit", [*pairs, "--data.batch_size=2", *found.where("texts_2", 2)]),
             found.fit("one_then_two", "lora", 2, found.stopped("one", 2), *AVERAGED),
             found.fit("one_then_ddp", "lora", 2, found.stopped("one", 2), *ddp),
         ],
+        2,
+        quiet=True,
     )
     on_ranks(
-        2,
         [
             found.fit("dropped_then_two", "lora", 2, found.stopped("dropped", 2), *dropout),
             found.fit("two_then_ddp", "lora", 2, found.stopped("two", 2), *ddp),
@@ -178,14 +140,17 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
             found("test", ["--config", str(found.runs.parent / "lora.yaml"), *found.where("test_2", 2),
                            *AVERAGED, f"--ckpt_path={found.folder('two') / 'checkpoints' / 'last.ckpt'}"]),
         ],
+        2,
+        quiet=True,
     )  # fmt: skip
     on_ranks(
-        1,
         [
             found.fit("two_then_one", "lora", 1, found.stopped("two", 2), *AVERAGED),
             found("test", ["--config", str(found.runs.parent / "lora.yaml"), *found.where("test_1", 1),
                            *AVERAGED, f"--ckpt_path={found.folder('two') / 'checkpoints' / 'last.ckpt'}"]),
         ],
+        1,
+        quiet=True,
     )  # fmt: skip
     return found
 

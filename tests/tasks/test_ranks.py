@@ -14,9 +14,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from lightning_petl.__main__ import main
 from lightning_petl.checkpoints.random_state import RandomState
 from tests.commands import Command, write_videos
+from tests.tasks.ranks import on_ranks
 
 
-def on_ranks(count: int, flags: list[str]) -> None:
+def launch(count: int, flags: list[str]) -> None:
+    """Run a command whose other ranks Lightning starts."""
     flags = [*flags, f"--trainer.devices={count}", "--trainer.strategy=ddp"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     python = [sys.executable, "-m", "lightning_petl"]
@@ -38,7 +40,7 @@ def test_uneven_ranks_equal_one_process(command: Command) -> None:
         command.videos / "val" / "left" / "0.mp4"
     ).unlink()  # 7 clips: batches of 3 + 1 and of 3
     assert main(command("test", ["--untrained=true"])) == 0
-    on_ranks(2, command("test", ["--untrained=true"]))
+    launch(2, command("test", ["--untrained=true"]))
     one, two = (
         scores(command.runs / f"version_{n}" / "test_scores.jsonl") for n in (0, 1)
     )
@@ -57,7 +59,9 @@ def test_101_videos_give_the_metrics_of_one_process_bit_for_bit(
     assert main(command("test", ["--untrained=true"])) == 0
     found = [metrics(command.runs / "version_0")]
     for ranks in (2, 3):
-        on_ranks(ranks, command("test", ["--untrained=true"]))
+        on_ranks(
+            [command("test", ["--untrained=true", "--trainer.strategy=ddp"])], ranks
+        )
         found.append(metrics(command.runs / f"version_{ranks - 1}"))
         assert (
             len(scores(command.runs / f"version_{ranks - 1}" / "test_scores.jsonl"))
@@ -81,7 +85,9 @@ def metrics(run: Path) -> dict[str, float]:
 def test_training_leaves_one_artefact_and_the_random_state_of_each_rank(
     command: Command,
 ) -> None:
-    on_ranks(2, command("fit", ["--model.optim.global_batch=12"]))
+    on_ranks(
+        [command("fit", ["--model.optim.global_batch=12", "--trainer.strategy=ddp"])]
+    )
     run = command.runs / "version_0"
     checkpoint = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
     for place in ("artefact", "artefact_last"):  # one epoch: the best is the last

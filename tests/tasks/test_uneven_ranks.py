@@ -1,10 +1,6 @@
 """Two ranks of which one has no clip, or none that can be read: every command ends, with the numbers of one process."""
 
 import json
-import os
-import socket
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,11 +10,10 @@ import pytest
 from tests.commands import Command
 from tests.retrieval_runs import RetrievalCommand
 from tests.tasks.bank.test_bank_runs import bank
-from tests.tasks.ranks import scalars
+from tests.tasks.ranks import codes_on_ranks, scalars
 
 pytestmark = pytest.mark.slow
 
-SCRIPT = "import json, sys; from lightning_petl.__main__ import main; print([main(c) for c in json.loads(sys.argv[1])])"
 COUNTED = "--data.files.broken=count_wrong"
 UNTRAINED = ["--untrained=true"]
 STRATEGIES = ["ddp", "fsdp"]
@@ -26,28 +21,7 @@ STRATEGIES = ["ddp", "fsdp"]
 
 def on_two_ranks(commands: Sequence[list[str]]) -> list[list[int]]:
     """Run commands one after the other in two processes; the exit codes of each rank."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = str(server.getsockname()[1])
-    work = json.dumps([[*command, "--trainer.devices=2"] for command in commands])
-    common = os.environ | {
-        "OMP_NUM_THREADS": "1",
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": port,
-    }
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-W", "ignore", "-c", SCRIPT, work],
-            env=common | {"LOCAL_RANK": str(rank)}, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        )
-        for rank in range(2)
-    ]  # fmt: skip
-    try:
-        told = [process.communicate(timeout=500) for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-    assert [process.returncode for process in processes] == [0, 0], told[0][1][-4000:]
-    return [json.loads(out.splitlines()[-1]) for out, _ in told]
+    return [rank.codes for rank in codes_on_ranks(commands, quiet=True)]
 
 
 def one_clip(command: Command) -> Command:

@@ -13,7 +13,7 @@ from lightning_petl.__main__ import main
 from lightning_petl.artifacts.files import WEIGHTS
 from lightning_petl.tasks.loading import load
 from tests.commands import Command
-from tests.tasks.test_ranks import on_ranks
+from tests.tasks.ranks import on_ranks
 from tests.tasks.test_resume import final, same
 
 SIDE = {
@@ -190,7 +190,8 @@ def test_two_ranks_equal_one_process_and_each_has_its_own_streams(
     flags = ["--trainer.max_epochs=3", "--checkpoint.monitor=null"]
     with pytest.warns(UserWarning, match="member a_wild"):
         assert main(command("fit", ["--data.batch_size=4", *flags])) == 0
-    on_ranks(2, command("fit", ["--data.batch_size=2", *flags]))
+    ddp = ["--data.batch_size=2", "--trainer.strategy=ddp"]
+    on_ranks([command("fit", [*ddp, *flags])])
     one, two = (final(command.runs / f"version_{n}") for n in (0, 1))
     for key, value in one["state_dict"].items():
         if not key.startswith("heads.0."):

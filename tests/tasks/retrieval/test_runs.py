@@ -11,7 +11,8 @@ import yaml
 from lightning_petl.__main__ import main
 from lightning_petl.cli.errors import told_to_the_user
 from tests.retrieval_runs import RetrievalCommand
-from tests.tasks.test_ranks import metrics, on_ranks
+from tests.tasks.ranks import on_ranks
+from tests.tasks.test_ranks import metrics
 
 
 @pytest.fixture
@@ -120,7 +121,7 @@ def test_ranks_find_what_one_process_finds(
         UserWarning, match=r"1 video\(s\) could not be read and count as wrong"
     ):
         assert main(command("test", flags)) == 0
-    on_ranks(ranks, command("test", flags))
+    on_ranks([command("test", [*flags, "--trainer.strategy=ddp"])], ranks)
     one, two = (command.runs / f"version_{n}" for n in (0, 1))
     assert metrics(one) == metrics(two)
     lost = [row for row in answers(one) if row["video"] == "val/left/0.mp4"]
@@ -145,7 +146,8 @@ def test_two_ranks_train_on_the_joint_batch(command: RetrievalCommand) -> None:
         "--checkpoint.monitor=null",
     ]
     assert main(command("fit", ["--data.batch_size=4", *short])) == 0
-    on_ranks(2, command("fit", ["--data.batch_size=2", *short]))
+    ddp = ["--data.batch_size=2", "--trainer.strategy=ddp"]
+    on_ranks([command("fit", [*ddp, *short])])
     one, two = (weights(command.runs / f"version_{n}") for n in (0, 1))
     for name, value in one.items():
         torch.testing.assert_close(two[name], value, rtol=1e-4, atol=1e-5)
