@@ -1,4 +1,4 @@
-"""Every YAML file of the repository builds and runs one step through the command line, on a small trunk."""
+"""Every YAML file of the repository builds through the command line; of each kind one runs a step on a small trunk."""
 
 import subprocess
 import sys
@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 import yaml
+from jsonargparse import ArgumentParser
 
+from data_modules.loading.data_module import VideoDataModule
 from lightning_petl.__main__ import main
+from lightning_petl.cli.lightning import SummaryCLI
 from tests import caption_layouts, layouts, retrieval_runs
 from tests.layouts import TINY
 from tests.pairs import announce
@@ -18,11 +21,22 @@ SITES = {*ROOT.glob("configs/slurm/*.yaml")}  # for submit, not for fit
 FILES = sorted(
     {*ROOT.glob("configs/**/*.yaml"), *ROOT.glob("experiments/**/*.yaml")} - SITES
 )
-THROUGH_THE_SCRIPT = (
-    "configs/adapters/multi_tunev.yaml",
-    "configs/data/ssv2.yaml",
-    "experiments/demo/demo.yaml",
-)
+THROUGH_THE_SCRIPT = "experiments/demo/demo.yaml"
+# every adapter, and of the other folders one file of each kind
+STEPPED = [
+    *sorted(ROOT.glob("configs/adapters/*.yaml")),
+    ROOT / "configs/backbone/open_clip_siglip_b16.yaml",
+    ROOT / "configs/backbone/eva02_l14.yaml",
+    ROOT / "configs/bank/linear_heads.yaml",
+    ROOT / "configs/bank/readers.yaml",
+    ROOT / "configs/data/ssv2.yaml",
+    ROOT / "configs/data/msrvtt_1ka.yaml",
+    ROOT / "configs/debug/overfit.yaml",
+    ROOT / "configs/retrieval/side4video.yaml",
+    ROOT / "configs/retrieval/zero_shot.yaml",
+    ROOT / "configs/trainer/ema.yaml",
+    ROOT / "experiments/demo_retrieval/retrieval.yaml",
+]
 # what a file leaves open; later files on the command line win
 BASE = {
     "model": {"backbone": {"name": "vit_tiny_patch16_224"}},
@@ -116,22 +130,54 @@ def arguments(file: Path, root: Path, folder: Path) -> list[str]:
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
+by_path = {"ids": lambda file: str(file.relative_to(ROOT))}
+
+
+@pytest.mark.parametrize("file", FILES, **by_path)
+def test_is_read_and_built(
+    file: Path,
+    data: Callable[[Path], Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Parse all of it, build the task on the meta device, and list the clips of the data set."""
+    built = list[SummaryCLI]()
+    monkeypatch.setattr(
+        SummaryCLI, "_run_subcommand", lambda self, subcommand: built.append(self)
+    )
+    assert (
+        main(["summary", *arguments(file, data(file), tmp_path)[1:], "--num_classes=2"])
+        == 0
+    )
+    (summary,) = built
+    assert summary._task.owners
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_subclass_arguments(VideoDataModule, "data")
+    given = {"data": summary._get(summary.config, "data").as_dict()}
+    loaded = parser.instantiate_classes(parser.parse_object(given))["data"]
+    assert all(loaded.clips(split) for split in ("train", "val"))
+
+
+@pytest.mark.parametrize("file", STEPPED, **by_path)
 def test_runs_one_step(
     file: Path, data: Callable[[Path], Path], tmp_path: Path
 ) -> None:
-    code = main(arguments(file, data(file), tmp_path))
-    assert code == 0
+    assert main(arguments(file, data(file), tmp_path)) == 0
     assert list(tmp_path.glob("version_0/checkpoints/last.ckpt"))
 
 
-@pytest.mark.parametrize("name", THROUGH_THE_SCRIPT)
+def test_every_folder_has_a_file_that_runs_a_step() -> None:
+    stepped = {file.parent for file in [*STEPPED, ROOT / THROUGH_THE_SCRIPT]}
+    assert {file.parent for file in FILES} == stepped
+
+
 def test_runs_one_step_through_the_console_script(
-    name: str, data: Callable[[Path], Path], tmp_path: Path
+    data: Callable[[Path], Path], tmp_path: Path
 ) -> None:
     script = Path(sys.executable).parent / "lightning-petl"
+    file = ROOT / THROUGH_THE_SCRIPT
     done = subprocess.run(
-        [str(script), *arguments(ROOT / name, data(ROOT / name), tmp_path)],
+        [str(script), *arguments(file, data(file), tmp_path)],
         capture_output=True,
         text=True,
     )
