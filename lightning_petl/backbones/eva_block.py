@@ -1,19 +1,24 @@
 """The second block class: timm's EVA blocks, with norms before or behind attention and MLP."""
 
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import torch
 import torch.nn.functional as F
 from einops import rearrange
 from jaxtyping import Float
 from timm.layers.mlp import SwiGLU
-from timm.layers.pos_embed_sincos import apply_rot_embed_cat
-from timm.models.eva import EvaAttention, EvaBlock, EvaBlockPostNorm
+from timm.layers.pos_embed_sincos import (
+    RotaryEmbeddingCat,
+    RotaryEmbeddingDinoV3,
+    apply_rot_embed_cat,
+)
+from timm.models.eva import Eva, EvaAttention, EvaBlock, EvaBlockPostNorm
 from torch import Tensor, nn
 
 from lightning_petl.backbones.block import AdaptedBlock, LayerSlice
 from lightning_petl.backbones.children import Extension, Reference
 from lightning_petl.backbones.linear import AdaptedLinear, Layout
+from lightning_petl.backbones.weights.families import Trunk
 from lightning_petl.shapes import Grid, Tokens
 
 Heads = Float[Tensor, "bt heads n c"]
@@ -165,3 +170,38 @@ class AdaptedPostNormBlock(AdaptedEvaBlock):
 
     def mlp_out(self, h: Tokens) -> Tokens:
         return self.norm2(h)
+
+
+_EVA_BLOCKS: dict[type[nn.Module], type[AdaptedEvaBlock]] = {
+    EvaBlock: AdaptedEvaBlock,
+    EvaBlockPostNorm: AdaptedPostNormBlock,
+}
+
+
+def adopted_blocks(model: Trunk) -> nn.ModuleList:
+    """Return the trunk's blocks, adopted.
+
+    Raises:
+        TypeError: blocks, attention or rotary positions of a class that is not known here.
+    """
+    blocks = list(cast(nn.Sequential, model.blocks))
+    if not isinstance(model, Eva):
+        return nn.ModuleList(AdaptedBlock(block) for block in blocks)
+    rope = _rope_table(model)
+    return nn.ModuleList(
+        _EVA_BLOCKS.get(type(block), AdaptedEvaBlock)(block, rope) for block in blocks
+    )
+
+
+def _rope_table(model: Eva) -> RopeTable | None:
+    if model.rope is None:
+        return None
+    if not isinstance(model.rope, RotaryEmbeddingCat | RotaryEmbeddingDinoV3):
+        raise TypeError(
+            f"rotary positions of class {type(model.rope).__name__} are not the same in every block"
+        )
+    rope = model.rope.eval()  # in training DINOv3's positions are jittered
+    with torch.no_grad():
+        return rope.get_embed(
+            shape=list(model.patch_embed.grid_size) if model.dynamic_img_size else None
+        )

@@ -8,22 +8,15 @@ from typing import Literal, cast
 
 import torch
 from jaxtyping import Int64
-from timm.layers.activations import QuickGELU
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
 from lightning_petl.backbones.block import AdaptedBlock
 from lightning_petl.backbones.encoder import Encoder
+from lightning_petl.backbones.weights.families import ACTIVATIONS, Activation
 from lightning_petl.backbones.weights.pretrained import weights_hash
 from lightning_petl.backbones.weights.tokenizer import Tokenizer
 from lightning_petl.shapes import Grid, Tokens, Words
-
-Activation = Literal["gelu", "gelu_tanh", "quick_gelu"]
-ACTIVATIONS: dict[Activation, type[nn.Module] | partial[nn.Module]] = {
-    "gelu": nn.GELU,
-    "gelu_tanh": partial(nn.GELU, approximate="tanh"),
-    "quick_gelu": QuickGELU,
-}
 
 
 @dataclass(frozen=True, kw_only=True)

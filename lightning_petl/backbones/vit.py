@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from lightning_petl.backbones.block import Prompt, SlotModule, with_prompts
 from lightning_petl.backbones.children import Extension, Reference
 from lightning_petl.backbones.encoder import Encoder
+from lightning_petl.backbones.eva_block import adopted_blocks
 from lightning_petl.backbones.readers import FrameAnswers, Reader, Readers
 from lightning_petl.backbones.readout import (
     READOUTS,
@@ -21,7 +22,7 @@ from lightning_petl.backbones.readout import (
     require,
 )
 from lightning_petl.backbones.weights.deferred import Source, load_deferred
-from lightning_petl.backbones.weights.families import Trunk, adopted_blocks
+from lightning_petl.backbones.weights.families import Trunk
 from lightning_petl.backbones.weights.open_clip import PREFIX, load_image_tower
 from lightning_petl.backbones.weights.pretrained import load_trunk, weights_hash
 from lightning_petl.shapes import Answer, Clip, Frames, Grid, Pixels, Tokens

@@ -9,9 +9,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import linear, normalize
 
+from lightning_petl.backbones.pairs import projection, text_tower
 from lightning_petl.backbones.text import TextTower
 from lightning_petl.backbones.vit import VideoViT
-from lightning_petl.backbones.weights.open_clip import projection, text_tower
 from lightning_petl.heads.linear import HeadRecipe, require_classes
 from lightning_petl.shapes import Feature, Logits
 

@@ -12,7 +12,7 @@ open_clip = pytest.importorskip("open_clip")
 from lightning_petl.adapters import Adapter, AttentiveProbe, LoRA, Side4Video  # noqa: E402
 from lightning_petl.artifacts.format import write  # noqa: E402
 from lightning_petl.backbones import VideoViT  # noqa: E402
-from lightning_petl.backbones.weights.open_clip import text_tower  # noqa: E402
+from lightning_petl.backbones.pairs import text_tower  # noqa: E402
 from lightning_petl.heads.linear import LinearHead  # noqa: E402
 from lightning_petl.heads.text import TEMPLATES, TextHead, spoken  # noqa: E402
 from lightning_petl.optim.groups import parameter_groups  # noqa: E402

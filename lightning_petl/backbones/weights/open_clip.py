@@ -1,19 +1,15 @@
 """Both towers of open_clip's models, under timm's names and our own; each reads its own half of a file."""
 
-import re
 from collections.abc import Mapping
 from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
-import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
-from lightning_petl.backbones.readout import FinalNorm
-from lightning_petl.backbones.text import ACTIVATIONS, Activation, TextFamily, TextTower
-from lightning_petl.backbones.weights.families import Trunk
+from lightning_petl.backbones.weights.families import ACTIVATIONS, Activation, Trunk
 from lightning_petl.backbones.weights.pretrained import (
     State,
     blocks_of,
@@ -22,29 +18,13 @@ from lightning_petl.backbones.weights.pretrained import (
     load_state,
     read_state,
     require_depth,
-    weights_hash,
 )
-from lightning_petl.backbones.weights.tokenizer import Tokenizer, library
+from lightning_petl.backbones.weights.tokenizer import library
 
 PREFIX = "open_clip:"
 
-# open_clip's names in a text tower -> ours; applied in order
-_TEXT_NAMES = [
-    (r"^text\.", ""),
-    (r"^positional_embedding$", "pos_embed"),
-    (r"^transformer\.resblocks\.", "blocks."),
-    (r"\.ln_([12])\.", r".norm\1."),
-    (r"\.attn\.in_proj_", ".attn.qkv."),
-    (r"\.attn\.out_proj\.", ".attn.proj."),
-    (r"\.mlp\.c_fc\.", ".mlp.fc1."),
-    (r"\.mlp\.c_proj\.", ".mlp.fc2."),
-    (r"^ln_final\.", "norm."),
-    (r"^text_projection$", "projection.weight"),
-    (r"^text_projection\.", "projection."),
-]
-_NOT_TEXT = r"^(visual\.|input_resolution$|context_length$|vocab_size$)"
 # what a model may say of its towers; where it says more, they are of another kind
-_OF_BOTH = {"layers", "width", "mlp_ratio", "norm_kwargs", "act_kwargs"}
+OF_BOTH = {"layers", "width", "mlp_ratio", "norm_kwargs", "act_kwargs"}
 _OF_TIMM = {
     "timm_model_name",
     "timm_model_pretrained",
@@ -52,22 +32,7 @@ _OF_TIMM = {
     "timm_proj",
     "timm_proj_bias",
 }
-_OF_IMAGE = _OF_BOTH | _OF_TIMM | {"image_size", "patch_size", "head_width"}
-_OF_TOKENS = {
-    "context_length",
-    "vocab_size",
-    "eos_id",
-    "pad_id",
-    "hf_tokenizer_name",
-    "tokenizer_kwargs",
-}
-_OF_TEXT = (
-    _OF_BOTH
-    | _OF_TOKENS
-    | {"heads", "no_causal_mask", "pool_type", "proj_type", "proj_bias"}
-)
-# SigLIP's tokenizers end a text with it, and fill the rest with it or with 0
-_SIGLIP_END = 1
+_OF_IMAGE = OF_BOTH | _OF_TIMM | {"image_size", "patch_size", "head_width"}
 
 
 class _Source(NamedTuple):
@@ -89,70 +54,15 @@ def load_image_tower(name: str, weights: str, depth: int | None) -> Trunk:
     Raises:
         ValueError: unknown name, a tower of another kind, weights that cannot be had or do not fit.
     """
-    config = _config(name)
+    config = model_config(name)
     model = _build_image_tower(name, config, depth)
     head = _build_head(name, config, int(model.embed_dim))
-    if (source := _read(name, config, weights)) is not None:
+    if (source := read_towers(name, config, weights)) is not None:
         load_state(model, _image_state(source.state), source.origin, depth)
         fill(head, _head_state(source.state), source.origin, "projection")
         model.pretrained_cfg = source.pixels or model.pretrained_cfg  # pyright: ignore[reportArgumentType]
     model.head = head
     return model
-
-
-def projection(vit: FinalNorm) -> nn.Module:
-    """Return the map from the trunk's final norm to the space that it shares with its text tower, frozen.
-
-    Raises:
-        ValueError: the trunk has no text tower.
-    """
-    if vit.joint is None:
-        raise ValueError(
-            "this trunk has no text tower: take a model of open_clip, as open_clip:ViT-B-16-quickgelu"
-        )
-    return vit.joint.module.requires_grad_(False)
-
-
-def text_tower(
-    name: str, weights: str = "hub", *, context_length: int | None = None
-) -> TextTower:
-    """Return the text tower of a model of open_clip, frozen.
-
-    Args:
-        name: ``open_clip:`` and a model of open_clip.
-        weights: as for the image tower.
-        context_length: tokens of a text, fewer than the model has been trained with. None: as many.
-
-    Raises:
-        ValueError: as for the image tower; a context that is longer, or other than that of a tower whose tokens
-            attend to the filling behind a text.
-    """
-    if not name.startswith(PREFIX):
-        raise ValueError(
-            f"{name!r} has no text tower: take a model of open_clip, as {PREFIX}ViT-B-16-quickgelu"
-        )
-    config = _config(name)
-    text = library().CLIPTextCfg(**_known(name, config["text_cfg"], _OF_TEXT))
-    length = text.context_length if context_length is None else context_length
-    _require_length(name, length, text)
-    tower = TextTower(
-        embed_dim=config["embed_dim"],
-        width=text.width,
-        depth=text.layers,
-        heads=text.heads,
-        context_length=length,
-        family=_family(name, config, text),
-    )
-    tower.name, tower.weights = name, weights
-    if (bias := config.get("init_logit_bias")) is not None:
-        tower.logit_bias = nn.Parameter(torch.tensor(float(bias)), requires_grad=False)
-    if (source := _read(name, config, weights)) is not None:
-        state = _text_state(source.state)
-        if len(state.get("pos_embed", ())) == text.context_length:
-            state["pos_embed"] = state["pos_embed"][:length]
-        fill(tower, state, source.origin, "text tower")
-    tower.weights_hash = weights_hash(tower)
-    return tower
 
 
 def published_tags(name: str) -> list[str]:
@@ -162,7 +72,7 @@ def published_tags(name: str) -> list[str]:
     )
 
 
-def _config(name: str) -> dict[str, Any]:
+def model_config(name: str) -> dict[str, Any]:
     """What open_clip says of a model."""
     model, known = name.removeprefix(PREFIX), cast(list[str], library().list_models())
     if model not in known:
@@ -174,7 +84,9 @@ def _config(name: str) -> dict[str, Any]:
     return library().get_model_config(model)
 
 
-def _known(name: str, options: Mapping[str, Any], known: set[str]) -> dict[str, Any]:
+def known_options(
+    name: str, options: Mapping[str, Any], known: set[str]
+) -> dict[str, Any]:
     other = [
         option for option, value in options.items() if value and option not in known
     ]
@@ -186,7 +98,9 @@ def _known(name: str, options: Mapping[str, Any], known: set[str]) -> dict[str, 
 
 
 def _build_image_tower(name: str, config: dict[str, Any], depth: int | None) -> Trunk:
-    image = library().CLIPVisionCfg(**_known(name, config["vision_cfg"], _OF_IMAGE))
+    image = library().CLIPVisionCfg(
+        **known_options(name, config["vision_cfg"], _OF_IMAGE)
+    )
     timm_name = image.timm_model_name
     if not timm_name and not isinstance(image.layers, int):
         raise ValueError(
@@ -207,8 +121,8 @@ def _build_image_tower(name: str, config: dict[str, Any], depth: int | None) -> 
         mlp_ratio=image.mlp_ratio,
         num_classes=0,
         pre_norm=True,
-        norm_layer=partial(nn.LayerNorm, eps=_eps(image)),
-        act_layer=ACTIVATIONS[_activation(config, image)],
+        norm_layer=partial(nn.LayerNorm, eps=eps_of(image)),
+        act_layer=ACTIVATIONS[activation_of(config, image)],
     )
     pixels = _pixels(library().OPENAI_DATASET_MEAN, library().OPENAI_DATASET_STD)
     model.pretrained_cfg = pixels  # pyright: ignore[reportArgumentType]
@@ -257,46 +171,7 @@ def _head_state(state: State) -> State:
     return {names[key]: value for key, value in state.items() if key in names}
 
 
-def _text_state(state: State) -> State:
-    renamed: State = {}
-    for key, value in state.items():
-        if re.search(_NOT_TEXT, key):
-            continue
-        for pattern, name in _TEXT_NAMES:
-            key, replaced = re.subn(pattern, name, key)
-            value = value.T if replaced and name == "projection.weight" else value
-        renamed[key] = (
-            value.reshape(()) if key in ("logit_scale", "logit_bias") else value
-        )
-    return renamed
-
-
-def _family(name: str, config: dict[str, Any], text: Any) -> TextFamily:
-    if text.pool_type not in ("argmax", "eos", "last"):
-        raise ValueError(
-            f"{name!r} takes the {text.pool_type!r} token for the text; argmax, eos and last are read"
-        )
-    ends = {"argmax": TextFamily.end, "eos": text.eos_id, "last": _SIGLIP_END}
-    return TextFamily(
-        vocabulary=text.vocab_size,
-        end=ends[text.pool_type],
-        causal=not text.no_causal_mask,
-        sentence="last" if text.pool_type == "last" else "end",
-        activation=_activation(config, text),
-        mlp_ratio=text.mlp_ratio,
-        norm_eps=_eps(text),
-        projection="none"
-        if text.proj_type == "none"
-        else "affine"
-        if text.proj_bias
-        else "linear",
-        tokenizer=Tokenizer(
-            text.hf_tokenizer_name, tuple((text.tokenizer_kwargs or {}).items())
-        ),
-    )
-
-
-def _activation(config: dict[str, Any], tower: Any) -> Activation:
+def activation_of(config: dict[str, Any], tower: Any) -> Activation:
     if config.get("quick_gelu"):
         return "quick_gelu"
     return (
@@ -304,24 +179,11 @@ def _activation(config: dict[str, Any], tower: Any) -> Activation:
     )
 
 
-def _eps(tower: Any) -> float:
+def eps_of(tower: Any) -> float:
     return (tower.norm_kwargs or {}).get("eps", 1e-5)
 
 
-def _require_length(name: str, length: int, text: Any) -> None:
-    if length > text.context_length:
-        raise ValueError(
-            f"context_length {length} of {name!r}: it has positions for {text.context_length} tokens"
-        )
-    if length < text.context_length and text.no_causal_mask:
-        raise ValueError(
-            f"context_length {length} of {name!r}: its tokens attend to the filling behind a text, "
-            f"so that it reads {text.context_length} and no fewer (CLIP's towers can be shortened): give "
-            f"context_length {text.context_length}, as with --model.joint.context_length={text.context_length}"
-        )
-
-
-def _read(name: str, config: dict[str, Any], weights: str) -> _Source | None:
+def read_towers(name: str, config: dict[str, Any], weights: str) -> _Source | None:
     """The tensors that ``weights`` means; None if they are to be random."""
     if weights == "random":
         return None

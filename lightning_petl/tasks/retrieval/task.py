@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from data_modules.batch import Features, VideoBatch
 from lightning_petl.adapters import Adapter, attach
+from lightning_petl.backbones.pairs import projection, text_tower
 from lightning_petl.backbones.reachability import unreachable_from_frames
 from lightning_petl.backbones.text import TextTower
 from lightning_petl.backbones.vit import VideoViT
-from lightning_petl.backbones.weights.open_clip import projection, text_tower
 from lightning_petl.checkpoints.trunk_id import TrunkId
 from lightning_petl.heads.similarity import Encoded, MeanPooling, SimilarityRecipe
 from lightning_petl.losses.contrastive import MAX_LOGIT_SCALE, contrastive_loss

@@ -16,8 +16,8 @@ open_clip = pytest.importorskip("open_clip")
 
 from lightning_petl.adapters import BitFit, LoRA, Side4Video, attach  # noqa: E402
 from lightning_petl.backbones import VideoViT  # noqa: E402
+from lightning_petl.backbones.pairs import projection, text_tower  # noqa: E402
 from lightning_petl.backbones.text import TextTower  # noqa: E402
-from lightning_petl.backbones.weights.open_clip import projection, text_tower  # noqa: E402
 from tests.pairs import (  # noqa: E402
     PAIRS,
     announce,
@@ -393,7 +393,7 @@ QUIET = """
 import data_modules.compat, json, logging, sys
 from lightning_petl.backbones import VideoViT
 assert "open_clip" not in sys.modules
-from lightning_petl.backbones.weights.open_clip import text_tower
+from lightning_petl.backbones.pairs import text_tower
 text_tower("open_clip:ViT-B-32", "random").tokenize(["a"])
 VideoViT("open_clip:ViT-B-32", weights="random", depth=1)
 print(json.dumps([str(handler) for handler in logging.getLogger().handlers]))
