@@ -82,9 +82,7 @@ def _no_gpu(cuda: str | None) -> Finding:
             f"torch for CUDA {cuda} sees no device",
             "nvidia-smi, CUDA_VISIBLE_DEVICES",
         )
-    return Finding(
-        "GPU", "good", "none; training runs on the CPU", "configs/trainer/cpu.yaml"
-    )
+    return Finding("GPU", "good", "none; training runs on the CPU", "-c trainer/cpu")
 
 
 def threads() -> Iterator[Finding]:

@@ -173,7 +173,7 @@ class VideoTextRetrieval(Task):
         if stage == "fit" and set(self.owners.values()) == {"logit_scale"}:
             raise ValueError(
                 "nothing trains but the temperature, and no rank depends on it: add a method, as with "
-                "-c configs/adapters/lora.yaml, or test the model as it is: lightning-petl test"
+                "-c adapters/lora, or test the model as it is: lightning-petl test"
             )
         super().setup(stage)
 
