@@ -1,4 +1,4 @@
-"""What a run costs: clips a second and peak memory."""
+"""Log what a run costs: clips a second, peak memory, and bytes sent between ranks."""
 
 import resource
 import sys
@@ -13,31 +13,39 @@ from data_modules.batch import VideoBatch
 
 
 class Throughput(Callback):
-    """Logs ``cost/clips_per_s`` of all ranks and ``cost/peak_memory_mib``, after each epoch.
+    """Log ``cost/clips_per_s`` of all ranks and ``cost/peak_memory_mib``, after each epoch.
 
-    Clips are counted over an epoch without its first batch, which pays for the start of workers and for compilation;
-    where there is no second one, with it.
+    Clips are counted over an epoch without its first batch, whose time includes the start of workers and
+    compilation. Where an epoch has one batch only, that is counted.
 
-    Memory is CUDA's ``max_memory_allocated`` since training started, or the largest resident size of the process, of
-    the rank with the most. On several ranks ``cost/gradient_bytes_per_step`` is what each hands over in an optimiser
-    step to be reduced, and under FSDP2 ``cost/gathered_bytes_per_step`` are the weights that are gathered for it.
+    Memory is that of the rank with the most: CUDA's ``max_memory_allocated`` since training started, or
+    the largest resident size of the process. On several ranks ``cost/gradient_bytes_per_step`` is what each
+    hands over for reduction in an update, and under FSDP2 ``cost/gathered_bytes_per_step`` the weights that
+    are gathered for it.
     """
 
     def __init__(self) -> None:
-        self._clips = 0  # of this rank, after the first batch
-        self._first = 0  # of this rank, in the first batch
-        self._begun = self._start = (
-            0.0  # when the epoch began, and when its first batch had ended
-        )
-        self._sent, self._step = dict[str, int](), 0
+        # clips of this rank in this epoch, after its first batch and in it
+        self._clips = 0
+        self._first = 0
+        # seconds: when the epoch began, and when its first batch had ended
+        self._begun = 0.0
+        self._start = 0.0
+        # at the beginning of the epoch
+        self._sent: dict[str, int] = {}
+        self._step = 0
 
     @override
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._clips = self._first = 0
-        self._begun, self._start = time.perf_counter(), 0.0
-        self._sent, self._step = sent(trainer), trainer.global_step
+        self._clips = 0
+        self._first = 0
+        self._begun = time.perf_counter()
+        self._start = 0.0
+        self._sent = sent(trainer)
+        self._step = trainer.global_step
 
-    on_train_epoch_start = on_train_start  # not called where a run goes on in mid-epoch
+    # both: Lightning does not call this hook where a run resumes in the middle of an epoch
+    on_train_epoch_start = on_train_start
 
     @override
     def on_train_batch_end(
@@ -56,16 +64,12 @@ class Throughput(Callback):
 
     @override
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        # every rank logs it, also one that had no second batch, for all of them must meet there
-        pl_module.log(
-            "cost/clips_per_s", self._rate() * trainer.world_size, sync_dist=True
-        )
-        pl_module.log(
-            "cost/peak_memory_mib",
-            peak_memory_mib(pl_module.device),
-            sync_dist=True,
-            reduce_fx="max",
-        )
+        # on every rank, also on one without a second batch: sync_dist is a collective
+        # times the ranks: it takes the mean over them
+        rate = self._rate() * trainer.world_size
+        pl_module.log("cost/clips_per_s", rate, sync_dist=True)
+        memory = peak_memory_mib(pl_module.device)
+        pl_module.log("cost/peak_memory_mib", memory, sync_dist=True, reduce_fx="max")
         steps = trainer.global_step - self._step
         for kind, total in sent(trainer).items() if steps else ():
             per_step = (total - self._sent[kind]) / steps
@@ -74,28 +78,27 @@ class Throughput(Callback):
             )
 
     def _rate(self) -> float:
-        """Clips of this rank a second."""
+        """Return the clips of this rank a second."""
         now = time.perf_counter()
-        return (
-            self._clips / (now - self._start)
-            if self._clips
-            else self._first / (now - self._begun)
-        )
+        if self._clips:
+            return self._clips / (now - self._start)
+        return self._first / (now - self._begun)
 
 
 def sent(trainer: Trainer) -> dict[str, int]:
-    """Bytes that this rank has exchanged so far, by kind; none in a single process."""
-    strategy = trainer.strategy
-    return {
-        kind: getattr(strategy, kind)
-        for kind in ("gradient_bytes", "gathered_bytes")
-        if hasattr(strategy, kind)
-    }
+    """Return the bytes that this rank has exchanged so far, by kind; empty in a single process."""
+    # Lightning's strategies of one device have neither, DDP has no gathered bytes
+    found: dict[str, int] = {}
+    for kind in ("gradient_bytes", "gathered_bytes"):
+        if hasattr(trainer.strategy, kind):
+            found[kind] = getattr(trainer.strategy, kind)
+    return found
 
 
 def peak_memory_mib(device: torch.device) -> float:
-    """Peak memory of this process on ``device``, MiB."""
+    """Return the peak memory of this process on ``device``, MiB."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
-    unit = 1 if sys.platform == "darwin" else 2**10  # macOS counts bytes, Linux KiB
+    # ru_maxrss is in bytes on macOS, in KiB on Linux
+    unit = 1 if sys.platform == "darwin" else 2**10
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20

@@ -1,4 +1,4 @@
-"""Keeps the checkpoints of the best validations, of which none is best by a number that is none."""
+"""Keep the checkpoints of the best validations; none is best by a metric that is no number."""
 
 import math
 from typing import Any
@@ -11,17 +11,19 @@ from typing_extensions import override
 
 
 class BestCheckpoint(ModelCheckpoint):
-    """Lightning's ModelCheckpoint, which ignores a validation whose monitored metric is NaN or infinite.
+    """Keep checkpoints as ModelCheckpoint does, but ignore validations whose metric is NaN or infinite.
 
-    It also ignores one in which no output of the model was a number: its accuracies are 0, but mean nothing.
-    Lightning saves such a checkpoint wherever fewer than ``save_top_k`` are there, and then calls it the best. With
-    ``save_top_k=-1`` all are saved, and those without a number are never the best.
+    It also ignores a validation in which no output of the model was a number: its accuracies are 0, but
+    mean nothing. Lightning 2.6 saves such a checkpoint where fewer than ``save_top_k`` exist, and then calls
+    it the best. With ``save_top_k=-1`` all are saved, and those without a number are never the best.
+
+    The private methods are those of Lightning 2.6, which has no public ones between the metric and the file.
     """
 
     @property
     @override
     def state_key(self) -> str:
-        # that of Lightning's own class, which earlier checkpoints have
+        # the key of Lightning's own class, under which earlier checkpoints have the state
         return super().state_key.replace(
             type(self).__qualname__, ModelCheckpoint.__qualname__, 1
         )
@@ -36,7 +38,7 @@ class BestCheckpoint(ModelCheckpoint):
 
     @override
     def _monitor_candidates(self, trainer: Trainer) -> dict[str, Tensor]:
-        """Give what is no number as NaN, which Lightning takes for the worst of all, whatever the mode."""
+        """Return the metrics, with NaN for what is no number: Lightning takes it for the worst of all."""
         found = super()._monitor_candidates(trainer)
         current = found.get(self.monitor or "")
         silent = getattr(trainer.lightning_module, "silent", False)

@@ -1,4 +1,4 @@
-"""A resume on another number of ranks keeps the clips of every update, or is refused."""
+"""Keep the clips of every update in a resume on another number of ranks, or refuse it."""
 
 from math import ceil
 from typing import Any, NamedTuple, cast
@@ -8,13 +8,18 @@ from typing_extensions import override
 
 
 class UpdateSplit(NamedTuple):
-    """How the clips of an update are shared out.
+    """Say how the clips of an update are split over ranks and passes.
+
+    An update of 8 clips on 2 ranks in 2 passes of 2 clips::
+
+        pass 0   rank 0: clips 0 1    rank 1: clips 2 3
+        pass 1   rank 0: clips 4 5    rank 1: clips 6 7
 
     Attributes:
-        ranks: processes.
-        passes: accumulated on each.
+        ranks: number of processes.
+        passes: accumulated on each rank.
         size: clips of one pass of one rank.
-        batches: passes of an epoch.
+        batches: passes of an epoch on each rank.
     """
 
     ranks: int
@@ -24,19 +29,24 @@ class UpdateSplit(NamedTuple):
 
     @property
     def clips(self) -> int:
-        """Of one update."""
+        """Return the number of clips of one update."""
         return self.ranks * self.passes * self.size
 
     def told(self) -> str:
-        """For the user."""
+        """Return the split as text for a message."""
         return f"{self.clips} clips ({self.ranks} ranks x {self.passes} passes x {self.size})"
 
 
 class GlobalBatch(Callback):
-    """Translates the position in an epoch where ranks, passes or the batch of a rank changed, but not their product.
+    """Translate the position in an epoch where ranks, passes or batch size changed, but not their product.
 
-    Update u of an epoch is clips [uG, (u + 1)G) of its order, G clips an update. Only what is left at the end of an
-    epoch, fewer than G clips, may fall otherwise. It comes before what uses the position.
+    Update u of an epoch is clips [uG, (u + 1)G) of its order, with G clips an update. Only the rest at the
+    end of an epoch, fewer than G clips, may be split differently. It must come before callbacks that use
+    the position. With G = 8, after 3 updates::
+
+        before: 2 ranks x 2 passes x 2 clips   6 passes done on each rank
+        now:    1 rank  x 2 passes x 4 clips   6 passes done
+        now:    4 ranks x 1 pass   x 2 clips   3 passes done on each rank
 
     Raises:
         ValueError: an update would have other clips.
@@ -54,27 +64,28 @@ class GlobalBatch(Callback):
     ) -> None:
         if "share" not in checkpoint or not trainer.training:
             return
-        before, now = UpdateSplit(*checkpoint["share"]), _split_of(trainer)
+        before = UpdateSplit(*checkpoint["share"])
+        now = _split_of(trainer)
         if before.clips != now.clips:
             raise ValueError(
                 f"an update was {before.told()}, now {now.told()}: set model.optim.global_batch={before.clips}, or the "
                 "batch size, back; to train on with other updates, start a new run"
             )
-        if before != now:
-            _translate(
-                checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"],
-                before,
-                now,
-            )
-            data = cast(Any, trainer).datamodule
-            order = checkpoint.get(type(data).__qualname__)
-            if order:
-                data.load_state_dict(order | {"global_batch": now.ranks * now.size})
+        if before == now:
+            return
+        progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
+        _translate(progress, before, now)
+        data = cast(Any, trainer).datamodule
+        order = checkpoint.get(type(data).__qualname__)
+        if order:
+            # once more: Lightning has loaded it already, with the clips of a pass of before
+            data.load_state_dict(order | {"global_batch": now.ranks * now.size})
 
 
 def _split_of(trainer: Trainer) -> UpdateSplit:
     size = getattr(cast(Any, trainer).datamodule, "batch_size", 1)
-    trainer.fit_loop.setup_data()  # the number of batches is not known before
+    # the number of batches is not known before
+    trainer.fit_loop.setup_data()
     return UpdateSplit(
         trainer.world_size,
         trainer.accumulate_grad_batches,
@@ -84,19 +95,24 @@ def _split_of(trainer: Trainer) -> UpdateSplit:
 
 
 def _translate(progress: dict[str, Any], before: UpdateSplit, now: UpdateSplit) -> None:
-    """Count the batches that are done in passes of ``now``."""
-    total, current = progress["total"], progress["current"]
+    """Count the batches of Lightning's progress in passes of ``now``, in place.
+
+    ``current`` counts the batches of this epoch, ``total`` those of all. Each has counters of batches that
+    were made ready, started, processed and completed.
+    """
+    total = progress["total"]
+    current = progress["current"]
     epochs = ceil((total["completed"] - current["completed"]) / before.batches)
-    behind = {
-        name: current[name] - current["completed"] for name in current
-    }  # in the hook of a batch it is not done
-    done = (
-        now.batches
-        if progress["is_last_batch"]
-        else current["ready"] * before.ranks * before.size
-    )
-    done = done if progress["is_last_batch"] else done // (now.ranks * now.size)
-    completed = done - behind["ready"]
-    for name in current:
-        current[name] = completed + behind[name]
-        total[name] = epochs * now.batches + completed + behind[name]
+    # a checkpoint of the hook of a batch has counted it as ready, but not yet as completed
+    ahead: dict[str, int] = {}
+    for name, count in current.items():
+        ahead[name] = count - current["completed"]
+    if progress["is_last_batch"]:
+        ready = now.batches
+    else:
+        clips = current["ready"] * before.ranks * before.size
+        ready = clips // (now.ranks * now.size)
+    completed = ready - ahead["ready"]
+    for name, more in ahead.items():
+        current[name] = completed + more
+        total[name] = epochs * now.batches + completed + more

@@ -1,4 +1,4 @@
-"""Stops a run where a signal asks for it, and keeps ``last.ckpt`` up to date."""
+"""Stop a run where a signal asks for it, and keep ``last.ckpt`` up to date."""
 
 from typing import Any, cast
 
@@ -15,15 +15,20 @@ from lightning_petl.runs.signals import PREEMPTED, StopRequest, current_request
 
 
 class Preempted(SystemExit):
-    """Ends the program; its code is 75 on rank zero, which decides."""
+    """End the program, with exit code 75 on rank 0 and 0 on the others.
+
+    The code of rank 0 is that of the run. A rank that ends with another code than 0 counts as lost, see
+    :class:`~lightning_petl.callbacks.guards.ranks.Ranks`.
+    """
 
 
 class Preemption(Checkpoint):
-    """Writes ``last.ckpt`` and, where SIGUSR1 or SIGTERM came to any rank, ends the program with exit code 75.
+    """Write ``last.ckpt``; end the program with exit code 75 where SIGUSR1 or SIGTERM came to any rank.
 
-    The file is written after each epoch and each validation, every ``every_n_steps`` updates, and before the program
-    ends for a signal: at the end of an update, where all ranks agree. A signal during validation ends it
-    at the next batch; that validation starts again. It comes behind all other callbacks, so that their state is saved.
+    The file is written after each epoch and each validation, every ``every_n_steps`` updates, and before
+    the program ends for a signal: at the end of an update, where all ranks agree. A signal during
+    validation ends it at the next batch; after a resume that validation starts again. This callback must
+    come behind all others, so that their state is saved.
 
     Args:
         every_n_steps: updates between two checkpoints within an epoch.
@@ -50,15 +55,14 @@ class Preemption(Checkpoint):
     def on_load_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        if (
-            trainer.training
-            and isinstance(trainer.logger, RunLogger)
-            and checkpoint.get("run") == trainer.logger.run
-        ):
+        if not trainer.training or not isinstance(trainer.logger, RunLogger):
+            return
+        if checkpoint.get("run") == trainer.logger.run:
             _follow(trainer, checkpoint["callbacks"])
 
     @override
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        # again in every loop: Lightning 2.6 installs handlers of its own before it
         _listen()
 
     @override
@@ -70,11 +74,13 @@ class Preemption(Checkpoint):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        if trainer.fit_loop._should_accumulate():  # pyright: ignore[reportPrivateUsage]  # gradients are not saved
+        # private in Lightning 2.6: whether the next pass belongs to this update, whose gradients no checkpoint has
+        if trainer.fit_loop._should_accumulate():  # pyright: ignore[reportPrivateUsage]
             return
         stop = self._agreed(trainer)
+        # a resume from a checkpoint of now would leave out the validation, or the end of the epoch, that follows
         if _validates_now(trainer) or trainer.is_last_batch:
-            return  # a checkpoint of now would go on behind the validation and the end of the epoch
+            return
         if stop or (
             self.every_n_steps and trainer.global_step % self.every_n_steps == 0
         ):
@@ -103,7 +109,8 @@ class Preemption(Checkpoint):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        if self._agreed(trainer):  # all ranks make the same number of steps
+        # a collective for each batch: all ranks make the same number of steps
+        if self._agreed(trainer):
             if _trains(trainer):
                 _repeat_validation(trainer, pl_module)
                 self._write(trainer)
@@ -113,9 +120,8 @@ class Preemption(Checkpoint):
 
     @override
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if (
-            _trains(trainer) and not trainer.is_last_batch
-        ):  # else the end of the epoch follows
+        # behind the last batch on_train_epoch_end follows, which does the same
+        if _trains(trainer) and not trainer.is_last_batch:
             self._agreed(trainer)
             self._write(trainer)
             self._leave(trainer)
@@ -130,46 +136,43 @@ class Preemption(Checkpoint):
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        if isinstance(trainer.logger, RunLogger):
-            loggers, trainer.loggers = (
-                trainer.loggers,
-                trainer.loggers[:1],
-            )  # others would keep what comes twice
-            _log_this_step(trainer)
-            trainer.loggers = loggers
-            trainer.logger.flush()
-            row = trainer.logger.row
-            checkpoint["run"], checkpoint["row"] = (
-                trainer.logger.run,
-                [row.step, dict(row.values)],
-            )
+        logger = trainer.logger
+        if not isinstance(logger, RunLogger):
+            return
+        loggers = trainer.loggers
+        # Lightning logs this step once more after the callbacks: RunLogger drops that, other loggers would not
+        trainer.loggers = loggers[:1]
+        _log_this_step(trainer)
+        trainer.loggers = loggers
+        # the events of this step must be on the disk before the checkpoint that says so
+        logger.flush()
+        checkpoint["run"] = logger.run
+        checkpoint["row"] = [logger.row.step, dict(logger.row.values)]
 
     def _agreed(self, trainer: Trainer) -> bool:
-        """Whether a signal came to any rank; all ranks must ask."""
+        """Return whether a signal came to any rank. All ranks must call it."""
         if not self._stop:
             request = current_request()
             received = request is not None and request.received is not None
             self._stop = trainer.strategy.reduce_boolean_decision(received, all=False)
             if self._stop:
+                # a second signal must not end the process while it writes the checkpoint
                 StopRequest.ignore()
         return self._stop
 
     def _write(self, trainer: Trainer) -> None:
         if cast(Any, trainer).fast_dev_run:
             return
-        trainer.save_checkpoint(
-            run_folder(trainer) / CHECKPOINTS / LAST, weights_only=False
-        )
+        path = run_folder(trainer) / CHECKPOINTS / LAST
+        trainer.save_checkpoint(path, weights_only=False)
         self._written = trainer.global_step
 
     def _leave(self, trainer: Trainer) -> None:
         if not self._stop:
             return
-        saved = (
-            f"; {LAST} is written and the same command goes on"
-            if self._written >= 0
-            else ""
-        )
+        saved = ""
+        if self._written >= 0:
+            saved = f"; {LAST} is written and the same command goes on"
         rank_zero_info(
             f"a signal asked to stop: after update {trainer.global_step}{saved}; exit code {PREEMPTED}"
         )
@@ -183,7 +186,13 @@ def _listen() -> None:
 
 
 def _require_same(trainer: Trainer, step: int) -> None:
-    """Of all ranks: one that goes on elsewhere would wait for ever, or spoil what the others know."""
+    """Refuse ranks that resume from different steps. All ranks must call it.
+
+    One that resumes elsewhere would wait for ever, or train other weights than the others.
+
+    Raises:
+        ValueError: this step is not that of rank 0; the error is raised on all ranks.
+    """
     first = trainer.strategy.broadcast(step)
     if not trainer.strategy.reduce_boolean_decision(step == first):
         raise ValueError(
@@ -193,26 +202,25 @@ def _require_same(trainer: Trainer, step: int) -> None:
 
 
 def _follow(trainer: Trainer, states: dict[str, Any]) -> None:
-    """Let the best checkpoints be where the folder is now, which may have been moved or be spelt differently."""
+    """Correct the paths of the best checkpoints, in place, where the run folder was moved or renamed."""
     for callback in trainer.checkpoint_callbacks:
         state = states.get(callback.state_key)
         if isinstance(callback, ModelCheckpoint) and state:
-            states[callback.state_key] = _moved(
-                state, str(state["dirpath"]), str(callback.dirpath)
-            )
+            before = str(state["dirpath"])
+            moved = _moved(state, before, str(callback.dirpath))
+            states[callback.state_key] = moved
 
 
 def _moved(value: Any, before: str, now: str) -> Any:
+    """Return a value with another beginning of each path in it; ``best_k_models`` has paths as keys."""
     if isinstance(value, dict):
-        return {
-            _moved(key, before, now): _moved(item, before, now)
-            for key, item in value.items()
-        }
-    return (
-        now + value.removeprefix(before)
-        if isinstance(value, str) and value.startswith(before)
-        else value
-    )
+        moved: dict[Any, Any] = {}
+        for key, item in value.items():
+            moved[_moved(key, before, now)] = _moved(item, before, now)
+        return moved
+    if isinstance(value, str) and value.startswith(before):
+        return now + value.removeprefix(before)
+    return value
 
 
 def _trains(trainer: Trainer) -> bool:
@@ -220,34 +228,38 @@ def _trains(trainer: Trainer) -> bool:
 
 
 def _validates_now(trainer: Trainer) -> bool:
+    # private in Lightning 2.6, which asks it right after the hooks of a batch and has no public way to ask
     loop = trainer.fit_loop
-    return loop.epoch_loop._should_check_val_fx(  # pyright: ignore[reportPrivateUsage]  # not told otherwise
-        cast(Any, loop._data_fetcher)  # pyright: ignore[reportPrivateUsage]
-    )
+    fetcher = cast(Any, loop._data_fetcher)  # pyright: ignore[reportPrivateUsage]
+    return loop.epoch_loop._should_check_val_fx(fetcher)  # pyright: ignore[reportPrivateUsage]
 
 
 def _repeat_validation(trainer: Trainer, module: LightningModule) -> None:
-    """Let a checkpoint of now say that validation stands before its first batch, which Lightning knows to resume."""
+    """Rewind Lightning's validation progress to batch 0, so that a resume repeats the whole validation."""
     for callback in cast(list[Any], cast(Any, trainer).callbacks):
         if isinstance(callback, EMA):
-            callback.on_validation_end(
-                trainer, module
-            )  # averages are evaluated, weights are saved
+            # in validation the module holds the averages, but the checkpoint needs the weights
+            callback.on_validation_end(trainer, module)
+    # Lightning 2.6 resumes a validation in which one batch less is processed than started
     progress: Any = trainer.fit_loop.epoch_loop.val_loop.batch_progress
     progress.current.completed = 0
     progress.total.processed -= 1
 
 
 def _log_this_step(trainer: Trainer) -> None:
-    """Log what Lightning logs only after the callbacks, where a checkpoint is saved in one; it comes once all the same.
+    """Log the metrics of this step, which Lightning logs only after the callbacks.
 
-    Its counters tell where it is: a batch, or an epoch, is processed but not completed there.
+    The checkpoint is saved in a callback, and a resume would miss them. The counters of Lightning tell
+    where it is: in the hook of a batch or an epoch, that is processed but not completed.
     """
-    loop, connector = trainer.fit_loop, trainer._logger_connector  # pyright: ignore[reportPrivateUsage]
+    loop = trainer.fit_loop
+    # private in Lightning 2.6: nothing public logs the metrics that hooks have collected
+    connector = trainer._logger_connector  # pyright: ignore[reportPrivateUsage]
     batches: Any = loop.epoch_loop.batch_progress.current
     epochs: Any = loop.epoch_progress.current
     if batches.processed > batches.completed:
         connector.update_train_step_metrics()
     elif epochs.processed > epochs.completed:
+        # Lightning logs the metrics of an epoch under the step of its last update, counted from 0
         step = loop.epoch_loop._batches_that_stepped - 1  # pyright: ignore[reportPrivateUsage]
         connector.log_metrics(connector.metrics["log"], step=step)

@@ -1,4 +1,4 @@
-"""The random state of every rank goes into each checkpoint and comes back with it."""
+"""Save the random state of every rank in each checkpoint, and restore it."""
 
 from typing import Any
 
@@ -12,11 +12,11 @@ from lightning_petl.distributed.collectives import gather_objects
 
 
 class RandomStates(Callback):
-    """Dropout after a resume draws what it would have drawn without the stop.
+    """Let dropout after a resume draw what it would have drawn without the stop.
 
-    The states are restored at the first batch, before its forward: what a Trainer does between loading and that
-    batch (sanity checks, iterators) draws random numbers too. Loaders must have a generator of their own, as
-    the data modules' have.
+    The states are restored at the first batch, before its forward pass: what a Trainer does between loading
+    and that batch (sanity checks, iterators) draws random numbers, too. Loaders must have generators of
+    their own, as those of the data modules have.
     """
 
     def __init__(self) -> None:
@@ -24,7 +24,7 @@ class RandomStates(Callback):
 
     @override
     def state_dict(self) -> dict[str, Any]:
-        """One state a rank: what is yet to be restored, else the present one.
+        """Return one state a rank: what is yet to be restored, else the present one.
 
         All ranks must call it, as they do in ``Trainer.save_checkpoint``.
         """
@@ -41,7 +41,7 @@ class RandomStates(Callback):
 
     @override
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        # Lightning gives all ranks one seed; their clips differ, so their dropout should
+        # Lightning gives all ranks the same seed; their clips differ, and so should their dropout
         torch.manual_seed(torch.initial_seed() + trainer.global_rank)
 
     @override
