@@ -1,4 +1,4 @@
-"""Writes the adapter artifacts of a run when training ends: of its best checkpoint, and of its last step."""
+"""Write the adapter artifacts of a run when training ends: of its best checkpoint, and of its last step."""
 
 from pathlib import Path
 from typing import Any
@@ -19,16 +19,19 @@ from lightning_petl.callbacks.ema import EMA, averaged, evaluated_state
 from lightning_petl.runs.folder import run_folder
 from lightning_petl.tasks.classification import VideoClassifier
 
-BEST, LAST = "artefact", "artefact_last"
+# names of published folders, which keep their spelling
+BEST = "artefact"
+LAST = "artefact_last"
 
 
 class ArtefactWriter(Callback):
-    """``<run folder>/artefact`` of the best checkpoint and ``artefact_last`` of the last step, for ``--artefact``.
+    """Write ``<run folder>/artefact`` of the best checkpoint and ``artefact_last`` of the last step.
 
-    The best one is that of the metric that the run monitors. Where no validation chose one, both hold the last step.
+    The best one is that of the metric that the run monitors. Where no validation chose one, both hold the
+    last step.
 
     Attributes:
-        has_best: whether one was chosen, as rank zero knows after a training.
+        has_best: whether one was chosen; right on rank 0, after a training.
     """
 
     has_best = False
@@ -37,12 +40,12 @@ class ArtefactWriter(Callback):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not isinstance(pl_module, VideoClassifier):
             return
-        folder, protocol = run_folder(trainer), protocol_of(trainer)
+        folder = run_folder(trainer)
+        protocol = protocol_of(trainer)
         with averaged(trainer, pl_module):
             write(folder / LAST, pl_module.trained(), protocol)
-        if (
-            trainer.is_global_zero
-        ):  # a checkpoint file holds whole tensors, so nothing is gathered
+        # rank 0 alone: a checkpoint file holds whole tensors, so that nothing is gathered
+        if trainer.is_global_zero:
             state = _best_state(trainer)
             self.has_best = state is not None
             if state is None:
@@ -52,32 +55,33 @@ class ArtefactWriter(Callback):
 
 
 def protocol_of(trainer: Trainer) -> dict[str, Any]:
-    """How the data module of a run looks at a video."""
-    return trainer.datamodule.protocol()  # pyright: ignore[reportAttributeAccessIssue]  # set by name
+    """Return how the data module of a run samples and crops a video."""
+    # Lightning 2.6 sets this attribute by its name, which pyright does not see
+    return trainer.datamodule.protocol()  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _best_state(trainer: Trainer) -> dict[str, torch.Tensor] | None:
-    """What is evaluated of the best checkpoint; None where there is none."""
-    kept = (
-        callback
-        for callback in trainer.checkpoint_callbacks
-        if isinstance(callback, ModelCheckpoint)
-    )
-    path = next(
-        (Path(callback.best_model_path) for callback in kept if callback.monitor), None
-    )
+    """Return the weights of the best checkpoint that are evaluated; None where there is none."""
+    path = _best_path(trainer)
     if path is None or not path.is_file():
         return None
     checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    callbacks: list[Callback] = trainer.callbacks  # pyright: ignore[reportAttributeAccessIssue]  # set by name
-    if "callbacks" not in checkpoint and any(
-        isinstance(callback, EMA) for callback in callbacks
-    ):
+    callbacks: list[Callback] = trainer.callbacks  # pyright: ignore[reportAttributeAccessIssue]
+    has_averages = any(isinstance(callback, EMA) for callback in callbacks)
+    if has_averages and "callbacks" not in checkpoint:
         rank_zero_warn(
             f"{path} holds no averages (checkpoint.save_weights_only): {BEST} is that of the last step"
         )
         return None
     return evaluated_state(checkpoint)
+
+
+def _best_path(trainer: Trainer) -> Path | None:
+    for callback in trainer.checkpoint_callbacks:
+        # Preemption is a checkpoint callback, too, and one without a monitor keeps the last
+        if isinstance(callback, ModelCheckpoint) and callback.monitor:
+            return Path(callback.best_model_path)
+    return None
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -1,4 +1,4 @@
-"""One line an epoch, on the screen and in a file: a log that is no terminal has no progress bar."""
+"""Tell one line an epoch, on the screen and in a file: a log that is no terminal has no progress bar."""
 
 import math
 import time
@@ -18,22 +18,23 @@ LINES = "epochs.txt"
 
 
 class EpochLines(Callback):
-    """Prints a line after each epoch, and after each validation within one; ``epochs.txt`` of the run gets it, too.
+    """Print a line after each epoch, and after each validation within one; append it to ``epochs.txt``.
 
     Example: ``epoch 3/12 | update 90/360 | train loss 1.234 | val loss 1.1, top1 0.5123 | 35 clips/s | 12 min left``.
 
-    The training loss is the mean over this epoch so far and over all ranks, apart from losses that are no numbers. The
-    time left is that of the updates to come at the pace of this start, validation included. A resume goes on in the
-    file. It comes behind the callbacks whose values it tells.
+    The training loss is the mean over this epoch so far and over all ranks, without losses that are no
+    numbers. The time left is that of the updates to come at the pace of this start, validation included. A
+    resume appends to the same file. This callback must come behind those whose values it tells.
     """
 
     def __init__(self) -> None:
-        self._losses = torch.zeros(
-            2
-        )  # their sum in this epoch on this rank, and their number
-        self._validated: dict[str, float] = {}  # what validation found in this epoch
-        self._began = 0.0  # when this start began to train, seconds
-        self._first = 0  # the update at which it began
+        # the sum of the losses of this rank in this epoch, and their number
+        self._losses = torch.zeros(2)
+        # the metrics of the last validation of this epoch
+        self._validated: dict[str, float] = {}
+        # when this start began to train, seconds, and at which update
+        self._began = 0.0
+        self._first = 0
 
     @override
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -41,10 +42,8 @@ class EpochLines(Callback):
         self._first = trainer.global_step
         self._losses = self._losses.to(pl_module.device)
         how = "goes on" if trainer.global_step else "begins"
-        _tell(
-            trainer,
-            f"training {how} | update {_of(trainer.global_step, trainer.estimated_stepping_batches)}",
-        )
+        update = _of(trainer.global_step, trainer.estimated_stepping_batches)
+        _tell(trainer, f"training {how} | update {update}")
 
     @override
     def on_train_batch_end(
@@ -61,13 +60,12 @@ class EpochLines(Callback):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking:
             return
-        found = trainer.callback_metrics.items()
-        self._validated = {
-            name.removeprefix("val/"): float(value)
-            for name, value in found
-            if name.startswith("val/")
-        }
-        if not trainer.is_last_batch:  # else the end of the epoch follows
+        self._validated = {}
+        for name, value in trainer.callback_metrics.items():
+            if name.startswith("val/"):
+                self._validated[name.removeprefix("val/")] = float(value)
+        # behind the last batch the end of the epoch follows, which tells it
+        if not trainer.is_last_batch:
             self._tell_line(trainer)
 
     @override
@@ -88,29 +86,33 @@ class EpochLines(Callback):
 
     def _tell_line(self, trainer: Trainer) -> None:
         """Tell where training is. All ranks must call it, for they add up their losses."""
-        total, number = trainer.strategy.reduce(
-            self._losses.clone(), reduce_op="sum"
-        ).tolist()
-        rate = trainer.callback_metrics.get("cost/clips_per_s")
-        validated = ", ".join(
-            f"{name} {value:.4g}" for name, value in self._validated.items()
-        )
+        losses = trainer.strategy.reduce(self._losses.clone(), reduce_op="sum")
+        total, number = losses.tolist()
         parts = [
             f"epoch {_of(trainer.current_epoch + 1, trainer.max_epochs or -1)}",
             f"update {_of(trainer.global_step, trainer.estimated_stepping_batches)}",
-            f"train loss {total / number:.4g}" if number else "",
-            f"val {validated}" if validated else "",
-            f"{float(rate):.3g} clips/s" if rate is not None else "",
-            self._time_left(trainer),
         ]
-        _tell(trainer, " | ".join(part for part in parts if part))
+        if number:
+            parts.append(f"train loss {total / number:.4g}")
+        if self._validated:
+            found = [f"{name} {value:.4g}" for name, value in self._validated.items()]
+            parts.append(f"val {', '.join(found)}")
+        rate = trainer.callback_metrics.get("cost/clips_per_s")
+        if rate is not None:
+            parts.append(f"{float(rate):.3g} clips/s")
+        left = self._time_left(trainer)
+        if left:
+            parts.append(left)
+        _tell(trainer, " | ".join(parts))
 
     def _time_left(self, trainer: Trainer) -> str:
+        """Return the time left in words, nothing where that is not known."""
         done = trainer.global_step - self._first
         to_come = trainer.estimated_stepping_batches - trainer.global_step
         if done == 0 or not 0 < to_come < math.inf:
             return ""
-        return f"{duration((time.monotonic() - self._began) / done * to_come)} left"
+        seconds = (time.monotonic() - self._began) / done * to_come
+        return f"{duration(seconds)} left"
 
 
 def duration(seconds: int | float) -> str:
@@ -118,21 +120,23 @@ def duration(seconds: int | float) -> str:
     minutes = round(seconds / 60)
     if seconds < 60:
         return f"{seconds:.0f} s"
-    return (
-        f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
-    )
+    if minutes < 60:
+        return f"{minutes} min"
+    return f"{minutes // 60} h {minutes % 60:02} min"
 
 
 def _sum_and_number(outputs: Any, passes: int) -> Tensor:
-    """Of the losses of a training step that are numbers: one, or in a bank one of each member."""
+    """Return the sum and the number of the losses of a training step that are numbers.
+
+    There is one loss, or in a bank one of each member.
+    """
     if isinstance(outputs, Tensor):
         outputs = {"loss": outputs}
-    # Lightning divides a loss by the passes of its update
-    losses: Tensor = (
-        outputs["losses"] if "losses" in outputs else outputs["loss"].detach() * passes
-    )
+    # Lightning has divided the loss by the number of passes of its update
+    losses: Tensor = outputs.get("losses", outputs["loss"].detach() * passes)
     finite = losses.isfinite()
-    return torch.stack([losses.where(finite, 0.0).sum().float(), finite.sum().float()])
+    total = losses.where(finite, 0.0).sum()
+    return torch.stack([total.float(), finite.sum().float()])
 
 
 def _of(number: int, whole: int | float) -> str:

@@ -1,4 +1,4 @@
-"""Writes what test and predict found, each clip once under any number of ranks."""
+"""Write what test and predict found, each clip once under any number of ranks."""
 
 from typing import Any, cast
 
@@ -14,19 +14,24 @@ from lightning_petl.runs.folder import run_folder
 from lightning_petl.tasks.classification import Scores, TopClasses, VideoClassifier
 
 SCORES = "test_scores.jsonl"
+COLUMNS = ("clip_id", "rank", "label", "probability", "fault")
+
+# by the name of its column
+Prediction = dict[str, Any]
 
 
 class TestScores(Callback):
-    """``test_scores.jsonl`` in the run folder: clip id, label and the logits of each view, a line a clip.
+    """Write ``test_scores.jsonl`` in the run folder: clip id, label and the logits of each view, a line a clip.
 
-    The line of a video that could not be read has ``fault``, which says why; its logits are not those of the model but
-    such that every class is more probable than its own.
+    The line of a video that could not be read has ``fault``, which says why. Its logits are not those of
+    the model, but such that every other class is more probable than its own.
     """
 
-    __test__ = False  # pytest takes names with Test for tests
+    # pytest would collect a class whose name begins with Test
+    __test__ = False
 
     def __init__(self) -> None:
-        self._rows: list[dict[str, Any]] = []
+        self._rows: list[Prediction] = []
 
     @override
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -42,7 +47,8 @@ class TestScores(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        if outputs is None:  # of a bank, whose members each have others
+        # a bank returns none, because each of its members has scores of its own
+        if outputs is None:
             return
         scores = cast(Scores, outputs)
         columns = (
@@ -53,7 +59,9 @@ class TestScores(Callback):
         )
         for clip_id, label, logits, fault in zip(*columns, strict=True):
             row = {"clip_id": clip_id, "label": label, "logits": logits}
-            self._rows.append(row | ({"fault": fault} if fault else {}))
+            if fault:
+                row["fault"] = fault
+            self._rows.append(row)
 
     @override
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -64,16 +72,16 @@ class TestScores(Callback):
 
 
 class TopClassTable(Callback):
-    """Prints the most probable classes of each predicted video and writes ``predictions.csv`` in the run folder.
+    """Print the most probable classes of each predicted video, and write ``predictions.csv`` in the run folder.
 
-    A video that cannot be read has one row without a class, whose ``fault`` says why, and is told at the end.
+    A video that cannot be read has one row without a class, whose ``fault`` says why.
 
     Attributes:
-        faults: why a video of the last prediction could not be read, by name; of all ranks.
+        faults: why a video of the last prediction could not be read, by its name; of all ranks.
     """
 
     def __init__(self) -> None:
-        self._rows: list[dict[str, Any]] = []
+        self._rows: list[Prediction] = []
         self.faults: dict[str, str] = {}
 
     @override
@@ -90,30 +98,16 @@ class TopClassTable(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        top, labels = cast(TopClasses, outputs), cast(VideoClassifier, pl_module).labels
+        top = cast(TopClasses, outputs)
+        labels = cast(VideoClassifier, pl_module).labels
         columns = (top.clip_id, top.label.tolist(), top.probability.tolist(), top.fault)
         for clip, indices, values, fault in zip(*columns, strict=True):
             if fault:
-                self._rows.append(
-                    {
-                        "clip_id": clip,
-                        "rank": "",
-                        "label": "",
-                        "probability": "",
-                        "fault": fault,
-                    }
-                )
+                self._rows.append(_row(clip, "", "", "", fault))
                 continue
-            for rank, (index, value) in enumerate(
-                zip(indices, values, strict=True), start=1
-            ):
-                row = {
-                    "clip_id": clip,
-                    "rank": rank,
-                    "label": labels[index],
-                    "probability": round(value, 6),
-                }
-                self._rows.append(row | {"fault": ""})
+            found = zip(indices, values, strict=True)
+            for rank, (index, value) in enumerate(found, start=1):
+                self._rows.append(_row(clip, rank, labels[index], round(value, 6), ""))
 
     @override
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -126,28 +120,32 @@ class TopClassTable(Callback):
             print(f"written to {visible(str(path))}", flush=True)
 
 
-def _gather(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The rows of all ranks, rank by rank."""
+def _row(clip: str, rank: Any, label: str, probability: Any, fault: str) -> Prediction:
+    return {
+        "clip_id": clip,
+        "rank": rank,
+        "label": label,
+        "probability": probability,
+        "fault": fault,
+    }
+
+
+def _gather(rows: list[Prediction]) -> list[Prediction]:
+    """Return the rows of all ranks, rank by rank. All ranks must call it."""
     return [row for rank in gather_objects(rows) for row in rank]
 
 
-def _csv(rows: list[dict[str, Any]]) -> bytes:
-    columns = ["clip_id", "rank", "label", "probability", "fault"]
-    return to_csv(
-        [columns, *([row.get(column, "") for column in columns] for row in rows)]
-    )
+def _csv(rows: list[Prediction]) -> bytes:
+    return to_csv([COLUMNS, *(row.values() for row in rows)])
 
 
-def _table(rows: list[dict[str, Any]]) -> Table:
+def _table(rows: list[Prediction]) -> Table:
     table = Table("video", "class", "probability")
     for row in rows:
         if row["fault"]:
             table.add_row(cell(row["clip_id"]), "cannot be read", "")
             continue
-        first = row["rank"] == 1
-        table.add_row(
-            cell(row["clip_id"] if first else ""),
-            cell(row["label"]),
-            f"{row['probability']:.1%}",
-        )
+        # the name of a video stands before the first of its classes only
+        video = cell(row["clip_id"]) if row["rank"] == 1 else ""
+        table.add_row(video, cell(row["label"]), f"{row['probability']:.1%}")
     return table
