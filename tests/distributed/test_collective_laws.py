@@ -22,9 +22,9 @@ WAITS = {
     "reduce_scatter", "scatter", "full_tensor", "reduce_boolean_decision", "save_checkpoint", "log", "log_dict",
     "gather_objects", "gather_objects_on_first", "broadcast_object", "broadcast_tensors", "union_over_ranks",
     "any_rank", "sum_over_ranks", "max_over_ranks", "min_over_ranks", "gather_tensor", "gather_shards",
-    "gathered", "materialize", "require_numbers", "is_silent",
-    "refuse_together", "_of_all", "_of_all_ranks", "_on_first_rank", "_agree",
-    "_agreed", "_log", "compute",
+    "gather_rows", "materialize", "require_numbers", "is_silent", "refuse_together", "_columns_of_all",
+    "_rows_of_all_ranks", "_of_all_ranks", "_on_first_rank", "_require_equal", "_require_same", "_require_unchanged",
+    "_agree", "_agreed", "_log", "compute",
 }  # fmt: skip
 _SEVERAL = "whether there are other ranks"
 _SAME_PROGRAM = "all ranks have the same configuration"
@@ -39,7 +39,9 @@ AGREED = {
     "vit.source is None": "all ranks build the same trunk",
     "not isinstance(tensor, DTensor)": "all ranks shard the same tensors",
     "tensors": "the buffers of the same model on all ranks",
-    "_ranges(num_videos, block[1])": "all ranks have all videos",
+    "matrix.column_ranges()": "all ranks have all videos",
+    "self._updates == UPDATES + 1": _SAME_STEPS,
+    "isinstance(trainer.logger, RunLogger)": _SAME_PROGRAM,
     "self._pending": "all ranks load the same checkpoint, and begin with the same batch",
     "self._going": "a member stops on all ranks at once",
     "any_rank(bool(self._met), module.device)": "a collective answered it",
@@ -51,7 +53,7 @@ AGREED = {
     "self._updates == UPDATES or not any((group['lr'] > 0 for group in optimizer.param_groups))": _SAME_STEPS,
     "trainer.fit_loop._should_accumulate()": _SAME_STEPS,
     "_trains(trainer) and (not trainer.is_last_batch)": _SAME_STEPS,
-    "self.trainer is not None and evaluates and self._ranks_stop_together": "the command and the configuration",
+    "trainer is not None and evaluates and self._ranks_stop_together": "the command and the configuration",
     "trainer.strategy.reduce_boolean_decision(any(faults), all=False)": "a collective answered it",
     "sent(trainer).items() if steps else ()": _SAME_STEPS,
 }

@@ -35,13 +35,13 @@ class FrozenGuard(Callback):
         self._updates += 1
         # + 1: the gradients of an update are zeroed at the beginning of the next one
         if self._updates == UPDATES + 1:
-            self._compare(pl_module)
+            self._require_unchanged(pl_module)
 
     @override
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._compare(pl_module)
+        self._require_unchanged(pl_module)
 
-    def _compare(self, module: nn.Module) -> None:
+    def _require_unchanged(self, module: nn.Module) -> None:
         now = checksums(module)
         own = {name for name, value in self._sums.items() if now.get(name) != value}
         # of all ranks: one that stops alone would leave the others waiting

@@ -65,7 +65,7 @@ class TestScores(Callback):
 
     @override
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        rows = _gather(self._rows)
+        rows = _rows_of_all_ranks(self._rows)
         if rows and trainer.is_global_zero:
             lines = b"".join(to_json(row, allow_nan=False) + b"\n" for row in rows)
             write_whole(run_folder(trainer) / SCORES, lines)
@@ -111,7 +111,7 @@ class TopClassTable(Callback):
 
     @override
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        rows = _gather(self._rows)
+        rows = _rows_of_all_ranks(self._rows)
         self.faults = {row["clip_id"]: row["fault"] for row in rows if row["fault"]}
         if trainer.is_global_zero:
             path = run_folder(trainer) / "predictions.csv"
@@ -130,7 +130,7 @@ def _row(clip: str, rank: Any, label: str, probability: Any, fault: str) -> Pred
     }
 
 
-def _gather(rows: list[Prediction]) -> list[Prediction]:
+def _rows_of_all_ranks(rows: list[Prediction]) -> list[Prediction]:
     """Return the rows of all ranks, rank by rank. All ranks must call it."""
     return [row for rank in gather_objects(rows) for row in rank]
 
