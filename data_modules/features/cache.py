@@ -17,6 +17,7 @@ from data_modules.io.untrusted import inside, read_json
 from data_modules.sample import PADDING, Clip, OnFault, Sample
 
 INDEX = "index.json"
+# What a damaged or foreign index may not exceed: it is read into memory, and its counts become ranges.
 _MOST_INDEX = 1 << 22  # bytes
 _MOST_ROWS = 10**9
 # Caches keep the name that a class had at first: another one would ask for a new pass of the trunk.
@@ -164,6 +165,7 @@ class FeatureCache:
                     f"{self._folder}: holds no {split} "
                     f"split; build it with --splits=[{held}]"
                 )
+        # Differences first: where they are told, missing shards say nothing more.
         self._require(wanted)
         for split in wanted:
             for name, rows in self._index.layout[split].shards(split):
@@ -257,6 +259,7 @@ class FeatureDataset(Dataset[Sample]):
         """
         epoch, index = key if isinstance(key, tuple) else (0, key)
         if index == PADDING:
+            # It counts nowhere, so that its video cannot be read is no fault of the run.
             return self._read(epoch, 0)._replace(fault="", padding=True)
         sample = self._read(epoch, index)
         if sample.fault and self._on_fault == "stop":
@@ -280,6 +283,7 @@ class FeatureDataset(Dataset[Sample]):
         )
 
     def _shard(self, number: int) -> Shard:
+        # Opened when first read: a worker seldom reads all shards, and each takes a file handle.
         if number not in self._open:
             self._open[number] = Shard(self._paths[number])
         return self._open[number]

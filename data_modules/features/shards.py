@@ -157,6 +157,7 @@ class Shard:
             )
         self._path = path
         try:
+            # Before safetensors reads it: a header may promise more than memory holds.
             check_header(path)
             self._file = safe_open(path, framework="pt")
             self._faults = _faults((self._file.metadata() or {})["faults"])
@@ -232,6 +233,7 @@ def _names(parts: Mapping[str, Tensor]) -> list[str]:
 
 def _checksum(row: FeatureRow, name: str) -> int:
     """Return the CRC-32 of a part, its scales, their names, types and shapes, and what the row says of its video."""
+    # With what the row says, so that neither a label nor a fault can be moved to another row.
     total = zlib.crc32(json.dumps([*row.labels, row.clip, row.fault]).encode())
     for key in (name, name + _SCALE):
         part = row.parts.get(key)

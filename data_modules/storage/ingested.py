@@ -97,6 +97,7 @@ class IngestedCopy:
         if relative not in self._places:
             raise ValueError(self._lacks(relative))
         file, start, size = self._places[relative]
+        # Encoded copies were compared with a plain decode, so a reader need not look for oddities in them again.
         verified = size if relative in self._encoded else None
         return Source(self._folder / file, start, size if start else None, verified)
 

@@ -218,6 +218,7 @@ def transcode(original: Path, copy: Path, profile: Profile) -> Quality:
     """
     with open_video(original, sequential=True) as video:
         _write(video, copy, profile)
+        # Read back as training will read it, not with the encoder's own pictures.
         try:
             with open_video(copy) as written:
                 return _compared(video, written, profile)

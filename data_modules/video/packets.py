@@ -23,6 +23,14 @@ _REMEMBERED = 1 << 18  # videos; a number takes about 100 bytes
 class Packets:
     """Hold columns of a table with a row for each packet, in decoding order.
 
+    Of an H.264 stream with B pictures, and what is made of it:
+
+        packet        0     1     2     3     4
+        pts           0     4000  1000  2000  3000     presentation time
+        key frame     yes   -     -     -     -
+        shown         yes   yes   yes   yes   -        an edit list cuts the last one
+        order         0, 2, 3, 1                       the packet of each frame, by rank
+
     Args:
         codec: FFmpeg's name.
         extradata: of the stream, as its container stores it.
