@@ -5,12 +5,17 @@ import data_modules.compat  # noqa: F401, I001  # before any test imports lightn
 import lightning.pytorch  # noqa: F401  # its log handler keeps the stderr of its first import: not that of one test
 import signal
 from collections.abc import Generator
+from multiprocessing import get_context
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 import torch.distributed as dist
 from hypothesis import HealthCheck, settings
 
+from lightning_petl.callbacks.cost import memory_check
+from lightning_petl.cost.summary import Summary, TrainingPlan, summarize
+from lightning_petl.tasks.task import Task
 from tests.commands import Command
 
 # The same draws in every run, and no limit of time: machines that run tests are often busy.
@@ -28,6 +33,31 @@ settings.load_profile("repeatable")
 def ctrl_c_interrupts() -> None:
     """A shell that starts the tests in the background has them, and all that they start, ignore Ctrl-C."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def forks_have_imported() -> None:
+    """Load the command line in the server of forks, so that the ranks of a test need not."""
+    get_context("forkserver").set_forkserver_preload(["lightning_petl.cli.lightning"])
+
+
+@pytest.fixture(scope="session", autouse=True)
+def equal_trainings_are_simulated_once() -> Generator[None]:
+    """Keep the estimate of memory at the end of a run, a third of a small run's time, for runs of equal settings."""
+    known: dict[str, Summary] = {}
+
+    def kept(task: Task, plan: TrainingPlan) -> Summary:
+        sizes = [(name, p.shape, p.dtype) for name, p in task.named_parameters()]
+        trained = [p.requires_grad for p in task.parameters()]
+        key = str((task.hparams, task, sizes, trained, plan))
+        if not task.hparams:  # of no configuration: nobody knows all settings
+            return summarize(task, plan)
+        if key not in known:
+            known[key] = summarize(task, plan)
+        return known[key]
+
+    with patch.object(memory_check, "summarize", kept):
+        yield
 
 
 @pytest.fixture(autouse=True)

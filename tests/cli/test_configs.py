@@ -11,7 +11,7 @@ from jsonargparse import ArgumentParser
 
 from data_modules.loading.data_module import VideoDataModule
 from lightning_petl.__main__ import main
-from lightning_petl.cli.lightning import SummaryCLI
+from lightning_petl.cli.summary import SummaryCLI
 from tests import caption_layouts, layouts, retrieval_runs
 from tests.layouts import TINY
 from tests.pairs import announce

@@ -44,7 +44,7 @@ def test_two_nodes_train_one_model(uninterrupted: Path, two_nodes: Site) -> None
     assert "MEMBER: 1/2" in text
     assert "MEMBER: 2/2" in text
     assert "an update is 2 rank(s) x 1 passes" in text
-    assert (uninterrupted / "code/lightning_petl/cli.py").is_file()
+    assert (uninterrupted / "code/lightning_petl/cli/main.py").is_file()
     assert not list(uninterrupted.glob("code/**/__pycache__/*.so"))
 
 

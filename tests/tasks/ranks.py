@@ -53,7 +53,6 @@ def codes_on_ranks(
         "MASTER_PORT": port,
     }
     start = get_context("forkserver" if accelerator == "cpu" else "spawn")
-    start.set_forkserver_preload(["lightning_petl.cli.lightning"])
     with TemporaryDirectory() as folder:
         processes: list[Any] = []
         for rank in range(count):
