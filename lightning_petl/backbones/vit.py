@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast
 
 import torch
+from jaxtyping import Float
 from timm.layers.patch_embed import PatchEmbed
 from torch import Tensor, nn
 
@@ -180,6 +181,19 @@ class VideoViT(Encoder, FinalNorm):
             x = self.read(lambda: self.embed(video), grid, states)
             trunk = frame_tokens(self.readout, self, x, grid).float()
             return FrameFeatures(trunk, self.readers.frames(states, grid))
+
+    def patch_tokens(self, video: Pixels) -> Float[Tensor, "b t p d"]:
+        """Return the last patch tokens of every frame behind the trunk's norm.
+
+        Args:
+            video: clips that are already normalized.
+        """
+        self._check(video)
+        grid = self.grid.of(video)
+        with self.precision(video.device):
+            states = self.readers.begin(video, grid)
+            x = self.read(lambda: self.embed(video), grid, states)
+            return grid.to_clip(self.norm(x[:, grid.patches])).float()
 
     def final_norm(self, frames: Frames) -> Frames:
         """Return frames as :meth:`frames` gives them behind the trunk's final norm."""

@@ -13,14 +13,11 @@ from data_modules import compat as compat  # before what imports torchvision
 from jsonargparse import Namespace
 
 from data_modules.loading.data_module import VideoDataModule
-from data_modules.loading.views import Views
-from data_modules.sampling import papers as papers  # makes its classes known
-from data_modules.sampling.schemes import Sampling
 from data_modules.sets.video.video_files import VideoFiles
-from data_modules.transforms.crops import EvalCrop
+from lightning_petl.api import view_of
 from lightning_petl.artifacts.files import CONFIG, read
 from lightning_petl.artifacts.format import refuse_local_file
-from lightning_petl.artifacts.recipes import Packages, build, known_classes, path_of
+from lightning_petl.artifacts.recipes import Packages, path_of
 from lightning_petl.runs.config_diff import config_differences
 from lightning_petl.runs.folder import leads
 from lightning_petl.tasks import loading
@@ -32,7 +29,6 @@ HELP = (
 VIDEO_FILES = path_of(VideoFiles)
 """The data module that knows no annotation."""
 T = TypeVar("T")
-_MOST_VIEWS = 100
 _MARK = "lightning-petl-text:"
 # Means the same in JSON, YAML and omegaconf: no control characters, no halves of characters, no dollar sign.
 _PLAIN = re.compile(
@@ -189,44 +185,18 @@ def _require_some_model(argv: list[str]) -> None:
 
 
 def _looks(protocol: Mapping[str, Any]) -> dict[str, Any]:
-    """How the data module looks at a video, from what :meth:`VideoDataModule.protocol` wrote."""
-    known = {"sampling", "image_size", "views", "crop"}
-    if missing := sorted(known - protocol.keys()):
-        raise ValueError(f"lacks {', '.join(missing)}")
-    sampling, size, views, crop = (
-        protocol[key] for key in ("sampling", "image_size", "views", "crop")
-    )
-    if type(size) is not int or not 1 <= size <= 2048:
-        raise ValueError(
-            f"image_size: expected 1 to 2048 pixels, got {repr(size)[:80]}"
-        )
-    if not isinstance(views, str) or Views.parse(views).temporal > _MOST_VIEWS:
-        raise ValueError(
-            f"views: expected at most {_MOST_VIEWS}x3, got {repr(views)[:80]}"
-        )
-    build(EvalCrop, crop)
+    """Return the arguments of the data module for the protocol that :meth:`VideoDataModule.protocol` wrote.
+
+    Raises:
+        ValueError: as :func:`lightning_petl.api.view_of`.
+    """
+    view = view_of(protocol)
+    arguments = dict(protocol["sampling"])
+    del arguments["name"]
+    sampling = {"class_path": path_of(type(view.sampling)), "init_args": arguments}
     return {
-        "sampling": _sampling(sampling),
-        "image_size": size,
-        "views": views,
-        "eval_crop": crop,
+        "sampling": sampling,
+        "image_size": protocol["image_size"],
+        "views": protocol["views"],
+        "eval_crop": protocol["crop"],
     }
-
-
-def _sampling(entry: Any) -> dict[str, Any]:
-    if not isinstance(entry, dict) or not isinstance(
-        cast(dict[str, Any], entry).get("name"), str
-    ):
-        raise ValueError(
-            f"sampling: expected a name and its arguments, got {repr(entry)[:80]}"
-        )
-    arguments = dict(cast(dict[str, Any], entry))
-    name = arguments.pop("name")
-    kinds = {kind.__name__: kind for kind in known_classes(Sampling)}
-    if name not in kinds:
-        raise ValueError(
-            f"sampling: {repr(name)[:80]} is none of {', '.join(sorted(kinds))}"
-        )
-    if build(kinds[name], arguments).num_frames > 1024:
-        raise ValueError("sampling: more than 1024 frames")
-    return {"class_path": path_of(kinds[name]), "init_args": arguments}
