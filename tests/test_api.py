@@ -56,7 +56,7 @@ def test_predict_gives_what_the_command_gives(
     monkeypatch.chdir(folder)
     flags = ["--trainer.accelerator=cpu", "--data.num_workers=0", "--name=api"]
     trunk = f"--model.backbone.weights={measure.TRUNK_FILE}"
-    given = ["--artefact=artifact", f"--data.predict_path={VIDEO}", trunk]
+    given = ["--artifact=artifact", f"--data.predict_path={VIDEO}", trunk]
     assert main(["predict", *given, *flags]) == 0
     (table,) = Path("runs").rglob("predictions.csv")
     rows = list(csv.DictReader(table.read_text("utf-8").splitlines()))

@@ -153,7 +153,7 @@ def test_the_commands_of_the_readme_in_order(
             main([*argv[:-1], *flags, argv[-1]] if shown else [*argv, *flags, *extra])
             == 0
         ), argv
-    assert (workplace / "runs/default/version_0/artefact").is_dir()
+    assert (workplace / "runs/default/version_0/artifact").is_dir()
     assert "clip.mp4" in capsys.readouterr().out
 
 
@@ -252,10 +252,10 @@ def test_the_example_method_trains_from_a_folder_of_its_own(
     )
     assert done.returncode == 0, done.stderr
     assert "GateAdapter" in done.stdout
-    artefact = (
-        tmp_path / "runs" / "gate" / "version_0" / "artefact" / "adapter_config.json"
+    artifact = (
+        tmp_path / "runs" / "gate" / "version_0" / "artifact" / "adapter_config.json"
     )
-    (adapter,) = json.loads(artefact.read_text())["adapters"]
+    (adapter,) = json.loads(artifact.read_text())["adapters"]
     assert adapter == {
         "class_path": "my_package.GateAdapter",
         "init_args": {"blocks": "last 2"},

@@ -174,8 +174,8 @@ def scalars(run: Path) -> dict[str, float]:
 
 
 def trainable_parameters(run: Path) -> int:
-    """Parameters in the run's artefact."""
-    with safe_open(next(run.glob("version_*/artefact/*.safetensors")), "pt") as file:
+    """Parameters in the run's artifact."""
+    with safe_open(next(run.glob("version_*/artifact/*.safetensors")), "pt") as file:
         return sum(file.get_tensor(key).numel() for key in file.keys())  # noqa: SIM118  # not a dict
 
 
@@ -201,7 +201,7 @@ def report(demo: Demo) -> None:
             f"{trainable_parameters(demo.folder / run):,}",
             *cost,
         )
-    artefact = next((demo.folder / "multi_tunev").glob("version_*/artefact"))
+    artifact = next((demo.folder / "multi_tunev").glob("version_*/artifact"))
     video = sorted((demo.data / "videos").iterdir())[0]
     console = Console(soft_wrap=True)
     console.print(
@@ -211,8 +211,8 @@ def report(demo: Demo) -> None:
     console.print(
         f"TensorBoard: {Path(sys.executable).parent / 'tensorboard'} --logdir {demo.folder}"
     )
-    console.print(f"artefact:    {artefact}")
-    predict = f"{Path(sys.executable).parent / 'lightning-petl'} predict --artefact {artefact}"
+    console.print(f"artifact:    {artifact}")
+    predict = f"{Path(sys.executable).parent / 'lightning-petl'} predict --artifact {artifact}"
     predict += f" --model.backbone.weights {demo.trunk}"
     console.print(f"use it:      {predict} --data.init_args.predict_path {video}")
 

@@ -142,7 +142,7 @@ MOVED = {
     "data_modules.transforms.augment.RandomErasing": "RandomErasing",
     "data_modules.transforms.rand_augment.RandAugment": "RandAugment",
     "lightning_petl.backbones.text.TextTower": "TextTower",
-    "lightning_petl.callbacks.artefact_writer.ArtefactWriter": "ArtefactWriter",
+    "lightning_petl.callbacks.artefact_writer.ArtefactWriter": "ArtifactWriter",
     "lightning_petl.callbacks.bad_files.BadFiles": "BadFiles",
     "lightning_petl.callbacks.best_checkpoint.BestCheckpoint": "BestCheckpoint",
     "lightning_petl.callbacks.compile_blocks.CompileBlocks": "CompileBlocks",

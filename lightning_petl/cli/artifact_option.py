@@ -1,4 +1,4 @@
-"""``--artefact DIR`` on the command line: the artifact as the configuration that all others override."""
+"""``--artifact DIR`` on the command line: the artifact as the configuration that all others override."""
 
 import argparse
 import json
@@ -23,7 +23,7 @@ from lightning_petl.runs.folder import leads
 from lightning_petl.tasks import loading
 
 HELP = (
-    "Folder of a trained adapter artefact. Classes that it names must be known; --allow PACKAGE, which may be "
+    "Folder of a trained adapter artifact. Classes that it names must be known; --allow PACKAGE, which may be "
     "repeated, lets them be imported from a package of yours."
 )
 VIDEO_FILES = path_of(VideoFiles)
@@ -36,40 +36,40 @@ _PLAIN = re.compile(
 )
 
 
-def with_artefact(argv: list[str]) -> list[str]:
-    """Put the configuration of ``--artefact DIR`` before all others, and take ``--allow PACKAGE`` out.
+def with_artifact(argv: list[str]) -> list[str]:
+    """Put the configuration of ``--artifact DIR`` before all others, and take ``--allow PACKAGE`` out.
 
     Raises:
         ValueError, FileNotFoundError: as :func:`lightning_petl.tasks.loading.load`; a protocol that is none.
     """
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument(
-        "--artefact", nargs="?"
+        "--artifact", nargs="?"
     )  # the parser proper tells where it has no value
     parser.add_argument("--allow", action="append", default=[])
     found, rest = parser.parse_known_args(argv)
-    if found.artefact is None:
+    if found.artifact is None:
         if found.allow:
             raise ValueError(
-                "--allow says from where an artefact may name classes: give it with --artefact"
+                "--allow says from where an artifact may name classes: give it with --artifact"
             )
         _require_some_model(argv)
         return argv
     command, *others = rest
-    config = configuration(Path(found.artefact), allow=found.allow)
+    config = configuration(Path(found.artifact), allow=found.allow)
     if command != "predict":
-        _require_data(command, others, found.artefact)
+        _require_data(command, others, found.artifact)
         del config["data"]["init_args"]["labels"]
     text = json.dumps(
         hidden(config), ensure_ascii=False
     )  # YAML knows no pairs of halves
-    return [command, "--config", text, f"--artefact={found.artefact}", *others]
+    return [command, "--config", text, f"--artifact={found.artifact}", *others]
 
 
 def configuration(folder: Path, *, allow: Packages = ()) -> dict[str, Any]:
     """Return model and data of an artifact, as a configuration file would give them.
 
-    Errors as of :func:`with_artefact`.
+    Errors as of :func:`with_artifact`.
     """
     parts = loading.configuration(folder, allow=allow)
     try:
@@ -108,7 +108,7 @@ def tell_protocol(command: str, folder: Path, data: VideoDataModule) -> None:
         if (command, key) != ("validate", "data.views")
     ]
     if lines and leads():
-        print(f"not as in the artefact {folder}:", *lines, sep="\n  ")
+        print(f"not as in the artifact {folder}:", *lines, sep="\n  ")
 
 
 def _by_flag(protocol: Mapping[str, Any]) -> dict[str, Any]:
@@ -170,7 +170,7 @@ def _require_data(command: str, argv: list[str], folder: str) -> None:
     shown = {"-h", "--help"} & {*argv}
     if not (given.data or named or shown):
         raise ValueError(
-            f"{command}: not given: data (-c data/NAME, or --data CLASS); the artefact {folder} says how "
+            f"{command}: not given: data (-c data/NAME, or --data CLASS); the artifact {folder} says how "
             "clips are looked at, not which"
         )
 
@@ -179,8 +179,8 @@ def _require_some_model(argv: list[str]) -> None:
     given = ("-c", "--config", "--model", "-h", "--help")
     if argv[0] == "predict" and not any(word.startswith(given) for word in argv):
         raise ValueError(
-            "predict: not given: what predicts (--artefact FOLDER, which a training writes, as "
-            "runs/default/version_0/artefact; or --run_folder RUN)"
+            "predict: not given: what predicts (--artifact FOLDER, which a training writes, as "
+            "runs/default/version_0/artifact; or --run_folder RUN)"
         )
 
 

@@ -11,7 +11,7 @@ from data_modules.commands.build_cache import Storage, build
 from data_modules.loading.data_module import VideoDataModule
 from lightning_petl.backbones import VideoViT, prefix
 from lightning_petl.cli import config_files
-from lightning_petl.cli.artifact_option import with_artefact
+from lightning_petl.cli.artifact_option import with_artifact
 from lightning_petl.cli.lightning import WithoutLogs, run_cli
 from lightning_petl.cli.silenced import plainly_told
 from lightning_petl.tasks.classification import VideoClassifier
@@ -21,7 +21,7 @@ def run(argv: list[str]) -> int:
     """Run ``cache build``; return 0, or 75 where a signal stopped it."""
     config_files.check(argv)
     with plainly_told():
-        return run_cli(CacheCLI, with_artefact(["fit", *argv[2:]])).exit_code
+        return run_cli(CacheCLI, with_artifact(["fit", *argv[2:]])).exit_code
 
 
 class CacheCLI(WithoutLogs):

@@ -5,7 +5,7 @@ from typing import cast
 from typing_extensions import override
 
 from lightning_petl.cli import config_files, config_text
-from lightning_petl.cli.artifact_option import with_artefact
+from lightning_petl.cli.artifact_option import with_artifact
 from lightning_petl.cli.lightning import PetlCLI, run_cli
 from lightning_petl.cli.silenced import plainly_told
 
@@ -14,7 +14,7 @@ def run(argv: list[str]) -> int:
     """Run ``check``."""
     config_files.check(argv)
     with plainly_told():
-        run_cli(CheckCLI, with_artefact(["fit", *argv[1:]]))
+        run_cli(CheckCLI, with_artifact(["fit", *argv[1:]]))
     return 0
 
 

@@ -6,7 +6,7 @@ from shlex import quote
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from lightning_petl.callbacks.outputs.artifact_writer import BEST, ArtefactWriter
+from lightning_petl.callbacks.outputs.artifact_writer import BEST, ArtifactWriter
 from lightning_petl.callbacks.outputs.artifact_writer import LAST as LAST_STEP
 from lightning_petl.runs.folder import CHECKPOINTS, CONFIG, LAST
 
@@ -23,23 +23,23 @@ def finished(folder: Path, trainer: Trainer) -> str:
         lines.append(f"  best:       {best}")
     if last.is_file():
         lines.append(f"  last:       {last}")
-    artefacts = [
+    artifacts = [
         folder / name
         for name in (BEST, LAST_STEP)
         if (folder / name / _ARTEFACT).is_file()
     ]
-    lines += [f"  artefact:   {path} ({_step_of(path, trainer)})" for path in artefacts]
+    lines += [f"  artifact:   {path} ({_step_of(path, trainer)})" for path in artifacts]
     if (folder / _MEMBERS).is_dir():
-        lines.append(f"  members:    {folder / _MEMBERS}, each with its artefacts")
-    return "\n".join([*lines, *_next(folder, artefacts)])
+        lines.append(f"  members:    {folder / _MEMBERS}, each with its artifacts")
+    return "\n".join([*lines, *_next(folder, artifacts)])
 
 
-def _next(folder: Path, artefacts: list[Path]) -> list[str]:
-    """The commands that use what was trained; the artefact of the best checkpoint is the first."""
+def _next(folder: Path, artifacts: list[Path]) -> list[str]:
+    """The commands that use what was trained; the artifact of the best checkpoint is the first."""
     lines = ["next:", f"  lightning-petl test --run_folder {_said(folder)}"]
-    if artefacts:
+    if artifacts:
         lines.append(
-            f"  lightning-petl predict --artefact {_said(artefacts[0])} --data.predict_path VIDEO"
+            f"  lightning-petl predict --artifact {_said(artifacts[0])} --data.predict_path VIDEO"
         )
     lines.append(f"  tensorboard --logdir {_said(folder)}")
     lines.append(f"  {_go_on(folder)} --trainer.max_epochs MORE")
@@ -67,16 +67,16 @@ def _best(folder: Path, trainer: Trainer) -> str | None:
     return None
 
 
-def _step_of(artefact: Path, trainer: Trainer) -> str:
-    """Of which step an artefact is, in words."""
+def _step_of(artifact: Path, trainer: Trainer) -> str:
+    """Of which step an artifact is, in words."""
     callbacks: list[Callback] = trainer.callbacks  # pyright: ignore[reportAttributeAccessIssue]  # set by name
     has_best = any(
-        isinstance(callback, ArtefactWriter) and callback.has_best
+        isinstance(callback, ArtifactWriter) and callback.has_best
         for callback in callbacks
     )
     return (
         "of the best checkpoint"
-        if has_best and artefact.name == BEST
+        if has_best and artifact.name == BEST
         else "of the last step"
     )
 

@@ -12,7 +12,7 @@ from lightning_petl.callbacks.cost.throughput import Throughput
 from lightning_petl.callbacks.guards.frozen_guard import FrozenGuard
 from lightning_petl.callbacks.guards.gradient_guard import GradientGuard
 from lightning_petl.callbacks.guards.ranks import Ranks
-from lightning_petl.callbacks.outputs.artifact_writer import ArtefactWriter
+from lightning_petl.callbacks.outputs.artifact_writer import ArtifactWriter
 from lightning_petl.callbacks.outputs.epoch_lines import EpochLines
 from lightning_petl.callbacks.outputs.member_runs import MemberRuns
 from lightning_petl.callbacks.outputs.predictions import TestScores, TopClassTable
@@ -31,7 +31,7 @@ def callbacks() -> list[Callback]:
     return [
         # on_fit_start: the table of what trains is printed before a guard can stop the run
         Ownership(),
-        # on_train_end: frozen weights are compared before ArtefactWriter writes
+        # on_train_end: frozen weights are compared before ArtifactWriter writes
         GradientGuard(),
         FrozenGuard(),
         RandomStates(),
@@ -47,6 +47,6 @@ def callbacks() -> list[Callback]:
         TopClassTable(),
         RetrievalScores(),
         # on_train_end: artifacts are written when nothing refuses the run any more
-        ArtefactWriter(),
+        ArtifactWriter(),
         MemberRuns(),
     ]

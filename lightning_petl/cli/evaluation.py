@@ -15,8 +15,8 @@ COMMANDS = ("validate", "test", "predict")
 TEMPERATURE = (
     "logit_scale"  # an owner; evaluation ranks by similarities without their scale
 )
-_WEIGHTS = ("untrained", "ckpt_path", "artefact")
-_WAYS = "give --run_folder RUN for the best checkpoint of a run, --ckpt_path FILE, or --artefact FOLDER"
+_WEIGHTS = ("untrained", "ckpt_path", "artifact")
+_WAYS = "give --run_folder RUN for the best checkpoint of a run, --ckpt_path FILE, or --artifact FOLDER"
 
 
 class Chosen(NamedTuple):
@@ -94,7 +94,7 @@ def run_of(config: Mapping[str, Any] | Namespace, flags: Container[str]) -> Path
     """The run whose best checkpoint a command wants; None where it names other weights or no run.
 
     A run is named by ``--run_folder``, or by its own configuration file. That file also holds what the run began with
-    (``ckpt_path``, ``artefact``) and where it was written; neither is what the command asks for.
+    (``ckpt_path``, ``artifact``) and where it was written; neither is what the command asks for.
 
     Args:
         config: of the command, with the files that it was read from.
@@ -132,11 +132,11 @@ def with_run(argv: list[str]) -> list[str]:
         ValueError: the folder holds none.
     """
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    for names in (("--config", "-c"), ("--run_folder",), ("--artefact",)):
+    for names in (("--config", "-c"), ("--run_folder",), ("--artifact",)):
         parser.add_argument(*names, nargs="?", action="append", default=[])
     given = parser.parse_known_args(argv)[0]
     folder = given.run_folder[-1] if given.run_folder else None
-    if argv[0] not in COMMANDS or folder is None or given.config or given.artefact:
+    if argv[0] not in COMMANDS or folder is None or given.config or given.artifact:
         return argv
     own = Path(folder, CONFIG)
     if not own.is_file():

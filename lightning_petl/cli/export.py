@@ -102,7 +102,7 @@ def write(
     """
     if not isinstance(model, VideoClassifier | Bank):
         raise ValueError(
-            f"export: an artefact holds a classifier, and {type(model).__name__} is none: share its checkpoint and its "
+            f"export: an artifact holds a classifier, and {type(model).__name__} is none: share its checkpoint and its "
             "configuration"
         )
     state = AtomicCheckpointIO().load_checkpoint(checkpoint)
@@ -126,7 +126,7 @@ class ExportCLI(WithoutLogs):
             "--output",
             type=str,
             required=True,
-            help="Folder of the artefact; it is made.",
+            help="Folder of the artifact; it is made.",
         )
 
     @override
@@ -142,4 +142,4 @@ class ExportCLI(WithoutLogs):
         for folder in write(
             cast(Task, self.model), Path(given.ckpt_path), Path(given.output), protocol
         ):
-            print(f"artefact {folder} of {given.ckpt_path}")
+            print(f"artifact {folder} of {given.ckpt_path}")

@@ -82,7 +82,7 @@ _OWN = (
     "seed_everything",
     "name",
     "run_folder",
-    "artefact",
+    "artifact",
     "ckpt_path",
     "print_config",
     "data.root",

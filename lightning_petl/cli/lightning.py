@@ -26,7 +26,7 @@ from lightning_petl.cli.artifact_option import (
     hidden,
     require_weights,
     tell_protocol,
-    with_artefact,
+    with_artifact,
 )
 from lightning_petl.cli.run_cli import RunCLI
 from lightning_petl.cli.silenced import plainly_told
@@ -58,7 +58,7 @@ class PetlCLI(RunCLI):
     @override
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         super().add_arguments_to_parser(parser)
-        parser.add_argument("--artefact", type=str | None, default=None, help=HELP)
+        parser.add_argument("--artifact", type=str | None, default=None, help=HELP)
         parser.add_lightning_class_args(BadFiles, "bad_files")
         parser.add_lightning_class_args(LossGuard, "loss_guard")
         parser.set_defaults(
@@ -123,7 +123,7 @@ class PetlCLI(RunCLI):
     @override
     def instantiate_classes(self) -> None:
         self._dump_config()
-        folder = self._get(self.config, "artefact")
+        folder = self._get(self.config, "artifact")
         command = cast(str, self.subcommand)
         if folder is not None:
             require_weights(self.config[command], Path(folder))
@@ -154,7 +154,7 @@ def run(argv: list[str]) -> int:
     """Run ``fit``, ``validate``, ``test`` or ``predict``."""
     config_files.check(argv)
     with plainly_told():
-        run_cli(PetlCLI, with_artefact(evaluation.with_run(argv)))
+        run_cli(PetlCLI, with_artifact(evaluation.with_run(argv)))
     return 0
 
 

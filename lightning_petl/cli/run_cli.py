@@ -155,7 +155,7 @@ class RunCLI(LightningCLI):
         if run is None:
             return
         chosen = evaluation.best_checkpoint(run)
-        config.ckpt_path, config.artefact = str(chosen.path), None
+        config.ckpt_path, config.artifact = str(chosen.path), None
         if leads():
             print(f"checkpoint {chosen.path}, {chosen.why}")
 

@@ -14,7 +14,7 @@ from rich.console import Console
 from typing_extensions import override
 
 from lightning_petl.cli import config_files
-from lightning_petl.cli.artifact_option import with_artefact
+from lightning_petl.cli.artifact_option import with_artifact
 from lightning_petl.cli.lightning import PetlCLI, run_cli
 from lightning_petl.cli.silenced import plainly_told
 from lightning_petl.cost.summary import TrainingPlan, summarize, tables
@@ -28,7 +28,7 @@ def run(argv: list[str]) -> int:
     """Run ``summary``."""
     config_files.check(argv)
     with plainly_told():
-        run_cli(SummaryCLI, with_artefact(["fit", *argv[1:]]))
+        run_cli(SummaryCLI, with_artifact(["fit", *argv[1:]]))
     return 0
 
 

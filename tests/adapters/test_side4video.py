@@ -308,7 +308,7 @@ def test_running_averages_are_in_a_checkpoint() -> None:
     assert torch.equal(source(video), target.eval()(video))
 
 
-def test_running_averages_are_in_the_artefact(tmp_path: Path) -> None:
+def test_running_averages_are_in_the_artifact(tmp_path: Path) -> None:
     model = _classifier(0)
     _run_once(model)
     torch.manual_seed(0)

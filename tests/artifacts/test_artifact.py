@@ -1,4 +1,4 @@
-"""A shared artefact rebuilds the very model, and no other."""
+"""A shared artifact rebuilds the very model, and no other."""
 
 import json
 from pathlib import Path
@@ -43,7 +43,7 @@ def build(seed: int = 0, readout: str = "norm_cls_mean") -> VideoClassifier:
 
 @pytest.fixture
 def trunk_file(tmp_path: Path) -> Path:
-    """The weights of the trunk, as a file that an artefact can name."""
+    """The weights of the trunk, as a file that an artifact can name."""
     torch.manual_seed(0)
     trunk = VideoViT("vit_tiny_patch16_224", weights="random", depth=2)
     torch.save(trunk.state_dict(), tmp_path / "trunk.pth")
@@ -99,6 +99,6 @@ def test_missing_trainable_tensor_is_named(tmp_path: Path, trunk_file: Path) -> 
         load(tmp_path / "a", weights=str(trunk_file))
 
 
-def test_a_folder_that_is_no_artefact(tmp_path: Path) -> None:
+def test_a_folder_that_is_no_artifact(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="is not an adapter artifact"):
         load(tmp_path)

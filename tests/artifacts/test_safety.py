@@ -17,6 +17,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
+from tests.mutated_artifacts import FOREIGN, mutations
 
 from data_modules.video.encode import write_video
 from lightning_petl.__main__ import main
@@ -28,7 +29,6 @@ from lightning_petl.cli import artifact_option
 from lightning_petl.cli.errors import told_to_the_user
 from lightning_petl.tasks.classification import VideoClassifier
 from lightning_petl.tasks.loading import load, restore
-from tests.mutated_artefacts import FOREIGN, mutations
 
 MUTATIONS = dict(mutations())
 PROTOCOL = {
@@ -55,7 +55,7 @@ def model() -> VideoClassifier:
 
 @pytest.fixture(scope="module")
 def good(model: VideoClassifier, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("good") / "artefact"
+    folder = tmp_path_factory.mktemp("good") / "artifact"
     write(folder, model.trained(), PROTOCOL)
     return folder
 
@@ -116,7 +116,7 @@ def test_every_mutation_is_told_in_one_sentence(
     before = {name: value.clone() for name, value in model.state_dict().items()}
     told = dict[str, str]()
     for number, (name, mutate) in enumerate(MUTATIONS.items()):
-        folder = tmp_path / str(number) / "artefact"
+        folder = tmp_path / str(number) / "artifact"
         shutil.copytree(good, folder)
         mutate(folder)
         told[name] = told_of(folder, model)
@@ -142,7 +142,7 @@ def _unclear(text: str, folder: Path) -> bool:
 def test_classes_that_the_user_renamed_are_used_and_told(
     good: Path, tmp_path: Path
 ) -> None:
-    folder = tmp_path / "artefact"
+    folder = tmp_path / "artifact"
     shutil.copytree(good, folder)
     (folder / LABELS).write_text(json.dumps(["west", "east", "up"]))
     with pytest.warns(
@@ -156,7 +156,7 @@ def test_classes_that_the_user_renamed_are_used_and_told(
 def test_a_class_of_the_users_own_comes_from_an_allowed_package(
     good: Path, model: VideoClassifier, stranger: Path, tmp_path: Path
 ) -> None:
-    folder = tmp_path / "artefact"
+    folder = tmp_path / "artifact"
     shutil.copytree(good, folder)
     config = json.loads((folder / CONFIG).read_text())
     del config[SHA256]
@@ -209,7 +209,7 @@ STRANGE_LABELS = [
 ]
 
 
-def test_any_label_comes_back_from_an_artefact(tmp_path: Path) -> None:
+def test_any_label_comes_back_from_an_artifact(tmp_path: Path) -> None:
     """The trunk is a file that the user names; without it nothing is read."""
     torch.manual_seed(0)
     trunk = tmp_path / "trunk.pth"
@@ -220,11 +220,11 @@ def test_any_label_comes_back_from_an_artefact(tmp_path: Path) -> None:
         "vit_tiny_patch16_224", weights=str(trunk), image_size=32, depth=2, num_frames=2
     )
     model = VideoClassifier(vit, [LoRA(rank=2)], STRANGE_LABELS)
-    write(tmp_path / "artefact", model.trained(), PROTOCOL)
+    write(tmp_path / "artifact", model.trained(), PROTOCOL)
     write_video(
         tmp_path / "a.mp4", np.full((4, 32, 32, 3), 99, np.uint8), 4, codec="mpeg4"
     )
-    command = ["predict", "--artefact", str(tmp_path / "artefact"), f"--data.predict_path={tmp_path / 'a.mp4'}",
+    command = ["predict", "--artifact", str(tmp_path / "artifact"), f"--data.predict_path={tmp_path / 'a.mp4'}",
                "--data.num_workers=0", "--trainer.accelerator=cpu",
                f"--trainer.default_root_dir={tmp_path / 'runs'}"]  # fmt: skip
     assert main(command) == 2

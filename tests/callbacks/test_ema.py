@@ -149,7 +149,7 @@ def test_a_run_saves_both_and_shares_the_average(command: Command) -> None:
     assert not any(torch.equal(averages[name], weights[name]) for name in weights)
     assert same(
         load_file(
-            command.runs / "version_0" / "artefact" / "adapter_model.safetensors"
+            command.runs / "version_0" / "artifact" / "adapter_model.safetensors"
         ),
         averages,
     )
@@ -161,7 +161,7 @@ def test_tested_is_the_average(command: Command) -> None:
     run = command.runs / "version_0"
     last = f"--ckpt_path={run / 'checkpoints' / 'last.ckpt'}"
     assert main(command("test", [*FLAGS, last])) == 0
-    assert main(command("test", [f"--artefact={run / 'artefact'}"])) == 0
+    assert main(command("test", [f"--artifact={run / 'artifact'}"])) == 0
     with pytest.warns(
         UserWarning, match=r"Please add the following callbacks: \['EMA'\]"
     ):

@@ -116,7 +116,7 @@ def test_predict_goes_on_without_a_class_for_what_cannot_be_read(
 ) -> None:
     """Two classes and top-5: no class stands beside a video that nobody saw, in the table, the file or the log."""
     assert main(command("fit")) == 0
-    artefact = command.runs / "version_0" / "artefact"
+    artifact = command.runs / "version_0" / "artifact"
     damage(command.videos / "val" / "right" / "1.mp4")
     videos = f"--data.predict_path={command.videos / 'val'}"
     capsys.readouterr()
@@ -124,8 +124,8 @@ def test_predict_goes_on_without_a_class_for_what_cannot_be_read(
         main(
             [
                 "predict",
-                "--artefact",
-                str(artefact),
+                "--artifact",
+                str(artifact),
                 *command.trainer,
                 "--data.num_workers=0",
                 videos,

@@ -115,8 +115,8 @@ def test_the_four_commands(
     check_scores(command.runs / "version_2" / "test_scores.jsonl")
     predict = [
         "predict",
-        "--artefact",
-        str(run / "artefact"),
+        "--artifact",
+        str(run / "artifact"),
         *command.trainer,
         "--data.num_workers=0",
     ]
@@ -266,10 +266,10 @@ WRONG: list[tuple[list[str], str]] = [
     (["--trainer.accelerator=gpus"], "invalid accelerator name"),
     (["--trainer.devices=many"], "`devices` selected with"),
     (["--trainer.val_check_interval=1000"], "val_check_interval"),
-    (["--artefact"], "--artefact: expected one argument"),
+    (["--artifact"], "--artifact: expected one argument"),
     (["--ckpt_path=/nowhere.ckpt"], "ckpt_path: /nowhere.ckpt is no file"),
     (["--ckpt_path=best"], "ckpt_path: best is no file; give that of a checkpoint"),
-    (["--artefact=/nowhere"], "/nowhere is not an adapter artifact"),
+    (["--artifact=/nowhere"], "/nowhere is not an adapter artifact"),
     (["--trainer.default_root_dir=/proc/nowhere"], "/proc/nowhere"),
     (["--trainer.max_epochs=-1"], r"set trainer\.max_epochs or trainer\.max_steps"),
 ]
@@ -432,10 +432,10 @@ def test_what_is_wrong_in_a_file_is_told_with_its_line(
             ["data", "index", "--wrkers=2"],
             "there is no option --wrkers; near: --workers",
         ),
-        (["predict"], "predict: not given: what predicts (--artefact FOLDER"),
+        (["predict"], "predict: not given: what predicts (--artifact FOLDER"),
         (
             ["predict", "clip.mp4"],
-            "predict: not given: what predicts (--artefact FOLDER",
+            "predict: not given: what predicts (--artifact FOLDER",
         ),
         (["fit", "clip.mp4"], "a video as --data.predict_path=clip.mp4"),
         (

@@ -128,10 +128,10 @@ def test_a_run_that_was_moved_is_where_its_file_lies(
 def test_what_a_run_began_with_is_not_what_it_came_to(
     command: Command, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A run that goes on from a checkpoint, or from an artefact, has these in its own file."""
+    """A run that goes on from a checkpoint, or from an artifact, has these in its own file."""
     first, second = command.runs / "first", command.runs / "second"
     assert main(command("fit", [f"--run_folder={first}"])) == 0
-    begin = [f"--artefact={first / 'artefact'}", f"--run_folder={second}"]
+    begin = [f"--artifact={first / 'artifact'}", f"--run_folder={second}"]
     assert main(command("fit", begin)) == 0
     for start in ([], [f"--ckpt_path={first / 'checkpoints' / 'last.ckpt'}"]):
         capsys.readouterr()
@@ -160,7 +160,7 @@ def test_initial_values_are_refused_unless_they_are_asked_for(
     for way in (
         "--run_folder RUN",
         "--ckpt_path FILE",
-        "--artefact FOLDER",
+        "--artifact FOLDER",
         "--untrained=true",
     ):
         assert way in told
@@ -179,8 +179,8 @@ def test_initial_values_are_refused_unless_they_are_asked_for(
             "untrained=True and ckpt_path=x.ckpt name different weights",
         ),
         (
-            ["--artefact={runs}/mine/artefact", "--ckpt_path=x.ckpt"],
-            "ckpt_path=x.ckpt and artefact={runs}/mine/artefact",
+            ["--artifact={runs}/mine/artifact", "--ckpt_path=x.ckpt"],
+            "ckpt_path=x.ckpt and artifact={runs}/mine/artifact",
         ),
     ],
 )
@@ -243,7 +243,7 @@ def test_a_model_in_which_nothing_trains_needs_no_training(
     assert main(command("test", [*zero_shot, *tuned])) == 2
 
 
-def test_an_artefact_brings_its_protocol_and_differences_are_told(
+def test_an_artifact_brings_its_protocol_and_differences_are_told(
     command: Command, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Its views and crop are the default of every command; what a file or a flag says wins, and is printed."""
@@ -253,10 +253,10 @@ def test_an_artefact_brings_its_protocol_and_differences_are_told(
         "--data.sampling.num_frames=2",
     ]
     assert main(command("fit", made)) == 0
-    kept = [f"--artefact={command.runs / 'version_0' / 'artefact'}"]
+    kept = [f"--artifact={command.runs / 'version_0' / 'artifact'}"]
     capsys.readouterr()
     assert main(command("test", kept)) == 0
-    told = f"not as in the artefact {command.runs / 'version_0' / 'artefact'}:\n"
+    told = f"not as in the artifact {command.runs / 'version_0' / 'artifact'}:\n"
     assert (
         told + "  data.sampling.num_frames: 2 -> 4\n" in capsys.readouterr().out
     )  # the file says 4

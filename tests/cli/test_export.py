@@ -40,14 +40,14 @@ def test_the_artifacts_of_a_training_come_again(
         main(["export", "--ckpt_path", str(last), "--output", str(tmp_path / "last")])
         == 0
     )
-    assert equal(tmp_path / "last", run / "artefact_last")
+    assert equal(tmp_path / "last", run / "artifact_last")
     assert (
         main(["export", "--run_folder", str(run), "--output", str(tmp_path / "best")])
         == 0
     )
-    assert equal(tmp_path / "best", run / "artefact")
+    assert equal(tmp_path / "best", run / "artifact")
     assert (
-        f"artefact {tmp_path / 'best'} of {run / 'checkpoints'}/epoch="
+        f"artifact {tmp_path / 'best'} of {run / 'checkpoints'}/epoch="
         in capsys.readouterr().out
     )
     for flags, told in (
@@ -75,5 +75,5 @@ def test_each_member_of_a_bank_has_one(command: Command, tmp_path: Path) -> None
         path.name for path in members
     ]
     assert all(
-        equal(tmp_path / "x" / path.name, path / "artefact_last") for path in members
+        equal(tmp_path / "x" / path.name, path / "artifact_last") for path in members
     )

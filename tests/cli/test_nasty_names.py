@@ -46,7 +46,7 @@ def test_every_command_gives_the_names_back(
     folder.symlink_to(command.videos)
     run = tmp_path / "run"
     assert main(command("fit", [f"--data.root={folder}", f"--run_folder={run}"])) == 0
-    assert json.loads((run / "artefact" / "labels.json").read_bytes()) == sorted(LABELS)
+    assert json.loads((run / "artifact" / "labels.json").read_bytes()) == sorted(LABELS)
     assert (
         main(
             [
@@ -64,7 +64,7 @@ def test_every_command_gives_the_names_back(
     capsys.readouterr()
     predict = [
         "predict",
-        f"--artefact={run / 'artefact'}",
+        f"--artifact={run / 'artifact'}",
         f"--data.predict_path={folder / 'val'}",
         *TRAINER,
     ]

@@ -130,7 +130,7 @@ def write(folder: Path) -> None:
     fit("batch_norm", model(["LinearProbe"], batch_norm=True))
     for name, stack in (STACKS | LARGE).items():
         write_artifact(name, stack)
-    shutil.copytree("trained/batch_norm/artefact_last", "artifacts/batch_norm")
+    shutil.copytree("trained/batch_norm/artifact_last", "artifacts/batch_norm")
     shutil.rmtree("trained/batch_norm")
     build_cache()
     fit("cached", model(STACKS["MAdapter"]), "--data.cache=cache")
@@ -247,7 +247,7 @@ def build_cache() -> None:
 
 def write_artifact(name: str, stack: list[Any]) -> None:
     fit(f"of_{name}", model(stack), "--trainer.max_epochs=1")
-    shutil.copytree(f"trained/of_{name}/artefact_last", f"artifacts/{name}")
+    shutil.copytree(f"trained/of_{name}/artifact_last", f"artifacts/{name}")
     shutil.rmtree(f"trained/of_{name}")
     if name in LARGE:
         for file in Path("artifacts", name).iterdir():
@@ -257,7 +257,7 @@ def write_artifact(name: str, stack: list[Any]) -> None:
 
 def tidy() -> None:
     """Take this machine's name out of the names of event files; remove locks and what ``artifacts`` has too."""
-    for folder in [*Path("trained").rglob("artefact*")]:
+    for folder in [*Path("trained").rglob("artifact*")]:
         shutil.rmtree(folder)
     for number, file in enumerate(
         sorted(Path("trained").rglob("events.out.tfevents.*"))

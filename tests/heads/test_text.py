@@ -86,7 +86,7 @@ def test_a_frozen_head_trains_nothing_and_a_tuned_one_its_classes(
         assert parameter_groups(dict(model.named_parameters()), model.owners, "all")
 
 
-def test_a_trained_text_head_comes_back_from_an_artefact(
+def test_a_trained_text_head_comes_back_from_an_artifact(
     pair: tuple[Any, str], tmp_path: Path
 ) -> None:
     _, file = pair

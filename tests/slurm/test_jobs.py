@@ -27,11 +27,11 @@ def test_an_array_of_seeds_then_a_chain(two_nodes: Site) -> None:
         assert task["TresPerNode"] == "gres:gpu:1"
         assert (folder / str(number)).resolve() == run
         assert (run / "checkpoints/last.ckpt").is_file()
-        assert (run / "artefact/adapter_model.safetensors").is_file()
+        assert (run / "artifact/adapter_model.safetensors").is_file()
         assert f"Seed set to {number}" in (run / "log.txt").read_text()
     assert not (folder / "checkpoints").exists()
     weights = [
-        (run / "artefact/adapter_model.safetensors").read_bytes() for run in runs
+        (run / "artifact/adapter_model.safetensors").read_bytes() for run in runs
     ]
     assert weights[0] != weights[1]
 

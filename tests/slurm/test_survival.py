@@ -38,7 +38,7 @@ def test_two_nodes_train_one_model(uninterrupted: Path, two_nodes: Site) -> None
     assert [path.name for path in uninterrupted.parent.iterdir()] == [
         uninterrupted.name
     ]
-    assert (uninterrupted / "artefact/adapter_model.safetensors").is_file()
+    assert (uninterrupted / "artifact/adapter_model.safetensors").is_file()
     assert (uninterrupted / "submitted.yaml").is_file()
     text = (uninterrupted / "log.txt").read_text()
     assert "MEMBER: 1/2" in text
@@ -122,7 +122,7 @@ def test_a_time_limit_is_only_a_pause(two_nodes: Site) -> None:
     ]
     state = torch.load(folder / "checkpoints/last.ckpt", weights_only=True)
     assert 0 < stopped[0] <= stopped[-1] < state["global_step"]
-    assert (folder / "artefact/adapter_model.safetensors").is_file()
+    assert (folder / "artifact/adapter_model.safetensors").is_file()
 
 
 def assert_same(folder: Path, other: Path) -> None:

@@ -256,16 +256,16 @@ def test_each_clip_is_tested_once(runs: Runs) -> None:
 
 
 @pytest.mark.slow
-def test_the_artefact_holds_the_averages_whole(runs: Runs) -> None:
+def test_the_artifact_holds_the_averages_whole(runs: Runs) -> None:
     averages = runs.last("one")["callbacks"]["EMA"]["average"]
     assert any(
         not torch.equal(value, runs.last("one")["state_dict"][name])
         for name, value in averages.items()
     )
-    artefact = load_file(
-        runs.folder("two") / "artefact_last" / "adapter_model.safetensors"
+    artifact = load_file(
+        runs.folder("two") / "artifact_last" / "adapter_model.safetensors"
     )
-    close(artefact, averages, rtol=1e-3, atol=2e-5)
+    close(artifact, averages, rtol=1e-3, atol=2e-5)
 
 
 @pytest.mark.slow

@@ -82,7 +82,7 @@ def metrics(run: Path) -> dict[str, float]:
     return {name: events.Scalars(name)[-1].value for name in names}
 
 
-def test_training_leaves_one_artefact_and_the_random_state_of_each_rank(
+def test_training_leaves_one_artifact_and_the_random_state_of_each_rank(
     command: Command,
 ) -> None:
     on_ranks(
@@ -90,7 +90,7 @@ def test_training_leaves_one_artefact_and_the_random_state_of_each_rank(
     )
     run = command.runs / "version_0"
     checkpoint = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
-    for place in ("artefact", "artefact_last"):  # one epoch: the best is the last
+    for place in ("artifact", "artifact_last"):  # one epoch: the best is the last
         kept = load_file(run / place / "adapter_model.safetensors")
         assert kept.keys() == checkpoint["state_dict"].keys()
         assert all(

@@ -5,7 +5,7 @@ from data_modules.sample import Clip, Split
 
 
 class VideoFiles(VideoDataModule):
-    """The videos under ``predict_path`` and nothing else; the protocol is that of a trained artefact."""
+    """The videos under ``predict_path`` and nothing else; the protocol is that of a trained artifact."""
 
     def clips(self, split: Split) -> list[Clip]:
         """There is no annotation.

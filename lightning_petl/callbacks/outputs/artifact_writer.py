@@ -19,13 +19,12 @@ from lightning_petl.callbacks.ema import EMA, averaged, evaluated_state
 from lightning_petl.runs.folder import run_folder
 from lightning_petl.tasks.classification import VideoClassifier
 
-# names of published folders, which keep their spelling
-BEST = "artefact"
-LAST = "artefact_last"
+BEST = "artifact"
+LAST = "artifact_last"
 
 
-class ArtefactWriter(Callback):
-    """Write ``<run folder>/artefact`` of the best checkpoint and ``artefact_last`` of the last step.
+class ArtifactWriter(Callback):
+    """Write ``<run folder>/artifact`` of the best checkpoint and ``artifact_last`` of the last step.
 
     The best one is that of the metric that the run monitors. Where no validation chose one, both hold the
     last step.

@@ -27,9 +27,9 @@ MONITOR = "val/top1"
 
 
 class MemberRuns(Callback):
-    """``<run folder>/members/<name>``: TensorBoard events, ``artefact``, the best by val/top1, and ``artefact_last``.
+    """``<run folder>/members/<name>``: TensorBoard events, ``artifact``, the best by val/top1, and ``artifact_last``.
 
-    Both folders are artefacts of plain classifiers, for ``predict --artefact``; where nothing was validated both hold
+    Both folders are artifacts of plain classifiers, for ``predict --artifact``; where nothing was validated both hold
     the last step. When training ends it prints the members, best first, with the hyper-parameters in which they differ,
     and writes them to ``ranking.csv``. With any other model it does nothing.
     """

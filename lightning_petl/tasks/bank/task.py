@@ -278,7 +278,7 @@ class Bank(Task):
 
     def predict_step(self, batch: VideoBatch, batch_idx: int) -> None:
         raise ValueError(
-            "a bank has many answers: predict with a member, --artefact <run>/members/<name>/artefact"
+            "a bank has many answers: predict with a member, --artifact <run>/members/<name>/artifact"
         )
 
     def _evaluated(

@@ -52,17 +52,17 @@ def test_the_best_and_the_last(averages: bool, command: Command) -> None:
         c["callbacks"]["EMA"]["average"] if averages else c["state_dict"]
         for c in (best, last)
     ]
-    assert same(kept(run, "artefact"), expected[0])
-    assert same(kept(run, "artefact_last"), expected[1])
+    assert same(kept(run, "artifact"), expected[0])
+    assert same(kept(run, "artifact_last"), expected[1])
     assert not same(expected[0], expected[1])
-    for place in ("artefact", "artefact_last"):
+    for place in ("artifact", "artifact_last"):
         flags = [
             "--trainer.accelerator=cpu",
             "--data.num_workers=0",
             f"--data.predict_path={command.videos / 'val'}",
         ]
         assert (
-            main(["predict", "--artefact", str(run / place), *command.trainer, *flags])
+            main(["predict", "--artifact", str(run / place), *command.trainer, *flags])
             == 0
         )
 
@@ -77,10 +77,10 @@ def test_where_nothing_was_chosen_both_are_the_last(command: Command) -> None:
         == 0
     )
     run = command.runs / "version_0"
-    assert same(kept(run, "artefact"), checkpoint(run, "last.ckpt")["state_dict"])
+    assert same(kept(run, "artifact"), checkpoint(run, "last.ckpt")["state_dict"])
     for name in (WEIGHTS, LABELS, CONFIG):
-        assert (run / "artefact" / name).read_bytes() == (
-            run / "artefact_last" / name
+        assert (run / "artifact" / name).read_bytes() == (
+            run / "artifact_last" / name
         ).read_bytes()
 
 
@@ -89,11 +89,11 @@ def test_averages_that_the_best_checkpoint_lacks_are_told(command: Command) -> N
     flags = ["--trainer.callbacks+=EMA", "--checkpoint.save_weights_only=true"]
     with pytest.warns(
         UserWarning,
-        match=r"step=6\.ckpt holds no averages .*: artefact is that of the last step",
+        match=r"step=6\.ckpt holds no averages .*: artifact is that of the last step",
     ):
         assert main(command("fit", [*FLAGS, *flags])) == 0
     run = command.runs / "version_0"
     assert same(
-        kept(run, "artefact"),
+        kept(run, "artifact"),
         checkpoint(run, "last.ckpt")["callbacks"]["EMA"]["average"],
     )

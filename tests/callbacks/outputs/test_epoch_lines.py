@@ -182,18 +182,18 @@ def test_the_closing_paragraph_leads_to_files_and_commands_that_work(
     paragraph = printed[printed.index("finished after update") :]
     assert paragraph.startswith(f"finished after update 6; everything is in {folder}\n")
     found = re.findall(
-        r"^  (best|last|artefact): +(.*?)(?: \((?:val/top1 )?(.*)\))?$",
+        r"^  (best|last|artifact): +(.*?)(?: \((?:val/top1 )?(.*)\))?$",
         paragraph,
         flags=re.MULTILINE,
     )
-    assert {name for name, _, _ in found} == {"best", "last", "artefact"}
+    assert {name for name, _, _ in found} == {"best", "last", "artifact"}
     assert all(Path(path).exists() for _, path, _ in found)
-    artefacts = [
-        (Path(path).name, what) for name, path, what in found if name == "artefact"
+    artifacts = [
+        (Path(path).name, what) for name, path, what in found if name == "artifact"
     ]
-    assert artefacts == [
-        ("artefact", "of the best checkpoint"),
-        ("artefact_last", "of the last step"),
+    assert artifacts == [
+        ("artifact", "of the best checkpoint"),
+        ("artifact_last", "of the last step"),
     ]
     (score,) = [score for name, _, score in found if name == "best"]
     assert (

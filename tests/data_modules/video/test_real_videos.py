@@ -100,7 +100,7 @@ def test_a_camera_file_without_a_first_picture_is_reported() -> None:
 
 
 def test_damage_that_was_filmed_is_not_damage_of_the_file() -> None:
-    """OpenCV's "buggy" sample is Megamind.avi with artefacts in its pictures, encoded without a fault."""
+    """OpenCV's "buggy" sample is Megamind.avi with artifacts in its pictures, encoded without a fault."""
     with (
         open_video(real_video("Megamind_bugy.avi")) as buggy,
         open_video(real_video("Megamind.avi")) as clean,

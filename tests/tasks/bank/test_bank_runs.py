@@ -69,7 +69,7 @@ def test_each_member_leaves_what_a_run_of_its_own_leaves(
 def predicted_as_trained(run: Path, command: Command) -> None:
     weights = final(run)["state_dict"]
     model = load(
-        run / "members" / NAMES[1] / "artefact_last",
+        run / "members" / NAMES[1] / "artifact_last",
         weights="random",
         allow_other_trunk=True,
     )
@@ -77,13 +77,13 @@ def predicted_as_trained(run: Path, command: Command) -> None:
         model.head.classifier.weight, weights["heads.1.classifier.weight"]
     )
     videos = f"--data.predict_path={command.videos / 'val'}"
-    for place in ("artefact", "artefact_last"):
+    for place in ("artifact", "artifact_last"):
         folder = str(run / "members" / NAMES[3] / place)
         assert (
             main(
                 [
                     "predict",
-                    "--artefact",
+                    "--artifact",
                     folder,
                     *command.trainer,
                     "--data.num_workers=0",
@@ -122,7 +122,7 @@ def test_a_resume_is_bit_exact(command: Command) -> None:
         ).read_text()
         for name in NAMES:  # also of members that were best before the stop
             best = [
-                (root / name / "artefact" / WEIGHTS).read_bytes()
+                (root / name / "artifact" / WEIGHTS).read_bytes()
                 for root in (first, second)
             ]
             assert best[0] == best[1]
