@@ -10,7 +10,7 @@ from lightning_petl.callbacks.outputs.artifact_writer import BEST, ArtifactWrite
 from lightning_petl.callbacks.outputs.artifact_writer import LAST as LAST_STEP
 from lightning_petl.runs.folder import CHECKPOINTS, CONFIG, LAST
 
-_ARTEFACT = "adapter_config.json"
+_ARTIFACT = "adapter_config.json"
 _MEMBERS = "members"
 
 
@@ -26,7 +26,7 @@ def finished(folder: Path, trainer: Trainer) -> str:
     artifacts = [
         folder / name
         for name in (BEST, LAST_STEP)
-        if (folder / name / _ARTEFACT).is_file()
+        if (folder / name / _ARTIFACT).is_file()
     ]
     lines += [f"  artifact:   {path} ({_step_of(path, trainer)})" for path in artifacts]
     if (folder / _MEMBERS).is_dir():

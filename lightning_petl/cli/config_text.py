@@ -39,6 +39,8 @@ _WRITTEN_BYTE = re.compile(
 )  # in double quotes
 _CHANGED = re.compile("^[-+.0-9]|[\\\\\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff]")
 _CONFIG = ("-c", "--config")
+_OLD_KEY = "artefact"  # until 0.1.0.dev1
+_NEW_KEY = "artifact"
 
 
 def prepare() -> None:
@@ -83,7 +85,7 @@ def as_yaml(value: Any) -> str:
 
 def _dump(value: Any) -> str:
     return yaml.dump(
-        value,
+        _with_short_names(value),
         Dumper=_Dumper,
         default_flow_style=False,
         sort_keys=False,
@@ -102,12 +104,12 @@ def readable(text: str) -> str:
 def read(text: str) -> Any:
     """Return what :func:`as_yaml` was given; classes of earlier releases have the names of now."""
     value = _each(yaml.safe_load(readable(text)), _unescaped)
-    return _each(with_current_options(_each(value, current_name)), _shown)
+    return _each(_current(value), _shown)
 
 
 def _load(text: str) -> Any:
     value = _each(get_loader("yaml")(readable(text)), _unescaped)
-    value = with_current_options(_each(value, current_name))
+    value = _current(value)
     if value is None and text.startswith("#") and "\n" not in text:
         return readable(text)  # the name of a file, which YAML takes for a comment
     if isinstance(value, dict) and get_parsing_setting(
@@ -124,6 +126,16 @@ def _argument(argument: str) -> str:
     option, equals, value = argument.rpartition("=")
     argument = f"{option}{equals}{current_name(value)}"
     return _unescaped(_hidden_bytes(argument))
+
+
+def _current(value: Any) -> Any:
+    """Return a configuration of an earlier release with the names and keys of now."""
+    value = with_current_options(_each(value, current_name))
+    if isinstance(value, dict) and _OLD_KEY in value:
+        found = cast(dict[str, Any], value)
+        found[_NEW_KEY] = found.pop(_OLD_KEY)
+        return found
+    return value
 
 
 def _with_short_names(value: Any) -> Any:

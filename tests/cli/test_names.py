@@ -1,10 +1,12 @@
 """Short names in YAML and in published files."""
 
+import re
 from collections import Counter
 from dataclasses import fields
 
 import pytest
 
+from lightning_petl.__main__ import main
 from lightning_petl.artifacts.published_names import (
     MOVED,
     MOVED_OPTIONS,
@@ -15,6 +17,7 @@ from lightning_petl.artifacts.published_names import (
 from lightning_petl.cli import config_text
 from lightning_petl.cli.names import BASES, NAMES
 from lightning_petl.cli.shipped_configs import FOLDER
+from tests.commands import Command
 
 EVERY = [kind for kinds in NAMES.values() for kind in kinds]
 
@@ -76,6 +79,16 @@ def test_only_classes_of_ours_are_published_by_their_short_name(
     path: str, name: str
 ) -> None:
     assert short_name(path) == name
+
+
+def test_a_configuration_is_written_with_short_names(
+    command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["check", *command("fit")[1:]]) == 0
+    text = capsys.readouterr().out
+    assert "class_path: VideoClassifier\n" in text
+    assert "class_path: LoRA\n" in text
+    assert not re.search(r"class_path: (lightning_petl|data_modules)", text)
 
 
 def test_shipped_configurations_name_classes_shortly() -> None:
