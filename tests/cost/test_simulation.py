@@ -15,13 +15,13 @@ from lightning_petl.cost.simulation import (
     simulate,
     without_memory,
 )
-from tests.laws.methods import METHODS
+from tests.laws.methods import KINDS, METHODS
 from tests.tiny import FRAMES, SIZE, adapted
 
 QUICK = ("st_adapter", "lora_qv", "side4video", "multi_tunev", "linear_probe")
 CASES = [
     name if name in QUICK else pytest.param(name, marks=pytest.mark.slow)
-    for name in METHODS
+    for name in KINDS
 ]
 
 
