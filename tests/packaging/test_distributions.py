@@ -75,8 +75,10 @@ def test_the_source_distribution_builds_the_same_wheel(built: Built) -> None:
 def test_the_wheel_holds_the_packages_and_the_configurations(built: Built) -> None:
     expected = set[str]()
     for package in ("lightning_petl", "data_modules"):
-        files = {*(ROOT / package).rglob("*.py"), ROOT / package / "py.typed"}
-        expected |= {str(path.relative_to(ROOT)) for path in files}
+        expected.add(f"{package}/py.typed")
+        for kind in ("*.py", "*.md"):
+            files = (ROOT / package).rglob(kind)
+            expected |= {str(path.relative_to(ROOT)) for path in files}
     configs = (ROOT / "configs").glob("**/*.yaml")
     expected |= {f"lightning_petl/{path.relative_to(ROOT)}" for path in configs}
     inside = {name for name in contents(built.wheel) if ".dist-info/" not in name}
