@@ -5,19 +5,18 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from lightning_petl.slurm import cluster
+from lightning_petl.slurm.frozen_code import write_code
 from lightning_petl.slurm.order import Order
 from lightning_petl.slurm.request import Request, seconds
 from lightning_petl.slurm.script import FROZEN, script
 
 JOBS = "jobs"  # the numbers of the jobs of a submission, one a line, in its folder
-PACKAGES = ("lightning_petl", "data_modules")
 
 
 # Reads command lines of ``fit`` and returns the whole configuration of each as YAML; raises
@@ -179,27 +178,14 @@ def _with_processors(request: Request, configs: Sequence[dict[str, Any]]) -> Req
 
 
 def _write(folder: Path, places: Sequence[Path], texts: Sequence[str]) -> None:
-    for name in PACKAGES:
-        shutil.copytree(
-            _home(name),
-            folder / "code" / name,
-            ignore=shutil.ignore_patterns("__pycache__", "*.pyc"),
-        )
+    configs = [yaml.safe_load(text) for text in texts]
+    write_code(folder / "code", configs, Path.cwd())
     for number, (place, text) in enumerate(zip(places, texts, strict=True)):
         if place != folder:
             place.mkdir()
-            (folder / str(number)).symlink_to(
-                place.name
-            )  # sbatch's --output knows the number only
+            # sbatch's --output knows the number alone
+            (folder / str(number)).symlink_to(place.name)
         (place / FROZEN).write_text(text, "utf-8")
-
-
-def _home(package: str) -> Path:
-    """Where a package lies, without importing it."""
-    spec = find_spec(package)
-    assert spec is not None
-    assert spec.submodule_search_locations is not None
-    return Path(spec.submodule_search_locations[0])
 
 
 def _submit(request: Request, folder: Path, array: int) -> list[str]:
