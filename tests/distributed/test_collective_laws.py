@@ -24,7 +24,7 @@ WAITS = {
     "any_rank", "sum_over_ranks", "max_over_ranks", "min_over_ranks", "gather_tensor", "gather_shards",
     "gather_rows", "materialize", "require_numbers", "is_silent", "refuse_together", "_columns_of_all",
     "_rows_of_all_ranks", "_of_all_ranks", "_on_first_rank", "_require_equal", "_require_same", "_require_unchanged",
-    "_agree", "_agreed", "_log", "compute",
+    "_agree", "_agreed", "_log_accuracies", "_evaluated", "compute",
 }  # fmt: skip
 _SEVERAL = "whether there are other ranks"
 _SAME_PROGRAM = "all ranks have the same configuration"

@@ -7,7 +7,8 @@ from torch.nn.functional import cross_entropy
 from data_modules.batch import Partners, VideoBatch
 from lightning_petl.adapters import LinearProbe, LoRA
 from lightning_petl.heads.linear import LinearHead
-from lightning_petl.tasks.classification import VideoClassifier, unreadable_as_wrong
+from lightning_petl.tasks.classification import VideoClassifier
+from lightning_petl.tasks.outputs import unreadable_as_wrong
 from tests.tiny import tiny_vit
 
 LABELS = ["left", "right", "still"]

@@ -20,7 +20,7 @@ from lightning_petl.callbacks.outputs.screen import show
 from lightning_petl.runs.folder import run_folder
 from lightning_petl.runs.logger import shown_as
 from lightning_petl.tasks.bank.member import settings
-from lightning_petl.tasks.bank.task import Bank, Losses
+from lightning_petl.tasks.bank.task import Bank, BankLosses
 
 FOLDER, RANKING = "members", "ranking.csv"
 MONITOR = "val/top1"
@@ -70,7 +70,7 @@ class MemberRuns(Callback):
         bank, self._logged = cast(Bank, pl_module), step
         groups = trainer.optimizers[0].param_groups
         for name, loss in zip(
-            bank.members, cast(Losses, outputs)["losses"].tolist(), strict=True
+            bank.members, cast(BankLosses, outputs)["losses"].tolist(), strict=True
         ):
             if name not in bank.stopped:
                 rates = {

@@ -11,7 +11,8 @@ from data_modules.io.names import cell, to_csv, to_json, visible
 from lightning_petl.callbacks.outputs.screen import show
 from lightning_petl.distributed.collectives import gather_objects
 from lightning_petl.runs.folder import run_folder
-from lightning_petl.tasks.classification import Scores, TopClasses, VideoClassifier
+from lightning_petl.tasks.classification import VideoClassifier
+from lightning_petl.tasks.outputs import Scores, TopClasses
 
 SCORES = "test_scores.jsonl"
 COLUMNS = ("clip_id", "rank", "label", "probability", "fault")

@@ -7,7 +7,8 @@ import pytest
 from lightning_petl.adapters import MAdapter, Side4Video
 from lightning_petl.optim.optimizer import OptimizerConfig
 from lightning_petl.optim.schedule import Schedule
-from lightning_petl.tasks.bank.member import Member, expand, settings
+from lightning_petl.tasks.bank.grid import expand
+from lightning_petl.tasks.bank.member import Member, settings
 
 SIDE = Member(adapters=[Side4Video(width=64), MAdapter(width=64)])
 
@@ -47,6 +48,18 @@ def test_paths_lead_into_methods_and_schedules() -> None:
     )
     assert settings(wide)["adapters.Side4Video.width"] == 128
     assert settings(wide)["adapters"] == "Side4Video+MAdapter"
+
+
+def test_a_method_that_comes_twice_stays_twice() -> None:
+    """A path with its name leads into both; a path with another one leaves both alone."""
+    two = [Side4Video(width=64, taps=[0]), Side4Video(width=64, taps=[1])]
+    member = Member(adapters=[*two, MAdapter(width=64)])
+    grid = {"adapters.Side4Video.width": [128], "adapters.MAdapter.width": [96]}
+    assert expand({"a": member}, grid)["a"].adapters == [
+        Side4Video(width=128, taps=[0]),
+        Side4Video(width=128, taps=[1]),
+        MAdapter(width=96),
+    ]
 
 
 def test_equal_last_parts_are_told_apart_by_their_paths() -> None:
