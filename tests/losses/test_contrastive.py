@@ -136,6 +136,28 @@ def test_the_published_loss(recipe: MeanPooling | WTI) -> None:
     torch.testing.assert_close(loss, expected)
 
 
+@pytest.mark.parametrize("block", [None, 3])
+def test_open_clips_loss(block: int | None) -> None:
+    """Of one frame and one sentence each, with its gradients."""
+    open_clip = pytest.importorskip("open_clip")
+    module = MeanPooling().build(WIDTH)
+    video, words = inputs(7)
+    video = video[:, :1].requires_grad_()
+    words = words._replace(sentence=words.sentence.requires_grad_())
+    scale = torch.tensor(1.5, requires_grad=True)
+    leaves = (video, words.sentence, scale)
+    pictures = F.normalize(video[:, 0], dim=-1)
+    texts = F.normalize(words.sentence, dim=-1)
+    expected = open_clip.ClipLoss()(pictures, texts, scale.exp())
+    loss = contrastive_loss(
+        module, video, words, number=torch.arange(7), logit_scale=scale, block=block
+    )
+    torch.testing.assert_close(loss, expected)
+    found = torch.autograd.grad(loss, leaves)
+    for ours, theirs in zip(found, torch.autograd.grad(expected, leaves), strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-4)
+
+
 def test_the_temperature_has_an_end() -> None:
     """At 100; there its gradient is alive, above it dead."""
     module, (video, words) = built(MeanPooling()), inputs(7)

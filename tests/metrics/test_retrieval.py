@@ -10,6 +10,7 @@ import pytest
 import torch
 import torch.distributed as dist
 from torch import Tensor, multiprocessing
+from torchmetrics.retrieval import RetrievalHitRate
 
 from lightning_petl.heads.similarity import MeanPooling
 from lightning_petl.metrics.retrieval import retrieval_metrics
@@ -91,6 +92,24 @@ def test_the_definition(seed: int) -> None:
     found = retrieval_metrics(of(matrix), owner, 40, block=(7, 9))
     for name, expected in naive(matrix, owner).items():
         assert chosen(found, name) == pytest.approx(expected), name
+
+
+@pytest.mark.parametrize("k", [1, 5, 10])
+def test_recalls_are_the_hit_rates_of_torchmetrics(k: int) -> None:
+    """Captions ask for videos, and videos that have any ask for captions."""
+    owner = captions(30)
+    matrix = torch.randn(len(owner), 30, generator=torch.Generator().manual_seed(0))
+    matrix[torch.arange(len(owner)), owner] += 1.5
+    right = owner[:, None] == torch.arange(30)
+    question = torch.arange(len(owner))[:, None].expand_as(matrix)
+    asked = right.any(0)
+    of_videos = torch.arange(30).expand_as(matrix)[:, asked]
+    rate = RetrievalHitRate(top_k=k)
+    found = retrieval_metrics(of(matrix), owner, 30)
+    by_caption = rate(matrix, right, question)
+    assert found[f"t2v/R{k}"] == pytest.approx(100 * by_caption.item(), rel=1e-6)
+    by_video = rate(matrix[:, asked], right[:, asked], of_videos)
+    assert found[f"v2t_any/R{k}"] == pytest.approx(100 * by_video.item(), rel=1e-6)
 
 
 def broken(scores: Tensor, right: Tensor) -> list[float]:
