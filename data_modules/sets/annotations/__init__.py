@@ -1,1 +1,1 @@
-"""Interpretation of annotation lists: rows, columns, and the evidence for what they mean."""
+"""Read annotation files: JSON, lists of users, and the columns of lists without a header."""

@@ -1,4 +1,7 @@
-"""The lists of Kinetics, in the two forms in which they are published: CSV of DeepMind, and JSON beside it."""
+"""The lists of Kinetics, in the two forms in which they are published.
+
+They are CSV of DeepMind, and JSON beside it.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,10 +10,8 @@ from typing import Any, NamedTuple, cast
 from data_modules.sets.annotations import annotation
 
 _COLUMNS = ("label", "youtube_id", "time_start", "time_end")
-_OTHERS = (
-    "split",
-    "is_cc",
-)  # the latter of the first lists of Kinetics-400: a Creative Commons license
+# the first lists of Kinetics-400 also say whether the license is Creative Commons
+_OTHERS = ("split", "is_cc")
 _FORM = (
     '{youtube_id: {"annotations": {"label": class, "segment": [start, end]}, '
     '"subset": split}}'
@@ -18,7 +19,7 @@ _FORM = (
 
 
 class TrimmedClip(NamedTuple):
-    """A part of a video.
+    """Hold a part of a video.
 
     Attributes:
         label: name of its class.
@@ -36,58 +37,54 @@ class TrimmedClip(NamedTuple):
 
 
 def read_trimmed(path: Path) -> list[TrimmedClip]:
-    """The clips of a list, in its order.
+    """Return the clips of a list, in its order.
 
     Raises:
-        ValueError: a CSV without the published columns or with others, JSON of another form, no label, or times that
-            are no numbers.
+        ValueError: a CSV without the published columns or with others, JSON of another
+            form, no label, or times that are no numbers.
     """
     return _of_json(path) if path.suffix == ".json" else _of_csv(path)
 
 
 def _of_csv(path: Path) -> list[TrimmedClip]:
-    rows = annotation.read_table(path, *_COLUMNS, others=_OTHERS)
-    return [
-        _trimmed(path, row, row["time_start"], row["time_end"], row.get("split", ""))
-        for row in rows
-    ]
+    clips = list[TrimmedClip]()
+    for row in annotation.read_table(path, *_COLUMNS, others=_OTHERS):
+        times = (row["time_start"], row["time_end"])
+        clips.append(_trimmed(path, row, times, row.get("split", "")))
+    return clips
 
 
 def _of_json(path: Path) -> list[TrimmedClip]:
     content = annotation.read_json(path)
     if not isinstance(content, dict) or not content:
         raise ValueError(f"{path}: expected {_FORM}, got {annotation.short(content)}")
-    return [
-        _of_object(path, name, entry)
-        for name, entry in cast(dict[str, Any], content).items()
-    ]
+    entries = cast(dict[str, Any], content)
+    return [_of_object(path, name, entry) for name, entry in entries.items()]
 
 
 def _of_object(path: Path, name: str, entry: Any) -> TrimmedClip:
     try:
         start, end = entry["annotations"]["segment"]
-        row, split = (
-            {"youtube_id": name, "label": entry["annotations"]["label"]},
-            entry.get("subset", ""),
-        )
+        label = entry["annotations"]["label"]
+        split = entry.get("subset", "")
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(
             f"{path}: expected {_FORM}; {name} has {annotation.short(entry)}"
         ) from error
-    return _trimmed(path, row, start, end, split)
+    row = {"youtube_id": name, "label": label}
+    return _trimmed(path, row, (start, end), split)
 
 
 def _trimmed(
-    path: Path, row: Mapping[str, Any], start: object, end: object, split: object
+    path: Path, row: Mapping[str, Any], times: tuple[object, object], split: object
 ) -> TrimmedClip:
-    label, name = (
-        annotation.text(path, row, "label"),
-        annotation.text(path, row, "youtube_id"),
-    )
+    label = annotation.text(path, row, "label")
+    name = annotation.text(path, row, "youtube_id")
     try:
-        seconds = int(float(str(start))), int(float(str(end)))
+        # some lists write 12.0; names of files have whole seconds
+        start, end = (int(float(str(time))) for time in times)
     except (ValueError, OverflowError) as error:
         raise ValueError(
             f"{path}: times of clip {name} are no numbers: {error}"
         ) from error
-    return TrimmedClip(label, name, *seconds, str(split))
+    return TrimmedClip(label, name, start, end, str(split))

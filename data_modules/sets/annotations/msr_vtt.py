@@ -6,23 +6,19 @@ from typing import Any, NamedTuple, cast
 
 from data_modules.sets.annotations import annotation
 
-_ONE = (
-    "MSRVTT_data.json",
-    "videodatainfo_2017.json",
-    "MSR_VTT.json",
-)  # each of all videos
-_TWO = (
-    "train_val_videodatainfo.json",
-    "test_videodatainfo.json",
-)  # of the challenge of 2016
+# files of all videos, of which one is enough
+_ONE = ("MSRVTT_data.json", "videodatainfo_2017.json", "MSR_VTT.json")
+# the challenge of 2016 parted its videos into two files
+_TWO = ("train_val_videodatainfo.json", "test_videodatainfo.json")
 
 
 class Sentences(NamedTuple):
-    """What the files say.
+    """Hold what the files say.
 
     Attributes:
         path: the first file.
-        splits: (video, train or validate or test) in the order of the files; empty where they do not say.
+        splits: (video, train or validate or test) in the order of the files; empty
+            where they do not say.
         captions: (video, caption) in the order of the files.
     """
 
@@ -32,44 +28,48 @@ class Sentences(NamedTuple):
 
 
 def read_sentences(root: Path) -> Sentences:
-    """Read the one file of all videos, or the two of 2016.
+    """Return what the one file of all videos says, or what the two of 2016 say.
 
     Raises:
         FileNotFoundError: neither is in ``root``.
         ValueError: a file of another form.
     """
     first = annotation.find(root, *_ONE, _TWO[0])
-    paths = [first] if first.name in _ONE else [first, annotation.find(root, _TWO[1])]
-    splits, captions = list[tuple[str, str]](), list[tuple[str, object]]()
+    paths = [first]
+    if first.name not in _ONE:
+        paths.append(annotation.find(root, _TWO[1]))
+    found = Sentences(first, [], [])
     for path in paths:
         content = annotation.read_json(path)
-        captions += _captions(path, content)
-        splits += _splits(path, content)
-    return Sentences(first, splits, captions)
+        found.captions.extend(_captions(path, content))
+        found.splits.extend(_splits(path, content))
+    return found
 
 
 def _splits(path: Path, content: Any) -> list[tuple[str, str]]:
-    if isinstance(content, dict) and "annotations" in content:
+    if _is_of_coco(content):  # which does not say
         return []
-    entries = _records(path, content, "videos", "video_id", "split")
-    return [
-        (annotation.text(path, entry, "video_id"), str(entry["split"]))
-        for entry in entries
-    ]
+    splits = list[tuple[str, str]]()
+    for entry in _records(path, content, "videos", "video_id", "split"):
+        name = annotation.text(path, entry, "video_id")
+        splits.append((name, str(entry["split"])))
+    return splits
 
 
 def _captions(path: Path, content: Any) -> Sequence[tuple[str, object]]:
-    if isinstance(content, dict) and "annotations" in content:  # as COCO names them
-        entries = _records(path, content, "annotations", "image_id", "caption")
-        return [
-            (annotation.text(path, entry, "image_id"), entry["caption"])
-            for entry in entries
-        ]
-    entries = _records(path, content, "sentences", "video_id", "caption")
-    return [
-        (annotation.text(path, entry, "video_id"), entry["caption"])
-        for entry in entries
-    ]
+    if _is_of_coco(content):
+        name, key = "annotations", "image_id"
+    else:
+        name, key = "sentences", "video_id"
+    captions = list[tuple[str, object]]()
+    for entry in _records(path, content, name, key, "caption"):
+        captions.append((annotation.text(path, entry, key), entry["caption"]))
+    return captions
+
+
+def _is_of_coco(content: Any) -> bool:
+    """Tell whether a file names its lists as the captions of COCO do."""
+    return isinstance(content, dict) and "annotations" in content
 
 
 def _records(path: Path, content: Any, name: str, *keys: str) -> list[dict[str, Any]]:

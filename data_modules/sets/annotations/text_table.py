@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,13 +10,15 @@ from data_modules.sets.annotations.text_file import read_text, split_lines
 
 SEPARATORS = {"\t": "tab", ";": "semicolon", ",": "comma", " ": "blank"}
 LAST_BLANK = "last blank"  # parts "a b.mp4 1" into "a b.mp4" and "1"
+_SHOWN = 80  # letters of a line in an error
 
 
 class TextRow(NamedTuple):
-    """One line.
+    """Hold one line.
 
     Attributes:
-        line: its number, from 1; of a line with a line break in quotes, that of its beginning.
+        line: its number, from 1; of a line with a line break in quotes, that of its
+            beginning.
         cells: what its separators part, without the blanks around it.
     """
 
@@ -25,7 +27,7 @@ class TextRow(NamedTuple):
 
 
 class TextTable(NamedTuple):
-    """A list, parted in one way.
+    """Hold a list, parted in one way.
 
     Attributes:
         separator: a key of :data:`SEPARATORS`, or :data:`LAST_BLANK`.
@@ -42,35 +44,32 @@ class TextTable(NamedTuple):
         return width > 1 and self.has_width(width)
 
     def has_width(self, width: int) -> bool:
-        """Whether each line has so many cells."""
+        """Tell whether each line has so many cells."""
         return all(len(row.cells) == width for row in self.rows)
 
     def header(
         self, path: Path, columns: Sequence[str], others: Sequence[str] = ()
     ) -> tuple[str, ...]:
-        """The names in the first line of a file of known columns.
+        """Return the names in the first line of a file of known columns.
 
         Raises:
-            ValueError: one of ``columns`` is not among them, another one is that is not among ``others`` either, one is
-                there twice, or a line has more or fewer cells.
+            ValueError: one of ``columns`` is not among them, another one is that is not
+                among ``others`` either, one is there twice, or a line has more or fewer
+                cells.
         """
-        names, place = (
-            self.rows[0].cells,
-            f"{path}, line {self.rows[0].line}: the header {self.shown(self.rows[0])}",
-        )
+        first = self.rows[0]
+        names = first.cells
+        place = f"{path}, line {first.line}: the header {self.shown(first)}"
         absent = [name for name in columns if name not in names]
         if absent:
             raise ValueError(f"{place} has no column {', '.join(absent)}")
-        unknown = [
-            name or "one without a name"
-            for name in names
-            if name not in {*columns, *others}
-        ]
+        known = [*columns, *others]
+        unknown = [name for name in names if name not in known]
         if unknown:
-            known = ", ".join([*columns, *others])
+            told = ", ".join(name or "one without a name" for name in unknown)
             raise ValueError(
-                f"{place} has columns that are not known: {', '.join(unknown)}; "
-                f"known are {known}"
+                f"{place} has columns that are not known: {told}; known are "
+                f"{', '.join(known)}"
             )
         if len(set(names)) < len(names):
             raise ValueError(f"{place} has a column twice")
@@ -78,29 +77,34 @@ class TextTable(NamedTuple):
         return names
 
     def shown(self, row: TextRow) -> str:
-        """The line as errors show it."""
+        """Return the line as errors show it."""
         mark = self.separator if self.separator in SEPARATORS else " "
-        return repr(mark.join(row.cells)[:80])
+        return repr(mark.join(row.cells)[:_SHOWN])
 
     def column(self, number: int) -> list[str]:
-        """A cell of each line, from 0."""
+        """Return the cell number ``number``, from 0, of each line."""
         return [row.cells[number] for row in self.rows]
 
     def require_width(self, path: Path, width: int) -> None:
-        """ValueError names the first line that has not as many cells."""
+        """Refuse a line that has not so many cells.
+
+        Raises:
+            ValueError: names the first such line.
+        """
+        first = self.rows[0]
         for row in self.rows:
             if len(row.cells) != width:
+                separator = SEPARATORS.get(self.separator, "blank")
                 raise ValueError(
                     f"{path}, line {row.line} {self.shown(row)}: expected {width} "
-                    "columns as in line "
-                    f"{self.rows[0].line}, {self.shown(self.rows[0])}, got "
-                    f"{len(row.cells)}; a cell that holds a "
-                    f"{SEPARATORS.get(self.separator, 'blank')} is put in double quotes"
+                    f"columns as in line {first.line}, {self.shown(first)}, got "
+                    f"{len(row.cells)}; a cell that holds a {separator} is put in "
+                    "double quotes"
                 )
 
 
 def table(path: Path, separator: str) -> TextTable:
-    """The lines of a file, parted by one separator.
+    """Return the lines of a file, parted by one separator.
 
     Raises:
         ValueError: no line, a quote that is not closed, or a file that is no text.
@@ -108,16 +112,16 @@ def table(path: Path, separator: str) -> TextTable:
     try:
         rows = _rows(read_text(path), separator)
     except csv.Error as error:
-        raise ValueError(
-            f"{path}: is no text parted by {SEPARATORS[separator]}s: {error}"
-        ) from error
+        raise ValueError(_misquoted(path, separator, error)) from error
     if not rows:
         raise ValueError(f"{path}: the list is empty")
     return TextTable(separator, rows)
 
 
 def tables(path: Path, *, blanks: bool = True) -> tuple[list[TextTable], str]:
-    """The lines of a file, parted by each separator that its first line has; the less likely ones last.
+    """Return the lines of a file, parted by each separator that its first line has.
+
+    The less likely ones come last.
 
     Args:
         path: the file.
@@ -127,68 +131,89 @@ def tables(path: Path, *, blanks: bool = True) -> tuple[list[TextTable], str]:
         The tables, and why a separator has none: empty, or a quote that is not closed.
 
     Raises:
-        ValueError: no line, no separator, a quote that is not closed by any of them, or a file that is no text; bytes
-            that are no UTF-8 are kept as :func:`read_text` does.
+        ValueError: no line, no separator, a quote that is not closed by any of them, or
+            a file that is no text; bytes that are no UTF-8 are kept as
+            :func:`read_text` does.
     """
     text = read_text(path, any_bytes=True)
-    number, first = next(
-        ((n, line) for n, line in enumerate(split_lines(text), 1) if line.strip()),
-        (0, ""),
-    )
+    number, first = _first_line(text)
     if not first:
         raise ValueError(f"{path}: the list is empty")
-    found, wrong = list[TextTable](), ""
+    found = list[TextTable]()
+    wrong = ""
     for separator in _separators(text, first.strip(), blanks):
         try:
             found.append(TextTable(separator, _rows(text, separator)))
         except csv.Error as error:
-            wrong = (
-                wrong
-                or f"{path}: is no text parted by {SEPARATORS[separator]}s: {error}"
-            )
+            wrong = wrong or _misquoted(path, separator, error)
     if not found:
-        raise ValueError(
-            wrong
-            or (
-                f"{path}, line {number} {first[:80]!r}: has one column, expected two "
-                "or more"
-            )
+        one_column = (
+            f"{path}, line {number} {first[:_SHOWN]!r}: has one column, expected two "
+            "or more"
         )
+        raise ValueError(wrong or one_column)
     return found, wrong
 
 
-def _separators(text: str, first: str, blanks: bool) -> Iterable[str]:
-    marks = [mark for mark in SEPARATORS if mark in first and (blanks or mark != " ")]
-    if blanks and "\t" in first and " " not in marks:
+def _misquoted(path: Path, separator: str, error: csv.Error) -> str:
+    return f"{path}: is no text parted by {SEPARATORS[separator]}s: {error}"
+
+
+def _first_line(text: str) -> tuple[int, str]:
+    """Return the number of the first line that is not blank, and the line."""
+    for number, line in enumerate(split_lines(text), 1):
+        if line.strip():
+            return number, line
+    return 0, ""
+
+
+def _separators(text: str, first: str, blanks: bool) -> list[str]:
+    """Return the separators that the first line has, in the order of their likelihood."""
+    marks = [mark for mark in SEPARATORS if mark in first]
+    if not blanks:
+        return [mark for mark in marks if mark != " "]
+    if "\t" in first and " " not in marks:
         marks.append(" ")  # a tab is a blank, too
-    return [*marks, LAST_BLANK] if " " in marks and '"' not in text else marks
+    # quotes are there to keep blanks in a cell; without them a name may hold some
+    if " " in marks and '"' not in text:
+        marks.append(LAST_BLANK)
+    return marks
 
 
 def _rows(text: str, separator: str) -> list[TextRow]:
+    """Return the lines that hold anything; csv.Error for a quote that is not closed."""
     if separator == LAST_BLANK:
-        return [
-            TextRow(n, tuple(line.rsplit(maxsplit=1)))
-            for n, line in enumerate(split_lines(text), 1)
-            if line.strip()
-        ]
-    text = text.replace("\t", " ") if separator == " " else text
+        return _rows_by_last_blank(text)
+    if separator == " ":
+        text = text.replace("\t", " ")
     reader = csv.reader(
         io.StringIO(text, newline=""),
         delimiter=separator,
         skipinitialspace=True,
         strict=True,
     )
-    rows, line = list[TextRow](), 1
+    rows = list[TextRow]()
+    line = 1
     for cells in reader:
-        rows.append(TextRow(line, _stripped(cells, separator)))
+        row = TextRow(line, _stripped(cells, separator))
+        if any(row.cells):
+            rows.append(row)
+        # the reader stands behind the row, which may have several lines
         line = reader.line_num + 1
-    return [row for row in rows if any(row.cells)]
+    return rows
+
+
+def _rows_by_last_blank(text: str) -> list[TextRow]:
+    rows = list[TextRow]()
+    for number, line in enumerate(split_lines(text), 1):
+        if line.strip():
+            rows.append(TextRow(number, tuple(line.rsplit(maxsplit=1))))
+    return rows
 
 
 def _stripped(cells: list[str], separator: str) -> tuple[str, ...]:
     found = [cell.strip(" \t") for cell in cells]
-    while (
-        separator == " " and found and not found[-1]
-    ):  # blanks at the end of a line part nothing
+    # blanks at the end of a line part nothing
+    while separator == " " and found and not found[-1]:
         found.pop()
     return tuple(found)

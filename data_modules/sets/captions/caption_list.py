@@ -1,6 +1,6 @@
 """Videos of your own with captions, in lists."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -9,18 +9,21 @@ from data_modules.sets.annotations import annotation
 from data_modules.sets.annotations.column_names import ListColumns
 from data_modules.sets.annotations.list_reader import read_list
 from data_modules.sets.annotations.video_lookup import VideoLookup
+from data_modules.sets.captions.caption_files import CaptionFile, VideoNames
 from data_modules.sets.captions.caption_text import WrittenCaption
 from data_modules.sets.captions.captioned_videos import CaptionedVideos
 
+# sentences hold blanks
 _FORM = ListColumns("caption", path="video", blanks=False)
 
 
 class CaptionList(CaptionedVideos):
-    """A list a split: ``video,caption`` a line; a video on several lines has several captions.
+    """Read a list a split: ``video,caption`` a line.
 
-    A header names the columns ``video`` and ``caption`` in any order; any other column is refused. Cells are parted by
-    comma, semicolon or tab. The video is a path from ``videos`` unless absolute, and the name of the clip. A caption
-    that holds the separator is put in double quotes.
+    A video on several lines has several captions. A header names the columns ``video``
+    and ``caption`` in any order; any other column is refused. Cells are parted by
+    comma, semicolon or tab. The video is a path from ``videos`` unless absolute, and
+    the name of the clip. A caption that holds the separator is put in double quotes.
 
     Args:
         root: the folder of the lists.
@@ -28,7 +31,8 @@ class CaptionList(CaptionedVideos):
         train: list of training.
         val: list of validation.
         test: list of test; that of validation where there is no such file.
-        kwargs: those of :class:`~data_modules.sets.captions.captioned_videos.CaptionedVideos`.
+        kwargs: those of
+            :class:`~data_modules.sets.captions.captioned_videos.CaptionedVideos`.
     """
 
     def __init__(
@@ -48,26 +52,22 @@ class CaptionList(CaptionedVideos):
             "test": (test, val),
         }
 
-    def listed(self, split: Split) -> tuple[Path, Sequence[str]]:
-        """In the order in which they first appear."""
+    def listed(self, split: Split) -> VideoNames:
+        """Return the videos in the order in which they first appear."""
         path, captions = self.captions(split)
-        return path, list(captions)
+        return VideoNames(path, list(captions))
 
-    def captions(
-        self, split: Split
-    ) -> tuple[Path, Mapping[str, Sequence[WrittenCaption]]]:
-        """In the order of the list; ./a.mp4 is a.mp4."""
+    def captions(self, split: Split) -> CaptionFile:
+        """Return the captions in the order of the list."""
         path = annotation.find(self.root, *self.lists[split])
+        seen = VideoLookup(self.videos, self.files, self.root)
         captions = dict[str, list[WrittenCaption]]()
-        for line, video, caption in read_list(
-            path, _FORM, VideoLookup(self.videos, self.files, self.root)
-        ):
-            captions.setdefault(str(PurePath(video)), []).append(
-                WrittenCaption(caption, line)
-            )
-        return path, captions
+        for line, video, caption in read_list(path, _FORM, seen):
+            name = str(PurePath(video))  # ./a.mp4 is a.mp4
+            captions.setdefault(name, []).append(WrittenCaption(caption, line))
+        return CaptionFile(path, captions)
 
     def paths(self, split: Split, names: Sequence[str]) -> list[Path]:
-        """As they are written in the list."""
+        """Return the paths as they are written in the list."""
         del split
         return [self.videos / name for name in names]

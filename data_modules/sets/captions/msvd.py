@@ -1,7 +1,6 @@
 """MSVD (Chen and Dolan, ACL 2011): 1,970 short videos with about 40 captions each."""
 
 import pickle
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, cast
 
@@ -10,6 +9,7 @@ from typing_extensions import override
 from data_modules.sample import Split
 from data_modules.sets.annotations import annotation
 from data_modules.sets.annotations.text_file import text_lines
+from data_modules.sets.captions.caption_files import CaptionFile, VideoNames
 from data_modules.sets.captions.caption_text import WrittenCaption
 from data_modules.sets.captions.captioned_videos import CaptionedVideos
 
@@ -26,15 +26,18 @@ _DAMAGED = (
 
 
 class MSVD(CaptionedVideos):
-    """``{train,val,test}_list.txt`` with a video a line, 1,200, 100 and 670, and ``raw-captions.pkl``.
+    """Read ``{train,val,test}_list.txt`` and ``raw-captions.pkl``.
 
-    The latter is ``{video: [caption, ...]}``, a caption a list of words. In its place there may be the
-    ``AllVideoDescriptions.txt`` of the authors: a video and a caption a line, comments begin with #. Videos are
-    ``<id>.avi``. Every caption of a test video is a query.
+    The lists have a video a line, 1,200, 100 and 670. The captions are
+    ``{video: [caption, ...]}``, a caption a list of words. In their place there may be
+    the ``AllVideoDescriptions.txt`` of the authors: a video and a caption a line,
+    comments begin with #. Videos are ``<id>.avi``. Every caption of a test video is a
+    query.
 
     Args:
         root: the folder of the annotation files.
-        kwargs: those of :class:`~data_modules.sets.captions.captioned_videos.CaptionedVideos`.
+        kwargs: those of
+            :class:`~data_modules.sets.captions.captioned_videos.CaptionedVideos`.
     """
 
     published = "YouTubeClips"
@@ -42,47 +45,53 @@ class MSVD(CaptionedVideos):
     def __init__(self, root: str, **kwargs: Any) -> None:
         super().__init__(root, **kwargs)
 
-    def listed(self, split: Split) -> tuple[Path, Sequence[str]]:
-        """The lines of the list."""
+    def listed(self, split: Split) -> VideoNames:
+        """Return the lines of the list."""
         path = annotation.find(self.root, f"{split}_list.txt")
-        return path, annotation.read_lines(path)
+        return VideoNames(path, annotation.read_lines(path))
 
-    def captions(
-        self, split: Split
-    ) -> tuple[Path, Mapping[str, Sequence[WrittenCaption]]]:
-        """One file for all splits; words are joined by spaces."""
-        path = annotation.find(
-            self.root, "raw-captions.pkl", "AllVideoDescriptions.txt"
-        )
-        return path, _of_pickle(path) if path.suffix == ".pkl" else _of_text(path)
+    def captions(self, split: Split) -> CaptionFile:
+        """Return the captions of one file for all splits; words are joined by spaces."""
+        files = ("raw-captions.pkl", "AllVideoDescriptions.txt")
+        path = annotation.find(self.root, *files)
+        found = _of_pickle(path) if path.suffix == ".pkl" else _of_text(path)
+        return CaptionFile(path, found)
 
 
 def _of_pickle(path: Path) -> dict[str, list[WrittenCaption]]:
     content = read_pickle(path)
-    if not isinstance(content, dict) or not all(
-        isinstance(said, list) for said in content.values()
-    ):
-        raise ValueError(f"{path}: expected {{video: [caption, ...]}}")
-    videos = cast(dict[str, list[object]], content)
-    return {
-        str(name): [WrittenCaption(_sentence(words)) for words in said]
-        for name, said in videos.items()
-    }
+    if not isinstance(content, dict):
+        raise _unlike(path)
+    captions = dict[str, list[WrittenCaption]]()
+    for name, sentences in cast(dict[object, object], content).items():
+        if not isinstance(sentences, list):
+            raise _unlike(path)
+        words = map(_sentence, cast(list[object], sentences))
+        captions[str(name)] = list(map(WrittenCaption, words))
+    return captions
+
+
+def _unlike(path: Path) -> ValueError:
+    return ValueError(f"{path}: expected {{video: [caption, ...]}}")
 
 
 def _of_text(path: Path) -> dict[str, list[WrittenCaption]]:
     captions = dict[str, list[WrittenCaption]]()
     for number, line in text_lines(path):
+        if line.startswith("#"):
+            continue
         video, _, caption = line.partition(" ")
-        if not line.startswith("#"):
-            captions.setdefault(video, []).append(
-                WrittenCaption(caption.strip(), number)
-            )
+        written = WrittenCaption(caption.strip(), number)
+        captions.setdefault(video, []).append(written)
     return captions
 
 
 def read_pickle(path: Path) -> Any:
-    """The content of a pickle of plain Python types; ValueError for any other, of which nothing is executed."""
+    """Return the content of a pickle of plain Python types, and execute nothing of it.
+
+    Raises:
+        ValueError: it holds any other object, or is damaged.
+    """
     try:
         with path.open("rb") as file:
             return _PlainUnpickler(file, encoding="utf-8").load()
@@ -91,7 +100,10 @@ def read_pickle(path: Path) -> Any:
 
 
 class _PlainUnpickler(pickle.Unpickler):
-    """Makes dictionaries, lists, texts and numbers; every other object of a pickle is looked up here first."""
+    """Make dictionaries, lists, texts and numbers, and nothing else.
+
+    Every other object of a pickle is looked up here before it is made.
+    """
 
     @override
     def find_class(self, module_name: str, global_name: str, /) -> NoReturn:
@@ -101,8 +113,10 @@ class _PlainUnpickler(pickle.Unpickler):
 
 
 def _sentence(words: object) -> object:
-    if isinstance(words, list) and all(
-        isinstance(word, str) for word in cast(list[object], words)
-    ):
-        return " ".join(cast(list[str], words))
-    return words
+    """Return a list of words as one text; anything else, which is refused later."""
+    if not isinstance(words, list):
+        return words
+    found = cast(list[object], words)
+    if not all(isinstance(word, str) for word in found):
+        return words
+    return " ".join(cast(list[str], found))

@@ -10,14 +10,16 @@ from typing_extensions import override
 
 from data_modules.loading.data_module import VideoDataModule
 from data_modules.sample import Split
+from data_modules.sets.annotations.annotation import ListedClip
 from data_modules.storage.finder import Finder, Wanted
 
 
 class AnnotatedVideos(VideoDataModule):
-    """Finds the videos of an annotation by their names without suffix.
+    """Find the videos of an annotation by their names without suffix.
 
     Attributes:
-        depth: levels of folders that are searched in a place; 1 searches the place alone.
+        depth: levels of folders that are searched in a place; 1 searches the place
+            alone.
     """
 
     depth: ClassVar[int] = 1
@@ -41,10 +43,36 @@ class AnnotatedVideos(VideoDataModule):
         return self._finder(split).seen()
 
     def found(self, split: Split, wanted: Sequence[Wanted]) -> list[Path]:
-        """Return where the videos are, or would be; those that are there twice are told when the split is set up."""
+        """Return where the videos are, or would be.
+
+        Those that are there twice are told when the split is set up.
+        """
         found = self._finder(split).find(wanted)
         self.note(split, found.doubled)
         return found.paths
+
+    def with_paths(
+        self,
+        split: Split,
+        entries: Sequence[ListedClip],
+        *,
+        in_class_folders: bool = False,
+    ) -> list[ListedClip]:
+        """Return the lines of a list with the paths where their videos are.
+
+        Args:
+            split: whose places are searched.
+            entries: lines with paths of the published layout.
+            in_class_folders: whether videos may lie in a folder of their class.
+        """
+        wanted = list[Wanted]()
+        for entry in entries:
+            label = entry.label if in_class_folders else ""
+            wanted.append(Wanted(entry.path, label))
+        found = list[ListedClip]()
+        for entry, path in zip(entries, self.found(split, wanted), strict=True):
+            found.append(entry._replace(path=path))
+        return found
 
     def _finder(self, split: Split) -> Finder:
         places = tuple(self.places(split))

@@ -5,10 +5,13 @@ from data_modules.sample import Clip, Split
 
 
 class VideoFiles(VideoDataModule):
-    """The videos under ``predict_path`` and nothing else; the protocol is that of a trained artifact."""
+    """Read the videos under ``predict_path`` and nothing else.
+
+    The protocol is that of a trained artifact.
+    """
 
     def clips(self, split: Split) -> list[Clip]:
-        """There is no annotation.
+        """Refuse, as there is no annotation.
 
         Raises:
             ValueError: always.

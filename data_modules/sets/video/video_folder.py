@@ -16,12 +16,14 @@ from data_modules.storage.folders import listed
 
 
 class VideoFolder(VideoDataModule):
-    """``root/train/<class>/<video>``, the same under ``root/val``, and under ``root/test`` if there is one, else val.
+    """Read ``root/train/<class>/<video>``, and the same under ``root/val``.
 
-    Class indices are the sorted names of the folders of videos under ``root/train``. A video is a file with one of
-    :data:`~data_modules.video.suffixes.VIDEO_SUFFIXES`, or a folder with the frames of one. Hidden names, and those
-    that operating systems leave behind, are no data; what else is passed over is told, with counts. A folder of a split
-    that is gone is as the ingested copy knows it, if there is one.
+    Test is ``root/test`` if there is one, else val. Class indices are the sorted names
+    of the folders of videos under ``root/train``. A video is a file with one of
+    :data:`~data_modules.video.suffixes.VIDEO_SUFFIXES`, or a folder with the frames of
+    one. Hidden names, and those that operating systems leave behind, are no data; what
+    else is passed over is told, with counts. A folder of a split that is gone is as the
+    ingested copy knows it, if there is one.
 
     Args:
         root: the folder that holds train and val.
@@ -30,20 +32,24 @@ class VideoFolder(VideoDataModule):
 
     Raises:
         FileNotFoundError: no ``root/train``.
-        ValueError: no class folder with videos in it, or one with videos only in folders of their own.
+        ValueError: no class folder with videos in it, or one with videos only in
+            folders of their own.
     """
 
     def __init__(self, root: str, *, files: Files = Files(), **kwargs: Any) -> None:
-        self.root, self.files = Path(root), files
+        # the folders, which need both, give the classes that the base class needs
+        self.root = Path(root)
+        self.files = files
         self._read = dict[Split, ClassFolders]()
         super().__init__(sorted(self._by_class("train").videos), files=files, **kwargs)
 
     def clips(self, split: Split) -> list[Clip]:
-        """Sorted by class, then by file name.
+        """Return the videos of a split, sorted by class, then by file name.
 
         Raises:
             FileNotFoundError: no folder for the split.
-            ValueError: no class folder with videos in it, or a class that training does not have.
+            ValueError: no class folder with videos in it, or a class that training does
+                not have.
         """
         found = self._by_class(split)
         unknown = sorted(found.videos.keys() - set(self.labels))
@@ -59,18 +65,13 @@ class VideoFolder(VideoDataModule):
             self.note(
                 split,
                 f"{found.folder}: holds no video of {len(absent)} of the "
-                f"{len(self.labels)} classes of train: "
-                f"{listed(absent)}",
+                f"{len(self.labels)} classes of train: {listed(absent)}",
             )
-        paths = [
-            (label, path)
-            for label, name in enumerate(self.labels)
-            for path in found.videos.get(name, [])
-        ]
-        return [
-            Clip(f"{path.parent.name}/{path.name}", path, label)
-            for label, path in paths
-        ]
+        clips = list[Clip]()
+        for label, name in enumerate(self.labels):
+            for path in found.videos.get(name, []):
+                clips.append(Clip(f"{path.parent.name}/{path.name}", path, label))
+        return clips
 
     def _by_class(self, split: Split) -> ClassFolders:
         """Return the videos of a split by class; those of val where there is no test.
@@ -81,6 +82,7 @@ class VideoFolder(VideoDataModule):
         """
         folder = self.root / split
         if not self.folders.exists(folder):
+            # a folder "testing" beside it is a mistake, and not a set without test
             if split == "test" and not alias(self.folders, self.root, split):
                 return self._by_class("val")
             raise FileNotFoundError(no_split(self.folders, self.root, split))

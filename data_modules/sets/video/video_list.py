@@ -12,7 +12,8 @@ from data_modules.sets.annotations.class_names import (
     read_names,
     require_names,
 )
-from data_modules.sets.annotations.list_reader import ListColumns, ListLine, read_list
+from data_modules.sets.annotations.column_names import ListColumns
+from data_modules.sets.annotations.list_reader import ListLine, read_list
 from data_modules.sets.annotations.video_lookup import VideoLookup
 from data_modules.storage.files import Files
 
@@ -20,14 +21,16 @@ _FORM = ListColumns("label", counted=True)
 
 
 class VideoList(VideoDataModule):
-    """A list a split: ``path,label`` a line, or a header that names the columns; comma, semicolon, tab or blanks.
+    """Read a list a split: ``path,label`` a line, or a header that names the columns.
 
-    A header names ``path`` and ``label`` in any order, and may name ``num_frames``, which is not used: frames are
-    counted anew. Other columns are refused. Without a header, the columns are ``path,label``; they may be
-    ``path,num_frames,label`` where the videos that are there have these numbers of frames.
+    Columns are parted by comma, semicolon, tab or blanks. A header names ``path`` and
+    ``label`` in any order, and may name ``num_frames``, which is not used: frames are
+    counted anew. Other columns are refused. Without a header, the columns are
+    ``path,label``; they may be ``path,num_frames,label`` where the videos that are
+    there have these numbers of frames.
 
-    The labels of a list are all names of classes or all their numbers from 0. The path, from ``videos`` unless
-    absolute, is the name of the clip.
+    The labels of a list are all names of classes or all their numbers from 0. The path,
+    from ``videos`` unless absolute, is the name of the clip.
 
     Args:
         root: the folder that holds the lists.
@@ -35,14 +38,16 @@ class VideoList(VideoDataModule):
         train: list of training.
         val: list of validation.
         test: list of test; that of validation where there is no such file.
-        names: file with the name of a class a line, in the order of their numbers. Where not given, classes are the
-            sorted labels of training, or its numbers from 0 to the largest.
+        names: file with the name of a class a line, in the order of their numbers.
+            Where not given, classes are the sorted labels of training, or its numbers
+            from 0 to the largest.
         files: see :class:`~data_modules.loading.data_module.VideoDataModule`.
         kwargs: those of :class:`~data_modules.loading.data_module.VideoDataModule`.
 
     Raises:
         FileNotFoundError: no list of training, or no file of names.
-        ValueError: an empty list, a line that is none, or a list that can be read in more than one way.
+        ValueError: an empty list, a line that is none, or a list that can be read in
+            more than one way.
     """
 
     def __init__(
@@ -57,9 +62,13 @@ class VideoList(VideoDataModule):
         files: Files = Files(),
         **kwargs: Any,
     ) -> None:
-        self.root, self.files = Path(root), files
+        # the list of training, which needs all of these, gives the classes that the
+        # base class needs
+        self.root = Path(root)
+        self.files = files
         self.videos = self.root / videos
-        self._read, self._has_names = dict[Path, list[ListLine]](), names is not None
+        self._read = dict[Path, list[ListLine]]()
+        self._has_names = names is not None
         self.lists: dict[Split, tuple[str, ...]] = {
             "train": (train,),
             "val": (val,),
@@ -67,35 +76,34 @@ class VideoList(VideoDataModule):
         }
         if names is None:
             path = annotation.find(self.root, train)
-            labels = classes_of(path, [listed.value for listed in self._listed(path)])
+            labels = classes_of(path, self._labels(path))
         else:
             labels = read_names(annotation.find(self.root, names))
         super().__init__(labels, files=files, **kwargs)
 
     def clips(self, split: Split) -> list[Clip]:
-        """In the order of the list.
+        """Return the videos of a split in the order of its list.
 
         Raises:
             FileNotFoundError: no list.
-            ValueError: an empty list, a line that is none, a video listed twice, or an unknown class.
+            ValueError: an empty list, a line that is none, a video listed twice, or an
+                unknown class.
         """
         path = annotation.find(self.root, *self.lists[split])
         if not self._has_names:
-            require_names(
-                path, [listed.value for listed in self._listed(path)], self.labels
-            )
-        entries = [
-            ListedClip(name, self.videos / name, label, line)
-            for line, name, label in self._listed(path)
-        ]
-        annotation.require_unique(
-            path, entries, [entry.path for entry in entries]
-        )  # ./a.mp4 is a.mp4
+            require_names(path, self._labels(path), self.labels)
+        entries = list[ListedClip]()
+        for line, name, label in self._lines(path):
+            entries.append(ListedClip(name, self.videos / name, label, line))
+        # by path, as ./a.mp4 is a.mp4
+        annotation.require_unique(path, entries, [entry.path for entry in entries])
         return annotation.clips(path, entries, self.labels)
 
-    def _listed(self, path: Path) -> list[ListLine]:
+    def _labels(self, path: Path) -> list[str]:
+        return [line.value for line in self._lines(path)]
+
+    def _lines(self, path: Path) -> list[ListLine]:
         if path not in self._read:
-            self._read[path] = read_list(
-                path, _FORM, VideoLookup(self.videos, self.files, self.root)
-            )
+            seen = VideoLookup(self.videos, self.files, self.root)
+            self._read[path] = read_list(path, _FORM, seen)
         return self._read[path]
