@@ -1,1 +1,1 @@
-"""Files written whole, files of others read without trust, names as text, progress bars."""
+"""Write files whole, read files of others without trust, show names and progress."""

@@ -1,1 +1,1 @@
-"""Small data sets that are drawn, for demos and tests."""
+"""Draw small data sets, for demos and tests."""

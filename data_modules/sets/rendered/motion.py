@@ -1,8 +1,9 @@
 """A small video data set whose classes cannot be told without the order of frames.
 
-Six motions in three opposite pairs; a clip played backwards is a clip of the opposite class. Shapes, textures
-and backgrounds of ``validation.json`` never appear in ``train.json``. The files have Something-Something-v2's
-format and are real encoded videos: ``labels.json``, ``train.json``, ``validation.json``, ``videos/<id>.mp4``.
+Six motions in three opposite pairs; a clip played backwards is a clip of the opposite
+class. Shapes, textures and backgrounds of ``validation.json`` never appear in
+``train.json``. The files have Something-Something-v2's format and are real encoded
+videos: ``labels.json``, ``train.json``, ``validation.json``, ``videos/<id>.mp4``.
 
     python -m data_modules.sets.rendered.motion ROOT [--num-train 480] [--num-test 240] [--seed 0]
 """
@@ -14,7 +15,7 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, Final, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from rich.progress import track
@@ -32,27 +33,29 @@ from data_modules.sets.rendered.motion_scene import (
 )
 from data_modules.video.encode import write_video
 
-FRAMES, FPS, SIZE = 24, 12, 64  # 2 s; square frames, pixels
+FRAMES: Final = 24
+FPS: Final = 12  # so that a clip lasts 2 s
+SIZE: Final = 64  # pixels, square frames
 _SPLITS: dict[str, Cast] = {"train": TRAIN_CAST, "validation": TEST_CAST}
 _RECORD = "render.json"
 
 
 @runtime_checkable
 class PlannedClip(Protocol):
-    """One clip before it is drawn."""
+    """Describe one clip before it is drawn."""
 
     @property
     def clip_id(self) -> str:
-        """Name of the file."""
+        """The name of the file."""
         ...
 
     def draw(self) -> Scene:
-        """The clip's frames and the words for its object."""
+        """Draw the clip's frames, with the words for its object."""
         ...
 
 
 class ClipPlan(NamedTuple):
-    """One clip before it is drawn; ``draw`` depends on nothing else."""
+    """Hold all that a clip of the data set depends on."""
 
     clip_id: str
     split: str
@@ -61,20 +64,18 @@ class ClipPlan(NamedTuple):
 
     @property
     def motion(self) -> Motion:
-        """Classes take turns, so that a split is balanced to one clip."""
+        """The class; classes take turns, so that a split is balanced to one clip."""
         return MOTIONS[self.number % len(MOTIONS)]
 
     def draw(self) -> Scene:
-        """The clip's frames and the words for its object."""
-        rng = np.random.default_rng(
-            [self.seed, list(_SPLITS).index(self.split), self.number]
-        )
-        return draw_scene(
-            self.motion, _SPLITS[self.split], rng, frames=FRAMES, size=SIZE
-        )
+        """Draw the clip's frames, with the words for its object."""
+        split = list(_SPLITS).index(self.split)
+        rng = np.random.default_rng([self.seed, split, self.number])
+        cast = _SPLITS[self.split]
+        return draw_scene(self.motion, cast, rng, frames=FRAMES, size=SIZE)
 
     def annotation(self, thing: str) -> dict[str, Any]:
-        """The clip's entry in Something-Something's annotation file."""
+        """Return the clip's entry in Something-Something's annotation file."""
         template = self.motion.template
         label = template.replace("[something]", thing)
         return {
@@ -88,10 +89,11 @@ class ClipPlan(NamedTuple):
 def render(
     root: str | Path, num_train: int = 480, num_test: int = 240, seed: int = 0
 ) -> Path:
-    """Draw and encode the data set under ``root``, in one process per CPU, and return ``root``.
+    """Draw and encode the data set under ``root``, and return ``root``.
 
-    A finished data set is left as it is, an interrupted one is completed. The same arguments give the same
-    annotations and, with the same FFmpeg, the same bytes.
+    There is one process for each CPU. A finished data set is left as it is, an
+    interrupted one is completed. The same arguments give the same annotations and, with
+    the same FFmpeg, the same bytes.
 
     Raises:
         ValueError: for fewer clips than classes, or a folder that holds another data set.
@@ -109,15 +111,18 @@ def render(
             f"num_train={num_train}, num_test={num_test}: each class needs a "
             f"clip, {len(MOTIONS)} up"
         )
-    return rendered(
-        root, request, partial(_render_all, root, num_train, num_test, seed)
-    )
+    render_all = partial(_render_all, root, num_train, num_test, seed)
+    return rendered(root, request, render_all)
 
 
 def rendered(
     root: Path, request: Mapping[str, int], render_all: Callable[[], None]
 ) -> Path:
-    """Render what is requested unless it is there; ValueError where ``root`` holds another data set."""
+    """Render what is requested unless it is there, and return ``root``.
+
+    Raises:
+        ValueError: ``root`` holds another data set.
+    """
     if not _begun(root, request):
         (root / "videos").mkdir(parents=True, exist_ok=True)
         _write_json(root / _RECORD, {**request, "finished": False})
@@ -128,9 +133,11 @@ def rendered(
 
 
 def _begun(root: Path, request: Mapping[str, int]) -> bool:
+    """Tell whether ``root`` holds this data set, finished or not."""
     if not (root / _RECORD).exists():
         return False
-    found = {key: json.loads((root / _RECORD).read_text()).get(key) for key in request}
+    record = json.loads((root / _RECORD).read_text())
+    found = {key: record.get(key) for key in request}
     if found != request:
         raise ValueError(
             f"{root} holds the motion data set {found}, not {dict(request)}: name "
@@ -140,40 +147,44 @@ def _begun(root: Path, request: Mapping[str, int]) -> bool:
 
 
 def _render_all(root: Path, num_train: int, num_test: int, seed: int) -> None:
-    plans = [ClipPlan(str(n + 1), "train", n, seed) for n in range(num_train)]
-    plans += [
-        ClipPlan(str(num_train + n + 1), "validation", n, seed) for n in range(num_test)
-    ]
+    plans = list[ClipPlan]()
+    for split, count in (("train", num_train), ("validation", num_test)):
+        for number in range(count):
+            # names count on from one split to the other, from 1
+            plans.append(ClipPlan(str(len(plans) + 1), split, number, seed))
     things = write_clips(root, plans)
+    entries: dict[str, list[dict[str, Any]]] = {split: [] for split in _SPLITS}
+    for plan, thing in zip(plans, things, strict=True):
+        entries[plan.split].append(plan.annotation(thing))
     for split in _SPLITS:
-        entries = [
-            p.annotation(t)
-            for p, t in zip(plans, things, strict=True)
-            if p.split == split
-        ]
-        _write_json(root / f"{split}.json", entries)
-    labels = {
-        _plain(motion.template): str(index) for index, motion in enumerate(MOTIONS)
-    }
+        _write_json(root / f"{split}.json", entries[split])
+    labels = dict[str, str]()
+    for index, motion in enumerate(MOTIONS):
+        labels[_plain(motion.template)] = str(index)
     _write_json(root / "labels.json", labels)
 
 
 def write_clips(root: Path, plans: Sequence[PlannedClip]) -> list[str]:
-    """Draw and encode the clips that are not there, in one process per CPU; the words for the object of each."""
-    return list(
-        track(_things(root, plans), total=len(plans), description="Rendering clips")
-    )
+    """Draw and encode the clips that are not there, in one process for each CPU.
+
+    Returns:
+        The words for the object of each clip.
+    """
+    things = _things(root, plans)
+    return list(track(things, total=len(plans), description="Rendering clips"))
 
 
 def _things(root: Path, plans: Sequence[PlannedClip]) -> Iterator[str]:
-    with ProcessPoolExecutor(
-        cpus(), mp_context=get_context("spawn")
-    ) as pool:  # fork after torch may deadlock
+    # fork after torch may deadlock
+    spawn = get_context("spawn")
+    with ProcessPoolExecutor(cpus(), mp_context=spawn) as pool:
         yield from pool.map(partial(_render_one, root), plans, chunksize=8)
 
 
 def _render_one(root: Path, plan: PlannedClip) -> str:
-    scene, path = plan.draw(), root / "videos" / f"{plan.clip_id}.mp4"
+    """Draw a clip, encode it unless it is there, and return the words for its object."""
+    scene = plan.draw()
+    path = root / "videos" / f"{plan.clip_id}.mp4"
     if not path.exists():
         write_video(path, scene.video, FPS)
     return scene.thing

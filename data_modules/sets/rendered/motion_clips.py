@@ -1,6 +1,8 @@
-"""The motion data set as data: drawn where it is not there yet."""
+"""The motion data set as a data module: drawn where it is not there yet."""
 
 from typing import Any
+
+from typing_extensions import override
 
 from data_modules.sets.rendered.motion import render
 from data_modules.sets.rendered.motion_scene import MOTIONS
@@ -8,10 +10,13 @@ from data_modules.sets.video.something_something import SomethingSomething, plai
 
 
 class MotionClips(SomethingSomething):
-    """Six motions in three opposite pairs, see :mod:`data_modules.sets.rendered.motion`. Test is the validation list.
+    """Read six motions in three opposite pairs.
+
+    See :mod:`data_modules.sets.rendered.motion`. Test is the validation list.
 
     Args:
-        root: the folder of the data set; rendered before training or evaluation unless it is complete.
+        root: the folder of the data set; rendered before training or evaluation unless
+            it is complete.
         num_train: clips of training.
         num_test: clips of validation and test.
         render_seed: of what is drawn.
@@ -29,16 +34,20 @@ class MotionClips(SomethingSomething):
         render_seed: int = 0,
         **kwargs: Any,
     ) -> None:
-        self.num_train, self.num_test, self.render_seed = (
-            num_train,
-            num_test,
-            render_seed,
-        )
+        self.num_train = num_train
+        self.num_test = num_test
+        self.render_seed = render_seed
         super().__init__(root, videos="videos", **kwargs)
 
     def prepare_data(self) -> None:
-        """Render what is not there, in one process a machine; ValueError where another data set is in the folder."""
+        """Render what is not there; Lightning calls it in one process a machine.
+
+        Raises:
+            ValueError: another data set is in the folder.
+        """
         render(self.root, self.num_train, self.num_test, self.render_seed)
 
+    @override
     def _labels(self) -> list[str]:
+        # before anything is rendered, there is no labels file to read
         return [plain(motion.template) for motion in MOTIONS]

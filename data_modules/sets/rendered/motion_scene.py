@@ -1,7 +1,8 @@
 """Procedural scenes: a textured shape on a path over a textured background.
 
-A scene is a pure function of its ``Cast`` (which kinds may appear), its motion and a random generator. Lengths
-are in frame widths, the origin is the upper left corner, x runs to the right and y down; colors are RGB, 0-1.
+A scene is a pure function of its ``Cast`` (which kinds may appear), its motion and a
+random generator. Lengths are in frame widths, the origin is the upper left corner, x
+runs to the right and y down; colors are RGB, 0-1.
 """
 
 from collections.abc import Callable, Mapping
@@ -25,8 +26,11 @@ COLORS: Mapping[str, tuple[float, float, float]] = {
 }
 
 
-class Path(NamedTuple):
-    """Where an object is in each frame: centre and radius in frame widths, angle in radians."""
+class Trajectory(NamedTuple):
+    """Hold where an object is in each frame.
+
+    Center and radius are in frame widths, the angle in radians.
+    """
 
     x: Float[np.ndarray, " t"]
     y: Float[np.ndarray, " t"]
@@ -35,7 +39,7 @@ class Path(NamedTuple):
 
 
 class Cast(NamedTuple):
-    """The names of the kinds that may appear in a scene."""
+    """Hold the names of the kinds that may appear in a scene."""
 
     shapes: tuple[str, ...]
     textures: tuple[str, ...]
@@ -43,7 +47,7 @@ class Cast(NamedTuple):
 
 
 class Motion(NamedTuple):
-    """One class: its axis (x, y or depth), its direction in time and its words."""
+    """Hold one class: its axis (x, y or depth), direction in time and words."""
 
     axis: str
     backwards: bool
@@ -71,8 +75,9 @@ TEST_CAST = Cast(
 
 
 def _halfplanes(u: Plane, v: Plane, corners: int) -> Plane:
-    angle = 2 * np.pi * np.arange(corners) / corners
-    return np.max([u * np.sin(a) + v * np.cos(a) for a in angle], axis=0)
+    """Return the largest coordinate along the normals of a regular polygon's sides."""
+    angles = 2 * np.pi * np.arange(corners) / corners
+    return np.max([u * np.sin(a) + v * np.cos(a) for a in angles], axis=0)
 
 
 def _triangle(u: Plane, v: Plane) -> Plane:
@@ -111,30 +116,38 @@ TEXTURES: Mapping[str, Field] = {
 
 
 def _edge(level: Plane) -> Plane:
+    """Return 0 below level -1/8, 1 above 1/8, and a ramp between them."""
     return np.clip(4 * level + 0.5, 0, 1)
 
 
 def _noise(rng: np.random.Generator, size: int, cells: int) -> Float[np.ndarray, "h w"]:
-    """Values 0-1 at the corners of ``cells`` x ``cells`` cells, with cosine ramps between them."""
+    """Return values 0-1 at the corners of ``cells`` x ``cells`` cells.
+
+    Between the corners are cosine ramps.
+    """
     place = np.linspace(0, cells, size, endpoint=False)
     low = place.astype(int)
     ramp = (1 - np.cos(np.pi * (place - low))) / 2
     weight = np.zeros((size, cells + 1))
-    weight[np.arange(size), low], weight[np.arange(size), low + 1] = 1 - ramp, ramp
+    pixel = np.arange(size)
+    weight[pixel, low] = 1 - ramp
+    weight[pixel, low + 1] = ramp
     return weight @ rng.random((cells + 1, cells + 1)) @ weight.T
 
 
 def _turned(rng: np.random.Generator, size: int) -> tuple[Plane, Plane]:
-    """Pixel coordinates in frame widths, turned by a random angle."""
+    """Return pixel coordinates in frame widths, turned by a random angle."""
     y, x = np.mgrid[:size, :size] / size - 0.5
     angle = rng.uniform(0, 2 * np.pi)
-    return x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
+    u = x * np.cos(angle) + y * np.sin(angle)
+    v = y * np.cos(angle) - x * np.sin(angle)
+    return u, v
 
 
 def _background(
     kind: str, rng: np.random.Generator, size: int
 ) -> Float[np.ndarray, "h w"]:
-    """Share of the second background color, 0-1."""
+    """Return the share of the second background color, 0-1."""
     u, v = _turned(rng, size)
     match kind:
         case "clouds":
@@ -151,30 +164,41 @@ def _background(
             return _edge(_noise(rng, size, 20) - 0.5)
 
 
-def draw_path(motion: Motion, rng: np.random.Generator, frames: int) -> Path:
-    """A random path of one class.
+def draw_trajectory(
+    motion: Motion, rng: np.random.Generator, frames: int
+) -> Trajectory:
+    """Draw a path of one class.
 
-    A backward class is the same draw with the frames reversed, so that where and how large the object is in a
-    single frame, or in the frames as a set, says nothing about the direction.
+    A backward class is the same draw with the frames reversed, so that where and how
+    large the object is in a single frame, or in the frames as a set, says nothing about
+    the direction::
+
+        frame       0     1     2     3
+        forward     .o..  .o..  ..o.  ...o
+        backward    ...o  ..o.  .o..  .o..
     """
     pace = np.linspace(0, 1, frames) ** np.exp(rng.uniform(-0.3, 0.3))
     along = rng.uniform(0.0, 0.2) + pace * rng.uniform(0.6, 0.8)
     across = rng.uniform(0.3, 0.7) + (pace - 0.5) * rng.uniform(-0.2, 0.2)
     angle = rng.uniform(0, 2 * np.pi) + pace * rng.uniform(-1.5, 1.5)
-    near, far = rng.uniform(0.3, 0.42), rng.uniform(0.06, 0.1)
+    near = rng.uniform(0.3, 0.42)
+    far = rng.uniform(0.06, 0.1)
     if motion.axis == "depth":
         drift = rng.uniform(0.4, 0.6) + (pace - 0.5) * rng.uniform(-0.2, 0.2)
-        path = Path(drift, across, far * (near / far) ** pace, angle)
+        path = Trajectory(drift, across, far * (near / far) ** pace, angle)
     else:
         radius = np.full(frames, rng.uniform(0.13, 0.2))
-        path = Path(
-            *((along, across) if motion.axis == "x" else (across, along)), radius, angle
-        )
-    return Path(*(column[::-1] for column in path)) if motion.backwards else path
+        if motion.axis == "x":
+            path = Trajectory(along, across, radius, angle)
+        else:
+            path = Trajectory(across, along, radius, angle)
+    if motion.backwards:
+        return Trajectory(*(column[::-1] for column in path))
+    return path
 
 
 class Appearance(NamedTuple):
-    """What an object and what is behind it look like, by name."""
+    """Hold what an object and what is behind it look like, by name."""
 
     shape: str
     texture: str
@@ -184,17 +208,16 @@ class Appearance(NamedTuple):
 
     @property
     def words(self) -> str:
-        """Of the object, such as ``a red striped disc``."""
-        words = (
-            self.first
-            if self.texture == "plain"
-            else f"{self.first} and {self.second} {self.texture}"
-        )
-        return f"{'an' if words[0] in 'aeiou' else 'a'} {words} {self.shape}"
+        """The object in words, such as ``a red and blue striped disc``."""
+        words = self.first
+        if self.texture != "plain":
+            words = f"{self.first} and {self.second} {self.texture}"
+        article = "an" if words[0] in "aeiou" else "a"
+        return f"{article} {words} {self.shape}"
 
 
 class Scene(NamedTuple):
-    """A drawn clip and the words for its object, such as ``a red striped disc``."""
+    """Hold a drawn clip, RGB 0-255, and the words for its object."""
 
     video: UInt8[np.ndarray, "t h w 3"]
     thing: str
@@ -205,9 +228,8 @@ def draw_scene(
 ) -> Scene:
     """Draw one clip of ``frames`` square frames of ``size`` pixels, RGB 0-255."""
     kinds = [str(rng.choice(names)) for names in cast]
-    appearance = Appearance(
-        *kinds, *(str(name) for name in rng.choice(list(COLORS), 2, replace=False))
-    )
+    colors = map(str, rng.choice(list(COLORS), 2, replace=False))
+    appearance = Appearance(*kinds, *colors)
     return draw_appearance(motion, appearance, rng, frames=frames, size=size)
 
 
@@ -219,31 +241,35 @@ def draw_appearance(
     frames: int,
     size: int,
 ) -> Scene:
-    """As :func:`draw_scene`, with an appearance that is given."""
-    behind = _two_tone(
-        _background(appearance.background, rng, size), *rng.uniform(0.2, 0.8, (2, 3))
-    )
-    u, v, radius = _object_coordinates(draw_path(motion, rng, frames), size)
-    cover = np.clip(0.5 - SHAPES[appearance.shape](u, v) * radius * size, 0, 1)[
-        ..., None
-    ]
-    front = _two_tone(
-        TEXTURES[appearance.texture](u, v),
-        np.array(COLORS[appearance.first]),
-        np.array(COLORS[appearance.second]),
-    )
-    video = cover * front + (1 - cover) * behind
+    """Draw one clip as :func:`draw_scene` does, of an appearance that is given."""
+    # the order of draws is part of the data set: another one gives other videos
+    background = _background(appearance.background, rng, size)
+    behind = _two_tone(background, *rng.uniform(0.2, 0.8, (2, 3)))
+    u, v, radius = _object_coordinates(draw_trajectory(motion, rng, frames), size)
+    # an antialiased outline: a ramp one pixel wide
+    distance = SHAPES[appearance.shape](u, v) * radius * size
+    cover = np.clip(0.5 - distance, 0, 1)[..., None]
+    texture = TEXTURES[appearance.texture](u, v)
+    first = np.array(COLORS[appearance.first])
+    second = np.array(COLORS[appearance.second])
+    video = cover * _two_tone(texture, first, second) + (1 - cover) * behind
     return Scene((255 * video + 0.5).astype(np.uint8), appearance.words)
 
 
-def _object_coordinates(path: Path, size: int) -> tuple[Plane, Plane, Plane]:
-    """Pixels "t h w" in radii of the object, in its own turned axes, and the radius "t 1 1"."""
+def _object_coordinates(path: Trajectory, size: int) -> tuple[Plane, Plane, Plane]:
+    """Return pixels "t h w" in radii of the object, and its radius "t 1 1".
+
+    They are in the object's own turned axes.
+    """
     x0, y0, radius, angle = (column[:, None, None] for column in path)
     y, x = (np.mgrid[:size, :size] + 0.5) / size
-    dx, dy = (x - x0) / radius, (y - y0) / radius
+    dx = (x - x0) / radius
+    dy = (y - y0) / radius
     u = dx * np.cos(angle) + dy * np.sin(angle)
-    return u, dy * np.cos(angle) - dx * np.sin(angle), radius
+    v = dy * np.cos(angle) - dx * np.sin(angle)
+    return u, v, radius
 
 
 def _two_tone(share: Plane, first: Plane, second: Plane) -> Plane:
+    """Return the first color, with a share of the second one, 0-1."""
     return first + share[..., None] * (second - first)

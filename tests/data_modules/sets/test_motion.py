@@ -18,7 +18,7 @@ from data_modules.sets.rendered.motion_scene import (
     TRAIN_CAST,
     Cast,
     Motion,
-    draw_path,
+    draw_trajectory,
     draw_scene,
 )
 from tests.rendering import in_this_process
@@ -61,7 +61,7 @@ def test_frames_as_a_set_are_equally_likely_in_both_directions(
     """Over independent draws the pooled positions and radii agree, and those of the first frame do not."""
     rng = np.random.default_rng(0)
     ahead, back = (
-        np.array([draw_path(motion, rng, 8) for _ in range(4000)])
+        np.array([draw_trajectory(motion, rng, 8) for _ in range(4000)])
         for motion in (forward, backward)
     )
     np.testing.assert_allclose(ahead.mean((0, 2))[:3], back.mean((0, 2))[:3], atol=0.01)
@@ -76,7 +76,7 @@ def test_each_class_moves_as_its_words_say(motion: Motion) -> None:
     rng = np.random.default_rng(0)
     column = ("x", "y", "depth").index(motion.axis)
     steps = np.array(
-        [np.diff(draw_path(motion, rng, FRAMES)[column]) for _ in range(50)]
+        [np.diff(draw_trajectory(motion, rng, FRAMES)[column]) for _ in range(50)]
     )
     assert (steps < 0).all() if motion.backwards else (steps > 0).all()
 
