@@ -18,8 +18,8 @@ from data_modules.sets.rendered.motion_scene import (
     TRAIN_CAST,
     Cast,
     Motion,
-    draw_trajectory,
     draw_scene,
+    draw_trajectory,
 )
 from tests.rendering import in_this_process
 
