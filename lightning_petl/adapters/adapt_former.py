@@ -18,7 +18,7 @@ _SLOTS: dict[str, Slot] = {
 
 @dataclass(frozen=True, kw_only=True)
 class AdaptFormer(Adapter):
-    """``x <- x' + MLP(LN x') + s W_up dropout(ReLU(W_down x'))`` with x' not normalised.
+    """Compute ``x <- x' + MLP(LN x') + s W_up dropout(ReLU(W_down x'))`` with x' not normalized.
 
     Per block ``2 D b + b + D`` parameters.
 

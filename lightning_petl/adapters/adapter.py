@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from itertools import permutations
+from itertools import chain, permutations
 from typing import ClassVar, cast
 
 from torch import nn
@@ -12,7 +12,7 @@ from lightning_petl.backbones.vit import VideoViT
 
 
 class Adapter(ABC):
-    """A method: a frozen dataclass of hyper-parameters that can attach itself to a trunk."""
+    """Attach a method to a trunk: a frozen dataclass of its hyper-parameters."""
 
     alone: ClassVar[bool] = False
     """It means nothing beside other methods (linear probe, full fine-tuning)."""
@@ -26,21 +26,21 @@ class Adapter(ABC):
         """Add this method's modules to the trunk, or let some of its parameters train."""
 
     def parts(self) -> Sequence["Adapter"]:
-        """The methods that it is composed of."""
+        """Return the methods that it is composed of."""
         return [self]
 
     @property
     def name(self) -> str:
-        """The name under which its modules and parameters are listed."""
+        """Return the name under which its modules and parameters are listed."""
         return type(self).__name__
 
 
 class Unfreezing(Adapter):
-    """A method that adds nothing and lets existing parameters of the trunk train."""
+    """Let existing parameters of the trunk train and add nothing."""
 
     @abstractmethod
     def parameters(self, vit: VideoViT) -> Iterable[nn.Parameter]:
-        """The trunk's parameters that train."""
+        """Return the trunk's parameters that train."""
 
     def attach(self, vit: Encoder) -> None:
         for parameter in self.parameters(cast(VideoViT, vit)):
@@ -55,20 +55,19 @@ def attach(encoder: Encoder, adapters: Sequence[Adapter]) -> None:
             nothing to the others, or one does not read text.
     """
     _refuse_twice(adapters)
-    parts = [part for adapter in adapters for part in adapter.parts()]
-    vit = cast(
-        VideoViT, encoder
-    )  # what needs no more than an Encoder says so by ``reads_text``
+    parts = list(chain.from_iterable(adapter.parts() for adapter in adapters))
+    # what needs no more than an Encoder says so by ``reads_text``
+    vit = cast(VideoViT, encoder)
     if not isinstance(encoder, VideoViT):
         _refuse_of_images(encoder, parts)
     _refuse_meaningless(vit, parts)
     for part in parts:
         part.attach(vit)
-        new = {
-            name: part.name
-            for name, p in vit.named_parameters()
-            if p.requires_grad and name not in vit.owners
-        }
+        # what trains and had no owner before this method came
+        new = dict[str, str]()
+        for name, parameter in vit.named_parameters():
+            if parameter.requires_grad and name not in vit.owners:
+                new[name] = part.name
         if not new and not part.alone:
             raise ValueError(
                 f"{part} attaches to nothing in {vit.name!r}: it would train no parameter"
@@ -86,7 +85,7 @@ def _refuse_of_images(encoder: Encoder, parts: Sequence[Adapter]) -> None:
 
 
 def _refuse_twice(adapters: Sequence[Adapter]) -> None:
-    """Equal settings mean a file that was named twice; with other settings a method may come twice."""
+    """Refuse equal settings, which mean a file that was named twice; with other settings a method may come twice."""
     for number, adapter in enumerate(adapters):
         if adapter in adapters[:number]:
             raise ValueError(
@@ -102,12 +101,11 @@ def _refuse_meaningless(encoder: Encoder, parts: Sequence[Adapter]) -> None:
             f"{alone[0]} stands alone; in this stack it meets {', '.join(p.name for p in parts)}"
         )
     vit = cast(VideoViT, encoder)
-    for inner, outer in permutations(
-        [part for part in parts if isinstance(part, Unfreezing)], 2
-    ):
-        swallowed = {id(p) for p in inner.parameters(vit)}
+    unfreezing = [part for part in parts if isinstance(part, Unfreezing)]
+    for inner, outer in permutations(unfreezing, 2):
+        swallowed = set(map(id, inner.parameters(vit)))
         # BitFit of q alone adds a vector and trains none of the trunk's own parameters
-        if swallowed and swallowed <= {id(p) for p in outer.parameters(vit)}:
+        if swallowed and swallowed <= set(map(id, outer.parameters(vit))):
             raise ValueError(
                 f"{outer.name} already trains all that {inner.name} would: remove {inner.name}"
             )

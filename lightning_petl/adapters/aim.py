@@ -18,21 +18,21 @@ Branch = Callable[[Tokens], Tokens]
 
 
 def gelu_adapter(dim: int, bottleneck: int, scale: float = 1.0) -> Bottleneck:
-    """``s W_up GELU(W_down x)``: W_down normal with std 0.02, W_up zero, biases zero."""
+    """Return ``s W_up GELU(W_down x)``: W_down normal with std 0.02, W_up zero, biases zero."""
     adapter = Bottleneck(dim, bottleneck, scale=scale, activation="gelu")
     nn.init.trunc_normal_(adapter.down.weight, std=0.02)
     return adapter
 
 
 class DropPath(nn.Dropout):
-    """Leaves out the whole update of a frame with probability p, in training."""
+    """Leave out the whole update of a frame with probability p, in training."""
 
     def forward(self, input: Tokens) -> Tokens:
         return input * super().forward(torch.ones_like(input[:, :1, :1]))
 
 
 class TemporalAdapter(SlotModule):
-    """``A_out(MSA(A_in(LN x^t)))``: the block's own attention among the frames of every position.
+    """Compute ``A_out(MSA(A_in(LN x^t)))``: the block's own attention among the frames of every position.
 
     It holds the block's bound methods and owns none of the block's weights. Nothing is rotated over time, and
     prompts of the block take no part.
@@ -55,7 +55,9 @@ class TemporalAdapter(SlotModule):
         drop_path: float,
     ) -> None:
         super().__init__()
-        self.attn_in, self.attend = block.attn_in, block.attend
+        # bound methods: the block must not become a child of what it owns
+        self.attn_in = block.attn_in
+        self.attend = block.attend
         self.into = gelu_adapter(dim, bottleneck) if two else None
         self.out = gelu_adapter(dim, bottleneck)
         self.drop_path = DropPath(drop_path)
@@ -67,7 +69,7 @@ class TemporalAdapter(SlotModule):
 
 
 class NormedAdapter(SlotModule):
-    """``s A(LN x)`` with the block's own norm in front of its MLP."""
+    """Compute ``s A(LN x)`` with the block's own norm in front of its MLP."""
 
     def __init__(self, mlp_in: Branch, adapter: Bottleneck, drop_path: float) -> None:
         super().__init__()
@@ -80,7 +82,7 @@ class NormedAdapter(SlotModule):
 
 
 class TemporalEmbedding(SlotModule):
-    """One row a frame, init 0, added to all tokens of the frame."""
+    """Add one row a frame, init 0, to all tokens of the frame."""
 
     def __init__(self, frames: int, dim: int) -> None:
         super().__init__()
@@ -97,7 +99,7 @@ class TemporalEmbedding(SlotModule):
 
 @dataclass(frozen=True, kw_only=True)
 class AIM(Adapter):
-    """The block's frozen attention over time, and adapters behind both attentions and beside the MLP.
+    """Run the block's frozen attention over time, and adapters behind both attentions and beside the MLP.
 
     With ``A(z) = W_up GELU(W_down z)`` and x^t the tokens arranged as frames of every position::
 

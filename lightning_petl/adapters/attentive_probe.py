@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -26,19 +26,23 @@ from lightning_petl.backbones.readers import Reader
 from lightning_petl.backbones.vit import VideoViT
 from lightning_petl.shapes import Feature, Grid, Tokens
 
-HEADS, MLP_RATIO, STD, EPS = 16, 4, 0.02, 1e-6
-Part = Literal["attn", "mlp"]
+HEADS = 16
+MLP_RATIO = 4
+STD = 0.02
+# of the norm behind V-JEPA 2's trunk
+EPS = 1e-6
+CheckpointedPart = Literal["attn", "mlp"]
 
 
 class Tapped(NamedTuple):
-    """Tokens of the blocks tapped so far, as clips, and where the trunk's patches sit."""
+    """Hold tokens of the blocks tapped so far, as clips, and where the trunk's patches sit."""
 
     tokens: tuple[Features, ...]
     grid: Grid
 
 
 class Tap(nn.Module):
-    """Standardises a block's tokens, as the norm behind a trunk would, and keeps them for the end of the trunk."""
+    """Standardize a block's tokens, as the norm behind a trunk would, and keep them for the end of the trunk."""
 
     def forward(self, z: Tokens, tapped: Tapped) -> Tapped:
         tokens = standardize(tapped.grid.to_clip(z), (-1,), EPS)
@@ -46,7 +50,7 @@ class Tap(nn.Module):
 
 
 class SelfAttention(nn.Module):
-    """Attention among all tokens of all frames of a clip."""
+    """Compute attention among all tokens of all frames of a clip."""
 
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
@@ -63,7 +67,7 @@ class SelfAttention(nn.Module):
 
 
 class CrossAttention(nn.Module):
-    """Attention of one query to all tokens of a clip, without a projection behind it."""
+    """Compute attention of one query to all tokens of a clip, without a projection behind it."""
 
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
@@ -83,7 +87,7 @@ class CrossAttention(nn.Module):
 
 
 class Mlp(nn.Module):
-    """``W_2 GELU(W_1 x)``, four times as wide inside."""
+    """Compute ``W_2 GELU(W_1 x)``, four times as wide inside."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -95,7 +99,7 @@ class Mlp(nn.Module):
 
 
 class SelfBlock(nn.Module):
-    """``x = x + SelfAttention(LN(x)); x = x + MLP(LN(x))``."""
+    """Compute ``x = x + SelfAttention(LN(x)); x = x + MLP(LN(x))``."""
 
     def __init__(self, dim: int, recipe: "AttentiveProbe") -> None:
         super().__init__()
@@ -109,12 +113,14 @@ class SelfBlock(nn.Module):
         x = x + self._part("attn", self.attn, self.norm1.split(x))
         return x + self._part("mlp", self.mlp, self.norm2.split(x))
 
-    def _part(self, name: Part, part: nn.Module, normed: Normed) -> Features:
+    def _part(
+        self, name: CheckpointedPart, part: nn.Module, normed: Normed
+    ) -> Features:
         return recompute(part, normed) if name in self.checkpoint else part(normed)
 
 
 class CrossBlock(nn.Module):
-    """``y = query + CrossAttention(query, LN(x)); y + MLP(LN(y))``."""
+    """Compute ``y = query + CrossAttention(query, LN(x)); y + MLP(LN(y))``."""
 
     def __init__(self, dim: int, recipe: "AttentiveProbe") -> None:
         super().__init__()
@@ -131,7 +137,7 @@ class CrossBlock(nn.Module):
 
 
 class Pooler(Reader):
-    """Self-attention blocks over all tokens of a clip, then one query reads them.
+    """Run self-attention blocks over all tokens of a clip, then let one query read them.
 
     Args:
         dim: width of the trunk, and of the feature.
@@ -143,19 +149,20 @@ class Pooler(Reader):
 
     def __init__(self, dim: int, taps: Sequence[int], recipe: "AttentiveProbe") -> None:
         super().__init__()
-        self.feature_dim, self.frame_positions = dim, recipe.frame_positions
+        self.feature_dim = dim
+        self.frame_positions = recipe.frame_positions
         self.taps = nn.ModuleDict({str(index): Tap() for index in taps})
         self.blocks = nn.ModuleList(
             [SelfBlock(dim, recipe) for _ in range(recipe.blocks)]
         )
         self.query = nn.Parameter(nn.init.trunc_normal_(torch.empty(dim), std=STD))
         self.cross = CrossBlock(dim, recipe)
-        self.apply(_initialise)
+        self.apply(_initialize)
         for weight, number in self._into_the_stream():
             weight.data.div_(math.sqrt(2 * number))
 
     def _into_the_stream(self) -> Iterator[tuple[Tensor, int]]:
-        """Last weights of every branch, and the number of their block; the query's MLP counts with the last one."""
+        """Yield the last weight of every branch and its block's number; the query's MLP counts with the last one."""
         for number, block in enumerate(self.blocks, 1):
             yield from (
                 (block.get_parameter(f"{name}.weight"), number)
@@ -165,18 +172,18 @@ class Pooler(Reader):
 
     @property
     def recomputed(self) -> list[nn.Module]:
-        """The parts that the backward pass computes again."""
-        blocks = [block for block in self.blocks if isinstance(block, SelfBlock)]
-        return [
-            block.get_submodule(name) for block in blocks for name in block.checkpoint
-        ]
+        """Return the parts that the backward pass computes again."""
+        parts = list[nn.Module]()
+        for block in cast(list[SelfBlock], list(self.blocks)):
+            parts += [block.get_submodule(name) for name in block.checkpoint]
+        return parts
 
     def begin(self, video: Float[Tensor, "b t c h w"], grid: Grid) -> Tapped:
-        """Nothing yet."""
+        """Return no tokens yet."""
         return Tapped((), grid)
 
     def end(self, state: Tapped) -> Feature:
-        """What the query has read of each clip."""
+        """Return what the query has read of each clip."""
         x = torch.cat(state.tokens, dim=2)
         if self.frame_positions:
             x = x + frame_sines(x)
@@ -185,7 +192,7 @@ class Pooler(Reader):
         return self.cross(self.query[None, None, None], x).flatten(1)
 
 
-def _initialise(module: nn.Module) -> None:
+def _initialize(module: nn.Module) -> None:
     if isinstance(module, nn.Linear):
         nn.init.trunc_normal_(module.weight, std=STD)
         nn.init.zeros_(module.bias)
@@ -193,7 +200,7 @@ def _initialise(module: nn.Module) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class AttentiveProbe(Adapter):
-    """A small transformer that reads the trunk's last tokens, of all frames together, and replaces its feature.
+    """Read the trunk's last tokens, of all frames together, with a small transformer that replaces its feature.
 
     ``12 D² + 13 D`` parameters a self-attention block and ``11 D² + 13 D`` behind them: 49,336,320 at D = 1024 with
     three. The published trunk ends in a norm; here the tokens are standardized, without weights. As published it knows
@@ -219,7 +226,7 @@ class AttentiveProbe(Adapter):
     blocks: int = 3
     heads: int = HEADS
     frame_positions: bool = False
-    checkpoint: tuple[Part, ...] = ()
+    checkpoint: tuple[CheckpointedPart, ...] = ()
     save_memory: bool = True
 
     def __post_init__(self) -> None:

@@ -17,7 +17,7 @@ Target = Literal["q", "k", "v", "proj", "fc1", "fc2", "norm1", "norm2"]
 
 @dataclass(frozen=True, kw_only=True)
 class BitFit(Unfreezing):
-    """Only biases train, chosen by module and never by name. Nothing is added, nothing costs at inference.
+    """Train biases alone, chosen by module and never by name. Nothing is added, nothing costs at inference.
 
     ViT-B/16: 102,912 parameters for all. q, k and v share one fused bias: all three together train it in place,
     a part of them trains an added vector of that part, init 0, with the same effect. EVA's q and v have biases of
@@ -56,14 +56,9 @@ class BitFit(Unfreezing):
             for target in self.targets:
                 # keys without a bias (EVA) are no reason to refuse all three
                 optional = target == "k" and self._whole_qkv
-                whole = (
-                    part for part in block.parts(target) if not self._is_slice(part)
-                )
-                yield from (
-                    bias
-                    for part in whole
-                    for bias in _bias(block, part, optional=optional)
-                )
+                for part in block.parts(target):
+                    if not self._is_slice(part):
+                        yield from _bias(block, part, optional=optional)
         if self.outside:
             yield from outside_biases(vit)
 
@@ -72,7 +67,7 @@ class BitFit(Unfreezing):
         return set("qkv") <= set(self.targets)
 
     def _is_slice(self, part: LayerSlice) -> bool:
-        """Whether only a slice of the bias that it shares is meant."""
+        """Return whether only a slice of the bias that it shares is meant."""
         return part.shares_bias and not self._whole_qkv
 
     def attach(self, vit: Encoder) -> None:

@@ -12,7 +12,7 @@ from lightning_petl.backbones.encoder import Encoder
 
 @dataclass(frozen=True, kw_only=True)
 class FullFineTuning(Unfreezing):
-    """Every parameter of the trunk trains; ViT-B/16: 85,798,656."""
+    """Train every parameter of the trunk; ViT-B/16: 85,798,656."""
 
     alone: ClassVar[bool] = True
     reads_text: ClassVar[bool] = True

@@ -9,7 +9,7 @@ from lightning_petl.backbones.encoder import Encoder
 
 @dataclass(frozen=True, kw_only=True)
 class LinearProbe(Adapter):
-    """The trunk stays as it is; 0 parameters beside the head."""
+    """Leave the trunk as it is; 0 parameters beside the head."""
 
     alone: ClassVar[bool] = True
     reads_text: ClassVar[bool] = True

@@ -12,7 +12,7 @@ from lightning_petl.backbones.vit import VideoViT
 
 @dataclass(frozen=True, kw_only=True)
 class LNTuning(Unfreezing):
-    """``gamma`` and ``beta`` of the norms train; ViT-B/16: 38,400 parameters.
+    """Train ``gamma`` and ``beta`` of the norms; ViT-B/16: 38,400 parameters.
 
     Args:
         outside: also the norms before and behind the blocks.

@@ -21,7 +21,7 @@ Init = Literal["kaiming", "gaussian", "pissa", "olora", "orthogonal"]
 
 
 class LoRADelta(LinearDelta):
-    """``y[rows_k] = inner(x)[rows_k] + s B_k A_k dropout(x)`` for row slices k of one linear layer.
+    """Compute ``y[rows_k] = inner(x)[rows_k] + s B_k A_k dropout(x)`` for row slices k of one linear layer.
 
     ``A`` has shape ``slices r in`` and ``B`` ``slices out r``. Inits that start at a non-zero ``B A`` keep a frozen
     copy of both and subtract its product, which leaves the trunk's weight untouched.
@@ -54,7 +54,7 @@ class LoRADelta(LinearDelta):
             torch.zeros(len(slices), out_features, lora.rank, device=device)
         )
         weight = linear.weight.detach().float().unflatten(0, (num_slices, -1))[slices]
-        initialise(self.A, self.B, weight, lora.init, self.scale)
+        initialize(self.A, self.B, weight, lora.init, self.scale)
         self.register_buffer("A0", None if starts_at_zero else self.A.detach().clone())
         self.register_buffer("B0", None if starts_at_zero else self.B.detach().clone())
 
@@ -69,7 +69,7 @@ class LoRADelta(LinearDelta):
         x: Float[Tensor, "*batch i"],
         dropped: Float[Tensor, "*batch i"],
     ) -> Float[Tensor, "*batch o"]:
-        """``y + s (B A dropped - B0 A0 x)`` on the adapted rows."""
+        """Return ``y + s (B A dropped - B0 A0 x)`` on the adapted rows."""
         update = self.update(dropped, self.A, self.B)
         if self.A0 is not None and self.B0 is not None:
             update = update - self.update(x, self.A0, self.B0)
@@ -88,12 +88,12 @@ class LoRADelta(LinearDelta):
         A: Float[Tensor, "k r i"],
         B: Float[Tensor, "k o r"],
     ) -> Float[Tensor, "*batch k o"]:
-        """``s B A x`` for every slice."""
+        """Return ``s B A x`` for every slice."""
         z = F.linear(x, A.flatten(0, 1)).unflatten(-1, A.shape[:2])
         return self.scale * torch.einsum("...kr,kor->...ko", z, B)
 
     def weight_update(self) -> Float[Tensor, "o i"]:
-        """``s B A`` at its rows of the whole weight, zero elsewhere."""
+        """Return ``s B A`` at its rows of the whole weight, zero elsewhere."""
         product = self.B @ self.A
         if self.A0 is not None and self.B0 is not None:
             product = product - self.B0 @ self.A0
@@ -105,7 +105,7 @@ class LoRADelta(LinearDelta):
 
 
 class DoRADelta(LoRADelta):
-    """``y = b + m / |W + sBA|_row * (W x + s B A x)``, the norm detached (Liu et al., ICML 2024).
+    """Compute ``y = b + m / |W + sBA|_row * (W x + s B A x)``, the norm detached (Liu et al., ICML 2024).
 
     Dropout, as in the authors' code, reaches all that the ratio scales: with z = dropout(x) and the ratio g,
     ``y = b + W x + (g - 1) W z + g s B A z``, written below as ``b + g (W z + s B A z) + W (x - z)``.
@@ -160,7 +160,7 @@ class DoRADelta(LoRADelta):
 
 @dataclass(frozen=True, kw_only=True)
 class LoRA(Adapter):
-    """``y = W x + b + s B A dropout(x)``, s = alpha / rank; B is zero at init.
+    """Compute ``y = W x + b + s B A dropout(x)``, s = alpha / rank; B is zero at init.
 
     On timm's fused qkv each of q, k, v has its own A by default: ``rank (in + out)`` parameters a target.
 
@@ -201,16 +201,12 @@ class LoRA(Adapter):
 
     def attach(self, vit: Encoder) -> None:
         for block in vit.select(self.blocks):
-            parts = [
-                part
-                for target in self.targets
-                for part in block.parts("proj" if target == "o" else target)
-            ]
+            parts = list[LayerSlice]()
+            for target in self.targets:
+                parts += block.parts("proj" if target == "o" else target)
             paths = dict.fromkeys(part.path for part in parts)
-            if self.fused == "shared" and {
-                "attn.q_proj",
-                "attn.qkv",
-            } & paths.keys() == {"attn.q_proj"}:
+            apart = "attn.q_proj" in paths and "attn.qkv" not in paths
+            if self.fused == "shared" and apart:
                 raise ValueError(
                     "fused: shared adapts q, k and v together; this trunk has them apart: use per_slice"
                 )
@@ -219,9 +215,9 @@ class LoRA(Adapter):
 
     def _add(self, block: AdaptedBlock, path: str, parts: list[LayerSlice]) -> None:
         shared = self.fused == "shared" and path == "attn.qkv"
-        slices, num_slices = (
-            ([0], 1) if shared else ([part.number for part in parts], parts[0].slices)
-        )
+        # shared: one A and one B for all rows, as peft has it
+        slices = [0] if shared else [part.number for part in parts]
+        num_slices = 1 if shared else parts[0].slices
         linear = block.linear(path)
         delta = (DoRADelta if self.dora else LoRADelta)(
             linear, slices, num_slices, self
@@ -229,7 +225,7 @@ class LoRA(Adapter):
         linear.add_delta(self.name, delta)
 
 
-def initialise(
+def initialize(
     A: Float[Tensor, "k r i"],
     B: Float[Tensor, "k o r"],
     weight: Float[Tensor, "k o i"],

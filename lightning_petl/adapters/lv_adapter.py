@@ -21,10 +21,10 @@ _SITES: dict[str, tuple[str, Slot]] = {
 
 
 class ScaledBottleneck(Bottleneck):
-    """``v * s W_up f(W_down x)`` with a vector v over the width, init 1."""
+    """Compute ``v * s W_up f(W_down x)`` with a vector v over the width, init 1."""
 
     def __init__(
-        self, dim: int, bottleneck: int, scale: float, activation: Activation
+        self, dim: int, bottleneck: int, *, scale: float, activation: Activation
     ) -> None:
         super().__init__(dim, bottleneck, scale=scale, activation=activation)
         self.vector = nn.Parameter(torch.ones(dim))
@@ -35,7 +35,7 @@ class ScaledBottleneck(Bottleneck):
 
 @dataclass(frozen=True, kw_only=True)
 class LvAdapter(Adapter):
-    """RECONSTRUCTION: ``x <- x' + v * MLP(LN x') + s W_up f(W_down x')``, v init 1, W_up init 0.
+    """Compute (a RECONSTRUCTION) ``x <- x' + v * MLP(LN x') + s W_up f(W_down x')``, v init 1, W_up init 0.
 
     The vector re-scales the frozen branch (what was pre-trained), the linear layers learn beside it. The paper's
     equations are not public; every choice is open. Per block and site ``2 D b + b + D`` plus ``D`` a vector.
@@ -75,12 +75,8 @@ class LvAdapter(Adapter):
         if self.vector_on != "adapter_branch":
             block.linear(path).add_delta(self.name, ScaleDelta(dim))
         scaled = self.vector_on != "frozen_branch"
-        block.add(
-            slot,
-            self.name,
-            ScaledBottleneck(dim, self.bottleneck, self.scale, self.activation)
-            if scaled
-            else Bottleneck(
-                dim, self.bottleneck, scale=self.scale, activation=self.activation
-            ),
+        build = ScaledBottleneck if scaled else Bottleneck
+        module = build(
+            dim, self.bottleneck, scale=self.scale, activation=self.activation
         )
+        block.add(slot, self.name, module)

@@ -29,6 +29,7 @@ from lightning_petl.backbones.readers import Reader
 from lightning_petl.backbones.vit import VideoViT
 from lightning_petl.shapes import Feature, Grid, Tokens
 
+# a gate moves ten times as fast as its parameter
 TEMPERATURE = 0.1
 Combine = Literal["chain", "tree", "parallel"]
 Pool = Literal["cls", "gap", "both"]
@@ -36,7 +37,7 @@ Module = Literal["fusion", "temporal"]
 
 
 class Branch(NamedTuple):
-    """What the levels so far were combined to (several tensors while a tree waits), and how to go on."""
+    """Hold what the levels so far were combined to (several tensors while a tree waits), and how to go on."""
 
     tokens: tuple[Features, ...]
     shares: Float[Tensor, " m"] | None
@@ -44,7 +45,7 @@ class Branch(NamedTuple):
 
 
 class Fusion(nn.Module):
-    """``V_2 GELU(V_1 x)``, as wide inside."""
+    """Compute ``V_2 GELU(V_1 x)``, as wide inside."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -56,7 +57,7 @@ class Fusion(nn.Module):
 
 
 class Temporal(nn.Module):
-    """``W_up mix(W_down x)`` where ``mix`` joins the frames of each token; W_up and its bias are 0 at init."""
+    """Compute ``W_up mix(W_down x)`` where ``mix`` joins the frames of each token; W_up and its bias are 0 at init."""
 
     def __init__(self, width: int, bottleneck: int, mixing: Mixing) -> None:
         super().__init__()
@@ -71,7 +72,9 @@ class Temporal(nn.Module):
 
 
 class Unit(nn.Module):
-    """One M-adapter. Of a level u and of the branch s that comes in, with ``g = sigmoid(a / 0.1)`` and a = 0 at init::
+    """Compute one M-adapter of a level u and of the branch s that comes in.
+
+    With ``g = sigmoid(a / 0.1)`` and a = 0 at init::
 
         h = g s + (1 - g) u
         f = h + Fusion(LN(h))
@@ -113,7 +116,7 @@ class Unit(nn.Module):
 
 
 class Level(nn.Module):
-    """``u = W LN(z) + b`` of one block's tokens z, then the M-adapters that can run now; the rows that are pooled."""
+    """Compute ``u = W LN(z) + b`` of those tokens z of a block that are pooled, then those M-adapters that can run."""
 
     gated = True
     gates_the_first = True
@@ -131,7 +134,7 @@ class Level(nn.Module):
 
     @staticmethod
     def count(index: int, levels: int) -> int:
-        """How many M-adapters run behind level ``index`` of ``levels``."""
+        """Return how many M-adapters run behind level ``index`` of ``levels``."""
         return 1
 
     def forward(self, z: Tokens, branch: Branch) -> Branch:
@@ -139,12 +142,12 @@ class Level(nn.Module):
         return branch._replace(tokens=self.combine(level, branch))
 
     def combine(self, level: Features, branch: Branch) -> tuple[Features, ...]:
-        """``s_m = M(u_m, s_{m-1})``."""
+        """Return ``s_m = M(u_m, s_{m-1})``."""
         return (self.units[0](level, *branch.tokens),)
 
 
 class TreeLevel(Level):
-    """Neighbours meet in pairs, then pairs of pairs, as soon as both are there; what is left over, at the end."""
+    """Let neighbors meet in pairs, then pairs of pairs, as soon as both are there; what is left over, at the end."""
 
     gates_the_first = False
 
@@ -158,13 +161,14 @@ class TreeLevel(Level):
     def combine(self, level: Features, branch: Branch) -> tuple[Features, ...]:
         waiting = [*branch.tokens, level]
         for unit in self.units:
-            right, left = waiting.pop(), waiting.pop()
+            right = waiting.pop()
+            left = waiting.pop()
             waiting.append(unit(right, left))
         return tuple(waiting)
 
 
 class ParallelLevel(Level):
-    """``sum_m softmax(w)_m M(u_m)``, w = 0 at init."""
+    """Compute ``sum_m softmax(w)_m M(u_m)``, w = 0 at init."""
 
     gated = False
     gates_the_first = False
@@ -184,7 +188,7 @@ LEVELS: dict[Combine, type[Level]] = {
 
 
 class MBranch(Reader):
-    """A :class:`Level` behind each tapped block, then the mean of the normed tokens.
+    """Run a :class:`Level` behind each tapped block, then the mean of the normed tokens.
 
     Args:
         dim: width of the trunk.
@@ -196,17 +200,16 @@ class MBranch(Reader):
 
     def __init__(self, dim: int, taps: Sequence[int], recipe: "MAdapter") -> None:
         super().__init__()
-        self.feature_dim, self.pool = recipe.width, recipe.pool
-        level, count = LEVELS[recipe.combine], len(taps)
+        self.feature_dim = recipe.width
+        self.pool = recipe.pool
+        level = LEVELS[recipe.combine]
+        count = len(taps)
         self.shares = (
             nn.Parameter(torch.zeros(count)) if recipe.combine == "parallel" else None
         )
-        self.taps = nn.ModuleDict(
-            {
-                str(tap): level(dim, recipe, index, count)
-                for index, tap in enumerate(taps)
-            }
-        )
+        self.taps = nn.ModuleDict()
+        for index, tap in enumerate(taps):
+            self.taps[str(tap)] = level(dim, recipe, index, count)
         self.norm = LayerNorm(recipe.width, save_memory=recipe.save_memory)
 
     @property
@@ -222,16 +225,19 @@ class MBranch(Reader):
 
     @property
     def recomputed(self) -> list[nn.Module]:
-        """The parts that the backward pass computes again."""
+        """Return the parts that the backward pass computes again."""
         units = [module for module in self.modules() if isinstance(module, Unit)]
-        return [unit.parts[name] for unit in units for name in unit.checkpoint]
+        parts = list[nn.Module]()
+        for unit in units:
+            parts += [unit.parts[name] for name in unit.checkpoint]
+        return parts
 
     def begin(self, video: Float[Tensor, "b t c h w"], grid: Grid) -> Branch:
-        """Nothing yet: the branch reads no pixels."""
+        """Return no tokens yet: the branch reads no pixels."""
         return Branch((), None if self.shares is None else self.shares.softmax(0), grid)
 
     def end(self, state: Branch) -> Feature:
-        """The mean of the class token over frames, of the patches over frames and places, or of these two."""
+        """Return the mean of the class token over frames, of the patches over frames and places, or of these two."""
         x = self.norm(state.tokens[0])
         if self.pool == "both":
             return (x[:, :, :1].mean((1, 2)) + x[:, :, 1:].mean((1, 2))) / 2
@@ -239,7 +245,7 @@ class MBranch(Reader):
 
 
 def rows(z: Tokens, grid: Grid, pool: Pool) -> Float[Tensor, "bt m d"]:
-    """The class token, the patches, or both; tokens never meet in the branch, so the others are not needed."""
+    """Return the class token, the patches, or both; tokens never meet in the branch, so the others are not needed."""
     if pool == "both":
         return (
             torch.cat([z[:, :1], z[:, grid.patches]], dim=1) if grid.prefix > 1 else z
@@ -249,7 +255,7 @@ def rows(z: Tokens, grid: Grid, pool: Pool) -> Float[Tensor, "bt m d"]:
 
 @dataclass(frozen=True, kw_only=True)
 class MAdapter(Adapter):
-    """M-adapter, a re-implementation from the abstract: a branch of width d that replaces the trunk's feature.
+    """Add M-adapter, re-implemented from the abstract: a branch of width d that replaces the trunk's feature.
 
     Nothing is back-propagated through the trunk. Of M levels (tapped blocks) and bottleneck r a level has
     ``(2 D + D d + d) + 1 + (2 d + 2 d² + 2 d) + (2 d + d r + r + 4 r + r d + d)`` parameters, and the branch ``2 d``
@@ -262,7 +268,7 @@ class MAdapter(Adapter):
         width: d, the width of the feature; 256 beside ViT-B, 384 beside ViT-L.
         bottleneck: r of the temporal module; None: half the width.
         taps: ``all``, ``quarters`` (the last block of each), ``odd``, ``first k``, ``last k`` or a list of blocks.
-        combine: ``chain``, each level meets what came before; ``tree``, neighbours meet in pairs; ``parallel``, each
+        combine: ``chain``, each level meets what came before; ``tree``, neighbors meet in pairs; ``parallel``, each
             level for itself, summed with softmax weights.
         temporal: ``dwconv`` over 3 frames, ``attention`` over all frames, or ``shift`` by one frame.
         pool: of the frames' class token (``cls``), patches (``gap``), or the mean of both means (``both``).

@@ -15,7 +15,7 @@ from lightning_petl.backbones.vit import VideoViT
 
 @dataclass(frozen=True, kw_only=True)
 class MultiTuneV(Adapter):
-    """A composition; the widths are a RECONSTRUCTION (reading A), for the paper's are not public.
+    """Compose five methods; the widths are a RECONSTRUCTION (reading A), for the paper's are not public.
 
     Inside every block, as drawn in the paper's figure::
 

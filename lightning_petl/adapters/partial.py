@@ -12,7 +12,7 @@ from lightning_petl.backbones.vit import VideoViT
 
 @dataclass(frozen=True, kw_only=True)
 class Partial(Unfreezing):
-    """All weights of the chosen blocks and the final norm train (Jia et al., ECCV 2022, baselines).
+    """Train all weights of the chosen blocks and the final norm (Jia et al., ECCV 2022, baselines).
 
     Args:
         blocks: the blocks that train.

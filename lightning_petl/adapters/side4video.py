@@ -39,7 +39,7 @@ Patches = Float[Tensor, "b t p d"]
 
 
 class Side(NamedTuple):
-    """The side network's patches, its shared table of positions (class token first), where the trunk's patches sit."""
+    """Hold the side network's patches, its shared table of positions (class token first) and the trunk's grid."""
 
     patches: Features
     position: Float[Tensor, "n d"]
@@ -47,7 +47,7 @@ class Side(NamedTuple):
 
 
 class TemporalConv(nn.Module):
-    """``W_out DWConv(W_in x)`` with a depthwise convolution of 3 frames, zero outside the clip, linear throughout."""
+    """Compute ``W_out DWConv(W_in x)`` with a depthwise convolution of 3 frames, zero outside; no activation."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -60,7 +60,7 @@ class TemporalConv(nn.Module):
 
 
 class PatchAttention(nn.Module):
-    """Attention of the patches of a frame to its class token and its patches; heads of width 64."""
+    """Compute attention of the patches of a frame to its class token and its patches; heads of width 64."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -76,7 +76,7 @@ class PatchAttention(nn.Module):
 
 
 class SideMlp(nn.Module):
-    """``W_2 GELU(W_1 x)``, four times as wide inside."""
+    """Compute ``W_2 GELU(W_1 x)``, four times as wide inside."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -88,7 +88,7 @@ class SideMlp(nn.Module):
 
 
 class SideLayer(nn.Module):
-    """One layer, right behind its block of the trunk, whose tokens are z. With ``[c; p] = W LN(z) + b``::
+    """Compute one layer, right behind its block of the trunk, whose tokens are z. With ``[c; p] = W LN(z) + b``::
 
         S = (S + p) / 2
         S = S + TemporalConv(BN(S))
@@ -119,9 +119,11 @@ class SideLayer(nn.Module):
                 "mlp": channel_norm(recipe.norm, width, save_memory=save_memory),
             }
         )
-        attention, mlp = PatchAttention(width), SideMlp(width)
+        # another order would draw other initial values from the same seed
+        attention = PatchAttention(width)
+        mlp = SideMlp(width)
         conv = TemporalConv(width)
-        form.initialise(self.tap, conv, attention, mlp)
+        form.initialize(self.tap, conv, attention, mlp)
         self.branches = nn.ModuleDict({"conv": conv, "attn": attention, "mlp": mlp})
 
     def forward(self, z: Tokens, side: Side) -> Side:
@@ -135,7 +137,8 @@ class SideLayer(nn.Module):
         return side._replace(patches=x)
 
     def _branch(self, name: Branch, x: Features) -> Patches:
-        norm, branch = cast(Norm, self.norms[name]), self.branches[name]
+        norm = cast(Norm, self.norms[name])
+        branch = self.branches[name]
         inputs = x if self.post_norm else norm.split(x)
         y = recompute(branch, inputs) if name in self.checkpoint else branch(inputs)
         return norm(y) if self.post_norm else y
@@ -162,10 +165,8 @@ def _retrieval(
 ) -> None:
     for linear in (tap.linear, attention.qkv, attention.proj, mlp.fc1, mlp.fc2):
         _normal(linear, 0.02)
-    for pointwise in (
-        conv.inner,
-        conv.outer,
-    ):  # published as convolutions: their biases stay PyTorch's
+    # published as convolutions: their biases stay PyTorch's
+    for pointwise in (conv.inner, conv.outer):
         nn.init.normal_(pointwise.weight, std=0.02)
     nn.init.normal_(conv.temporal.weight, std=attention.proj.in_features**-0.5)
 
@@ -183,13 +184,13 @@ def _normal(linear: nn.Linear, std: float) -> None:
 
 
 class Published(NamedTuple):
-    """In what the four published networks differ."""
+    """Say in what the four published networks differ."""
 
     post_norm: bool
     last_norm: bool
     class_position: bool
     position_std: float
-    initialise: Callable[[TapProjection, TemporalConv, PatchAttention, SideMlp], None]
+    initialize: Callable[[TapProjection, TemporalConv, PatchAttention, SideMlp], None]
 
 
 FORMS: dict[Form, Published] = {
@@ -198,34 +199,34 @@ FORMS: dict[Form, Published] = {
         last_norm=True,
         class_position=False,
         position_std=0.01,
-        initialise=_recognition,
+        initialize=_recognition,
     ),
     "eva": Published(
         post_norm=True,
         last_norm=False,
         class_position=False,
         position_std=0.02,
-        initialise=_pytorch,
+        initialize=_pytorch,
     ),
     "clip_retrieval": Published(
         post_norm=False,
         last_norm=True,
         class_position=True,
         position_std=0.01,
-        initialise=_clip_retrieval,
+        initialize=_clip_retrieval,
     ),
     "eva_retrieval": Published(
         post_norm=True,
         last_norm=True,
         class_position=False,
         position_std=0.02,
-        initialise=_retrieval,
+        initialize=_retrieval,
     ),
 }
 
 
 class SideNetwork(Reader):
-    """``S = BN(Conv3d(video))``, a :class:`SideLayer` behind each tapped block, ``mean_{t,n} BN(S)``.
+    """Compute ``S = BN(Conv3d(video))``, a :class:`SideLayer` behind each tapped block, ``mean_{t,n} BN(S)``.
 
     EVA's form for recognition has no last norm.
 
@@ -266,24 +267,24 @@ class SideNetwork(Reader):
 
     @property
     def recomputed(self) -> list[nn.Module]:
-        """The branches that the backward pass computes again."""
+        """Return the branches that the backward pass computes again."""
         layers = cast(list[SideLayer], list(self.taps.values()))
-        return [layer.branches[name] for layer in layers for name in layer.checkpoint]
+        branches = list[nn.Module]()
+        for layer in layers:
+            branches += [layer.branches[name] for name in layer.checkpoint]
+        return branches
 
     def begin(self, video: Float[Tensor, "b t c h w"], grid: Grid) -> Side:
-        """The patches of the stem."""
+        """Return the patches of the stem."""
         patches = self.stem(rearrange(video, "b t c h w -> b c t h w"))
-        position = (
-            self.position if self.class_position else F.pad(self.position, (0, 0, 1, 0))
-        )
-        return Side(
-            self.norm_pre(rearrange(patches, "b d t h w -> b t (h w) d")),
-            position,
-            grid,
-        )
+        position = self.position
+        if not self.class_position:
+            position = F.pad(position, (0, 0, 1, 0))
+        patches = rearrange(patches, "b d t h w -> b t (h w) d")
+        return Side(self.norm_pre(patches), position, grid)
 
     def end(self, state: Side) -> Feature:
-        """The mean patch of each clip.
+        """Return the mean patch of each clip.
 
         Raises:
             ValueError: a batch of one clip in training, of which BatchNorm leaves nothing.
@@ -291,7 +292,7 @@ class SideNetwork(Reader):
         return self._normed(state).mean((1, 2))
 
     def frames(self, state: Side, grid: Grid) -> Float[Tensor, "b t d"]:
-        """The mean patch of each frame; raises as :meth:`end`."""
+        """Return the mean patch of each frame; raises as :meth:`end`."""
         return self._normed(state).mean(2)
 
     def _normed(self, side: Side) -> Patches:
@@ -311,7 +312,7 @@ class SideNetwork(Reader):
 
 @dataclass(frozen=True, kw_only=True)
 class Side4Video(Adapter):
-    """A network of width d beside the trunk, fed with its tokens, which replaces its feature.
+    """Add a network of width d beside the trunk, fed with its tokens, which replaces its feature.
 
     Nothing is back-propagated through the trunk. With ``n`` patches of ``P²`` pixels and ``L_t`` taps it has
     ``L_t (14 d² + 22 d + D d + 2 D) + 9 d P² + d + 4 d + n d`` parameters, the form for EVA

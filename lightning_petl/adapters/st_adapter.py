@@ -15,7 +15,7 @@ from lightning_petl.shapes import Grid, Tokens
 
 
 class SpatioTemporalBottleneck(SlotModule):
-    """``W_up f(DWConv3d(W_down x))`` over the patches of a clip; the class token is left alone.
+    """Compute ``W_up f(DWConv3d(W_down x))`` over the patches of a clip; the class token is left alone.
 
     The depthwise convolution has weight and bias 0 at init, the linears keep PyTorch's weights and zero biases:
     the output is 0 at init, and ``W_down`` and ``W_up`` get their first gradient at the second step.
@@ -50,7 +50,7 @@ class SpatioTemporalBottleneck(SlotModule):
 
 @dataclass(frozen=True, kw_only=True)
 class STAdapter(Adapter):
-    """Depthwise 3-D convolution in a bottleneck, serial, on the residual stream before its norm.
+    """Add a depthwise 3-D convolution in a bottleneck, serial, on the residual stream before its norm.
 
     ``x <- x + W_up f(DWConv3d(W_down x))`` on patches, before attention and/or before the MLP. Per module
     ``2 D w + D + (k + 2) w`` parameters. The released code has no ``f``; the paper's formula shows one.

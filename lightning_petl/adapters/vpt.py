@@ -15,7 +15,7 @@ from lightning_petl.backbones.vit import VideoViT
 
 @dataclass(frozen=True, kw_only=True)
 class VPT(Adapter):
-    """Learned tokens ``P`` beside the patches of every frame; they get no position embedding.
+    """Learn tokens ``P`` beside the patches of every frame; they get no position embedding.
 
     Deep: block i attends to ``[x; P_i]`` and the prompts' outputs are dropped, ``p D`` parameters a block.
     Shallow: one table enters before the first block and stays to the last, ``p D`` parameters in all. Where in

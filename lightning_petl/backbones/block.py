@@ -180,7 +180,8 @@ class AdaptedBlock(nn.Module):
     def linear(self, path: str) -> AdaptedLinear:
         """Return the linear layer at ``path`` (``attn.qkv``, ``attn.proj``, ``mlp.fc1``, ...), open to deltas."""
         parent_path, _, child = path.rpartition(".")
-        parent, layer = self.get_submodule(parent_path), self.get_submodule(path)
+        parent = self.get_submodule(parent_path)
+        layer = self.get_submodule(path)
         if not isinstance(layer, nn.Linear):
             raise TypeError(
                 f"{path} is a {type(layer).__name__}, not a linear layer: it cannot take a delta"

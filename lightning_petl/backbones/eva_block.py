@@ -26,11 +26,12 @@ RopeTable = Float[Tensor, "patches sin_cos"]
 
 
 class EvaQKV(AdaptedLinear):
-    """EVA's fused layer. Its bias lives in the attention, as ``q_bias`` and ``v_bias``; keys have none."""
+    """Adopt EVA's fused layer, whose bias is in the attention as ``q_bias`` and ``v_bias``; keys have none."""
 
     def __init__(self, linear: nn.Linear, attn: EvaAttention) -> None:
         nn.Module.__init__(self)
-        self.in_features, self.out_features = linear.in_features, linear.out_features
+        self.in_features = linear.in_features
+        self.out_features = linear.out_features
         self.weight = linear.weight
         self.deltas = Extension()
         self.layout = Layout()
@@ -45,18 +46,20 @@ class EvaQKV(AdaptedLinear):
 
     def folded(self) -> nn.Linear:
         """Return the layer with every delta folded; the bias is written back to where it lives."""
-        plain, attn = super().folded(), self.attn.module
+        plain = super().folded()
+        attn = self.attn.module
         if attn.q_bias is None or attn.v_bias is None:
             return plain
         query, key, value = plain.bias.detach().chunk(3)
-        attn.q_bias.data, attn.v_bias.data = query, value
+        attn.q_bias.data = query
+        attn.v_bias.data = value
         # timm fixes the keys' bias at zero and does not save it
         attn.register_buffer("k_bias", key, persistent=bool(key.any()))
         return EvaQKV(plain, attn)
 
 
 class AdaptedEvaBlock(AdaptedBlock):
-    """A timm ``EvaBlock``: q, k and v fused or apart, rotary positions, inner norms, SwiGLU.
+    """Adopt a timm ``EvaBlock``: q, k and v fused or apart, rotary positions, inner norms, SwiGLU.
 
     It owns the forward pass of its attention, for timm's reads the weight of the fused ``qkv`` and never calls the
     layer. Rows that are no patches (class token, registers, prompts) are not rotated.
@@ -77,21 +80,22 @@ class AdaptedEvaBlock(AdaptedBlock):
                 f"{type(self).__name__} adopts timm's EvaAttention, not {type(self.attn).__name__}"
             )
         own = dict(block.named_parameters(recurse=False))
-        self.gamma_1, self.gamma_2 = own.get("gamma_1"), own.get("gamma_2")
+        self.gamma_1 = own.get("gamma_1")
+        self.gamma_2 = own.get("gamma_2")
         self.register_buffer("rope", rope, persistent=False)
         if self.attn.qkv is not None:
             self.attn.qkv = EvaQKV(self.attn.qkv, self.attn)
 
     def attention(self, x: Tokens, grid: Grid | None) -> Tokens:
         q, k, v = self._heads(x)
-        q, k = self.attn.q_norm(q), self.attn.k_norm(k)
+        q = self.attn.q_norm(q)
+        k = self.attn.k_norm(k)
         if self.rope is not None and grid is not None:
-            q, k = (
-                self._rotated(z, self.rope, grid.patches).type_as(v) for z in (q, k)
-            )
-        h = rearrange(
-            F.scaled_dot_product_attention(q, k, v), "b heads n c -> b n (heads c)"
-        )
+            # the table is float32 and would widen half-precision queries and keys
+            q = self._rotated(q, self.rope, grid.patches).type_as(v)
+            k = self._rotated(k, self.rope, grid.patches).type_as(v)
+        h = F.scaled_dot_product_attention(q, k, v)
+        h = rearrange(h, "b heads n c -> b n (heads c)")
         return self.attn.proj_drop(self.attn.proj(self.attn.norm(h)))
 
     def _heads(self, x: Tokens) -> tuple[Heads, Heads, Heads]:
@@ -110,21 +114,15 @@ class AdaptedEvaBlock(AdaptedBlock):
 
     def _rotated(self, z: Heads, rope: RopeTable, patches: slice) -> Heads:
         before, here, behind = z.tensor_split((patches.start, patches.stop), dim=2)
-        return torch.cat(
-            [
-                before,
-                apply_rot_embed_cat(here, rope, half=self.attn.rotate_half),
-                behind,
-            ],
-            dim=2,
-        )
+        here = apply_rot_embed_cat(here, rope, half=self.attn.rotate_half)
+        return torch.cat([before, here, behind], dim=2)
 
     def attn_out(self, h: Tokens) -> Tokens:
-        """LayerScale, where there is one."""
+        """Return attention's output times LayerScale, where there is one."""
         return h if self.gamma_1 is None else self.gamma_1 * h
 
     def mlp_out(self, h: Tokens) -> Tokens:
-        """LayerScale, where there is one."""
+        """Return the MLP's output times LayerScale, where there is one."""
         return h if self.gamma_2 is None else self.gamma_2 * h
 
     def _parts(self) -> dict[str, list[LayerSlice]]:
@@ -137,13 +135,14 @@ class AdaptedEvaBlock(AdaptedBlock):
                 for index, name in enumerate("qkv")
             }
         if isinstance(self.mlp, SwiGLU):
-            gate, value = LayerSlice("mlp.fc1_g"), LayerSlice("mlp.fc1_x")
+            gate = LayerSlice("mlp.fc1_g")
+            value = LayerSlice("mlp.fc1_x")
             parts |= {"fc1": [gate, value], "fc1_g": [gate], "fc1_x": [value]}
         return parts
 
 
 class EvaSlice(LayerSlice):
-    """A slice of the fused layer with a bias of its own."""
+    """Say where a target sits in the fused layer, in which each slice has a bias of its own."""
 
     @property
     def bias(self) -> str:
@@ -155,7 +154,7 @@ class EvaSlice(LayerSlice):
 
 
 class AdaptedPostNormBlock(AdaptedEvaBlock):
-    """A timm ``EvaBlockPostNorm``: ``x = x + norm1(attn(x))``, ``x = x + norm2(mlp(x))``."""
+    """Adopt a timm ``EvaBlockPostNorm``: ``x = x + norm1(attn(x))``, ``x = x + norm2(mlp(x))``."""
 
     adopts: ClassVar[type[nn.Module]] = EvaBlockPostNorm
 

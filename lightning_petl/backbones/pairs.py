@@ -1,7 +1,7 @@
 """The text tower that belongs to an image tower of open_clip, and the map into the space that both share."""
 
 import re
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -95,7 +95,8 @@ def text_tower(
         context_length=length,
         family=_family(name, config, text),
     )
-    tower.name, tower.weights = name, weights
+    tower.name = name
+    tower.weights = weights
     if (bias := config.get("init_logit_bias")) is not None:
         tower.logit_bias = nn.Parameter(torch.tensor(float(bias)), requires_grad=False)
     if (source := read_towers(name, config, weights)) is not None:
@@ -135,15 +136,17 @@ def _family(name: str, config: dict[str, Any], text: Any) -> TextFamily:
         activation=activation_of(config, text),
         mlp_ratio=text.mlp_ratio,
         norm_eps=eps_of(text),
-        projection="none"
-        if text.proj_type == "none"
-        else "affine"
-        if text.proj_bias
-        else "linear",
+        projection=_projection_of(text),
         tokenizer=Tokenizer(
             text.hf_tokenizer_name, tuple((text.tokenizer_kwargs or {}).items())
         ),
     )
+
+
+def _projection_of(text: Any) -> Literal["linear", "affine", "none"]:
+    if text.proj_type == "none":
+        return "none"
+    return "affine" if text.proj_bias else "linear"
 
 
 def _require_length(name: str, length: int, text: Any) -> None:

@@ -21,7 +21,7 @@ from lightning_petl.shapes import Grid, Tokens, Words
 
 @dataclass(frozen=True, kw_only=True)
 class TextFamily:
-    """What differs between published text towers; the values are those of LAION's CLIP.
+    """Say in what published text towers differ; the values are those of LAION's CLIP.
 
     Args:
         vocabulary: number of tokens.
@@ -47,7 +47,7 @@ class TextFamily:
 
 
 class AdaptedTextBlock(AdaptedBlock):
-    """A timm ``Block`` over the tokens of texts; with ``causal``, none attends to what stands behind it."""
+    """Adopt a timm ``Block`` for the tokens of texts; with ``causal``, none attends to what stands behind it."""
 
     def __init__(self, block: nn.Module, causal: bool) -> None:
         super().__init__(block)
@@ -58,7 +58,7 @@ class AdaptedTextBlock(AdaptedBlock):
 
 
 class TextTower(Encoder):
-    """CLIP's text transformer (Radford et al., ICML 2021), frozen until a method lets it train::
+    """Read texts with CLIP's transformer (Radford et al., ICML 2021), frozen until a method lets it train::
 
         x = E[ids] + P;  x = block_k(x), k = 1..depth;  tokens = N(x) W (+ b)
 
@@ -91,13 +91,13 @@ class TextTower(Encoder):
     ) -> None:
         super().__init__()
         _check_sizes(embed_dim, width, depth, heads, context_length)
-        self.name, self.weights, self.owners = "TextTower", "random", {}
-        self.dim, self.embed_dim, self.context_length, self.family = (
-            width,
-            embed_dim,
-            context_length,
-            family,
-        )
+        self.name = "TextTower"
+        self.weights = "random"
+        self.owners = {}
+        self.dim = width
+        self.embed_dim = embed_dim
+        self.context_length = context_length
+        self.family = family
         self.token_embedding = nn.Embedding(family.vocabulary, width)
         self.pos_embed = nn.Parameter(torch.empty(context_length, width))
         norm = partial(nn.LayerNorm, eps=family.norm_eps)
@@ -110,33 +110,38 @@ class TextTower(Encoder):
             norm_layer=cast(type[nn.Module], norm),
         )
         activation = cast(type[nn.Module], ACTIVATIONS[family.activation])
-        blocks = (block(act_layer=activation) for _ in range(depth))
-        self.blocks = nn.ModuleList(
-            AdaptedTextBlock(block, family.causal) for block in blocks
-        )
+        self.blocks = nn.ModuleList()
+        for _ in range(depth):
+            adopted = AdaptedTextBlock(block(act_layer=activation), family.causal)
+            self.blocks.append(adopted)
         self.norm = norm(width)
         affine = family.projection == "affine"
-        self.projection = (
-            nn.Identity()
-            if family.projection == "none"
-            else nn.Linear(width, embed_dim, bias=affine)
-        )
+        self.projection: nn.Module = nn.Identity()
+        if family.projection != "none":
+            self.projection = nn.Linear(width, embed_dim, bias=affine)
         self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
         self.logit_bias: nn.Parameter | None = None
-        self._initialise()
+        self._initialize()
         self.weights_hash = weights_hash(self)
         self.requires_grad_(False)
         self.eval()
 
     @torch.no_grad()
-    def _initialise(self) -> None:
-        width, depth = self.dim, self.depth
+    def _initialize(self) -> None:
+        width = self.dim
+        depth = self.depth
         self.token_embedding.weight.normal_(std=0.02)
         self.pos_embed.normal_(std=0.01)
         for weight in self.projection.parameters():
             weight.normal_(std=width**-0.5) if weight.ndim > 1 else weight.zero_()
-        stds = {"qkv": width**-0.5, "proj": (2 * depth * width) ** -0.5}
-        stds |= {"fc1": (2 * width) ** -0.5, "fc2": (2 * depth * width) ** -0.5}
+        # the two layers that add to the stream are smaller the more blocks there are
+        into_the_stream = (2 * depth * width) ** -0.5
+        stds = {
+            "qkv": width**-0.5,
+            "proj": into_the_stream,
+            "fc1": (2 * width) ** -0.5,
+            "fc2": into_the_stream,
+        }
         for name, module in self.blocks.named_modules():
             if isinstance(module, nn.Linear):
                 module.weight.normal_(std=stds[name.rpartition(".")[2]])
@@ -144,7 +149,7 @@ class TextTower(Encoder):
                     module.bias.zero_()
 
     def embedding_parameters(self) -> Iterable[nn.Parameter]:
-        """The tables of tokens and of positions."""
+        """Return the tables of tokens and of positions."""
         return [*self.token_embedding.parameters(), self.pos_embed]
 
     def tokenize(self, texts: Sequence[str]) -> Int64[Tensor, "q l"]:
@@ -176,7 +181,7 @@ class TextTower(Encoder):
         return self.token_embedding(ids) + self.pos_embed[: ids.shape[1]]
 
     def _end(self, ids: Int64[Tensor, "q l"]) -> Int64[Tensor, " q"]:
-        """The place of the first end token; the last one of a text without."""
+        """Return the place of the first end token; the last place of a text without one."""
         is_end = ids == self.family.end
         return torch.where(is_end.any(1), is_end.int().argmax(1), ids.shape[1] - 1)
 

@@ -156,7 +156,7 @@ class VideoViT(Encoder, FinalNorm):
         if clip.dtype != torch.uint8:
             raise ValueError(
                 f"a trunk takes clips of uint8 pixels, 0 to 255, and these are {clip.dtype}: where they lie between 0 "
-                "and 1, give (clip * 255).round().to(torch.uint8); where they are normalised, call features(clip)"
+                "and 1, give (clip * 255).round().to(torch.uint8); where they are normalized, call features(clip)"
             )
         return (clip.float() / 255 - self.pixel_mean) / self.pixel_std
 

@@ -21,7 +21,7 @@ ACTIVATIONS: dict[Activation, Callable[[], nn.Module]] = {
 
 
 class Bottleneck(SlotModule):
-    """``y = s W_up dropout(f(W_down norm_in(x) + b_down)) + s b_up``, then ``norm_out``.
+    """Compute ``y = s W_up dropout(f(W_down norm_in(x) + b_down)) + s b_up``, then ``norm_out``.
 
     Args:
         dim: width of the tokens.
@@ -53,9 +53,9 @@ class Bottleneck(SlotModule):
         self.up = nn.Linear(bottleneck, dim)
         self.norm_out = nn.LayerNorm(dim) if layernorm == "out" else nn.Identity()
         self.scale = nn.Parameter(torch.ones(1)) if scale == "learnable" else scale
-        self._initialise(init)
+        self._initialize(init)
 
-    def _initialise(self, init: Init) -> None:
+    def _initialize(self, init: Init) -> None:
         if init == "lora":
             nn.init.kaiming_uniform_(self.down.weight, a=math.sqrt(5))
             nn.init.zeros_(self.up.weight)

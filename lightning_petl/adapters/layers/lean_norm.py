@@ -222,7 +222,8 @@ class _Standardize(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         output, scale = ctx.saved_tensors
-        x, g = _wide(output), _wide(gradient)
+        x = _wide(output)
+        g = _wide(gradient)
         shift, _ = _mean(g, ctx.dims, ctx.sync)
         slope, _ = _mean(g * x, ctx.dims, ctx.sync)
         return (scale * (g - shift - x * slope)).to(ctx.dtype), None, None, None, None

@@ -17,7 +17,7 @@ Mixing = Literal["dwconv", "attention", "shift"]
 
 
 class FrameConv(nn.Conv2d):
-    """Depthwise convolution over 3 frames, zero outside the clip; 4 numbers a channel."""
+    """Convolve each channel over 3 frames, zero outside the clip; 4 numbers a channel."""
 
     def __init__(self, width: int) -> None:
         super().__init__(width, width, (3, 1), padding=(1, 0), groups=width)
@@ -30,23 +30,22 @@ class FrameConv(nn.Conv2d):
 
 
 class ClipConv(nn.Conv3d):
-    """Convolution over the frames, rows and columns of a clip, with a stride of one frame."""
+    """Convolve over the frames, rows and columns of a clip, with a stride of one frame."""
 
     @override
     def forward(self, input: Float[Tensor, "b c t h w"]) -> Float[Tensor, "b d t y x"]:
         # where a clip of several frames is shorter than the kernel, oneDNN (3.12) leaves taps of the weight's bfloat16
         # gradient wrong or unwritten; frames of zeros behind the clip, whose outputs are dropped, change nothing else
-        frames, span = input.shape[2], self.kernel_size[0]
-        missing = (
-            span - frames if input.device.type == "cpu" and 1 < frames < span else 0
-        )
-        if not missing:
+        frames = input.shape[2]
+        span = self.kernel_size[0]
+        if input.device.type != "cpu" or not 1 < frames < span:
             return super().forward(input)
+        missing = span - frames
         return super().forward(F.pad(input, (0, 0, 0, 0, 0, missing)))[:, :, :-missing]
 
 
 class FrameAttention(nn.Module):
-    """Attention of each token among its frames, with sines of the frame's number added in front.
+    """Compute attention of each token among its frames, with sines of the frame's number added in front.
 
     Heads are 64 wide; a width that is no multiple of it is one head. ``3 d² + 3 d`` parameters.
     """
@@ -67,7 +66,7 @@ class FrameAttention(nn.Module):
 
 
 class FrameShift(nn.Module):
-    """:func:`shift` as a layer without parameters."""
+    """Apply :func:`shift` as a layer without parameters."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -84,23 +83,26 @@ MIXINGS: dict[Mixing, Callable[[int], nn.Module]] = {
 
 
 def shift(x: Features) -> Features:
-    """The first half of the channels from the next frame, the second from the previous one; 0 outside the clip."""
+    """Return the first half of the channels from the next frame, the second from the previous one; 0 outside the clip.
+
+    Of frames 0 to 3 with two channels each, ``a`` and ``b``::
+
+        in     a0 b0   a1 b1   a2 b2   a3 b3
+        out    a1 0    a2 b0   a3 b1   0  b2
+    """
     following, previous = x.chunk(2, dim=-1)
-    return torch.cat(
-        [
-            F.pad(following[:, 1:], (0, 0, 0, 0, 0, 1)),
-            F.pad(previous[:, :-1], (0, 0, 0, 0, 1, 0)),
-        ],
-        dim=-1,
-    )
+    following = F.pad(following[:, 1:], (0, 0, 0, 0, 0, 1))
+    previous = F.pad(previous[:, :-1], (0, 0, 0, 0, 1, 0))
+    return torch.cat([following, previous], dim=-1)
 
 
 def frame_sines(x: Features) -> Float[Tensor, "t 1 d"]:
-    """``sin(t w_i), cos(t w_i)`` with ``w_i = 10000^(-2 i / d)``, one row for each frame t of x.
+    """Return ``sin(t w_i), cos(t w_i)`` with ``w_i = 10000^(-2 i / d)``, one row for each frame t of x.
 
     An odd width ends in a sine.
     """
-    frames, width = x.shape[1], x.shape[-1]
+    frames = x.shape[1]
+    width = x.shape[-1]
     rates = 10_000.0 ** (-torch.arange(0, width, 2, device=x.device) / width)
     angles = torch.arange(frames, device=x.device)[:, None] * rates
     return (

@@ -22,7 +22,7 @@ from lightning_petl.backbones.weights.pretrained import (
 
 
 class Source(NamedTuple):
-    """Where the blocks of a trunk are read when their time comes.
+    """Say where the blocks of a trunk are read when their time comes.
 
     Attributes:
         open: maps the file's tensors into memory, under the trunk's names; what is not touched costs nothing.
@@ -31,7 +31,7 @@ class Source(NamedTuple):
     open: Callable[[], State]
 
     def weights_hash(self) -> str:
-        """As of the trunk loaded at once. Reads the whole file, one tensor at a time."""
+        """Return the hash that the trunk has when loaded at once; one tensor of the file at a time is in memory."""
         return state_hash(self.open())
 
 
@@ -46,20 +46,17 @@ def load_deferred(name: str, path: Path, depth: int | None) -> tuple[Trunk, Sour
     """
     if depth is not None:
         require_depth(name, depth, blocks_of(name))
+    # no memory: an EVA-02-CLIP-E has 17 GB of weights
     with torch.device("meta"):
         whole = create(name, pretrained=False, cut=depth)
     model = create(name, pretrained=False, cut=1)
     source = Source(partial(_mapped, whole, path, depth))
     state = source.open()
     require_fit(whole, state, str(path), "trunk")
-    model.load_state_dict(
-        {key: value for key, value in state.items() if not key.startswith("blocks.")},
-        strict=False,
-    )
-    first, blocks = (
-        cast(nn.Sequential, model.blocks)[0],
-        cast(nn.Sequential, whole.blocks),
-    )
+    around = {k: v for k, v in state.items() if not k.startswith("blocks.")}
+    model.load_state_dict(around, strict=False)
+    first = cast(nn.Sequential, model.blocks)[0]
+    blocks = cast(nn.Sequential, whole.blocks)
     for block in blocks:
         _copy_constants(first, block)
     model.blocks = blocks  # pyright: ignore[reportAttributeAccessIssue]  # what timm's forward makes of it is not used
@@ -71,7 +68,7 @@ def _mapped(model: Trunk, path: Path, depth: int | None) -> State:
 
 
 def _copy_constants(source: nn.Module, target: nn.Module) -> None:
-    """Buffers that no file holds are the same in every block."""
+    """Give a block the buffers that no file holds; they are the same in every block."""
     saved = source.state_dict().keys()
     for name, value in source.named_buffers():
         if name not in saved:

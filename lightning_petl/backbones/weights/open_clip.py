@@ -36,7 +36,7 @@ _OF_IMAGE = OF_BOTH | _OF_TIMM | {"image_size", "patch_size", "head_width"}
 
 
 class _Source(NamedTuple):
-    """Tensors of both towers, what messages call them, and mean and std of the pixels, if published with them."""
+    """Hold tensors of both towers, what messages call them, and mean and std of pixels, if published with them."""
 
     state: State
     origin: str
@@ -73,8 +73,13 @@ def published_tags(name: str) -> list[str]:
 
 
 def model_config(name: str) -> dict[str, Any]:
-    """What open_clip says of a model."""
-    model, known = name.removeprefix(PREFIX), cast(list[str], library().list_models())
+    """Return what open_clip says of a model.
+
+    Raises:
+        ValueError: it knows no such model.
+    """
+    model = name.removeprefix(PREFIX)
+    known = cast(list[str], library().list_models())
     if model not in known:
         near = (
             ", ".join(get_close_matches(model, known, 5, 0.4))
@@ -130,7 +135,8 @@ def _build_image_tower(name: str, config: dict[str, Any], depth: int | None) -> 
 
 
 def _build_head(name: str, config: dict[str, Any], dim: int) -> nn.Linear | nn.Identity:
-    image, width = library().CLIPVisionCfg(**config["vision_cfg"]), config["embed_dim"]
+    image = library().CLIPVisionCfg(**config["vision_cfg"])
+    width = config["embed_dim"]
     own = bool(image.timm_model_name)
     if own and image.timm_proj == "none":
         return nn.Identity()
@@ -147,28 +153,26 @@ def _build_head(name: str, config: dict[str, Any], dim: int) -> nn.Linear | nn.I
 
 
 def _image_state(state: State) -> State:
-    """The image tower's tensors: timm's own names, or OpenAI's, which timm renames."""
-    of_image = {
-        key.removeprefix("visual.trunk."): value
-        for key, value in state.items()
-        if key.startswith("visual.")
-    }
-    return {
-        key: value
-        for key, value in of_image.items()
-        if not key.startswith(("visual.head.", "visual.proj"))
-    }
+    """Return the image tower's tensors: timm's own names, or OpenAI's, which timm renames."""
+    found: State = {}
+    for key, value in state.items():
+        # the projection belongs to the pair: _head_state has it
+        if key.startswith(("visual.head.", "visual.proj")):
+            continue
+        if key.startswith("visual."):
+            found[key.removeprefix("visual.trunk.")] = value
+    return found
 
 
 def _head_state(state: State) -> State:
     if "visual.proj" in state:
         return {"weight": state["visual.proj"].T}
-    names = {
-        f"visual.{prefix}.{kind}": kind
-        for prefix in ("trunk.head", "head.proj")
-        for kind in ("weight", "bias")
-    }
-    return {names[key]: value for key, value in state.items() if key in names}
+    found: State = {}
+    for key, value in state.items():
+        owner, _, kind = key.rpartition(".")
+        if owner in ("visual.trunk.head", "visual.head.proj"):
+            found[kind] = value
+    return found
 
 
 def activation_of(config: dict[str, Any], tower: Any) -> Activation:
@@ -184,10 +188,11 @@ def eps_of(tower: Any) -> float:
 
 
 def read_towers(name: str, config: dict[str, Any], weights: str) -> _Source | None:
-    """The tensors that ``weights`` means; None if they are to be random."""
+    """Return the tensors that ``weights`` means; None if they are to be random."""
     if weights == "random":
         return None
-    model, quick = name.removeprefix(PREFIX), config.get("quick_gelu", False)
+    model = name.removeprefix(PREFIX)
+    quick = config.get("quick_gelu", False)
     if not (tag := _tag(model, weights)):
         state = _without_wrapper(read_state(Path(weights)))
         if (
@@ -204,7 +209,7 @@ def read_towers(name: str, config: dict[str, Any], weights: str) -> _Source | No
 
 
 def _without_wrapper(state: State) -> State:
-    """Names without what parallel training puts before them."""
+    """Return tensors by their names without what parallel training puts before them."""
     return {key.removeprefix("module."): value for key, value in state.items()}
 
 
@@ -219,7 +224,7 @@ def _require_activation(
 
 
 def _tag(model: str, weights: str) -> str:
-    """The tag that ``weights`` means; none if it is a file."""
+    """Return the tag that ``weights`` means; none if it is a file."""
     tags = published_tags(model)
     if weights == "hub" and len(tags) == 1:
         return tags[0]

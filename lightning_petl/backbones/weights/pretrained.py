@@ -85,7 +85,8 @@ def require_depth(name: str, depth: int, blocks: int) -> None:
 
 @cache
 def blocks_of(name: str) -> int:
-    """Blocks of timm's published trunk; asked for ``depth=13``, timm would add a random thirteenth."""
+    """Return the number of blocks of timm's published trunk."""
+    # asked for depth=13 of 12, timm would add a random thirteenth
     with torch.device("meta"):
         return len(cast(nn.Sequential, create(name, pretrained=False, cut=None).blocks))
 
@@ -110,18 +111,17 @@ def load_state(
 def converted(
     model: Trunk, state: Mapping[str, Tensor], origin: str, depth: int | None = None
 ) -> State:
-    """Tensors of any common dialect under the trunk's own names; what only gets another name is not copied."""
+    """Return tensors of any common dialect under the trunk's own names; what is only renamed is not copied."""
     source = _trunk(
         to_timm_names(state), keep="mask_token"
     )  # by which timm's filter knows DINOv2's files
     source = source if depth is None else _cut(source, depth)
     patches = model.patch_embed.proj.weight.shape
     # timm's filter would quietly resample the patches of another trunk
-    resized = [
-        key
-        for key, value in source.items()
-        if value.ndim == 4 and value.shape != patches
-    ]
+    resized = list[str]()
+    for key, value in source.items():
+        if value.ndim == 4 and value.shape != patches:
+            resized.append(key)
     _refuse("of another shape", resized, origin, "trunk")
     return _trunk(to_new_names(source, model))
 
@@ -141,20 +141,16 @@ def require_fit(
     expected = module.state_dict()
     _refuse("missing", expected.keys() - state.keys(), origin, what)
     _refuse("unexpected", state.keys() - expected.keys(), origin, what)
-    _refuse(
-        "of another shape",
-        (k for k in expected if expected[k].shape != state[k].shape),
-        origin,
-        what,
-    )
+    other = (key for key in expected if expected[key].shape != state[key].shape)
+    _refuse("of another shape", other, origin, what)
 
 
 def _trunk(state: Mapping[str, Tensor], keep: str = "") -> State:
-    return {
-        key: value
-        for key, value in state.items()
-        if key == keep or not re.search(_NOT_TRUNK, key)
-    }
+    kept: State = {}
+    for key, value in state.items():
+        if key == keep or not re.search(_NOT_TRUNK, key):
+            kept[key] = value
+    return kept
 
 
 def read_state(path: Path) -> State:
@@ -185,7 +181,8 @@ def read_state(path: Path) -> State:
 
 def _unpickle(path: Path) -> State:
     if _is_torchscript(path):
-        with warnings.catch_warnings():  # OpenAI publishes CLIP in no other form
+        # OpenAI publishes CLIP in no other form
+        with warnings.catch_warnings():
             warnings.filterwarnings(
                 "ignore", "`torch.jit.load` is deprecated", DeprecationWarning
             )
@@ -198,7 +195,7 @@ def _unpickle(path: Path) -> State:
 
 
 def _is_torchscript(path: Path) -> bool:
-    """OpenAI's own CLIP files are such archives; ``torch.load`` would refuse them with a warning."""
+    """Return whether a file is an archive as OpenAI's CLIP, which ``torch.load`` would refuse with a warning."""
     if not zipfile.is_zipfile(path):
         return False
     with zipfile.ZipFile(path) as archive:
@@ -215,12 +212,12 @@ def to_timm_names(state: Mapping[str, Tensor]) -> State:
 
 
 def weights_hash(model: nn.Module) -> str:
-    """SHA-256 over names, shapes and float32 bytes of a tower, before any cast, fold or interpolation."""
+    """Return the SHA-256 over names, shapes and float32 bytes of a tower, before any cast, fold or interpolation."""
     return state_hash(model.state_dict())
 
 
 def state_hash(state: Mapping[str, Tensor]) -> str:
-    """:func:`weights_hash` of a tower with this state; one tensor at a time is float32."""
+    """Return :func:`weights_hash` of a tower with this state; one tensor at a time is float32."""
     digest = hashlib.sha256()
     for name, tensor in sorted(state.items()):
         if tensor.is_meta:
@@ -301,13 +298,12 @@ def _rename(key: str) -> str:
 
 
 def _add_batch_axis(state: State) -> State:
-    whole = ("cls_token", "pos_embed")
-    return {
-        key: value.reshape(*[1] * (3 - value.ndim), *value.shape)
-        if key in whole
-        else value
-        for key, value in state.items()
-    }
+    whole = {"cls_token", "pos_embed"}
+    found = dict(state)
+    for key in whole & state.keys():
+        value = state[key]
+        found[key] = value.reshape(*[1] * (3 - value.ndim), *value.shape)
+    return found
 
 
 def _fuse(state: State) -> State:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Tokenizer:
-    """CLIP's byte pairs, or a tokenizer of the hub, as open_clip reads it.
+    """Turn texts into numbers with CLIP's byte pairs, or a tokenizer of the hub, as open_clip reads it.
 
     A text longer than the context is cut so that its last place holds the end token; an empty one is the start token,
     if there is one, and the end token. Case is lost, and bytes of any script are coded.
@@ -65,7 +65,8 @@ def library() -> Any:
 
 @cache
 def _load(tokenizer: Tokenizer) -> Any:
-    module, options = library().tokenizer, dict(tokenizer.options)
+    module = library().tokenizer
+    options = dict(tokenizer.options)
     if tokenizer.hub is None:
         return module.SimpleTokenizer(**options)
     try:
