@@ -1,9 +1,10 @@
 """Make torchvision importable beside a CPU-only torch.
 
-PyPI's torchvision wheel registers fake kernels for ``torchvision::nms`` at import; beside a CPU-only build of
-torch its C++ library cannot load, the operator has no schema and the import fails with ``operator
-torchvision::nms does not exist``. timm, lightning and torchmetrics all import torchvision. Declaring the two
-schemas is enough: no torchvision operator is ever called here.
+PyPI's torchvision wheel registers fake kernels for ``torchvision::nms`` at import;
+beside a CPU-only build of torch its C++ library cannot load, the operator has no schema
+and the import fails with ``operator torchvision::nms does not exist``. timm, lightning
+and torchmetrics all import torchvision. Declaring the two schemas is enough: no
+torchvision operator is ever called here.
 """
 
 import torch

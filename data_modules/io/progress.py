@@ -1,4 +1,4 @@
-"""What commands over many files share: how far they are, and how many processes they start."""
+"""What commands over many files share: a progress bar, and a number of processes."""
 
 import os
 
@@ -16,7 +16,7 @@ from rich.text import Text
 
 
 class Rate(ProgressColumn):
-    """How many a second.
+    """Show how many a second are done.
 
     Args:
         unit: what is counted, such as ``files``.
@@ -27,14 +27,20 @@ class Rate(ProgressColumn):
         self._unit = unit
 
     def render(self, task: Task) -> Text:
-        """Of the whole task once it is done."""
+        """Return the rate of now, and that of the whole task once it is done."""
         return Text(f"{task.finished_speed or task.speed or 0:.1f} {self._unit}/s")
 
 
 def progress(
     unit: str, *more: ProgressColumn, console: Console | None = None
 ) -> Progress:
-    """A bar with count, rate in ``unit`` a second and time that is left, and ``more`` behind them."""
+    """Return a bar with count, rate and time that is left.
+
+    Args:
+        unit: what is counted, such as ``files``.
+        more: columns behind these.
+        console: where it is drawn.
+    """
     bar = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -46,9 +52,10 @@ def progress(
 
 
 def cpus() -> int:
-    """CPUs that this process may use, which a cluster gives it fewer of than the machine has."""
-    return (
-        len(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else os.cpu_count() or 1
-    )
+    """Return how many CPUs this process may use.
+
+    On a cluster they are fewer than the machine has.
+    """
+    if hasattr(os, "sched_getaffinity"):  # not on macOS
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -1,6 +1,7 @@
-"""Files that somebody else may have written: read without believing what they say of themselves.
+"""Files that somebody else may have written.
 
-Nothing here runs code from a file, follows a link out of the folder that the user named, or allocates memory for a
+They are read without believing what they say of themselves: nothing here runs code from
+a file, follows a link out of the folder that the user named, or allocates memory for a
 number that was not first compared with the size of the file.
 """
 
@@ -11,13 +12,12 @@ from typing import Any, NamedTuple
 
 from safetensors import SafetensorError, safe_open
 
-_MOST_HEADER = (
-    1 << 23
-)  # bytes; the header of a model of ten thousand tensors takes one million
+# bytes; the header of a model of ten thousand tensors takes one million
+_MOST_HEADER = 1 << 23
 
 
 class TensorInfo(NamedTuple):
-    """What the header of a safetensors file says of one tensor.
+    """Hold what the header of a safetensors file says of one tensor.
 
     Attributes:
         dtype: as safetensors writes it, such as ``F32``.
@@ -57,11 +57,8 @@ def leads_inside(path: Path, folder: Path) -> bool:
     """Tell whether ``path``, with all links followed, lies in ``folder``."""
     try:
         return path.resolve().is_relative_to(folder.resolve())
-    except (
-        OSError,
-        RuntimeError,
-    ):  # links that lead in a circle, a name that is too long
-        return False
+    except (OSError, RuntimeError):
+        return False  # links that lead in a circle, a name that is too long
 
 
 def read_json(path: Path, *, most: int) -> Any:
@@ -94,7 +91,9 @@ def read_json(path: Path, *, most: int) -> Any:
 
 
 def tensors_of(path: Path) -> dict[str, TensorInfo]:
-    """Return types and shapes of the tensors of a safetensors file by name; they fill the file exactly.
+    """Return types and shapes of the tensors of a safetensors file by name.
+
+    They fill the file exactly.
 
     Raises:
         ValueError: the file is cut short, damaged or something else.
@@ -103,11 +102,12 @@ def tensors_of(path: Path) -> dict[str, TensorInfo]:
     check_header(path)
     try:
         with safe_open(path, framework="pt") as file:
-            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118  # not a dict
-            return {
-                name: TensorInfo(each.get_dtype(), tuple(each.get_shape()))
-                for name, each in slices.items()
-            }
+            found = dict[str, TensorInfo]()
+            for name in file.keys():  # noqa: SIM118  # not a dict
+                tensor = file.get_slice(name)  # reads no values
+                shape = tuple(tensor.get_shape())
+                found[name] = TensorInfo(tensor.get_dtype(), shape)
+            return found
     except (SafetensorError, OverflowError, ValueError) as error:
         raise ValueError(_damaged(path)) from error
 
@@ -131,16 +131,17 @@ def _damaged(path: Path) -> str:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object of a JSON file; json.loads would drop all but the last value."""
     found = dict(pairs)
-    if len(found) < len(pairs):
-        keys = [key for key, _ in pairs]
-        raise ValueError(
-            f"the key {next(key for key in keys if keys.count(key) > 1)!r} occurs twice"
-        )
-    return found
+    if len(found) == len(pairs):
+        return found
+    keys = [key for key, _ in pairs]
+    twice = next(key for key in keys if keys.count(key) > 1)
+    raise ValueError(f"the key {twice!r} occurs twice")
 
 
 def _finite(text: str) -> float:
+    """Return a number; ValueError for NaN, Infinity and 1e999."""
     value = float(text)
     if not math.isfinite(value):
         raise ValueError(f"{text} is no finite number")
