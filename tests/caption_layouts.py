@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.layouts import video
-from tests.rendering import render_one_caption
+from tests.rendering import render_two_objects
 
 NUMBERS = {"train": range(4), "val": range(4, 7), "test": range(7, 10)}
 EVERY = [number for numbers in NUMBERS.values() for number in numbers]
@@ -103,7 +103,7 @@ def caption_list(root: Path) -> str:
 
 
 def motion_captions(root: Path) -> str:
-    render_one_caption(root)
+    render_two_objects(root)
     return ""
 
 

@@ -10,6 +10,7 @@ from unittest.mock import patch
 
 from data_modules.sets.rendered import motion, motion_captions
 from data_modules.sets.rendered.motion_captions import CaptionPlan
+from data_modules.sets.rendered.motion_scene import MOTIONS
 
 
 class OneThread(ThreadPoolExecutor):
@@ -24,14 +25,21 @@ def in_this_process() -> AbstractContextManager[object]:
     return patch.object(motion, "ProcessPoolExecutor", OneThread)
 
 
-def render_one_caption(root: Path) -> None:
-    """Write the motion data set in sentences with one drawn clip under the names of all 480."""
+def render_two_objects(root: Path, seed: int = 0) -> None:
+    """Write the motion data set in sentences, with one drawn object of training and one of test.
+
+    In its six motions each stands under the names of all objects of its split: a clip of both splits would be told.
+    """
 
     def copies(root: Path, plans: Sequence[CaptionPlan]) -> None:
-        motion.write_clips(root, plans[:1])
-        first = root / "videos" / f"{plans[0].clip_id}.mp4"
-        for plan in plans[1:]:
-            shutil.copy(first, first.with_stem(plan.clip_id))
+        for test in (False, True):
+            of_split = [plan for plan in plans if plan.is_test == test]
+            drawn = of_split[: len(MOTIONS)]
+            motion.write_clips(root, drawn)
+            for number, plan in enumerate(of_split[len(drawn) :]):
+                same = drawn[number % len(drawn)]
+                path = root / "videos" / f"{same.clip_id}.mp4"
+                shutil.copy(path, path.with_stem(plan.clip_id))
 
     with in_this_process(), patch.object(motion_captions, "write_clips", copies):
-        motion_captions.render(root, repeats=1)
+        motion_captions.render(root, repeats=1, seed=seed)

@@ -1,9 +1,7 @@
 """The motion set in sentences: every query of its own, combinations of test unseen, all words seen."""
 
 import csv
-from collections.abc import Iterator
 from pathlib import Path
-from unittest.mock import patch
 
 import av
 import numpy as np
@@ -11,26 +9,18 @@ import pytest
 
 from data_modules.sampling.schemes import SegmentSampling
 from data_modules.sets import MotionCaptions
-from data_modules.sets.rendered import motion_captions
 from data_modules.sets.rendered.motion import FRAMES
 from data_modules.sets.rendered.motion import render as render_classes
-from data_modules.sets.rendered.motion_captions import CaptionPlan, plans, render
+from data_modules.sets.rendered.motion_captions import SIZE, CaptionPlan, plans, render
 from data_modules.sets.rendered.motion_scene import COLORS, MOTIONS, SHAPES
-from tests.rendering import in_this_process
-
-SIZE = 48  # pixels: a quarter of what is published
-
-
-@pytest.fixture(scope="module", autouse=True)
-def small() -> Iterator[None]:
-    """Draw small clips, without other processes."""
-    with patch.object(motion_captions, "SIZE", SIZE), in_this_process():
-        yield
+from tests.rendering import render_two_objects
 
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return render(tmp_path_factory.mktemp("motion"), repeats=1, seed=3)
+    folder = tmp_path_factory.mktemp("motion")
+    render_two_objects(folder, seed=3)
+    return folder
 
 
 def captions(root: Path, split: str) -> list[str]:
