@@ -34,7 +34,7 @@ from lightning_petl.optim.schedule import Schedule
 from lightning_petl.strategies.ddp import TrainableDDP
 from lightning_petl.strategies.fsdp import FSDP2
 from lightning_petl.tasks.bank.member import Member
-from lightning_petl.tasks.retrieval.task import JointSpace
+from lightning_petl.tasks.retrieval.joint_space import JointSpace
 from tests.formats import measure
 
 HERE = Path(__file__).parent

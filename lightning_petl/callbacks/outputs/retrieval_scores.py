@@ -10,7 +10,7 @@ from data_modules.io.atomic import write_whole
 from data_modules.io.names import to_json, visible
 from lightning_petl.callbacks.outputs.screen import show
 from lightning_petl.runs.folder import run_folder
-from lightning_petl.tasks.retrieval.gallery import Answer
+from lightning_petl.tasks.retrieval.gallery import CaptionResult
 from lightning_petl.tasks.retrieval.task import VideoTextRetrieval
 
 COLUMNS = ("R1", "R5", "R10", "MdR", "MnR")
@@ -29,13 +29,13 @@ class RetrievalScores(Callback):
         if not isinstance(pl_module, VideoTextRetrieval) or not trainer.is_global_zero:
             return
         path = run_folder(trainer) / "retrieval.jsonl"
-        lines = b"".join(_line(answer) + b"\n" for answer in pl_module.answers)
+        lines = b"".join(_line(answer) + b"\n" for answer in pl_module.results)
         write_whole(path, lines)
         show(_table(trainer.callback_metrics))
         print(f"written to {visible(str(path))}", flush=True)
 
 
-def _line(answer: Answer) -> bytes:
+def _line(answer: CaptionResult) -> bytes:
     best: list[dict[str, Any]] = []
     for video, similarity in answer.best:
         best.append({"video": video, "similarity": round(similarity, 6)})

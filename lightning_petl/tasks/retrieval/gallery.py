@@ -1,4 +1,4 @@
-"""The videos of an evaluation and what is said of them, each once, from all ranks."""
+"""Collect the videos of an evaluation and their captions, each once, from all ranks; rank videos for captions."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from operator import attrgetter
@@ -22,8 +22,8 @@ from lightning_petl.heads.similarity import (
 from lightning_petl.metrics.retrieval import TIE, RankCounts
 
 
-class Entry(NamedTuple):
-    """One video and its captions, as the similarity needs them, in main memory.
+class GalleryVideo(NamedTuple):
+    """Hold one video and its captions, as the similarity needs them, in main memory.
 
     Attributes:
         clip_id: the annotation's name of the video.
@@ -42,10 +42,15 @@ class Entry(NamedTuple):
     fault: str = ""
 
 
-class Answer(NamedTuple):
-    """What a caption finds: the expected rank of its video from 1, and the most similar of those that can be read.
+class CaptionResult(NamedTuple):
+    """Hold what a caption finds; the names are the keys of a line of ``retrieval.jsonl``.
 
-    ``fault`` says why its own video counts as never found, where it does.
+    Attributes:
+        query: the caption.
+        video: name of the video that it is about.
+        rank: expected rank of that video, from 1.
+        best: the most similar of the videos that can be read, with their similarities, best first.
+        fault: why its own video counts as never found, where it does.
     """
 
     query: str
@@ -56,9 +61,14 @@ class Answer(NamedTuple):
 
 
 class Gallery(NamedTuple):
-    """All videos in the order of their names, and as queries the captions of those that this rank has seen.
+    """Hold all videos in the order of their names, and as queries the captions of those that this rank has seen.
 
-    Videos are few and captions many: what is needed of videos is on every rank, that of captions stays where it is.
+    Videos are few and captions many: what is needed of videos is on every rank, that of captions stays where it is::
+
+        rank 0                               rank 1
+        clip_ids  [a, b, c]                  clip_ids  [a, b, c]
+        captions  [of a, of a, of c]         captions  [of b]
+        owner     [0, 0, 2]                  owner     [1]
 
     Attributes:
         clip_ids: of all videos.
@@ -79,102 +89,116 @@ class Gallery(NamedTuple):
     faults: Mapping[str, str] = MappingProxyType({})
 
     @classmethod
-    def of(cls, entries: Sequence[Entry], device: torch.device) -> "Gallery":
-        """The videos of all ranks, which all must call it, and this rank's captions.
+    def of(cls, seen: Sequence[GalleryVideo], device: torch.device) -> "Gallery":
+        """Gather the videos of all ranks, which all must call it, and this rank's captions.
 
         Args:
-            entries: of this rank; no video is on two of them.
+            seen: videos of this rank; no video is on two of them.
             device: where captions and videos are compared.
         """
-        entries = sorted(entries, key=attrgetter("clip_id"))
-        found = sorted(
-            _of_all_ranks([entry._replace(captions=(), texts=[]) for entry in entries]),
-            key=attrgetter("clip_id"),
-        )
-        number = {entry.clip_id: position for position, entry in enumerate(found)}
+        # by name: on any number of ranks the same sums are made in the same order
+        own = sorted(seen, key=attrgetter("clip_id"))
+        found = sorted(_of_all_ranks(own), key=attrgetter("clip_id"))
+        number = {video.clip_id: position for position, video in enumerate(found)}
         assert len(number) == len(found), "a video was seen twice"
+        captions: list[str] = []
+        texts: list[Encoded] = []
+        owner: list[int] = []
+        for video in own:
+            captions.extend(video.captions)
+            texts.extend(video.texts)
+            owner += [number[video.clip_id]] * len(video.captions)
         return cls(
             list(number),
-            torch.tensor([entry.readable for entry in found], device=device),
-            tuple(
-                torch.cat(parts)
-                for parts in zip(*(entry.video for entry in found), strict=True)
-            ),
-            [caption for entry in entries for caption in entry.captions],
-            tuple(
-                zip(*(sides for entry in entries for sides in entry.texts), strict=True)
-            ),
-            torch.tensor(
-                [number[entry.clip_id] for entry in entries for _ in entry.captions],
-                dtype=torch.int64,
-                device=device,
-            ),
-            {entry.clip_id: entry.fault for entry in found if entry.fault},
+            torch.tensor([video.readable for video in found], device=device),
+            _joined([video.video for video in found]),
+            captions,
+            tuple(zip(*texts, strict=True)),
+            torch.tensor(owner, dtype=torch.int64, device=device),
+            {video.clip_id: video.fault for video in found if video.fault},
         )
 
     def similarities(self, similarity: Similarity) -> SimilarityOfBlock:
-        """Of captions to videos; ``-inf`` for a video that could not be read."""
+        """Return the similarities of captions to videos; ``-inf`` for a video that could not be read."""
         block = similarity.blocks(self.texts, self.videos, device=self.owner.device)
 
-        def readable(rows: range, columns: range) -> Float64[Tensor, "q b"]:
-            return block(rows, columns).masked_fill(
-                ~self.readable[columns.start : columns.stop], -torch.inf
-            )
+        def of_readable(rows: range, columns: range) -> Float64[Tensor, "q b"]:
+            unreadable = ~self.readable[columns.start : columns.stop]
+            return block(rows, columns).masked_fill(unreadable, -torch.inf)
 
-        return readable
+        return of_readable
 
-    def answers(
+    def results(
         self, similarity: SimilarityOfBlock, *, rows: int = 1024, best: int = 5
-    ) -> list[Answer]:
-        """What the captions of all ranks find, so many at a time: on the first rank; on others nothing.
+    ) -> list[CaptionResult]:
+        """Return what the captions of all ranks find, gathered on rank 0; an empty list elsewhere.
 
         All ranks must call it.
-        """
-        found = list(self._answers(similarity, rows, best))
-        return sorted(_on_first_rank(found), key=attrgetter("video"))
 
-    def _answers(
-        self, similarity: SimilarityOfBlock, rows: int, best: int
-    ) -> Iterator[Answer]:
+        Args:
+            similarity: of captions to videos.
+            rows: captions that are compared at a time.
+            best: how many videos are listed for a caption.
+        """
+        own: list[CaptionResult] = []
         for start in range(0, len(self.captions), rows):
             numbers = range(start, min(start + rows, len(self.captions)))
-            block = similarity(numbers, range(len(self.clip_ids)))
-            owner = self.owner[start : numbers.stop]
-            top = block.topk(min(best, len(self.clip_ids)))
-            found = zip(top.indices.tolist(), top.values.tolist(), strict=True)
-            ranks, owners = _ranks(block, owner).tolist(), owner.tolist()
-            for number, rank, video, (indices, values) in zip(
-                numbers, ranks, owners, found, strict=True
-            ):
-                pairs = [
-                    (self.clip_ids[i], s)
-                    for i, s in zip(indices, values, strict=True)
-                    if s > -torch.inf
-                ]
-                name = self.clip_ids[video]
-                yield Answer(
-                    self.captions[number], name, rank, pairs, self.faults.get(name, "")
-                )
+            own.extend(self._results(similarity, numbers, best))
+        found: list[CaptionResult] = []
+        for of_rank in gather_objects_on_first(own):
+            found.extend(of_rank)
+        return sorted(found, key=attrgetter("video"))
+
+    def _results(
+        self, similarity: SimilarityOfBlock, numbers: range, best: int
+    ) -> Iterator[CaptionResult]:
+        block = similarity(numbers, range(len(self.clip_ids)))
+        owner = self.owner[numbers.start : numbers.stop]
+        top = block.topk(min(best, len(self.clip_ids)))
+        columns = (top.indices, top.values, _ranks(block, owner), owner)
+        rows = zip(numbers, *(column.tolist() for column in columns), strict=True)
+        for number, indices, values, rank, video in rows:
+            name = self.clip_ids[video]
+            listed = self._readable_names(indices, values)
+            fault = self.faults.get(name, "")
+            yield CaptionResult(self.captions[number], name, rank, listed, fault)
+
+    def _readable_names(
+        self, indices: Sequence[int], values: Sequence[float]
+    ) -> list[tuple[str, float]]:
+        found: list[tuple[str, float]] = []
+        for index, value in zip(indices, values, strict=True):
+            if value > -torch.inf:
+                found.append((self.clip_ids[index], value))
+        return found
 
 
 def _ranks(
     block: Float64[Tensor, "q b"], owner: Int64[Tensor, " q"]
 ) -> Float64[Tensor, " q"]:
     own = block.gather(1, owner[:, None])
-    better, tied = block > own + TIE * own.abs(), (block - own).abs() <= TIE * own.abs()
+    margin = TIE * own.abs()
+    better = (block > own + margin).sum(1).double()
+    # itself is tied with itself
+    tied = ((block - own).abs() <= margin).sum(1) - 1
     found = own[:, 0].isfinite()
-    places = RankCounts(
-        torch.where(found, better.sum(1).double(), torch.inf),
-        torch.where(found, tied.sum(1) - 1, 0).double(),
+    counts = RankCounts(
+        torch.where(found, better, torch.inf),
+        torch.where(found, tied, 0).double(),
         torch.ones_like(own[:, 0]),
         block.shape[1],
     )
-    return places.rank()
+    return counts.rank()
 
 
-def _of_all_ranks(entries: Sequence[Entry]) -> list[Entry]:
-    return [entry for rank in gather_objects(list(entries)) for entry in rank]
+def _of_all_ranks(own: Sequence[GalleryVideo]) -> list[GalleryVideo]:
+    """Return the videos of all ranks without their captions, which are many. All ranks must call it."""
+    sent = [video._replace(captions=(), texts=[]) for video in own]
+    found: list[GalleryVideo] = []
+    for of_rank in gather_objects(sent):
+        found.extend(of_rank)
+    return found
 
 
-def _on_first_rank(answers: list[Answer]) -> list[Answer]:
-    return [answer for rank in gather_objects_on_first(answers) for answer in rank]
+def _joined(videos: Sequence[Encoded]) -> Encoded:
+    return tuple(torch.cat(parts) for parts in zip(*videos, strict=True))

@@ -13,7 +13,8 @@ from data_modules.batch import VideoBatch  # noqa: E402
 from lightning_petl.adapters import FullFineTuning  # noqa: E402
 from lightning_petl.backbones import VideoViT  # noqa: E402
 from lightning_petl.shapes import Words  # noqa: E402
-from lightning_petl.tasks.retrieval.task import JointSpace, VideoTextRetrieval  # noqa: E402
+from lightning_petl.tasks.retrieval.joint_space import JointSpace  # noqa: E402
+from lightning_petl.tasks.retrieval.task import VideoTextRetrieval  # noqa: E402
 from tests.laws.methods import METHODS, MOVES_AT_INIT, ROUNDS_AT_INIT  # noqa: E402
 from tests.pairs import announce, readout_of, texts_of, theirs, written  # noqa: E402
 from tests.tiny import shake  # noqa: E402

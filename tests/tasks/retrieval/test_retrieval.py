@@ -24,8 +24,9 @@ from lightning_petl.backbones import VideoViT  # noqa: E402
 from lightning_petl.backbones.text import TextTower  # noqa: E402
 from lightning_petl.heads.similarity import WTI, MeanPooling  # noqa: E402
 from lightning_petl.optim.optimizer import OptimizerConfig  # noqa: E402
-from lightning_petl.tasks.retrieval.gallery import Entry, Gallery  # noqa: E402
-from lightning_petl.tasks.retrieval.task import JointSpace, VideoTextRetrieval  # noqa: E402
+from lightning_petl.tasks.retrieval.gallery import Gallery, GalleryVideo  # noqa: E402
+from lightning_petl.tasks.retrieval.joint_space import JointSpace  # noqa: E402
+from lightning_petl.tasks.retrieval.task import VideoTextRetrieval  # noqa: E402
 from tests.pairs import announce, theirs, written  # noqa: E402
 from tests.tiny import shake, tiny_vit  # noqa: E402
 
@@ -371,9 +372,9 @@ def test_a_video_that_cannot_be_read_is_never_found() -> None:
     with torch.no_grad():
         model.test_step(data, 0)
         model.on_test_epoch_end()
-    about = [answer for answer in model.answers if answer.video == "video1"]
+    about = [answer for answer in model.results if answer.video == "video1"]
     assert [answer.rank for answer in about] == [3.0, 3.0]
-    assert {video for answer in model.answers for video, _ in answer.best} == {
+    assert {video for answer in model.results for video, _ in answer.best} == {
         "video0",
         "video2",
     }
@@ -391,14 +392,14 @@ def test_what_is_kept_of_a_sentence_is_as_long_as_it_is() -> None:
             0,
         )
     # start, words and end, and one place of filling out of 32
-    assert [[len(sides[0]) for sides in entry.texts] for entry in model._entries] == [
+    assert [[len(sides[0]) for sides in entry.texts] for entry in model._seen] == [
         [5],
         [5, 8],
         [4],
     ]
     tensors = [
         side
-        for entry in model._entries
+        for entry in model._seen
         for sides in (entry.video, *entry.texts)
         for side in sides
     ]
@@ -412,12 +413,12 @@ def test_answers_share_the_places_of_equal_videos() -> None:
     similarity = MeanPooling().build(2)
     right, left = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]])
     entries = [
-        Entry("c", True, (left,), ("left",), [(left[0],)]),
-        Entry("a", True, (right,), ("right",), [(right[0],)]),
-        Entry("b", True, (right,), ("right, too",), [(right[0],)]),
+        GalleryVideo("c", True, (left,), ("left",), [(left[0],)]),
+        GalleryVideo("a", True, (right,), ("right",), [(right[0],)]),
+        GalleryVideo("b", True, (right,), ("right, too",), [(right[0],)]),
     ]
     gallery = Gallery.of(entries, torch.device("cpu"))
-    answers = gallery.answers(gallery.similarities(similarity), rows=2, best=2)
+    answers = gallery.results(gallery.similarities(similarity), rows=2, best=2)
     assert [(a.query, a.video, a.rank) for a in answers] == [
         ("right", "a", 1.5),
         ("right, too", "b", 1.5),
