@@ -1,4 +1,4 @@
-"""The frozen part of a trunk run once over every clip, and what it computed kept in a folder."""
+"""Run the frozen part of a trunk once over every clip, and keep what it computed in a folder."""
 
 import json
 import shutil
@@ -34,16 +34,15 @@ from data_modules.sample import Sample, Split
 from data_modules.storage.content import Content, contents_of
 
 Encode = Callable[[UInt8[Tensor, "b t c h w"]], dict[str, Tensor]]
-_SHARD_BYTES = (
-    2**28
-)  # large enough for a disk to read in one go, small enough to hold and to make again
+# Large enough for a disk to read in one go, small enough to hold in memory and to make again.
+_SHARD_BYTES = 2**28
 _MOST_ROWS = 4096
 _TRIAL = 4  # clips on which the trunk is timed
 
 
 @dataclass(frozen=True, kw_only=True)
 class Storage:
-    """How features are kept.
+    """Say how features are kept.
 
     Args:
         output: folder of the cache, for the data set's option ``cache``.
@@ -62,12 +61,13 @@ class Storage:
     verify: bool = False
 
     def __post_init__(self) -> None:
-        for name, value in (
-            ("augmentations", self.augmentations),
-            ("shard_size", self.shard_size or 1),
-        ):
-            if value < 1:
-                raise ValueError(f"{name}: expected 1 or more, got {value}")
+        _check_count("augmentations", self.augmentations)
+        _check_count("shard_size", self.shard_size or 1)
+
+
+def _check_count(name: str, value: int) -> None:
+    if value < 1:
+        raise ValueError(f"{name}: expected 1 or more, got {value}")
 
 
 def build(
@@ -92,17 +92,15 @@ def build(
             "data.mixing blends the pixels of two clips, and a cache keeps each "
             "for itself: remove it"
         )
-    console, output = Console(highlight=False), storage.output
+    console = Console(highlight=False)
+    output = storage.output
     splits = [_Split(data, split, encode, storage) for split in storage.splits]
-    key = {"trunk": dict(trunk)} | {
-        split.name: data.seen(split.name) for split in splits
-    }
-    index = Index(
-        key,
-        splits[0].dtypes,
-        storage.dtype,
-        {split.name: split.layout for split in splits},
-    )
+    key: dict[str, Any] = {"trunk": dict(trunk)}
+    layout: dict[str, SplitLayout] = {}
+    for split in splits:
+        key[split.name] = data.seen(split.name)
+        layout[split.name] = split.layout
+    index = Index(key, splits[0].dtypes, storage.dtype, layout)
     _require_own(output, index)
     for split in splits:
         split.forget_changed(console)
@@ -114,100 +112,94 @@ def build(
     try:
         _fill(splits, console)
     except KeyboardInterrupt:
-        console.print(
-            cell(f"stopped; the same command goes on in {output}"), soft_wrap=True
-        )
+        line = f"stopped; the same command goes on in {output}"
+        console.print(cell(line), soft_wrap=True)
         return 130
     console.print(_table(splits))
     return 0
 
 
 class _Split:
-    """One split on its way into the cache."""
+    """Make the shards of one split."""
 
     def __init__(
         self, data: VideoDataModule, name: Split, encode: Encode, storage: Storage
     ) -> None:
         self.name: Split = name
-        self.videos, self._data, self._encode, self._storage = (
-            data.live(name),
-            data,
-            encode,
-            storage,
-        )
-        self._numbers = {
-            clip.clip_id: number for number, clip in enumerate(data.located(name))
-        }
-        self.missing, self.stale, self.output = (
-            dict[Path, range](),
-            list[int](),
-            storage.output,
-        )
+        self.videos = data.live(name)
+        self.output = storage.output
+        self._data = data
+        self._encode = encode
+        self._storage = storage
+        self._numbers: dict[str, int] = {}
+        for number, clip in enumerate(data.located(name)):
+            self._numbers[clip.clip_id] = number
+        self.missing: dict[Path, range] = {}
+        self.stale: list[int] = []
+        self._measure()
+
+    def _measure(self) -> None:
+        """Note time, size and types of a few clips, from which the whole is foreseen."""
         samples = [self.videos[n] for n in range(min(_TRIAL, len(self.videos)))]
-        self._parts(samples)  # the first pass pays for what later ones have ready
+        # The first pass pays for what later ones have ready, such as compiled kernels, and is not timed.
+        self._parts(samples)
         start = time.perf_counter()
         parts = self._parts(samples)
         self.seconds = (time.perf_counter() - start) / len(samples)
-        self.size = num_bytes(pack(parts, storage.dtype)) // len(samples)
-        self.dtypes = {
-            name: str(values.dtype).removeprefix("torch.")
-            for name, values in parts.items()
-        }
+        self.size = num_bytes(pack(parts, self._storage.dtype)) // len(samples)
+        self.dtypes: dict[str, str] = {}
+        for name, values in parts.items():
+            self.dtypes[name] = str(values.dtype).removeprefix("torch.")
 
     @property
     def layout(self) -> SplitLayout:
-        """Where its rows go."""
+        """Return where its rows go."""
         draws = self._storage.augmentations if self.name == "train" else 1
-        shard_size = self._storage.shard_size or max(
-            1, min(_MOST_ROWS, _SHARD_BYTES // self.size)
-        )
-        return SplitLayout(len(self.videos), draws, shard_size)
+        most = max(1, min(_MOST_ROWS, _SHARD_BYTES // self.size))
+        return SplitLayout(len(self.videos), draws, self._storage.shard_size or most)
 
     @property
     def shards(self) -> dict[Path, range]:
-        """All of its files."""
-        return {
-            self._storage.output / name: rows
-            for name, rows in self.layout.shards(self.name)
-        }
+        """Return all of its files, each with its rows."""
+        found: dict[Path, range] = {}
+        for name, rows in self.layout.shards(self.name):
+            found[self.output / name] = rows
+        return found
 
     @property
     def num_missing(self) -> int:
-        """Rows that are still to be made."""
+        """Return the number of rows that are still to be made."""
         return sum(map(len, self.missing.values()))
 
     def forget_changed(self, console: Console) -> None:
         """Delete the shards that hold features of other videos than those of now, which is told."""
-        clips, folder = self._data.located(self.name), self._storage.output
+        clips = self._data.located(self.name)
         places = [clip.path for clip in clips]
-        self.stale = contents.stale(
-            folder, self.name, places, verify=self._storage.verify
-        )
-        made = [
-            path
-            for path, rows in self.shards.items()
-            if path.exists() and self._is_of_others(path, rows)
-        ]
+        verify = self._storage.verify
+        self.stale = contents.stale(self.output, self.name, places, verify=verify)
+        made: list[Path] = []
+        for path, rows in self.shards.items():
+            if path.exists() and self._is_of_others(path, rows):
+                made.append(path)
         if made:
-            told = contents.complaint(
-                folder, self.name, self.stale, [clip.clip_id for clip in clips]
-            )
-            console.print(
-                cell(f"{told}; {len(made)} shards are made anew"), soft_wrap=True
-            )
+            names = [clip.clip_id for clip in clips]
+            told = contents.complaint(self.output, self.name, self.stale, names)
+            line = f"{told}; {len(made)} shards are made anew"
+            console.print(cell(line), soft_wrap=True)
         for path in made:
             path.unlink()
 
     def _is_of_others(self, path: Path, rows: range) -> bool:
-        """Whether a shard has a clip that changed, or may have one in the place of an unreadable clip."""
-        changed, clips = set(self.stale), len(self.videos)
-        return any(row % clips in changed for row in rows) or (
-            bool(changed) and _has_faults(path)
-        )
+        """Tell whether a shard has a clip that changed, or may have one in the place of an unreadable clip."""
+        changed = set(self.stale)
+        if not changed:
+            return False
+        clips = len(self.videos)
+        return any(row % clips in changed for row in rows) or _has_faults(path)
 
     def contents(self) -> Iterator[Content | None]:
-        """What is in its videos now; those that did not change are not read again."""
-        held = contents.read(self._storage.output, self.name, len(self.videos))
+        """Yield what is in its videos now; those that did not change are not read again."""
+        held = contents.read(self.output, self.name, len(self.videos))
         clips = self._data.located(self.name)
         anew = contents_of([clips[number].path for number in self.stale])
         changed = set(self.stale)
@@ -222,53 +214,56 @@ class _Split:
             except FileNotFoundError:
                 self.missing[path] = rows
             except ValueError:
-                console.print(
-                    cell(f"{path}: this shard is damaged; it is made anew"),
-                    soft_wrap=True,
-                )
+                line = f"{path}: this shard is damaged; it is made anew"
+                console.print(cell(line), soft_wrap=True)
                 self.missing[path] = rows
 
     def fill(self) -> Iterator[int]:
-        """Make what is missing; batches never reach over the end of a shard, so a shard always has the same bytes."""
-        size, clips = self._data.batch_size, len(self.videos)
-        batches = [
-            [divmod(row, clips) for row in rows[first : first + size]]
-            for rows in self.missing.values()
-            for first in range(0, len(rows), size)
-        ]
-        samples = iter(
-            sample_loader(self.videos, batches, num_workers=self._data.num_workers)
-        )
+        """Make what is missing, and yield the number of rows of each batch.
+
+        Batches never reach over the end of a shard, so a shard always has the same bytes.
+        """
+        batches = self._batches()
+        workers = self._data.num_workers
+        samples = iter(sample_loader(self.videos, batches, num_workers=workers))
         for path, rows in self.missing.items():
-            made = list[FeatureRow]()
+            made: list[FeatureRow] = []
             while len(made) < len(rows):
                 batch = self._rows(next(samples))
                 made += batch
                 yield len(batch)
             write(path, made)
 
+    def _batches(self) -> list[list[tuple[int, int]]]:
+        """Return draw and clip of all missing rows, in batches: of three clips row 4 is (1, 1)."""
+        size = self._data.batch_size
+        clips = len(self.videos)
+        batches: list[list[tuple[int, int]]] = []
+        for rows in self.missing.values():
+            for first in range(0, len(rows), size):
+                some = rows[first : first + size]
+                batches.append([divmod(row, clips) for row in some])
+        return batches
+
     def _rows(self, samples: Sequence[Sample]) -> list[FeatureRow]:
-        packed = {
-            name: values.cpu()
-            for name, values in pack(self._parts(samples), self._storage.dtype).items()
-        }
-        return [
-            FeatureRow(
-                {name: values[n] for name, values in packed.items()},
-                s.labels,
-                self._numbers[s.clip_id],
-                s.fault,
-            )
-            for n, s in enumerate(samples)
-        ]
+        packed = pack(self._parts(samples), self._storage.dtype)
+        # At once for the whole batch: a copy from the device for each row would wait as many times.
+        packed = {name: values.cpu() for name, values in packed.items()}
+        rows: list[FeatureRow] = []
+        for n, sample in enumerate(samples):
+            parts = {name: values[n] for name, values in packed.items()}
+            number = self._numbers[sample.clip_id]
+            rows.append(FeatureRow(parts, sample.labels, number, sample.fault))
+        return rows
 
     def _parts(self, samples: Sequence[Sample]) -> dict[str, Tensor]:
         video = torch.stack([cast(Tensor, sample.video) for sample in samples])
         parts = self._encode(rearrange(video, "b v ... -> (b v) ..."))
-        return {
-            name: rearrange(values, "(b v) ... -> b v ...", b=len(samples))
-            for name, values in parts.items()
-        }
+        count = len(samples)
+        by_clip: dict[str, Tensor] = {}
+        for name, values in parts.items():
+            by_clip[name] = rearrange(values, "(b v) ... -> b v ...", b=count)
+        return by_clip
 
 
 def _require_own(output: Path, index: Index) -> None:
@@ -279,9 +274,8 @@ def _require_own(output: Path, index: Index) -> None:
         raise ValueError(
             f"{output}: is neither empty nor a feature cache; name another folder"
         )
-    held, wanted = (
-        json.loads(json.dumps(own._asdict())) for own in (read_index(output), index)
-    )
+    held = _in_json(read_index(output))
+    wanted = _in_json(index)
     differs = differences(held, wanted)
     if differs:
         raise ValueError(
@@ -289,11 +283,19 @@ def _require_own(output: Path, index: Index) -> None:
         )
 
 
+def _in_json(index: Index) -> Any:
+    """Return an index as it comes back from its file: tuples become lists there."""
+    return json.loads(json.dumps(index._asdict()))
+
+
 def _note_contents(splits: Sequence[_Split], console: Console) -> None:
-    """Write down of which videos the features are, before the first of them is computed."""
+    """Write down of which videos the features are.
+
+    That is done before the first of them is computed: what changes meanwhile is then found by the next build.
+    """
     with progress("videos", console=console) as shown:
         for split in splits:
-            found = list[Content | None]()
+            found: list[Content | None] = []
             bar = shown.add_task(f"Reading {split.name}", total=len(split.videos))
             for entry in split.contents():
                 found.append(entry)
@@ -302,6 +304,7 @@ def _note_contents(splits: Sequence[_Split], console: Console) -> None:
 
 
 def _has_faults(path: Path) -> bool:
+    """Tell whether a shard has rows of unreadable videos, or cannot be read itself."""
     try:
         return Shard(path).num_faults > 0
     except ValueError:
@@ -315,22 +318,21 @@ def _foresee(splits: Sequence[_Split], output: Path, console: Console) -> None:
         ValueError: it would not fit on the disk.
     """
     needed = sum(split.num_missing * split.size for split in splits)
-    free = shutil.disk_usage(
-        next(path for path in (output, *output.absolute().parents) if path.exists())
-    ).free
-    counts = ", ".join(
-        f"{split.num_missing} of {split.name} with {decimal(split.size)} each"
-        for split in splits
-    )
+    # Of the nearest folder above that is there: the output itself need not be, yet.
+    parents = (output, *output.absolute().parents)
+    free = shutil.disk_usage(next(path for path in parents if path.exists())).free
+    texts: list[str] = []
+    for split in splits:
+        size = decimal(split.size)
+        texts.append(f"{split.num_missing} of {split.name} with {size} each")
+    counts = ", ".join(texts)
     foreseen = (
         f"clips to keep: {counts}: {decimal(needed)} in all; {decimal(free)} are free "
         f"in {output}"
     )
     console.print(cell(foreseen), soft_wrap=True)
-    milliseconds, rate = (
-        1000 * splits[0].seconds,
-        splits[0].size / splits[0].seconds / 1e6,
-    )
+    milliseconds = 1000 * splits[0].seconds
+    rate = splits[0].size / splits[0].seconds / 1e6
     console.print(
         f"the trunk takes {milliseconds:.1f} ms a clip: where features are read "
         f"at less than {rate:.1f} MB/s, live "
@@ -346,29 +348,23 @@ def _foresee(splits: Sequence[_Split], output: Path, console: Console) -> None:
 
 def _fill(splits: Sequence[_Split], console: Console) -> None:
     with progress("clips", console=console) as shown:
-        bar = shown.add_task(
-            "Keeping features", total=sum(split.num_missing for split in splits)
-        )
+        total = sum(split.num_missing for split in splits)
+        bar = shown.add_task("Keeping features", total=total)
         for split in splits:
             for rows in split.fill():
                 shown.advance(bar, rows)
 
 
 def _table(splits: Sequence[_Split]) -> Table:
-    table = Table(
-        "split",
-        "clips",
-        "draws",
-        "shards",
-        "bytes",
-        "unreadable",
-        title="Feature cache",
-    )
+    columns = ("split", "clips", "draws", "shards", "bytes", "unreadable")
+    table = Table(*columns, title="Feature cache")
     for split in splits:
-        shards = {path: len(rows) for path, rows in split.shards.items()}
-        faults = sum(Shard(path).num_faults for path in shards)
-        size = decimal(sum(path.stat().st_size for path in shards))
-        table.add_row(
-            split.name, *map(str, (*split.layout[:2], len(shards), size, faults))
-        )
+        size = 0
+        faults = 0
+        for path in split.shards:
+            size += path.stat().st_size
+            faults += Shard(path).num_faults
+        layout = split.layout
+        counts = (layout.clips, layout.draws, len(split.shards), decimal(size), faults)
+        table.add_row(split.name, *map(str, counts))
     return table

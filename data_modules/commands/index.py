@@ -1,4 +1,4 @@
-"""Every file of a data set is probed once, before training meets it."""
+"""Probe every file of a data set once, before training meets it."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -87,11 +87,12 @@ def index(
 
 def _paths(data: VideoDataModule) -> list[Path]:
     splits: tuple[Split, ...] = get_args(Split)
-    paths = list(
-        dict.fromkeys(
-            Path(str(clip.path)) for split in splits for clip in data.clips(split)
-        )
-    )
+    # A dict for its order: a file of several clips is probed once.
+    found: dict[Path, None] = {}
+    for split in splits:
+        for clip in data.clips(split):
+            found[Path(str(clip.path))] = None
+    paths = list(found)
     if not paths:
         raise ValueError(f"{type(data).__name__}: lists no clips")
     return paths
@@ -99,20 +100,18 @@ def _paths(data: VideoDataModule) -> list[Path]:
 
 def _unknown(output: Path, root: Path, paths: Sequence[Path]) -> list[Path]:
     """Return the files that the manifest does not know as good, as they are now."""
-    good = {
-        entry.path: entry for entry in read(output).values() if entry.status == "ok"
-    }
+    good: dict[str, ManifestEntry] = {}
+    for entry in read(output).values():
+        if entry.status == "ok":
+            good[entry.path] = entry
 
     def known(path: Path) -> bool:
         entry = good.get(key(path, root))
         return entry is not None and describes(entry, path)
 
     with ThreadPoolExecutor(_THREADS) as pool:
-        return [
-            path
-            for path, is_known in zip(paths, pool.map(known, paths), strict=True)
-            if not is_known
-        ]
+        is_known = pool.map(known, paths)
+        return [path for path, skip in zip(paths, is_known, strict=True) if not skip]
 
 
 def _complete(
@@ -130,11 +129,8 @@ def _complete(
         bar = shown.add_task("Probing", total=done + len(todo), completed=done, bad=0)
         for entry in _probed(todo, root, stamps, workers=workers, timeout=timeout):
             append(output, entry)
-            shown.update(
-                bar,
-                advance=1,
-                bad=shown.tasks[bar].fields["bad"] + (entry.status != "ok"),
-            )
+            bad = shown.tasks[bar].fields["bad"] + (entry.status != "ok")
+            shown.update(bar, advance=1, bad=bad)
 
 
 def _probed(
@@ -145,10 +141,12 @@ def _probed(
     workers: int,
     timeout: int | float,
 ) -> Iterator[ManifestEntry]:
-    there = [path for path in paths if stamps[path] is not None]
+    there: list[Path] = []
     for path in paths:
         if stamps[path] is None:
             yield ManifestEntry(key(path, root), "missing", "no such file")
+        else:
+            there.append(path)
     for outcome in outcomes(probe, there, workers=workers, timeout=timeout):
         yield _entry(outcome, root, stamps[outcome.item])
 
@@ -156,42 +154,36 @@ def _probed(
 def _entry(
     outcome: Outcome[Path, VideoInfo], root: Path, now: Stamp | None
 ) -> ManifestEntry:
-    status: FileStatus = (
-        "ok"
-        if outcome.failure is None
-        else "hung"
-        if outcome.failure == "hung"
-        else "bad"
-    )
+    status: FileStatus = "ok" if outcome.failure is None else "bad"
+    if outcome.failure == "hung":
+        status = "hung"
     reason = outcome.reason.removeprefix(f"{outcome.item}: ")
+    # A file that hung is not read once more: that may hang again.
     now = now if status == "hung" else sampled(now, outcome.item)
     return ManifestEntry(key(outcome.item, root), status, reason, now, outcome.result)
 
 
 def _report(entries: Sequence[ManifestEntry], output: Path) -> int:
-    console, bad = (
-        Console(soft_wrap=True, highlight=False),
-        [entry for entry in entries if entry.status != "ok"],
-    )
+    console = Console(soft_wrap=True, highlight=False)
+    bad: list[ManifestEntry] = []
+    odd: list[tuple[str, str]] = []
+    for entry in entries:
+        if entry.status != "ok":
+            bad.append(entry)
+        if entry.info and entry.info.note:
+            odd.append((entry.path, entry.info.note))
     console.print(_summary(entries))
     for entry in bad[:_LISTED]:
         console.print(cell(f"{entry.status:8}{entry.path}: {entry.reason}"))
     if len(bad) > _LISTED:
         console.print(f"... and {len(bad) - _LISTED} more")
-    odd = [
-        (entry.path, entry.info.note)
-        for entry in entries
-        if entry.info and entry.info.note
-    ]
     for path, note in odd[:_LISTED]:
         console.print(cell(f"{'odd':8}{path}: {note}"), highlight=False)
     if len(odd) > _LISTED:
         console.print(f"... and {len(odd) - _LISTED} more that are odd")
-    verdict = (
-        f"{len(bad)} of {len(entries)} files cannot be used"
-        if bad
-        else "every file is good"
-    )
+    verdict = "every file is good"
+    if bad:
+        verdict = f"{len(bad)} of {len(entries)} files cannot be used"
     console.print(cell(f"{verdict}; see {output}"))
     return int(bool(bad))
 
@@ -201,17 +193,12 @@ def _summary(entries: Sequence[ManifestEntry]) -> Table:
     table = Table("files", str(len(entries)))
     for status, count in Counter(entry.status for entry in entries).items():
         table.add_row(status, str(count))
-    table.add_row("length", f"{sum(info.duration for info in infos) / 3600:.2f} h")
-    table.add_row(
-        "size",
-        f"{sum(entry.stamp.size for entry in entries if entry.stamp) / 2**30:.3f} GiB",
-    )
-    table.add_row(
-        "codecs",
-        ", ".join(
-            f"{name} {n}" for name, n in Counter(i.codec for i in infos).most_common()
-        ),
-    )
+    hours = sum(info.duration for info in infos) / 3600
+    size = sum(entry.stamp.size for entry in entries if entry.stamp)
+    codecs = Counter(info.codec for info in infos).most_common()
+    table.add_row("length", f"{hours:.2f} h")
+    table.add_row("size", f"{size / 2**30:.3f} GiB")
+    table.add_row("codecs", ", ".join(f"{name} {count}" for name, count in codecs))
     if infos:
         apart = median(info.num_frames / max(info.keyframes, 1) for info in infos)
         table.add_row("keyframe", f"every {apart:.0f} frames (median)")

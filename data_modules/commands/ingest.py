@@ -1,4 +1,4 @@
-"""A data set copied once into files, or tar shards, from which any frame is cheap to reach."""
+"""Copy a data set once into files, or tar shards, from which any frame is cheap to reach."""
 
 import hashlib
 import shutil
@@ -71,42 +71,35 @@ def ingest(
         )
     profile = Profile(short_side, crf) if reencode else None
     originals = _originals(data)
-    _claim(
-        output, originals, {"tar": tar, "profile": asdict(profile) if profile else None}
-    )
+    settings = {"tar": tar, "profile": asdict(profile) if profile else None}
+    _claim(output, originals, settings)
     console = Console()
     try:
-        if not (output / INDEX).exists() or _damaged(
-            output, originals, console, verify=verify
-        ):
+        is_done = (output / INDEX).exists()
+        if not is_done or _damaged(output, originals, console, verify=verify):
             copy = CopyInProgress(output, originals, profile, tar=tar)
-            _run(
-                copy,
-                output,
-                workers=cpus() if workers is None else workers,
-                timeout=timeout,
-                console=console,
-            )
+            workers = cpus() if workers is None else workers
+            _run(copy, output, workers=workers, timeout=timeout, console=console)
             copy.finish()
         return report(output, originals, console)
     except KeyboardInterrupt:
-        console.print(
-            cell(f"stopped; the same command goes on in {output}"), soft_wrap=True
-        )
+        line = f"stopped; the same command goes on in {output}"
+        console.print(cell(line), soft_wrap=True)
         return 130
 
 
 def _originals(data: VideoDataModule) -> dict[str, Path]:
-    """The videos of all splits by name."""
+    """Return the videos of all splits by name."""
     splits: tuple[Split, ...] = get_args(Split)
-    originals = dict[str, Path]()
+    originals: dict[str, Path] = {}
+    # Where they are themselves, not in a copy that an earlier run made.
+    files = replace(data.files, ingested=None)
     for split in splits:
-        located = replace(data.files, ingested=None).located(
-            data.clips(split), split, data.root
-        )
+        located = files.located(data.clips(split), split, data.root)
         if located.absent:
             print(visible(located.absent))
-        originals |= {key: Path(path) for path, key in located.keys.items()}
+        for path, key in located.keys.items():
+            originals[key] = Path(path)
     if not originals:
         raise ValueError(f"{type(data).__name__}: lists no clips")
     return originals
@@ -116,10 +109,9 @@ def _claim(
     output: Path, originals: Mapping[str, Path], settings: dict[str, Any]
 ) -> None:
     """Note what the folder is a copy of and how it is made, or compare with what it notes."""
-    names = hashlib.sha256(
-        "\n".join(sorted(originals)).encode(ENCODING, ERRORS)
-    ).hexdigest()
-    record = {"clips": len(originals), "names": names} | settings
+    names = "\n".join(sorted(originals)).encode(ENCODING, ERRORS)
+    digest = hashlib.sha256(names).hexdigest()
+    record = {"clips": len(originals), "names": digest} | settings
     output.mkdir(parents=True, exist_ok=True)
     path = output / _RECORD
     if not any(output.iterdir()):
@@ -134,11 +126,10 @@ def _claim(
             f"{path}: is no record of an ingested copy; name another folder"
         )
     before = cast(dict[str, Any], found)
-    differs = [
-        f"{name} {before.get(name)}, now {value}"
-        for name, value in record.items()
-        if before.get(name) != value
-    ]
+    differs: list[str] = []
+    for name, value in record.items():
+        if before.get(name) != value:
+            differs.append(f"{name} {before.get(name)}, now {value}")
     if differs:
         raise ValueError(
             f"{output}: is a copy of other clips or made otherwise: "
@@ -150,11 +141,11 @@ def _damaged(
     output: Path, originals: Mapping[str, Path], console: Console, *, verify: bool
 ) -> bool:
     """Delete the files of clips that differ from their checksum or whose original changed; they are made again."""
-    damaged, entries = dict[Path, str](), list(read_index(output))
+    entries = list(read_index(output))
+    damaged: dict[Path, str] = {}
     for entry in of_others(entries, originals, verify=verify):
-        damaged[output / entry.file] = (
-            f"{originals[entry.path]}: is not the video that was copied"
-        )
+        original = originals[entry.path]
+        damaged[output / entry.file] = f"{original}: is not the video that was copied"
     for entry in track(entries, "Checking clips", console=console):
         try:
             check(inside(output, entry.file), entry)
@@ -163,6 +154,7 @@ def _damaged(
     for path, reason in damaged.items():
         console.print(cell(f"{reason}: it is made again"), soft_wrap=True)
         path.unlink(missing_ok=True)
+    # Last, so that a run that is stopped here finds the damage again.
     if damaged:
         (output / INDEX).unlink()
     return bool(damaged)
