@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -22,6 +23,7 @@ from lightning_petl.__main__ import main
 from lightning_petl.adapters import attach
 from lightning_petl.cli import doctor as doctor
 from lightning_petl.cli import known
+from lightning_petl.cli.commands import COMMANDS
 from lightning_petl.cli.shipped_configs import with_paths
 from tests import caption_layouts, layouts
 from tests.commands import write_videos
@@ -83,7 +85,7 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def write_own_method(folder: Path) -> None:
     """Write the README's own method and its configuration, word for word."""
-    (program,) = fences("python", [ROOT / "README.md"])
+    program, _ = fences("python", [ROOT / "README.md"])
     (configuration,) = fences("yaml", [ROOT / "README.md"])
     (folder / "my_package.py").write_text(program)
     (folder / "gate.yaml").write_text(configuration)
@@ -184,6 +186,19 @@ def test_the_page_on_data_names_every_choice() -> None:
             )
 
 
+def test_the_table_of_commands_is_that_of_the_program() -> None:
+    text = (ROOT / "README.md").read_text("utf-8")
+    rows = re.findall(r"^\| `([a-z]+(?: [a-z]+)?)` \| (.*) \|$", text, re.MULTILINE)
+    assert dict(rows) == {name: row.does for name, row in COMMANDS.items()}
+
+
+def test_the_lines_from_python_run() -> None:
+    _, program = fences("python", [ROOT / "README.md"])
+    names: dict[str, Any] = {}
+    exec(program.replace("vit_base_patch16_224", "test_vit"), names)
+    assert set(names["vit"].owners.values()) == {"STAdapter", "LoRA"}
+
+
 def test_no_place_is_still_to_be_filled() -> None:
     for path in [*DOCUMENTS, *ROOT.glob("experiments/**/README.md")]:
         assert not re.search(
@@ -206,7 +221,7 @@ def test_make_knows_its_targets() -> None:
 
 
 def test_the_example_method_is_a_method() -> None:
-    (program,) = fences("python", BESIDE_CODE)
+    program, _ = fences("python", BESIDE_CODE)
     names: dict[str, type] = {}
     exec(compile(program, "README.md", "exec"), names)
     vit = tiny_vit()
