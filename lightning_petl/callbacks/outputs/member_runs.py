@@ -1,4 +1,4 @@
-"""What each member of a bank leaves behind, as if it had been a run of its own, and which of them was best."""
+"""Write for each member of a bank what a run of its own would write, and rank the members."""
 
 import math
 import shutil
@@ -22,16 +22,17 @@ from lightning_petl.runs.logger import shown_as
 from lightning_petl.tasks.bank.member import settings
 from lightning_petl.tasks.bank.task import Bank, BankLosses
 
-FOLDER, RANKING = "members", "ranking.csv"
+FOLDER = "members"
+RANKING = "ranking.csv"
 MONITOR = "val/top1"
 
 
 class MemberRuns(Callback):
-    """``<run folder>/members/<name>``: TensorBoard events, ``artifact``, the best by val/top1, and ``artifact_last``.
+    """Write ``<run folder>/members/<name>``: events, ``artifact`` of the best val/top1, ``artifact_last``.
 
-    Both folders are artifacts of plain classifiers, for ``predict --artifact``; where nothing was validated both hold
-    the last step. When training ends it prints the members, best first, with the hyper-parameters in which they differ,
-    and writes them to ``ranking.csv``. With any other model it does nothing.
+    Both folders are artifacts of plain classifiers. Where nothing was validated, both hold the last step.
+    When training ends, the members are printed, best first, with the hyperparameters in which they differ,
+    and written to ``ranking.csv``. With a model that is no bank nothing happens.
     """
 
     def __init__(self) -> None:
@@ -44,8 +45,10 @@ class MemberRuns(Callback):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not isinstance(pl_module, Bank):
             return
-        root, self._logged = run_folder(trainer) / FOLDER, -1
+        root = run_folder(trainer) / FOLDER
+        self._logged = -1
         if trainer.is_global_zero:
+            # a resume in another folder needs the best artifacts of before
             for name in self._best:
                 _copy(Path(self._folder, name, BEST), root / name / BEST)
             if trainer.loggers:
@@ -64,20 +67,16 @@ class MemberRuns(Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        step, every = trainer.global_step, cast(int, vars(trainer)["log_every_n_steps"])
+        step = trainer.global_step
+        every = cast(int, vars(trainer)["log_every_n_steps"])
         if not self._runs or every == 0 or step % every or step == self._logged:
             return
-        bank, self._logged = cast(Bank, pl_module), step
-        groups = trainer.optimizers[0].param_groups
-        for name, loss in zip(
-            bank.members, cast(BankLosses, outputs)["losses"].tolist(), strict=True
-        ):
+        self._logged = step
+        bank = cast(Bank, pl_module)
+        losses = cast(BankLosses, outputs)["losses"].tolist()
+        for name, loss in zip(bank.members, losses, strict=True):
             if name not in bank.stopped:
-                rates = {
-                    shown_as(f"lr/{g['owner']}"): g["lr"]
-                    for g in groups
-                    if g["name"].startswith(f"{name}/")
-                }
+                rates = _rates(trainer, name)
                 self._runs[name].log_metrics({"train/loss": loss, **rates}, step)
 
     @override
@@ -89,9 +88,8 @@ class MemberRuns(Callback):
             found = _of(trainer, name, "val/")
             if name in self._runs:
                 self._runs[name].log_metrics(found, trainer.global_step)
-            better = found.get(MONITOR, -math.inf) > self._best.get(name, {}).get(
-                MONITOR, -math.inf
-            )
+            best = self._best.get(name, {}).get(MONITOR, -math.inf)
+            better = found.get(MONITOR, -math.inf) > best
             if fitting and better and name not in pl_module.silent_members:
                 self._best[name] = {
                     MONITOR: found[MONITOR],
@@ -99,14 +97,14 @@ class MemberRuns(Callback):
                 }
                 self._write(trainer, pl_module, name, BEST)
         if not fitting:
-            self._rank(trainer, pl_module, _scores(trainer, pl_module, "val/"), MONITOR)
+            scores = _scores(trainer, pl_module, "val/")
+            self._rank(trainer, pl_module, scores, MONITOR)
 
     @override
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if isinstance(pl_module, Bank):
-            self._rank(
-                trainer, pl_module, _scores(trainer, pl_module, "test/"), "test/top1"
-            )
+            scores = _scores(trainer, pl_module, "test/")
+            self._rank(trainer, pl_module, scores, "test/top1")
 
     @override
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -133,7 +131,8 @@ class MemberRuns(Callback):
 
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self._best, self._folder = state_dict["best"], state_dict["folder"]
+        self._best = state_dict["best"]
+        self._folder = state_dict["folder"]
 
     def _close(self) -> None:
         for run in self._runs.values():
@@ -141,12 +140,9 @@ class MemberRuns(Callback):
         self._runs = {}
 
     def _write(self, trainer: Trainer, bank: Bank, name: str, place: str) -> None:
+        folder = Path(self._folder, name, place)
         with averaged(trainer, bank):
-            write(
-                Path(self._folder, name, place),
-                bank.trained(name),
-                protocol_of(trainer),
-            )
+            write(folder, bank.trained(name), protocol_of(trainer))
 
     def _rank(
         self,
@@ -159,66 +155,74 @@ class MemberRuns(Callback):
             return
         rows = ranking(bank, found, monitor)
         show(_table(rows))
-        write_whole(
-            run_folder(trainer) / RANKING,
-            to_csv([rows[0], *(row.values() for row in rows)]),
-        )
+        values = [list(row.values()) for row in rows]
+        write_whole(run_folder(trainer) / RANKING, to_csv([[*rows[0]], *values]))
 
 
 def ranking(
     bank: Bank, found: dict[str, dict[str, float]], monitor: str
 ) -> list[dict[str, Any]]:
-    """A row a member, best first: its score, the step of it, the hyper-parameters in which members differ.
+    """Return a row a member, best first: its score, the step of it, and the hyperparameters that differ.
 
     Args:
         bank: whose members.
         found: metrics by member; one that has none comes last.
-        monitor: the metric that ranks.
+        monitor: the metric that ranks, the larger the better.
     """
     table = {name: settings(member) for name, member in bank.members.items()}
-    paths = list(dict.fromkeys(path for values in table.values() for path in values))
-    differing = [
-        path
-        for path in paths
-        if len({values[path] for values in table.values() if path in values}) > 1
-    ]
-    rows = [
-        {
-            "member": name,
-            monitor: found.get(name, {}).get(monitor),
-            "step": found.get(name, {}).get("step"),
-        }
-        | {path: values.get(path) for path in differing}
-        | ({"stopped": bank.stopped.get(name)} if bank.stopped else {})
-        | (
-            {"outputs": "no numbers" if name in bank.silent_members else None}
-            if bank.silent_members
-            else {}
-        )
-        for name, values in table.items()
-    ]
-    return sorted(
-        rows, key=lambda row: math.inf if row[monitor] is None else -row[monitor]
-    )
+    differing = _differing(table)
+    rows: list[dict[str, Any]] = []
+    for name, values in table.items():
+        score = found.get(name, {})
+        row = {"member": name, monitor: score.get(monitor), "step": score.get("step")}
+        for path in differing:
+            row[path] = values.get(path)
+        if bank.stopped:
+            row["stopped"] = bank.stopped.get(name)
+        if bank.silent_members:
+            row["outputs"] = "no numbers" if name in bank.silent_members else None
+        rows.append(row)
+
+    def place(row: dict[str, Any]) -> float:
+        return math.inf if row[monitor] is None else -row[monitor]
+
+    return sorted(rows, key=place)
+
+
+def _differing(table: dict[str, dict[str, Any]]) -> list[str]:
+    """Return the hyperparameters of which members have different values, in the order of the first member."""
+    found: dict[str, set[Any]] = {}
+    for values in table.values():
+        for path, value in values.items():
+            found.setdefault(path, set()).add(value)
+    return [path for path, different in found.items() if len(different) > 1]
+
+
+def _rates(trainer: Trainer, name: str) -> dict[str, float]:
+    """Return the learning rates of a member, by the names of the curves."""
+    found: dict[str, float] = {}
+    for group in trainer.optimizers[0].param_groups:
+        if group["name"].startswith(f"{name}/"):
+            found[shown_as(f"lr/{group['owner']}")] = group["lr"]
+    return found
 
 
 def _scores(trainer: Trainer, bank: Bank, prefix: str) -> dict[str, dict[str, float]]:
-    """The metrics by member; none of those that answered nothing, so that they come last."""
-    return {
-        name: _of(trainer, name, prefix)
-        for name in bank.members
-        if name not in bank.silent_members
-    }
+    """Return the metrics by member, without members whose outputs are no numbers: these come last."""
+    found: dict[str, dict[str, float]] = {}
+    for name in bank.members:
+        if name not in bank.silent_members:
+            found[name] = _of(trainer, name, prefix)
+    return found
 
 
 def _of(trainer: Trainer, name: str, prefix: str) -> dict[str, float]:
-    """The metrics of a member, without its name."""
-    found = trainer.callback_metrics.items()
-    return {
-        key.removeprefix(f"{name}/"): float(v)
-        for key, v in found
-        if key.startswith(f"{name}/{prefix}")
-    }
+    """Return the metrics of a member, without its name in front."""
+    found: dict[str, float] = {}
+    for key, value in trainer.callback_metrics.items():
+        if key.startswith(f"{name}/{prefix}"):
+            found[key.removeprefix(f"{name}/")] = float(value)
+    return found
 
 
 def _copy(source: Path, target: Path) -> None:
@@ -229,9 +233,11 @@ def _copy(source: Path, target: Path) -> None:
 def _table(rows: list[dict[str, Any]]) -> Table:
     table = Table(*(key.removeprefix("optim.") for key in rows[0]))
     for row in rows:
-        values = (
-            "" if v is None else f"{v:.4g}" if isinstance(v, float) else str(v)
-            for v in row.values()
-        )
-        table.add_row(*map(cell, values))
+        table.add_row(*(cell(_text(value)) for value in row.values()))
     return table
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return ""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
