@@ -1,4 +1,4 @@
-"""One folder a run: who owns it, what it was started with, and which of its checkpoints to go on from."""
+"""Keep one folder a run: lock it, note its starts, and find the checkpoint to resume from."""
 
 import fcntl
 import json
@@ -17,35 +17,47 @@ from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 from data_modules.io.atomic import write_whole
 from data_modules.io.untrusted import read_json
 from lightning_petl.checkpoints import files
-from lightning_petl.runs.logger import Row
+from lightning_petl.runs.logger import LoggedStep
 
 LAST = "last.ckpt"
 CHECKPOINTS = "checkpoints"
 CONFIG = "config.yaml"
-ATTEMPTS = 3
 RECORD = "run.json"
+
+# after so many starts at the same update the reason is not the cluster, and another would end like them
+ATTEMPTS = 3
+
 _LOCK = ".run.lock"
-_MOST_RECORD = 1 << 20  # bytes
+
+# bytes of run.json, which may come from anybody
+_MOST_RECORD = 1 << 20
 
 
 class ResumePoint(NamedTuple):
-    """A whole checkpoint, the update it stands behind, and what was logged at its step."""
+    """Hold where a run resumes.
+
+    Attributes:
+        path: of a checkpoint that can be read.
+        step: the number of updates that it has behind it.
+        row: what was logged at its step.
+    """
 
     path: Path
     step: int
-    row: Row | None
+    row: LoggedStep | None
 
 
 class RunFolder:
-    """A folder that one program at a time trains in; the same command on the same folder goes on.
+    """Hold a folder that one program at a time trains in; the same command on it resumes.
 
-    The lock is the kernel's: it ends with its owner, however that ends. Other ranks only read.
+    The lock is one of the kernel: it ends with its process, however that ends. Rank 0 holds it and writes;
+    other ranks only read.
 
     Args:
-        path: made where it is missing.
+        path: created where it is missing.
 
     Attributes:
-        id: of the run; every checkpoint of it holds it.
+        id: of the run; every checkpoint of the run holds it.
 
     Raises:
         ValueError: another program trains in it, or something else left a checkpoint that Lightning would take.
@@ -57,11 +69,8 @@ class RunFolder:
         if leads():
             path.mkdir(parents=True, exist_ok=True)
             self._lock = _lock(path / _LOCK, path)
-            for file in [
-                *path.rglob(".*.tmp"),
-                *path.rglob(".partial-*"),
-            ]:  # of a process that was killed
-                file.unlink()
+            _remove_partial_files(path)
+        # names under which Lightning saves when it requeues a SLURM job itself, and which it would load
         foreign = sorted(path.glob("hpc_ckpt_*"))
         if foreign:
             raise ValueError(
@@ -74,14 +83,14 @@ class RunFolder:
 
     @classmethod
     def new(cls, root: Path) -> "RunFolder":
-        """``root/version_<n>``, which nobody else has."""
+        """Create ``root/version_<n>``, which no other program has."""
         return cls(new_version(root))
 
     def begin(self) -> ResumePoint | None:
-        """Note a start; where to go on from, None at the beginning.
+        """Note a start, and return where to resume; None for a new run.
 
-        Every rank finds the same, for nothing is written before all are there. The first rank alone judges the starts:
-        the others may read them before or after it has noted its own.
+        Every rank finds the same checkpoints, because nothing is written before all ranks are there. Rank 0
+        alone judges the starts: other ranks may read them before or after it has noted its own.
 
         Raises:
             ValueError: no checkpoint can be read, one is of another run, or the last starts came no further.
@@ -97,15 +106,15 @@ class RunFolder:
         return point
 
     def withdraw(self) -> None:
-        """Take the note of this start back."""
+        """Take back the note of this start, for one that ended without a fault of the training."""
         self._note(self._before)
 
     def finished(self) -> None:
-        """Note that training came to its end."""
+        """Note that training is finished: its starts count no more."""
         self._note([])
 
     def release(self) -> None:
-        """Let others have the folder; where nothing was written, there is none."""
+        """Unlock the folder, and remove it where nothing was written to it."""
         if self._lock is None:
             return
         if {file.name for file in self.path.iterdir()} <= {_LOCK, RECORD}:
@@ -116,18 +125,22 @@ class RunFolder:
         self._lock = None
 
     def _resume_point(self) -> ResumePoint | None:
-        found = {
-            file: content(file)
-            for file in sorted((self.path / CHECKPOINTS).glob("*.ckpt"))
-        }
-        if not found:
+        """Return the readable checkpoint with the most updates.
+
+        Raises:
+            ValueError: there are checkpoints but none can be read, or one is of another run.
+        """
+        whole: dict[Path, dict[str, Any]] = {}
+        faults: list[str] = []
+        for file in sorted((self.path / CHECKPOINTS).glob("*.ckpt")):
+            found = content(file)
+            if isinstance(found, str):
+                faults.append(f"{file}: {found}")
+            else:
+                whole[file] = found
+        damaged = "; ".join(faults)
+        if not whole and not faults:
             return None
-        whole = {
-            file: state for file, state in found.items() if isinstance(state, dict)
-        }
-        damaged = "; ".join(
-            f"{file}: {why}" for file, why in found.items() if isinstance(why, str)
-        )
         if not whole:
             raise ValueError(
                 f"{self.path}: none of its checkpoints can be read ({damaged}), and a run does not start again by "
@@ -138,32 +151,38 @@ class RunFolder:
                 raise ValueError(
                     f"{file} belongs to another run than {self.path}: remove it, or give it as --ckpt_path"
                 )
-        best = max(
-            whole, key=lambda file: (whole[file]["global_step"], file.name == LAST)
-        )
-        step, row = whole[best]["global_step"], whole[best].get("row")
+
+        def updates(file: Path) -> tuple[int, bool]:
+            # of equal ones last.ckpt, which is written behind the others
+            return whole[file]["global_step"], file.name == LAST
+
+        best = max(whole, key=updates)
+        step = whole[best]["global_step"]
+        row = whole[best].get("row")
         if damaged:
             rank_zero_warn(
                 f"not readable: {damaged}; going on from {best} at update {step} instead"
             )
-        return ResumePoint(best, step, Row(*row) if row else None)
+        return ResumePoint(best, step, LoggedStep(*row) if row else None)
 
     def _note(self, starts: list[int]) -> None:
-        if self._lock is not None:
-            self._starts = starts
-            write_whole(
-                self.path / RECORD,
-                json.dumps({"id": self.id, "starts": starts}).encode(),
-            )
+        if self._lock is None:
+            return
+        self._starts = starts
+        record = json.dumps({"id": self.id, "starts": starts})
+        write_whole(self.path / RECORD, record.encode())
 
 
 def leads() -> bool:
-    """Whether this process is rank zero, as its environment says before there are others to ask."""
+    """Return whether this process is rank 0, before there is a process group.
+
+    Lightning reads the number of the rank from the environment when it is imported.
+    """
     return cast(Any, rank_zero_only).rank == 0
 
 
 def content(file: Path) -> dict[str, Any] | str:
-    """Of a checkpoint, its tensors not yet read; or why it cannot be read."""
+    """Return what a checkpoint holds, its tensors not yet read; or as text why it cannot be read."""
     try:
         return files.read(file, mapped=True)
     except (OSError, ValueError) as error:
@@ -171,10 +190,14 @@ def content(file: Path) -> dict[str, Any] | str:
 
 
 def new_version(root: Path) -> Path:
-    """Make ``root/version_<n>`` with the first n that nobody has; two programs never get the same."""
+    """Create ``root/version_<n>`` behind the largest n that exists; two programs never get the same."""
     root.mkdir(parents=True, exist_ok=True)
-    numbers = [path.name.removeprefix("version_") for path in root.glob("version_*")]
-    number = max((int(text) for text in numbers if text.isdigit()), default=-1) + 1
+    number = 0
+    for path in root.glob("version_*"):
+        text = path.name.removeprefix("version_")
+        if text.isdigit():
+            number = max(number, int(text) + 1)
+    # mkdir is atomic: another program may create the same folder between this look and it
     while True:
         folder = root / f"version_{number}"
         try:
@@ -194,7 +217,20 @@ def run_folder(trainer: Trainer) -> Path:
     return Path(folder or trainer.default_root_dir)
 
 
+def _remove_partial_files(folder: Path) -> None:
+    """Remove files that a killed process has not finished writing."""
+    # .*.tmp: of checkpoints in release 0.1.0.dev1
+    for pattern in (".*.tmp", ".partial-*"):
+        for file in folder.rglob(pattern):
+            file.unlink()
+
+
 def _lock(path: Path, folder: Path) -> int:
+    """Lock a folder by a file in it, and write the owner there; return the open file.
+
+    Raises:
+        ValueError: another process holds the lock.
+    """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -208,8 +244,10 @@ def _lock(path: Path, folder: Path) -> int:
         rank_zero_warn(
             f"{folder}: this file system has no locks ({error}); start no second program in it"
         )
+    owner = f"process {os.getpid()} on {socket.gethostname()}"
     job = os.environ.get("SLURM_JOB_ID")
-    owner = f"process {os.getpid()} on {socket.gethostname()}{f', job {job}' if job else ''}"
+    if job:
+        owner += f", job {job}"
     os.ftruncate(descriptor, 0)
     os.write(descriptor, owner.encode())
     return descriptor
@@ -220,11 +258,10 @@ def _record(folder: Path) -> dict[str, Any]:
         record = read_json(folder / RECORD, most=_MOST_RECORD)
     except FileNotFoundError:
         return {}
-    right = isinstance(record, dict) and isinstance(
-        cast(dict[str, Any], record).get("id"), str
-    )
-    if not right or not isinstance(record.get("starts"), list):
+    found = cast(dict[str, Any], record) if isinstance(record, dict) else {}
+    has_id = isinstance(found.get("id"), str)
+    if not has_id or not isinstance(found.get("starts"), list):
         raise ValueError(
             f"{folder / RECORD}: is not what a run writes there; put it back, or take another run_folder"
         )
-    return cast(dict[str, Any], record)
+    return found

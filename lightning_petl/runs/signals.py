@@ -1,4 +1,4 @@
-"""A request to stop that comes as a signal: SIGUSR1 before a time limit, SIGTERM at the end of an allocation.
+"""Take requests to stop that come as signals: SIGUSR1 before a time limit, SIGTERM at its end.
 
 Where SLURM tracks processes without cgroups it signals every process of a step, the loaders' workers too; they must
 neither end nor believe that the request was meant for them.
@@ -19,10 +19,10 @@ STOPPABLE = ("fit", "validate", "test", "predict")
 
 
 class StopRequest:
-    """A signal handler that only takes a note, in the process that installed it.
+    """Handle signals by taking a note, in the process that installed this handler.
 
     Attributes:
-        received: the signal that came first.
+        received: the signal that came first, None before.
     """
 
     def __init__(self) -> None:
@@ -34,24 +34,29 @@ class StopRequest:
             self.received = signal.Signals(number)
 
     def listen(self) -> None:
-        """Become the handler; Lightning puts one of its own before it, which communicates while training does."""
+        """Install this handler.
+
+        Lightning 2.6 installs handlers of its own when a loop starts. They save a checkpoint inside the
+        handler, and its collectives would run in the middle of those of the training.
+        """
         for number in SIGNALS:
             signal.signal(number, self)
 
     @staticmethod
     def ignore() -> None:
-        """What comes from now on, as a second copy of the signal, must not disturb the saving."""
+        """Ignore these signals from now on: a second one must not disturb the saving."""
         for number in SIGNALS:
             signal.signal(number, signal.SIG_IGN)
 
 
 @contextmanager
 def stop_request(*, kept: bool) -> Generator[StopRequest]:
-    """Listen while the block runs.
+    """Listen while the block runs, and yield the request.
 
     Args:
-        kept: to the end of the process; else the handlers are given back to whoever had them.
+        kept: ignore the signals after the block; else the handlers of before are installed again.
     """
+    # Python lets the main thread alone install handlers
     if threading.current_thread() is not threading.main_thread():
         yield StopRequest()
         return
@@ -64,28 +69,36 @@ def stop_request(*, kept: bool) -> Generator[StopRequest]:
         yield request
     finally:
         if kept:
-            StopRequest.ignore()  # Python takes handlers back as it ends: a late signal would turn success into failure
+            # Python removes handlers as it ends: a late signal would turn success into failure
+            StopRequest.ignore()
         else:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
 
 def current_request() -> StopRequest | None:
-    """The one that listens in this process."""
+    """Return the request that listens in this process, if one does."""
     handler = signal.getsignal(signal.SIGUSR1)
     return handler if isinstance(handler, StopRequest) else None
 
 
 def die_with_parent() -> None:
-    """End this rank when the process that started it ends, by whatever way; a collective may wait for ever."""
+    """Let the kernel kill this rank when the process that started it ends, however that ends.
+
+    Without it the rank could wait in a collective for ever.
+    """
     if sys.platform != "linux":
         return
     import ctypes
 
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+    # 1 is PR_SET_PDEATHSIG of linux/prctl.h
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 
 
 def _start_helpers() -> None:
-    # Processes that start workers: what is ignored now stays ignored in them, and in all that they start.
+    """Start the processes that start workers, while the signals are ignored.
+
+    What is ignored at their start stays ignored in them, and in all that they start.
+    """
     resource_tracker.ensure_running()
     forkserver.ensure_running()

@@ -17,7 +17,7 @@ import torch
 from lightning_petl.__main__ import main
 from lightning_petl.runs.config_diff import config_differences
 from lightning_petl.runs.folder import RunFolder, new_version
-from lightning_petl.runs.logger import Row
+from lightning_petl.runs.logger import LoggedStep
 from tests.commands import Command
 
 
@@ -58,7 +58,7 @@ def test_goes_on_from_the_last_checkpoint_with_what_was_logged_there(
     assert (point.path.name, point.step, point.row) == (
         "last.ckpt",
         5,
-        Row(4, {"a": 1.0}),
+        LoggedStep(4, {"a": 1.0}),
     )
 
 
