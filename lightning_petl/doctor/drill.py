@@ -1,4 +1,4 @@
-"""A small training that is interrupted by a signal and must go on: on this machine, or as a job of the cluster."""
+"""Interrupt a small training by a signal and require that it goes on, on this machine."""
 
 import os
 import signal
@@ -40,18 +40,12 @@ _CONFIG = {
 
 
 def preemption() -> Iterator[Finding]:
-    """SIGUSR1 in mid-training: exit code 75, a checkpoint, and the same command goes on behind it."""
+    """Send SIGUSR1 in mid-training: it must end with exit code 75 and a checkpoint, from which the command resumes."""
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder, "run")
-        command = [
-            sys.executable,
-            "-m",
-            "lightning_petl",
-            "fit",
-            "-c",
-            str(training(Path(folder))),
-        ]
-        command += [f"--run_folder={run}"]
+        config = training(Path(folder))
+        command = [sys.executable, "-m", "lightning_petl", "fit"]
+        command += ["-c", str(config), f"--run_folder={run}"]
         with Path(folder, "log").open("w+") as log:
             first = subprocess.Popen(command, stdout=log, stderr=log)
             started = waited(lambda: _trains(run) or first.poll() is not None)
@@ -60,9 +54,8 @@ def preemption() -> Iterator[Finding]:
             log.seek(0)
             told = last_line(log.read())
         if not started or code != _PREEMPTED:
-            yield Finding(
-                "preemption", "bad", f"exit code {code} instead of {_PREEMPTED}: {told}"
-            )
+            told = f"exit code {code} instead of {_PREEMPTED}: {told}"
+            yield Finding("preemption", "bad", told)
             return
         again = subprocess.run(
             [*command, "--trainer.max_steps=1"],
@@ -71,31 +64,26 @@ def preemption() -> Iterator[Finding]:
             timeout=_PATIENCE,
         )
     if again.returncode:
-        yield Finding(
-            "preemption", "bad", f"it did not go on: {last_line(again.stderr)}"
-        )
+        told = f"it did not go on: {last_line(again.stderr)}"
+        yield Finding("preemption", "bad", told)
     else:
-        yield Finding(
-            "preemption",
-            "good",
-            "a signal is answered by a checkpoint, and the same command goes on from it",
+        told = (
+            "a signal is answered by a checkpoint, and the same command goes on from it"
         )
+        yield Finding("preemption", "good", told)
 
 
 def training(folder: Path) -> Path:
-    """A configuration, and the few small videos that it trains on."""
+    """Write a configuration and the few small videos that it trains on; return the file of the former."""
     rng = np.random.default_rng(0)
     for split in ("train", "val"):
         for label in ("left", "right"):
-            (folder / "videos" / split / label).mkdir(parents=True)
+            place = folder / "videos" / split / label
+            place.mkdir(parents=True)
             for number in range(4):
                 frames = rng.integers(0, 255, (8, 48, 48, 3), dtype=np.uint8)
-                write_video(
-                    folder / "videos" / split / label / f"{number}.mp4",
-                    frames,
-                    8,
-                    codec="mpeg4",
-                )
+                # every build of FFmpeg has this encoder
+                write_video(place / f"{number}.mp4", frames, 8, codec="mpeg4")
     sampling = {"class_path": "SegmentSampling", "init_args": {"num_frames": 4}}
     options = {
         "root": str(folder / "videos"),
@@ -110,7 +98,7 @@ def training(folder: Path) -> Path:
 
 
 def waited(done: Callable[[], bool]) -> bool:
-    """Whether it was done in time."""
+    """Wait until ``done()``, and return whether that was in time."""
     end = time.monotonic() + _PATIENCE
     while time.monotonic() < end:
         if done():
@@ -120,5 +108,5 @@ def waited(done: Callable[[], bool]) -> bool:
 
 
 def _trains(run: Path) -> bool:
-    """Events are written from the first steps on."""
+    """Return whether a checkpoint is there: a signal before the first update would have nothing to save."""
     return any(os.path.getsize(path) > 0 for path in run.rglob("*.ckpt"))

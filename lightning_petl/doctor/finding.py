@@ -1,4 +1,4 @@
-"""What a check says."""
+"""Hold what checks find, and print it."""
 
 from collections.abc import Callable, Iterable
 from typing import Literal, NamedTuple
@@ -6,12 +6,12 @@ from typing import Literal, NamedTuple
 from rich.table import Table
 from rich.text import Text
 
-State = Literal["good", "slow", "bad"]
-_COLOURS = {"good": "green", "slow": "yellow", "bad": "red"}
+Verdict = Literal["good", "slow", "bad"]
+_COLORS = {"good": "green", "slow": "yellow", "bad": "red"}
 
 
 class Finding(NamedTuple):
-    """One line of the report.
+    """Hold one line of the report.
 
     Attributes:
         check: what was looked at.
@@ -21,7 +21,7 @@ class Finding(NamedTuple):
     """
 
     check: str
-    state: State
+    state: Verdict
     found: str
     advice: str = ""
 
@@ -30,26 +30,28 @@ Check = Callable[[], Iterable[Finding]]
 
 
 def guarded(name: str, check: Check) -> list[Finding]:
-    """What a check finds; that it fails is a finding too, and the others go on."""
+    """Return what a check finds; its failure is a finding, too, and does not stop the other checks."""
     findings: list[Finding] = []
     try:
-        findings.extend(check())  # keeps those before a failure
+        # extend takes them one by one, and so keeps those before a failure
+        findings.extend(check())
     except Exception as error:
-        kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
-        findings.append(
-            Finding(name, "bad", f"{kind}{' '.join(str(error).split())[:300]}")
-        )
+        text = " ".join(str(error).split())[:300]
+        # the message of a ValueError of this program is a whole sentence, others need their name
+        if not isinstance(error, ValueError):
+            text = f"{type(error).__name__}: {text}"
+        findings.append(Finding(name, "bad", text))
     return findings
 
 
 def report(findings: Iterable[Finding]) -> Table:
-    """All of them, line by line."""
+    """Return the findings as a table for the console."""
     table = Table("check", "", "found", "advice", show_lines=True)
     for finding in findings:
-        colour = _COLOURS[finding.state]
+        color = _COLORS[finding.state]
         table.add_row(
             finding.check,
-            f"[{colour}]{finding.state}[/]",
+            f"[{color}]{finding.state}[/]",
             Text(finding.found),
             Text(finding.advice),
         )
