@@ -62,6 +62,7 @@ def attach(encoder: Encoder, adapters: Sequence[Adapter]) -> None:
         _refuse_of_images(encoder, parts)
     _refuse_meaningless(vit, parts)
     for part in parts:
+        # one after the other, so that each parameter has the owner that brought it
         part.attach(vit)
         # what trains and had no owner before this method came
         new = dict[str, str]()
@@ -73,6 +74,7 @@ def attach(encoder: Encoder, adapters: Sequence[Adapter]) -> None:
                 f"{part} attaches to nothing in {vit.name!r}: it would train no parameter"
             )
         vit.owners |= new
+    # last: only now it is known what trains
     vit.cast_frozen()
 
 

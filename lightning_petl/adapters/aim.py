@@ -28,6 +28,7 @@ class DropPath(nn.Dropout):
     """Leave out the whole update of a frame with probability p, in training."""
 
     def forward(self, input: Tokens) -> Tokens:
+        # one draw a frame, for all of its tokens
         return input * super().forward(torch.ones_like(input[:, :1, :1]))
 
 

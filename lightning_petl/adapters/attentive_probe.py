@@ -159,6 +159,7 @@ class Pooler(Reader):
         self.cross = CrossBlock(dim, recipe)
         self.apply(_initialize)
         for weight, number in self._into_the_stream():
+            # as released: the stream keeps its size with the depth
             weight.data.div_(math.sqrt(2 * number))
 
     def _into_the_stream(self) -> Iterator[tuple[Tensor, int]]:

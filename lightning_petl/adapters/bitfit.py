@@ -87,6 +87,7 @@ class BitFit(Unfreezing):
 def outside_biases(vit: Encoder) -> Iterable[nn.Parameter]:
     """Yield the biases outside the blocks."""
     for child in vit.children():
+        # blocks have targets of their own, and what methods add is no bias of the trunk
         if child is vit.blocks or isinstance(child, Extension):
             continue
         for module in child.modules():

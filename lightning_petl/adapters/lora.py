@@ -79,6 +79,7 @@ class LoRADelta(LinearDelta):
         self, y: Float[Tensor, "*batch o"], rows: Float[Tensor, "*batch k s"]
     ) -> Float[Tensor, "*batch o"]:
         """Add to the adapted rows of ``y``."""
+        # out of place: autograd may have kept y
         whole = y.unflatten(-1, (self.num_slices, -1))
         return whole.index_add(-2, self.rows, rows.to(y.dtype)).flatten(-2)
 
@@ -151,6 +152,7 @@ class DoRADelta(LoRADelta):
         )
 
     def _row_norm(self, weight: Float[Tensor, "o i"]) -> Float[Tensor, "slices rows"]:
+        # a constant of the gradient, as published
         norm = (weight.float() + self.weight_update()).norm(dim=1).detach()
         return norm.unflatten(0, (self.num_slices, -1))
 
@@ -240,6 +242,7 @@ def initialize(
     rank = A.shape[1]
     with torch.no_grad():
         if init == "kaiming":
+            # each slice alone: the fan is that of one matrix
             for slice_ in A:
                 nn.init.kaiming_uniform_(slice_, a=math.sqrt(5))
         elif init == "gaussian":

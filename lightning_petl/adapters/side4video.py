@@ -71,6 +71,7 @@ class PatchAttention(nn.Module):
         qkv = self.qkv(x)
         t = qkv.shape[1]
         q, k, v = rearrange(qkv, "b t n (x h c) -> x (b t) h n c", x=3, c=HEAD_WIDTH)
+        # the class token is a key and a value, and asks nothing
         y = F.scaled_dot_product_attention(q[:, :, 1:], k, v)
         return self.proj(rearrange(y, "(b t) h n c -> b t n (h c)", t=t))
 
@@ -137,6 +138,7 @@ class SideLayer(nn.Module):
         return side._replace(patches=x)
 
     def _branch(self, name: Branch, x: Features) -> Patches:
+        # the norm is outside of what is recomputed: its averages move once
         norm = cast(Norm, self.norms[name])
         branch = self.branches[name]
         inputs = x if self.post_norm else norm.split(x)

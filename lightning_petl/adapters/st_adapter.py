@@ -31,6 +31,7 @@ class SpatioTemporalBottleneck(SlotModule):
         activation: Activation,
     ) -> None:
         super().__init__()
+        # as many frames and patches come out as go in
         padding = (kernel[0] // 2, kernel[1] // 2, kernel[2] // 2)
         self.down = nn.Linear(dim, bottleneck)
         self.conv = ClipConv(

@@ -61,6 +61,7 @@ class VPT(Adapter):
         linear = nn.Linear(width, vit.dim)
         nn.init.kaiming_normal_(linear.weight, mode="fan_out")
         vit.add_shared(self.name, linear)
+        # bound: the trunk owns the layer, or each block would save a copy
         return linear.forward
 
     def _table(self, vit: VideoViT, project: Projection | None) -> PromptTable:

@@ -103,6 +103,7 @@ class AdaptedBlock(nn.Module):
 
     def __init__(self, block: nn.Module) -> None:
         super().__init__()
+        # a subclass may have another forward pass, which would be lost
         if type(block) is not self.adopts:
             expected = (
                 f"{self.adopts.__module__.rpartition('.')[2]}.{self.adopts.__name__}"
@@ -110,6 +111,7 @@ class AdaptedBlock(nn.Module):
             raise TypeError(
                 f"{type(self).__name__} adopts timm's {expected}, not {type(block).__name__}"
             )
+        # under timm's names, so that published weights load
         for name, child in block.named_children():
             self.add_module(name, child)
         self.slots = Extension({slot: Extension() for slot in SLOTS})
@@ -189,6 +191,7 @@ class AdaptedBlock(nn.Module):
         if not isinstance(layer, AdaptedLinear):
             layer = AdaptedLinear(layer)
             parent.add_module(child, layer)
+        # EVA's fused layer is adapted before it can know its block
         layer.layout = self.layout
         return layer
 

@@ -87,6 +87,7 @@ class Encoder(nn.Module):
 
     def _run_block(self, block: nn.Module, x: Tokens, grid: Grid) -> Tokens:
         if self.activation_checkpointing and torch.is_grad_enabled():
+            # the reentrant form gives no gradient where the tokens need none
             return cast(Tokens, checkpoint(block, x, grid, use_reentrant=False))
         return block(x, grid)
 
@@ -120,6 +121,7 @@ class Encoder(nn.Module):
         for parameter in self.parameters():
             is_scalar = parameter.ndim == 0
             wide = parameter.requires_grad or is_scalar or id(parameter) in norms
+            # the parameter stays the same object: adapted layers share it
             parameter.data = parameter.data.to(torch.float32 if wide else frozen)
 
     def train(self, mode: bool = True) -> "Encoder":

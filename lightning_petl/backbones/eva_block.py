@@ -29,6 +29,7 @@ class EvaQKV(AdaptedLinear):
     """Adopt EVA's fused layer, whose bias is in the attention as ``q_bias`` and ``v_bias``; keys have none."""
 
     def __init__(self, linear: nn.Linear, attn: EvaAttention) -> None:
+        # not AdaptedLinear's own: it assigns a bias, which is a property here
         nn.Module.__init__(self)
         self.in_features = linear.in_features
         self.out_features = linear.out_features
@@ -75,6 +76,7 @@ class AdaptedEvaBlock(AdaptedBlock):
 
     def __init__(self, block: nn.Module, rope: RopeTable | None = None) -> None:
         super().__init__(block)
+        # other attentions of timm have another forward pass
         if type(self.attn) is not EvaAttention:
             raise TypeError(
                 f"{type(self).__name__} adopts timm's EvaAttention, not {type(self.attn).__name__}"
@@ -82,6 +84,7 @@ class AdaptedEvaBlock(AdaptedBlock):
         own = dict(block.named_parameters(recurse=False))
         self.gamma_1 = own.get("gamma_1")
         self.gamma_2 = own.get("gamma_2")
+        # computed from the size of the image: no file holds it
         self.register_buffer("rope", rope, persistent=False)
         if self.attn.qkv is not None:
             self.attn.qkv = EvaQKV(self.attn.qkv, self.attn)
@@ -186,6 +189,7 @@ def adopted_blocks(model: Trunk) -> nn.ModuleList:
     blocks = list(cast(nn.Sequential, model.blocks))
     if not isinstance(model, Eva):
         return nn.ModuleList(AdaptedBlock(block) for block in blocks)
+    # the same in every block: one table for all
     rope = _rope_table(model)
     return nn.ModuleList(
         _EVA_BLOCKS.get(type(block), AdaptedEvaBlock)(block, rope) for block in blocks

@@ -96,6 +96,7 @@ class AdaptedLinear(nn.Linear):
 
     def folded(self) -> nn.Linear:
         """Return a plain layer with every delta folded into its weight and bias."""
+        # a bfloat16 weight would round small updates away
         weight = self.weight.detach().float()
         bias = torch.zeros_like(weight[:, 0])
         if self.bias is not None:  # pyright: ignore[reportUnnecessaryComparison]

@@ -34,6 +34,7 @@ def unreachable_from_frames(vit: VideoViT) -> set[str]:
 
 def _beside_the_readout(vit: VideoViT) -> Iterator[nn.Parameter]:
     """Yield what changes patches alone, behind the last attention of a trunk whose class token is read."""
+    # both read patches, so that nothing in the last block is lost
     if vit.readout in ("patch_mean", "map"):
         return
     last = vit.blocks[-1]
@@ -62,6 +63,7 @@ def _dead_in_readers(vit: VideoViT) -> Iterator[nn.Parameter]:
 
 def _trained(vit: VideoViT, parameters: Iterable[nn.Parameter]) -> set[str]:
     """Return the names of those that train."""
+    # FSDP2 exchanges parameters for shards: compare what is there now
     wanted = {id(parameter) for parameter in parameters}
     names = set[str]()
     for name, parameter in vit.named_parameters():

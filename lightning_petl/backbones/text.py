@@ -168,6 +168,7 @@ class TextTower(Encoder):
         grid = Grid(frames=1, height=1, width=length, prefix=0)
         with self.precision(ids.device):
             x = self.last_tokens(lambda: self._embed(ids), grid)
+            # similarities are compared in float32
             tokens = self.projection(self.norm(x)).float()
         end = self._end(ids)
         is_word = torch.arange(length, device=ids.device) <= end[:, None]

@@ -100,6 +100,7 @@ class VideoViT(Encoder, FinalNorm):
             model.set_input_size(img_size=(image_size, image_size))
         self._adopt(model, num_frames)
         self.owners: dict[str, str] = {}
+        # methods decide what trains
         self.requires_grad_(False)
 
     patch_embed: PatchEmbed
@@ -136,6 +137,7 @@ class VideoViT(Encoder, FinalNorm):
         published = cast(dict[str, list[float]], model.pretrained_cfg)
         for key in ("mean", "std"):
             values = torch.tensor(published[key]).view(3, 1, 1)
+            # not persistent: the keys of a checkpoint are timm's
             self.register_buffer(f"pixel_{key}", values, persistent=False)
 
     def embedding_parameters(self) -> Iterable[nn.Parameter]:
@@ -280,6 +282,7 @@ class VideoViT(Encoder, FinalNorm):
 
     def _check(self, video: Pixels) -> None:
         got = tuple(video.shape[-2:])
+        # positions were interpolated once, when the trunk was built
         if got != self.image_size:
             raise ValueError(
                 f"clips are {got} px, the trunk was built for {self.image_size} px: set image_size"

@@ -202,6 +202,7 @@ def moments(
 ) -> tuple[Tensor, Tensor, Tensor | int]:
     """Return mean, biased variance and count of the entries over ``dims``, in float32 at least."""
     x = _wide(x)
+    # in two passes: the mean of squares less the squared mean loses digits
     mean, count = _mean(x, dims, sync)
     return mean, _mean((x - mean).square(), dims, sync)[0], count
 
@@ -217,6 +218,7 @@ class _Standardize(torch.autograd.Function):
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         x, _, scale, ctx.dims, ctx.sync = inputs
         ctx.dtype = x.dtype
+        # the output and not the input: the next layer keeps the output anyway
         ctx.save_for_backward(output, scale)
 
     @staticmethod

@@ -66,4 +66,5 @@ def recompute(module: nn.Module, x: Tensor | Normed) -> Tensor:
 
 
 def _checkpoint(run: Callable[..., Tensor], *inputs: Tensor | None) -> Tensor:
+    # nothing inside is random: no state of the generators has to be kept
     return checkpoint(run, *inputs, use_reentrant=False, preserve_rng_state=False)  # pyright: ignore[reportReturnType]

@@ -130,6 +130,7 @@ def _build_image_tower(name: str, config: dict[str, Any], depth: int | None) -> 
         act_layer=ACTIVATIONS[activation_of(config, image)],
     )
     pixels = _pixels(library().OPENAI_DATASET_MEAN, library().OPENAI_DATASET_STD)
+    # from where the trunk takes mean and std of its pixels
     model.pretrained_cfg = pixels  # pyright: ignore[reportArgumentType]
     return model
 

@@ -71,6 +71,7 @@ def load_trunk(name: str, weights: str, depth: int | None) -> Trunk:
     if weights not in ("hub", "random"):
         load_weights(model, Path(weights), depth)
     blocks = cast(nn.Sequential, model.blocks)
+    # weights of the hub are those of all blocks
     del blocks[depth or len(blocks) :]
     return model
 
@@ -219,7 +220,9 @@ def weights_hash(model: nn.Module) -> str:
 def state_hash(state: Mapping[str, Tensor]) -> str:
     """Return :func:`weights_hash` of a tower with this state; one tensor at a time is float32."""
     digest = hashlib.sha256()
+    # files hold tensors in any order
     for name, tensor in sorted(state.items()):
+        # simulated trunks have no values
         if tensor.is_meta:
             return "meta"
         digest.update(f"{name}{tuple(tensor.shape)}".encode())
