@@ -128,7 +128,8 @@ def unknown(argv: list[str]) -> str:
         own = [
             name.partition(" ")[2] for name in COMMANDS if name.startswith(f"{word} ")
         ]
-        return f"{word}: no command {argv[1]!r}; there are: {', '.join(own)}"
+        there = "there is" if len(own) == 1 else "there are"
+        return f"{word}: no command {argv[1]!r}; {there}: {', '.join(own)}"
     later = [other for other in argv[1:] if other in COMMANDS]
     if word.startswith("-") and later:
         return f"the command comes first: lightning-petl {later[0]} {word} ..."

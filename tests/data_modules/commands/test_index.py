@@ -267,7 +267,7 @@ def test_a_wrong_value_is_told_in_one_paragraph(
 
 def test_the_commands_on_data_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["data"]) == 0
-    assert "index     Decode every file" in capsys.readouterr().out
+    assert "data index   probe every file" in capsys.readouterr().out
     assert main(["data", "index", "--help"]) == 0
     shown = capsys.readouterr().out
     assert "--timeout" in shown
