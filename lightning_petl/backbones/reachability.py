@@ -43,8 +43,8 @@ def _beside_the_readout(vit: VideoViT) -> Iterator[nn.Parameter]:
         if slot == IN_FRONT_OF_ATTENTION:
             continue
         for module in last.slot(slot).values():
-            assert isinstance(module, SlotModule)
-            if module.patches_only:
+            # a method of a user's own may be any module, which may change all tokens
+            if isinstance(module, SlotModule) and module.patches_only:
                 yield from module.parameters()
 
 
