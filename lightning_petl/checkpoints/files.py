@@ -1,4 +1,4 @@
-"""Training checkpoints, which may come from anybody: what a file asks for is looked at before it is read.
+"""Read training checkpoints, which may come from anybody: what a file asks for is checked before it is read.
 
 ``torch.load(weights_only=True)`` runs no code of a file. It still makes a ``bytearray`` of any length that a file asks
 for, and unpacks compressed records of any size. ``torch.save`` writes neither.
@@ -15,8 +15,12 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-_MOST_PICKLE = 1 << 26  # bytes: the structure of a checkpoint, without its tensors
-_MOST_DEPTH = 100  # dictionaries and lists in each other
+# bytes of the structure of a checkpoint, without its tensors
+_MOST_PICKLE = 1 << 26
+
+# dictionaries and lists in each other
+_MOST_DEPTH = 100
+
 _DAMAGED = "cut short, damaged, or no checkpoint"
 _KNOWN = re.compile(
     r"collections OrderedDict|torch\._utils _rebuild_(tensor_v[23]|parameter)|torch(\.storage)? \w+Storage"
@@ -73,7 +77,7 @@ def read(path: Path, *, mapped: bool) -> dict[str, Any]:
 
 
 def check_archive(path: Path) -> None:
-    """Look at a checkpoint's parts without reading its tensors.
+    """Check the parts of a checkpoint without reading its tensors.
 
     Raises:
         ValueError: as :func:`read`.
@@ -135,7 +139,7 @@ def _check_parts(parts: list[zipfile.ZipInfo], size: int) -> None:
 
 
 def _asked_for(structure: bytes) -> Iterator[str]:
-    """The functions and classes that a pickle names, as ``"module name"``."""
+    """Yield the functions and classes that a pickle names, as ``"module name"``."""
     try:
         for operation, argument, _ in pickletools.genops(structure):
             if operation.name in _NAMES:
@@ -154,11 +158,9 @@ def _check_state(state: Any, size: int) -> None:
     tensors = list(_tensors(found))
     if sum(tensor.nbytes for tensor in tensors) > 4 * size:
         raise ValueError("its tensors are larger than the file")
-    weights, trunk, labels = (
-        found.get("state_dict", {}),
-        found.get("trunk", ["", ""]),
-        found.get("labels", []),
-    )
+    weights = found.get("state_dict", {})
+    trunk = found.get("trunk", ["", ""])
+    labels = found.get("labels", [])
     right = isinstance(weights, dict) and all(
         isinstance(v, Tensor) for v in cast(dict[str, Any], weights).values()
     )
@@ -195,15 +197,13 @@ def _check_progress(state: Mapping[str, Any]) -> None:
 
 
 def _is_best(state: Any) -> bool:
-    """Whether what a callback keeps of the best checkpoint, if it does, is a name with a score."""
+    """Return whether what a callback keeps of the best checkpoint, if it does, is a path with a score."""
     if not isinstance(state, dict) or "best_model_path" not in state:
         return True
     kept = cast(dict[str, Any], state)
-    path, monitor, score = (
-        kept["best_model_path"],
-        kept.get("monitor"),
-        kept.get("best_model_score"),
-    )
+    path = kept["best_model_path"]
+    monitor = kept.get("monitor")
+    score = kept.get("best_model_score")
     scored = isinstance(score, int | float) or (
         isinstance(score, Tensor) and score.numel() == 1
     )
@@ -213,7 +213,7 @@ def _is_best(state: Any) -> bool:
 
 
 def _tensors(state: Mapping[str, Any]) -> Iterator[Tensor]:
-    """All tensors in dictionaries and lists in each other."""
+    """Yield all tensors in dictionaries and lists in each other."""
     left: list[tuple[Any, int]] = [(state, 0)]
     while left:
         value, depth = left.pop()
