@@ -1,4 +1,4 @@
-"""The files of an adapter artifact, read and compared with each other before anything is built from them."""
+"""Read the files of an adapter artifact, and compare them before anything is built from them."""
 
 import hashlib
 import json
@@ -17,15 +17,15 @@ from data_modules.io.untrusted import TensorInfo, inside, read_json, tensors_of
 from lightning_petl.backbones.readout import READOUTS
 
 SCHEMA = 1
-CONFIG, WEIGHTS, LABELS = (
-    "adapter_config.json",
-    "adapter_model.safetensors",
-    "labels.json",
-)
+CONFIG = "adapter_config.json"
+WEIGHTS = "adapter_model.safetensors"
+LABELS = "labels.json"
 SHA256 = "sha256"
 """Key of the checksums in ``adapter_config.json``; without it, nothing but the structure is compared."""
 
-_MOST_CONFIG, _MOST_LABELS = 1 << 20, 1 << 22  # bytes
+# bytes: a file of anybody may not fill the memory before it is refused
+_MOST_CONFIG = 1 << 20
+_MOST_LABELS = 1 << 22
 _KEYS = {"schema", "backbone", "adapters", "head", "preprocessing", "protocol"}
 _DTYPES = {
     "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
@@ -34,7 +34,7 @@ _DTYPES = {
 
 
 class Contents(NamedTuple):
-    """What an artifact says of itself.
+    """Hold what an artifact says of itself.
 
     Attributes:
         folder: where it lies.
@@ -54,19 +54,19 @@ class Contents(NamedTuple):
         Raises:
             ValueError: a type that no artifact has.
         """
-        other = [
-            f"{name} is {info.dtype}"
-            for name, info in self.tensors.items()
-            if info.dtype not in _DTYPES
-        ]
+        other: list[str] = []
+        found: dict[str, Tensor] = {}
+        for name, info in self.tensors.items():
+            dtype = _DTYPES.get(info.dtype)
+            if dtype is None:
+                other.append(f"{name} is {info.dtype}")
+                continue
+            found[name] = torch.empty(info.shape, dtype=dtype, device="meta")
         if other:
             raise ValueError(
                 f"{self.folder / WEIGHTS}: holds numbers of another type: {', '.join(other[:5])}"
             )
-        return {
-            name: torch.empty(info.shape, dtype=_DTYPES[info.dtype], device="meta")
-            for name, info in self.tensors.items()
-        }
+        return found
 
     def weights(self) -> dict[str, Tensor]:
         """Read the weights, after all files were compared with their checksums; warn where the labels have changed.
@@ -76,9 +76,10 @@ class Contents(NamedTuple):
         """
         self._check_sums()
         weights = load_file(inside(self.folder, WEIGHTS))
-        bad = [
-            name for name, value in weights.items() if not bool(value.isfinite().all())
-        ]
+        bad: list[str] = []
+        for name, value in weights.items():
+            if not bool(value.isfinite().all()):
+                bad.append(name)
         if bad:
             raise ValueError(
                 f"{self.folder / WEIGHTS}: {len(bad)} tensors are not finite: {', '.join(bad[:5])}"
@@ -90,14 +91,11 @@ class Contents(NamedTuple):
         if held is None:
             return
         for name, found in checksums(self.folder, self.config).items():
-            if (
-                isinstance(held, Mapping)
-                and cast(Mapping[str, Any], held).get(name) == found
-            ):
+            sums = cast(Mapping[str, Any], held) if isinstance(held, Mapping) else {}
+            if sums.get(name) == found:
                 continue
-            if (
-                name == LABELS
-            ):  # a text that users edit to rename their classes; damage shows in the names themselves
+            if name == LABELS:
+                # users edit it to rename their classes; damage shows in the names
                 rank_zero_warn(
                     f"{self.folder / name}: is not as it was written; the class names in it now are used"
                 )
@@ -115,15 +113,14 @@ def read(folder: Path) -> Contents:
         FileNotFoundError: not an artifact.
         ValueError: a file is damaged, of another schema, or leads out of the folder.
     """
-    missing = [
-        name for name in (CONFIG, WEIGHTS, LABELS) if not (folder / name).is_file()
-    ]
+    names = (CONFIG, WEIGHTS, LABELS)
+    missing = [name for name in names if not (folder / name).is_file()]
     links = [name for name in missing if (folder / name).is_symlink()]
     if missing and not links:
         raise FileNotFoundError(
             f"{folder} is not an adapter artifact: it has no {', '.join(missing)}"
         )
-    paths = {name: inside(folder, name) for name in (CONFIG, WEIGHTS, LABELS)}
+    paths = {name: inside(folder, name) for name in names}
     if links:
         raise FileNotFoundError(f"{paths[links[0]]}: is a link to nothing")
     config = _checked_config(read_json(paths[CONFIG], most=_MOST_CONFIG), paths[CONFIG])
@@ -133,9 +130,10 @@ def read(folder: Path) -> Contents:
 
 def checksums(folder: Path, config: Mapping[str, Any]) -> dict[str, str]:
     """Return the SHA-256 of the weights, of the labels, and of ``config`` but for the checksums themselves."""
-    plain = json.dumps(
-        {key: value for key, value in config.items() if key != SHA256}, sort_keys=True
-    )
+    described = dict(config)
+    described.pop(SHA256, None)
+    # sorted, so that a file whose keys were put in another order is still the same
+    plain = json.dumps(described, sort_keys=True)
     found = {CONFIG: hashlib.sha256(plain.encode()).hexdigest()}
     for name in (WEIGHTS, LABELS):
         with inside(folder, name).open("rb") as file:
@@ -163,11 +161,10 @@ def _checked_config(config: Any, path: Path) -> dict[str, Any]:
 
 
 def _checked_labels(labels: Any, path: Path) -> list[str]:
-    if not isinstance(labels, list) or not all(
-        isinstance(label, str) for label in cast(list[Any], labels)
-    ):
+    found = cast(list[Any], labels) if isinstance(labels, list) else [None]
+    if not all(isinstance(label, str) for label in found):
         raise ValueError(f"{path}: expected a list of class names")
-    names = cast(list[str], labels)
+    names = cast(list[str], found)
     if len(set(names)) < len(names):
         raise ValueError(f"{path}: a class name occurs twice")
     for name in names:
@@ -234,7 +231,8 @@ def _check(entry: Any, rules: _Rules, where: str) -> None:
 def _require_keys(
     entry: Mapping[str, Any], needed: set[str], known: set[str], where: str
 ) -> None:
-    missing, unknown = sorted(needed - entry.keys()), sorted(entry.keys() - known)
+    missing = sorted(needed - entry.keys())
+    unknown = sorted(entry.keys() - known)
     if missing:
         raise ValueError(f"{where}: lacks {', '.join(missing)}")
     if unknown:

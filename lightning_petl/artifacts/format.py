@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 from safetensors.torch import save as serialize
+from torch import Tensor
 
 from data_modules.io.atomic import write_whole
 from data_modules.io.names import to_json
@@ -35,7 +36,7 @@ LOCAL_FILE = "file"
 
 
 class Trained(NamedTuple):
-    """A stack on a trunk, a head, and what was trained of both, named as in a ``VideoClassifier``."""
+    """Hold a stack on a trunk, a head, and what was trained of both, named as in a ``VideoClassifier``."""
 
     backbone: VideoViT
     adapters: Sequence[Adapter]
@@ -68,13 +69,17 @@ def write(folder: Path, trained: Trained, protocol: Mapping[str, Any]) -> None:
     whole = gather_shards(dict(trained.weights))
     if not is_first_rank():
         return
-    weights = {key: value.detach().cpu().contiguous() for key, value in whole.items()}
+    weights: dict[str, Tensor] = {}
+    for key, value in whole.items():
+        # safetensors writes the memory as it lies
+        weights[key] = value.detach().cpu().contiguous()
     write_whole(folder / WEIGHTS, serialize(weights, {"format": "pt"}))
     write_whole(folder / LABELS, to_json(list(trained.labels), indent=1))
-    config = json.loads(json.dumps(config))  # tuples become lists, as when it is read
-    write_whole(
-        folder / CONFIG, to_json(config | {SHA256: checksums(folder, config)}, indent=1)
-    )
+    # tuples become lists, as when it is read: the checksum is of that text
+    config = json.loads(json.dumps(config))
+    config[SHA256] = checksums(folder, config)
+    # last: a folder without it is no artifact, so half of one is never read
+    write_whole(folder / CONFIG, to_json(config, indent=1))
 
 
 def refuse_local_file(weights: str, folder: Path) -> None:
@@ -136,7 +141,7 @@ def _describe_trunk(vit: VideoViT) -> dict[str, Any]:
 
 
 def _encode_head(head: HeadRecipe) -> dict[str, Any]:
-    """The arguments of a linear head; any other head as :func:`encode` has methods."""
+    """Return the arguments of a linear head; any other head as :func:`encode` has methods."""
     return asdict(cast(Any, head)) if type(head) is LinearHead else encode(head)
 
 
@@ -144,8 +149,5 @@ def _published(name: str, weights: str) -> str:
     """Return ``hub``, ``random`` or a tag of open_clip as it is, and anything else as ``file``."""
     if weights in ("hub", "random"):
         return weights
-    return (
-        weights
-        if name.startswith(PREFIX) and weights in published_tags(name)
-        else LOCAL_FILE
-    )
+    is_tag = name.startswith(PREFIX) and weights in published_tags(name)
+    return weights if is_tag else LOCAL_FILE

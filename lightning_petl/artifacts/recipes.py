@@ -1,4 +1,4 @@
-"""Recipes (methods, heads, sampling) as JSON, and back: a class is looked up among those that are known.
+"""Write recipes (methods, heads, sampling) as JSON and read them: a class is looked up among those that are known.
 
 A file that names a class could otherwise make this process import, and so run, any module that is installed.
 """
@@ -36,12 +36,11 @@ _WHAT: dict[type, str] = {Adapter: "a method", HeadRecipe: "a head"}
 def encode(recipe: object) -> dict[str, Any]:
     """Return a recipe as ``{"class_path", "init_args"}`` in JSON types; methods inside it likewise."""
     kind = type(recipe)
-    values = {
-        field.name: getattr(recipe, field.name) for field in fields(cast(Any, recipe))
-    }
-    arguments = {
-        name: encode(v) if isinstance(v, Adapter) else v for name, v in values.items()
-    }
+    arguments: dict[str, Any] = {}
+    for field in fields(cast(Any, recipe)):
+        value = getattr(recipe, field.name)
+        # a method may hold others, as MultiTuneV does
+        arguments[field.name] = encode(value) if isinstance(value, Adapter) else value
     return {"class_path": short_name(path_of(kind)), "init_args": arguments}
 
 
@@ -109,24 +108,27 @@ def build(kind: type[T], arguments: object, *, allow: Packages = ()) -> T:
         raise ValueError(
             f"{kind.__name__}: expected its arguments by name, got {_shown(arguments)}"
         )
-    given, types = cast(Mapping[str, Any], arguments), get_type_hints(kind)
+    given = cast(Mapping[str, Any], arguments)
+    types = get_type_hints(kind)
     own = {field.name: field for field in fields(cast(Any, kind)) if field.init}
     unknown = sorted(given.keys() - own.keys())
     if unknown:
         raise ValueError(
             f"{kind.__name__} has no {_shown(unknown[0])}; it has {', '.join(own) or 'no arguments'}"
         )
-    missing = [
-        n
-        for n, f in own.items()
-        if f.default is MISSING and f.default_factory is MISSING and n not in given
-    ]
+    missing: list[str] = []
+    for name, field in own.items():
+        has_default = (
+            field.default is not MISSING or field.default_factory is not MISSING
+        )
+        if not has_default and name not in given:
+            missing.append(name)
     if missing:
         raise ValueError(f"{kind.__name__} lacks {', '.join(missing)}")
-    values = {
-        name: _value(value, types[name], f"{kind.__name__}.{name}", allow)
-        for name, value in given.items()
-    }
+    values: dict[str, Any] = {}
+    for name, value in given.items():
+        full_name = f"{kind.__name__}.{name}"
+        values[name] = _value(value, types[name], full_name, allow)
     try:
         return kind(**values)
     except (TypeError, OverflowError) as error:
@@ -143,14 +145,14 @@ def _value(value: object, hint: Any, name: str, allow: Packages) -> Any:
         return decode(value, hint, allow=allow)
     if not _fits(value, hint):
         raise ValueError(f"{name}: expected {_told(hint)}, got {_shown(value)}")
-    return (
-        tuple(cast(list[Any], value)) if get_origin(hint) is tuple else value
-    )  # JSON has no tuples
+    # JSON has no tuples
+    return tuple(cast(list[Any], value)) if get_origin(hint) is tuple else value
 
 
 def _fits(value: object, hint: Any) -> bool:
     """Tell whether a JSON value is of this type; a whole number is a float, and true is no number."""
-    origin, parts = get_origin(hint), get_args(hint)
+    origin = get_origin(hint)
+    parts = get_args(hint)
     if origin in (Union, UnionType):
         return any(_fits(value, part) for part in parts)
     if origin is Literal:
@@ -158,9 +160,8 @@ def _fits(value: object, hint: Any) -> bool:
     if origin is tuple:
         return isinstance(value, list) and _items_fit(cast(list[object], value), parts)
     if origin is list:
-        return isinstance(value, list) and all(
-            _fits(item, parts[0]) for item in cast(list[object], value)
-        )
+        every = (parts[0], Ellipsis)
+        return isinstance(value, list) and _items_fit(cast(list[object], value), every)
     if hint is float:
         return type(value) in (int, float)
     return type(value) is (NoneType if hint is None else hint)

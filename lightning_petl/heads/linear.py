@@ -1,4 +1,4 @@
-"""From a pooled feature to class scores."""
+"""Turn a pooled feature into class scores."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from lightning_petl.shapes import Feature, Logits
 
 
 class Head(nn.Module):
-    """``logits = W dropout(BN(z)) + b``; W ~ N(0, std²), b = 0.
+    """Compute ``logits = W dropout(BN(z)) + b``; at the start W ~ N(0, std²), b = 0.
 
     Args:
         dim: width of the feature z.
@@ -48,11 +48,11 @@ class Head(nn.Module):
 
 
 class HeadRecipe(ABC):
-    """How class scores are read from the features of a trunk: a frozen dataclass of hyper-parameters."""
+    """Configure how class scores are read from the features of a trunk: a frozen dataclass of hyper-parameters."""
 
     @abstractmethod
     def build_on(self, vit: VideoViT, labels: Sequence[str]) -> nn.Module:
-        """The head that turns features of ``vit`` into one score a label.
+        """Build the head that turns features of ``vit`` into one score a label.
 
         Raises:
             ValueError: fewer than two labels, or a trunk whose features it cannot read.
@@ -61,7 +61,7 @@ class HeadRecipe(ABC):
 
 @dataclass(frozen=True, kw_only=True)
 class LinearHead(HeadRecipe):
-    """Recipe of a :class:`Head`; the defaults are ST-Adapter's (Pan et al., NeurIPS 2022, released code)."""
+    """Configure a :class:`Head`; the defaults are ST-Adapter's (Pan et al., NeurIPS 2022, released code)."""
 
     dropout: float = 0.5
     std: float = 0.02
@@ -76,14 +76,18 @@ class LinearHead(HeadRecipe):
         return self.build(vit.feature_dim, len(labels))
 
     def build(self, dim: int, classes: int) -> Head:
-        """The head for features of width ``dim``."""
+        """Build the head for features of width ``dim``."""
         return Head(
             dim, classes, dropout=self.dropout, std=self.std, batch_norm=self.batch_norm
         )
 
 
 def require_classes(classes: int) -> None:
-    """Raise ``ValueError`` for fewer than two classes."""
+    """Refuse fewer than two classes.
+
+    Raises:
+        ValueError: so it is.
+    """
     if classes < 2:
         raise ValueError(
             f"a classifier needs at least 2 classes, got labels for {classes}; videos that have captions in the place "

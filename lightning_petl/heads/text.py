@@ -1,4 +1,4 @@
-"""Class names as a classifier: zero-shot recognition, and heads that begin there."""
+"""Classify by the text of class names: zero-shot recognition, and heads that begin there."""
 
 import re
 from collections.abc import Sequence
@@ -20,7 +20,9 @@ Classes = Float[Tensor, "k e"]
 
 
 class TextClassifier(nn.Module):
-    """``logits_k = exp(s) cos(P z, w_k) + b``, in float32; s and b are the dual encoder's, b = 0 but for SigLIP.
+    """Compute ``logits_k = exp(s) cos(P z, w_k) + b``, in float32.
+
+    s and b are the dual encoder's; b = 0 but for SigLIP.
 
     Args:
         projection: P, from the width of the trunk to the joint space of width e; frozen.
@@ -45,28 +47,24 @@ class TextClassifier(nn.Module):
         super().__init__()
         self.projection = projection.requires_grad_(False)
         self.weight = nn.Parameter(weight.clone(), requires_grad=tuned)
-        for name, value in (
-            ("scale", scale),
-            ("bias", torch.zeros(()) if bias is None else bias),
-        ):
-            self.register_buffer(
-                name, value.detach().float().clone().squeeze(), persistent=False
-            )
+        bias = torch.zeros(()) if bias is None else bias
+        for name, value in (("scale", scale), ("bias", bias)):
+            # not saved: they come with the trunk, whose hash a checkpoint holds
+            own = value.detach().float().clone().squeeze()
+            self.register_buffer(name, own, persistent=False)
 
     def forward(self, feature: Feature) -> Logits:
         joint = self.projection(feature).float()
-        with torch.autocast(
-            joint.device.type, enabled=False
-        ):  # in bfloat16, scores of a hundred differ by halves
-            cosine = linear(
-                normalize(joint, dim=-1), normalize(self.weight.float(), dim=-1)
-            )
+        # in bfloat16, scores of a hundred differ by halves
+        with torch.autocast(joint.device.type, enabled=False):
+            classes = normalize(self.weight.float(), dim=-1)
+            cosine = linear(normalize(joint, dim=-1), classes)
             return self.scale.exp() * cosine + self.bias
 
 
 @dataclass(frozen=True, kw_only=True)
 class TextHead(HeadRecipe):
-    """Recipe of a :class:`TextClassifier` whose classes are the text tower's words for their labels.
+    """Configure a :class:`TextClassifier` whose classes are what the text tower makes of their labels.
 
     ``w_k = N(mean over templates of N(text tower(template with label k)))`` with ``N`` dividing by the norm (CLIP,
     Radford et al., 2021, section 3.1). Frozen and without adapters this is zero-shot recognition: ``test`` needs no
@@ -105,9 +103,12 @@ class TextHead(HeadRecipe):
             )
         tower = text_tower(vit.name, vit.weights)
         weight = class_embeddings(tower, labels, self.templates)
-        scale, bias = tower.logit_scale, tower.logit_bias
         return TextClassifier(
-            projection(vit), weight, scale=scale, bias=bias, tuned=self.tuned
+            projection(vit),
+            weight,
+            scale=tower.logit_scale,
+            bias=tower.logit_bias,
+            tuned=self.tuned,
         )
 
 
@@ -115,26 +116,22 @@ class TextHead(HeadRecipe):
 def class_embeddings(
     tower: TextTower, labels: Sequence[str], templates: Sequence[str]
 ) -> Classes:
-    """The mean over templates of the normalised embeddings of each label, normalised."""
-    return torch.stack(
-        [
-            normalize(_sentences(tower, label, templates).mean(0), dim=-1)
-            for label in labels
-        ]
-    )
+    """Return the mean over templates of the normalized embeddings of each label, normalized."""
+    classes: list[Tensor] = []
+    for label in labels:
+        mean = _sentences(tower, label, templates).mean(0)
+        classes.append(normalize(mean, dim=-1))
+    return torch.stack(classes)
 
 
 def spoken(label: str) -> str:
-    """A label as words: ``brush_hair`` is "brush hair", ``ApplyEyeMakeup`` is "Apply Eye Makeup"."""
+    """Return a label as words: ``brush_hair`` is "brush hair", ``ApplyEyeMakeup`` is "Apply Eye Makeup"."""
     return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", label.replace("_", " "))
 
 
 def _sentences(
     tower: TextTower, label: str, templates: Sequence[str]
 ) -> Float[Tensor, "q e"]:
-    words = tower(
-        tower.tokenize(
-            [template.replace("{}", spoken(label)) for template in templates]
-        )
-    )
+    texts = [template.replace("{}", spoken(label)) for template in templates]
+    words = tower(tower.tokenize(texts))
     return normalize(words.sentence, dim=-1)

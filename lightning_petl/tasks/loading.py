@@ -27,7 +27,7 @@ from lightning_petl.tasks.classification import VideoClassifier
 
 
 class Recipe(NamedTuple):
-    """How the model of an artifact is built on a trunk."""
+    """Hold the stack and the head of an artifact, from which a model is built on a trunk."""
 
     adapters: list[Adapter]
     head: HeadRecipe
@@ -80,7 +80,8 @@ def restore(
 def _restore(
     contents: Contents, model: VideoClassifier, *, allow_other_trunk: bool
 ) -> None:
-    trunk, folder = contents.config["backbone"], contents.folder
+    trunk = contents.config["backbone"]
+    folder = contents.folder
     if not allow_other_trunk:
         TrunkId(trunk["name"], trunk["weights_hash"]).require(model.trunk)
         if contents.config["preprocessing"] != describe_pixels(model.backbone):
@@ -96,21 +97,19 @@ def _restore(
 
 
 def configuration(folder: Path, *, allow: Packages = ()) -> dict[str, Any]:
-    """Return the artifact as configuration of the command line: its model, and its protocol for videos.
+    """Return the artifact as configuration of the command line: its model, labels, and its protocol for videos.
 
-    All of it was read with :func:`load`'s care, but for the protocol, which is the data module's. Its trunk's
-    ``weights`` are not there where they are to be given by the user.
+    All of it was read with :func:`load`'s care, but for the protocol, which is the data module's. The trunk's
+    ``weights`` are ``file`` where they are to be given by the user.
 
     Errors as in :func:`load`.
     """
     contents = read(folder)
     _recipe(contents, allow)
-    linked = {"image_size", "num_frames"}  # they come with the data
-    trunk = {
-        key: value
-        for key, value in trunk_arguments(contents).items()
-        if key not in linked
-    }
+    trunk = trunk_arguments(contents)
+    # these two come with the data, to which the command line links them
+    for linked in ("image_size", "num_frames"):
+        del trunk[linked]
     model = {
         "backbone": trunk,
         "adapters": contents.config["adapters"],
@@ -125,11 +124,13 @@ def configuration(folder: Path, *, allow: Packages = ()) -> dict[str, Any]:
 
 def _recipe(contents: Contents, allow: Packages) -> Recipe:
     """Decode stack and head, and compare what they would train with the weights, all without memory."""
-    config, path = contents.config, contents.folder / CONFIG
+    config = contents.config
+    path = contents.folder / CONFIG
     try:
         _refuse_large_numbers(contents)
         adapters = [decode(entry, Adapter, allow=allow) for entry in config["adapters"]]
         recipe = Recipe(adapters, decode_head(config["head"], allow))
+        # without drawing: the model that is kept is built by others, from their seed
         with torch.random.fork_rng([]), torch.device("meta"):
             trunk = VideoViT(**trunk_arguments(contents, weights="random"))
             model = VideoClassifier(
@@ -138,7 +139,8 @@ def _recipe(contents: Contents, allow: Packages) -> Recipe:
         check_trainable(model, contents.described())
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
-    except Exception as error:  # numbers that fit no model end in anything
+    except Exception as error:
+        # numbers that fit no model end in anything
         reason = str(error).strip().partition("\n")[0][:200]
         raise ValueError(
             f"{path}: this model cannot be built ({type(error).__name__}: {reason})"
@@ -152,9 +154,11 @@ def _refuse_large_numbers(contents: Contents) -> None:
     Raises:
         ValueError: one is larger than 256, than any side of any tensor, and than the number of tensors.
     """
-    sides = [side for info in contents.tensors.values() for side in info.shape]
-    most = max(256, len(contents.tensors), *sides)
-    for number in _numbers([contents.config["adapters"], contents.config["head"]]):
+    most = max(256, len(contents.tensors))
+    for info in contents.tensors.values():
+        most = max(most, *info.shape, 0)
+    config = contents.config
+    for number in _numbers([config["adapters"], config["head"]]):
         if abs(number) > most:
             raise ValueError(
                 f"the number {number:.6g} is larger than anything in {WEIGHTS}"
@@ -162,6 +166,7 @@ def _refuse_large_numbers(contents: Contents) -> None:
 
 
 def _numbers(value: Any) -> Iterator[float]:
+    """Yield the numbers in a JSON value, at any depth."""
     if isinstance(value, Mapping):
         value = list(cast(Mapping[str, Any], value).values())
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""What every task shares: a frozen trunk, owners of what trains, one optimizer, checkpoints of trainable state."""
+"""Hold what every task shares: a frozen trunk, owners of what trains, one optimizer, checkpoints of what trains."""
 
 from abc import abstractmethod
 from collections.abc import Iterable
@@ -23,7 +23,7 @@ STEPS = ("training_step", "validation_step", "test_step", "predict_step")
 
 
 class Task(LightningModule):
-    """A model over a frozen trunk. A subclass builds its parts, then calls :meth:`begin`.
+    """Train a model over a frozen trunk. A subclass builds its parts, then calls :meth:`begin`.
 
     Attributes:
         backbone: the trunk, with its adapters.
@@ -58,8 +58,10 @@ class Task(LightningModule):
 
     def begin(self) -> None:
         """Set the mode of all parts, once they are built."""
-        self.train()  # the Trainer does not call it, and the frozen trunk must be in eval
-        self.strict_loading = False  # a checkpoint holds no frozen weights; on_load_checkpoint is strict on the rest
+        # the Trainer does not call it, and the frozen trunk must be in eval
+        self.train()
+        # a checkpoint holds no frozen weights; on_load_checkpoint is strict on the rest
+        self.strict_loading = False
         self._no_numbers = set[str]()
         self.silent = False
 
@@ -119,9 +121,9 @@ class Task(LightningModule):
 
     def configure_optimizers(self) -> Any:
         updates = Updates.of(self.trainer)
-        optimizer = self.optim.optimizer(
-            dict(self.named_parameters()), self.owners, updates.rate(self.optim)
-        )
+        rate = updates.rate(self.optim)
+        parameters = dict(self.named_parameters())
+        optimizer = self.optim.optimizer(parameters, self.owners, rate)
         factor = self.optim.schedule.factor(updates.steps, updates.epochs)
         scheduler = ScheduledRates(optimizer, factor, self.print)
         self.print(updates.told(self.optim))
@@ -135,7 +137,8 @@ class Task(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["state_dict"] = trainable_state(self)
-        checkpoint["trunk"], checkpoint["labels"] = list(self.trunk), list(self.labels)
+        checkpoint["trunk"] = list(self.trunk)
+        checkpoint["labels"] = list(self.labels)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         if "trunk" not in checkpoint:

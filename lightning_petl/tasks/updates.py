@@ -1,4 +1,4 @@
-"""What a Trainer's length, batches and ranks mean for the optimizer."""
+"""Tell what a Trainer's length, batches and ranks mean for the optimizer."""
 
 from typing import NamedTuple
 
@@ -8,7 +8,7 @@ from lightning_petl.optim.optimizer import OptimizerConfig, accumulation
 
 
 class Updates(NamedTuple):
-    """The optimizer updates of a whole training.
+    """Hold the optimizer updates of a whole training.
 
     Attributes:
         steps: how many.
@@ -28,7 +28,7 @@ class Updates(NamedTuple):
 
     @classmethod
     def of(cls, trainer: Trainer) -> "Updates":
-        """Those that ``trainer`` is about to make.
+        """Return those that ``trainer`` is about to make.
 
         Raises:
             ValueError: a training without end.
@@ -38,24 +38,24 @@ class Updates(NamedTuple):
             raise ValueError(
                 "the length of training is unknown: set trainer.max_epochs or trainer.max_steps"
             )
-        trainer.fit_loop.setup_data()  # with max_steps alone the Trainer does not know its epochs yet
-        passes, batches = (
-            trainer.accumulate_grad_batches,
-            int(trainer.num_training_batches),
-        )
+        # with max_steps alone the Trainer does not know its epochs yet
+        trainer.fit_loop.setup_data()
+        passes = trainer.accumulate_grad_batches
+        batches = int(trainer.num_training_batches)
         micro = _micro_batch(trainer)
         clips = None if micro is None else micro * trainer.world_size * passes
         return cls(
-            int(steps),
-            steps * passes / batches,
-            passes,
-            -(-batches // passes),
-            clips,
-            trainer.world_size,
+            steps=int(steps),
+            epochs=steps * passes / batches,
+            passes=passes,
+            # rounded up: Lightning steps at the end of an epoch, too
+            per_epoch=-(-batches // passes),
+            clips=clips,
+            ranks=trainer.world_size,
         )
 
     def rate(self, optim: OptimizerConfig) -> float:
-        """Learning rate of ``optim`` for updates of this size.
+        """Return the learning rate of ``optim`` for updates of this size.
 
         Raises:
             ValueError: it scales with the batch, whose size is not known.
@@ -65,7 +65,7 @@ class Updates(NamedTuple):
         return optim.rate(_known(self.clips))
 
     def told(self, optim: OptimizerConfig) -> str:
-        """Learning rate and size of an update, for the user."""
+        """Return learning rate and size of an update, for the user."""
         scaled = f" ({optim.lr:g} per {optim.lr_per} clips)" if optim.lr_per else ""
         return f"learning rate {self.rate(optim):g}{scaled}; an update is {self.ranks} rank(s) x {self.passes} passes"
 
@@ -78,9 +78,8 @@ def accumulate(trainer: Trainer, global_batch: int | None) -> None:
     """
     if global_batch is None:
         return
-    steps = accumulation(
-        global_batch, ranks=trainer.world_size, micro=_known(_micro_batch(trainer))
-    )
+    micro = _known(_micro_batch(trainer))
+    steps = accumulation(global_batch, ranks=trainer.world_size, micro=micro)
     given = trainer.accumulate_grad_batches
     if given not in (1, steps):
         raise ValueError(
