@@ -17,7 +17,6 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
-from tests.mutated_artifacts import FOREIGN, mutations
 
 from data_modules.video.encode import write_video
 from lightning_petl.__main__ import main
@@ -29,6 +28,7 @@ from lightning_petl.cli import artifact_option
 from lightning_petl.cli.errors import told_to_the_user
 from lightning_petl.tasks.classification import VideoClassifier
 from lightning_petl.tasks.loading import load, restore
+from tests.mutated_artifacts import FOREIGN, mutations
 
 MUTATIONS = dict(mutations())
 PROTOCOL = {
