@@ -1,4 +1,4 @@
-"""Reads the YAML files of a command line ahead of the parser, which names neither file nor line of what is wrong.
+"""Read the YAML files of a command line ahead of the parser, which names neither file nor line of what is wrong.
 
 A key is compared in short: ``data.init_args.root`` and ``data.root`` are the same, and so are ``adapters+`` and
 ``adapters``.
@@ -17,6 +17,7 @@ from lightning_petl.cli import config_text
 
 _SUFFIXES = (".yaml", ".yml")
 _STANDARD = "tag:yaml.org,2002:"
+# Types of data. Another one, as !!python/object, would run code in an unsafe loader.
 _KINDS = {
     "str",
     "int",
@@ -31,9 +32,8 @@ _KINDS = {
     "binary",
 }
 _SECTIONS = ("model", "data", "trainer")
-_Loader: Any = getattr(
-    yaml, "CSafeLoader", yaml.SafeLoader
-)  # the fast one where libyaml is installed
+# the fast one where libyaml is installed
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def check(argv: list[str]) -> None:
@@ -48,39 +48,57 @@ def check(argv: list[str]) -> None:
 
 
 def where(argv: list[str], key: str) -> str | None:
-    """``"FILE, line N"`` of the last file of a command line that has the key; None where a flag gives it, or nothing.
+    """Return ``"FILE, line N"`` of the last file that has a key; None where a flag gives it, or nothing does.
 
     Example: ``where(["fit", "-c", "my.yaml"], "model.optim.lr")`` is ``"my.yaml, line 7"``.
     """
     key = _short(key)
-    if any(
-        _short(word.lstrip("-").partition("=")[0]) == key
-        for word in argv
-        if word.startswith("--")
-    ):
+    # A flag overrides the files, wherever it stands.
+    if _is_flag(argv, key):
         return None
+    # The last file overrides those before it.
     for path in reversed(list(_files(argv))):
-        lines = [line for name, line in _keys(_mapping(path)) if _short(name) == key]
-        if lines:
-            return f"{path}, line {lines[-1]}"
+        line = _last_line(_mapping(path), key)
+        if line is not None:
+            return f"{path}, line {line}"
     return None
 
 
+def _is_flag(argv: list[str], key: str) -> bool:
+    for word in argv:
+        name = word.lstrip("-").partition("=")[0]
+        if word.startswith("--") and _short(name) == key:
+            return True
+    return False
+
+
+def _last_line(node: yaml.Node, key: str) -> int | None:
+    found: int | None = None
+    for name, line in _keys(node):
+        if _short(name) == key:
+            found = line
+    return found
+
+
 def _files(argv: list[str]) -> Iterator[Path]:
-    """Those after ``-c`` and ``--config``, then what they name themselves."""
+    """Yield the files after ``-c`` and ``--config``, each after the files that it names itself.
+
+    Raises:
+        ValueError: as :func:`check`.
+    """
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("-c", "--config", action="append", nargs="?", default=[])
     for name in parser.parse_known_args(argv)[0].config:
-        if name is not None and not name.lstrip().startswith(
-            "{"
-        ):  # the parser tells of none; a brace begins JSON
-            yield from _with_parts(Path(name) if name else None)
+        # The parser tells where no name is given; a brace begins JSON, which is no file.
+        if name is None or name.lstrip().startswith("{"):
+            continue
+        if not name:
+            raise ValueError("config: the name of a YAML file is empty")
+        yield from _with_parts(Path(name))
 
 
-def _with_parts(path: Path | None) -> Iterator[Path]:
-    """A file after the files that its values name, relative to its folder."""
-    if path is None:
-        raise ValueError("config: the name of a YAML file is empty")
+def _with_parts(path: Path) -> Iterator[Path]:
+    """Yield a file after the files that its values name, relative to its folder."""
     for text in _texts(_mapping(path)):
         part = path.parent / text
         if part.suffix in _SUFFIXES and part.is_file():
@@ -89,7 +107,11 @@ def _with_parts(path: Path | None) -> Iterator[Path]:
 
 
 def _mapping(path: Path) -> yaml.MappingNode:
-    """The file as nodes, which know their lines."""
+    """Return a file as YAML nodes, which know their lines.
+
+    Raises:
+        ValueError: as :func:`check`.
+    """
     text = _text(path)
     try:
         node = yaml.compose(config_text.readable(text), Loader=_Loader)
@@ -135,7 +157,9 @@ def _text(path: Path) -> str:
 
 
 def _of_folder(path: Path) -> str:
-    names = sorted(file.name for file in path.rglob("*") if file.suffix in _SUFFIXES)
+    """Return a hint to the first YAML files of a folder."""
+    files = [file for file in path.rglob("*") if file.suffix in _SUFFIXES]
+    names = sorted(file.name for file in files)
     return f", as {', '.join(names[:5])}" if names else "; it has none"
 
 
@@ -143,30 +167,33 @@ def _near(path: Path) -> str:
     folder = path.parent
     if not folder.is_dir():
         return f": there is no folder {folder}"
-    near = get_close_matches(path.name, [file.name for file in folder.iterdir()], n=3)
-    return (
-        f"; near: {', '.join(str(folder / name) for name in near)}"
-        if near
-        else f" in {folder.resolve()}"
-    )
+    names = [file.name for file in folder.iterdir()]
+    near = get_close_matches(path.name, names, n=3)
+    if not near:
+        return f" in {folder.resolve()}"
+    return f"; near: {', '.join(str(folder / name) for name in near)}"
 
 
 def _syntax(path: Path, text: str, error: yaml.MarkedYAMLError) -> str:
-    """What is wrong and in which line; where YAML only notices at the end of the file, the line where it began."""
+    """Return what is wrong and in which line.
+
+    YAML notices some faults only at the end of the file; then it is the line where the wrong
+    value began.
+    """
     lines = text.splitlines()
-    marks = [
-        mark for mark in (error.problem_mark, error.context_mark) if mark is not None
-    ]
+    marks = list[yaml.Mark]()
+    for mark in (error.problem_mark, error.context_mark):
+        if mark is not None:
+            marks.append(mark)
+    # A mark behind the last line is the end of the file.
     number = next((mark.line for mark in marks if mark.line < len(lines)), 0)
     written = lines[number] if lines else ""
     place = f"{path}, line {number + 1}"
     if re.match(r" *\t", written):
         return f"{place}: it is indented with a tab; YAML takes spaces alone"
-    context = (
-        f"{error.context} of line {marks[-1].line + 1}: "
-        if error.context and len(marks) > 1
-        else ""
-    )
+    context = ""
+    if error.context and len(marks) > 1:
+        context = f"{error.context} of line {marks[-1].line + 1}: "
     hint = ""
     if "block mapping" in str(error.context) or "mapping values" in str(error.problem):
         hint = "; see whether its indentation is that of the lines above, and whether each key has its colon"
@@ -174,27 +201,36 @@ def _syntax(path: Path, text: str, error: yaml.MarkedYAMLError) -> str:
 
 
 def _check_nodes(path: Path, node: yaml.Node) -> None:
-    """Refuse a key that comes twice, of which YAML would take the second, and a type that is none of data."""
+    """Refuse a key that comes twice, of which YAML would take the second, and a type that is none of data.
+
+    Raises:
+        ValueError: there is one, at any depth.
+    """
     kind = node.tag.removeprefix(_STANDARD)
     if kind not in _KINDS:
         raise ValueError(
             f"{path}, line {_line(node)}: the type {node.tag!r} may not stand in a configuration"
         )
     if isinstance(node, yaml.MappingNode):
-        lines: dict[str, int] = {}
-        for key, value in node.value:
-            name = (
-                key.value if isinstance(key, yaml.ScalarNode) else f"line {_line(key)}"
-            )
-            if name in lines and name != "<<":
-                raise ValueError(
-                    f"{path}, line {_line(key)}: the key {name!r} is there already, in line {lines[name]}; keep one"
-                )
-            lines[name] = _line(key)
-            _check_nodes(path, value)
+        _check_mapping(path, node)
     elif isinstance(node, yaml.SequenceNode):
         for item in node.value:
             _check_nodes(path, item)
+
+
+def _check_mapping(path: Path, node: yaml.MappingNode) -> None:
+    lines: dict[str, int] = {}
+    for key, value in node.value:
+        # A list or a mapping as a key has no name; its line tells it from others.
+        is_text = isinstance(key, yaml.ScalarNode)
+        name = key.value if is_text else f"line {_line(key)}"
+        # "<<" merges another mapping and may come more than once.
+        if name in lines and name != "<<":
+            raise ValueError(
+                f"{path}, line {_line(key)}: the key {name!r} is there already, in line {lines[name]}; keep one"
+            )
+        lines[name] = _line(key)
+        _check_nodes(path, value)
 
 
 def _check_sections(path: Path, node: yaml.MappingNode) -> None:
@@ -206,7 +242,7 @@ def _check_sections(path: Path, node: yaml.MappingNode) -> None:
 
 
 def _keys(node: yaml.Node, name: str = "") -> Iterator[tuple[str, int]]:
-    """Each dotted key with its line; the items of a list have the key of the list."""
+    """Yield each dotted key with its line, counted from 1; the items of a list have the key of the list."""
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
             inner = f"{name}.{key.value}" if name else str(key.value)
@@ -218,17 +254,15 @@ def _keys(node: yaml.Node, name: str = "") -> Iterator[tuple[str, int]]:
 
 
 def _texts(node: yaml.Node) -> Iterator[str]:
-    """All values that are neither a list nor a mapping."""
+    """Yield all values that are neither a list nor a mapping."""
     if isinstance(node, yaml.ScalarNode):
         yield node.value
-        return
-    inner = (
-        node.value
-        if isinstance(node, yaml.SequenceNode)
-        else [value for _, value in node.value]
-    )
-    for item in inner:
-        yield from _texts(item)
+    elif isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            yield from _texts(item)
+    elif isinstance(node, yaml.MappingNode):
+        for _, value in node.value:
+            yield from _texts(value)
 
 
 def _short(key: str) -> str:
@@ -236,4 +270,5 @@ def _short(key: str) -> str:
 
 
 def _line(node: yaml.Node) -> int:
+    # YAML counts lines from 0, editors from 1.
     return node.start_mark.line + 1

@@ -1,4 +1,4 @@
-r"""Configurations as text that the parser reads back as they are, whatever their names hold.
+r"""Write configurations as text that the parser reads back as they are, whatever their names hold.
 
 The parser is jsonargparse in the mode ``omegaconf+``: it reads YAML, then replaces ``${...}`` in every text, more than
 once. ``\${`` stands for the characters ``${``, as in OmegaConf. While the parser is at work a mark stands between the
@@ -18,6 +18,9 @@ from jsonargparse import (
     set_loader,
     set_parsing_settings,
 )
+
+# Private members of jsonargparse 4.49: its own loader of the mode omegaconf+ makes the
+# paths of ${...} relative to their key, and a loader of ours has to do the same.
 from jsonargparse._common import get_parsing_setting
 from jsonargparse._optionals import omegaconf_absolute_to_relative_paths
 
@@ -29,14 +32,17 @@ from lightning_petl.artifacts.published_names import (
 
 MODE: Final = "omegaconf+"
 _MARK = "\U0010fffd"  # for private use, and used by nobody
-_BYTES = (
-    0xE000 - 0xDC00
-)  # from a byte that is no UTF-8, as Python has it, to a character that YAML may hold
+# From a byte that is no UTF-8, which Python has as U+DC80 to U+DCFF, to a character for
+# private use, which YAML may hold.
+_PRIVATE = 0xE000
+_BYTES = _PRIVATE - 0xDC00
 _OPENING = re.compile(r"(\\*)\$\{")
+_HIDDEN_BYTE = re.compile(_MARK + "([\ue080-\ue0ff])")
 _BYTE = re.compile("[\udc80-\udcff]")
-_WRITTEN_BYTE = re.compile(
-    r"(?<!\\)((?:\\\\)*)\\u[dD][cC]([89a-fA-F][0-9a-fA-F])"
-)  # in double quotes
+# How YAML has such a byte in double quotes; an even number of backslashes before it are
+# characters of their own.
+_WRITTEN_BYTE = re.compile(r"(?<!\\)((?:\\\\)*)\\u[dD][cC]([89a-fA-F][0-9a-fA-F])")
+# What PyYAML would write plain and jsonargparse read as a number, or a reader change.
 _CHANGED = re.compile("^[-+.0-9]|[\\\\\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff]")
 _CONFIG = ("-c", "--config")
 _OLD_KEY = "artefact"  # until 0.1.0.dev1
@@ -51,35 +57,38 @@ def prepare() -> None:
 
 
 def parse(parser: ArgumentParser, argv: Sequence[str]) -> Namespace:
-    r"""What the arguments say, with ``\${`` as ``${``."""
-    files = [name in _CONFIG for name in ("", *argv)]
-    arguments = [
-        arg if file else _argument(arg) for arg, file in zip(argv, files, strict=False)
-    ]
+    r"""Return what the arguments say, with ``\${`` as ``${``.
+
+    Raises:
+        ArgumentError: the parser refuses them.
+    """
+    arguments: list[str] = []
+    for before, word in zip(("", *argv), argv, strict=False):
+        # The name of a file may hold anything and stays as it is.
+        arguments.append(word if before in _CONFIG else _argument(word))
     return _each(parser.parse_args(arguments), _shown)
 
 
 def plain(parser: ArgumentParser, config: Namespace, **options: Any) -> dict[str, Any]:
-    """The configuration as the parser would dump it, in JSON types.
+    """Return a configuration as the parser would dump it, in JSON types.
 
     Args:
         parser: of ``config``.
         config: from :func:`parse`.
         options: of the parser's ``dump``.
     """
-    text = parser.dump(
-        _each(config, _hidden), format="yaml", skip_none=False, **options
-    )
+    marked = _each(config, _hidden)
+    text = parser.dump(marked, format="yaml", skip_none=False, **options)
     return _each(yaml.safe_load(text), _shown)
 
 
 def dumped(parser: ArgumentParser, config: Namespace) -> str:
-    """:func:`plain` as text that reads back as ``config``."""
+    """Return :func:`plain` as text that reads back as ``config``."""
     return as_yaml(plain(parser, config))
 
 
 def as_yaml(value: Any) -> str:
-    """``value``, of JSON types, in YAML that the parser reads as the same value."""
+    """Return ``value``, of JSON types, in YAML that the parser reads as the same value."""
     return _dump(_each(value, _escaped))
 
 
@@ -94,27 +103,33 @@ def _dump(value: Any) -> str:
 
 
 def readable(text: str) -> str:
-    r"""YAML with a mark in the place of each ``\uDCE9`` and the like, which libyaml refuses."""
-    text = _WRITTEN_BYTE.sub(
-        lambda match: match[1] + _MARK + chr(0xE000 + int(match[2], 16)), text
-    )
-    return _hidden_bytes(text)
+    r"""Return YAML with a mark in the place of each ``\uDCE9`` and the like, which libyaml refuses."""
+    return _hidden_bytes(_WRITTEN_BYTE.sub(_hidden_written_byte, text))
+
+
+def _hidden_written_byte(match: re.Match[str]) -> str:
+    return match[1] + _MARK + chr(_PRIVATE + int(match[2], 16))
 
 
 def read(text: str) -> Any:
-    """Return what :func:`as_yaml` was given; classes of earlier releases have the names of now."""
+    """Return what :func:`as_yaml` was given; classes of earlier releases have the names of now.
+
+    Raises:
+        yaml.YAMLError: the text is no YAML.
+    """
     value = _each(yaml.safe_load(readable(text)), _unescaped)
     return _each(_current(value), _shown)
 
 
 def _load(text: str) -> Any:
+    """Load a file or a value of an option, in the place of jsonargparse's own loader."""
     value = _each(get_loader("yaml")(readable(text)), _unescaped)
     value = _current(value)
     if value is None and text.startswith("#") and "\n" not in text:
-        return readable(text)  # the name of a file, which YAML takes for a comment
-    if isinstance(value, dict) and get_parsing_setting(
-        "omegaconf_absolute_to_relative_paths"
-    ):
+        # The name of a file, which YAML takes for a comment.
+        return readable(text)
+    relative = get_parsing_setting("omegaconf_absolute_to_relative_paths")
+    if relative and isinstance(value, dict):
         return omegaconf_absolute_to_relative_paths(cast(dict[str, Any], value))
     return value
 
@@ -139,10 +154,11 @@ def _current(value: Any) -> Any:
 
 
 def _with_short_names(value: Any) -> Any:
-    """Return a configuration in which each class of ours has its short name, as files that are published have it."""
+    """Return a configuration in which each class of ours has its short name, as published files have it."""
     if isinstance(value, Mapping):
-        items = cast(Mapping[Any, Any], value).items()
-        shown = {key: _with_short_names(item) for key, item in items}
+        shown: dict[Any, Any] = {}
+        for key, item in cast(Mapping[Any, Any], value).items():
+            shown[key] = _with_short_names(item)
         if isinstance(shown.get("class_path"), str):
             shown["class_path"] = short_name(shown["class_path"])
         return shown
@@ -152,12 +168,12 @@ def _with_short_names(value: Any) -> Any:
 
 
 def _escaped(text: str) -> str:
-    r"""``${`` as ``\${``; backslashes before it are doubled."""
+    r"""Return a text with ``${`` as ``\${``; backslashes before it are doubled."""
     return _OPENING.sub(lambda match: match[1] * 2 + "\\${", text)
 
 
 def _unescaped(text: str) -> str:
-    r"""The mark in what ``\${`` stands for; ``${`` stays, for the parser to replace."""
+    r"""Return a text with ``${`` and a mark in it for ``\${``; ``${`` alone stays, for the parser to replace."""
 
     def one(match: re.Match[str]) -> str:
         pairs, odd = divmod(len(match[1]), 2)
@@ -167,7 +183,7 @@ def _unescaped(text: str) -> str:
 
 
 def _hidden(text: str) -> str:
-    """The marks in every ``${`` and before every byte."""
+    """Return a text with marks in every ``${`` and before every byte that is no UTF-8."""
     return _hidden_bytes(text.replace("${", f"${_MARK}{{"))
 
 
@@ -176,37 +192,38 @@ def _hidden_bytes(text: str) -> str:
 
 
 def _shown(text: str) -> str:
-    """The text without marks."""
+    """Return a text without marks: what :func:`_hidden` was given."""
     if _MARK not in text:
         return text
-    text = re.sub(
-        _MARK + "([\ue080-\ue0ff])", lambda match: chr(ord(match[1]) - _BYTES), text
-    )
+    text = _HIDDEN_BYTE.sub(lambda match: chr(ord(match[1]) - _BYTES), text)
     return text.replace(f"${_MARK}{{", "${")
 
 
 def _each(value: Any, change: Callable[[str], str]) -> Any:
-    """``value`` with every text in it changed, keys too."""
+    """Return ``value`` with every text in it changed, keys too."""
     if isinstance(value, str):
         return change(value)
     if isinstance(value, Namespace):
+        # By vars: jsonargparse's own assignment takes a dot in a key for a level.
         changed = Namespace()
-        vars(changed).update(
-            {key: _each(item, change) for key, item in vars(value).items()}
-        )
+        for key, item in vars(value).items():
+            vars(changed)[key] = _each(item, change)
         return changed
     if isinstance(value, Mapping):
-        items = cast(Mapping[Any, Any], value).items()
-        return {_each(key, change): _each(item, change) for key, item in items}
+        found: dict[Any, Any] = {}
+        for key, item in cast(Mapping[Any, Any], value).items():
+            found[_each(key, change)] = _each(item, change)
+        return found
     if isinstance(value, list):
         return [_each(item, change) for item in cast(list[Any], value)]
     return value
 
 
 class _Dumper(yaml.SafeDumper):
-    """Puts in double quotes what other styles or readers change.
+    """Put in double quotes what other styles or readers change.
 
-    That is what begins like a number, of which jsonargparse knows more than YAML 1.1, and ends of lines of any kind.
+    These are texts that begin like a number, of which jsonargparse knows more than YAML 1.1, and texts with ends of
+    lines of any kind.
     """
 
 
