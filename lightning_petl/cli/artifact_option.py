@@ -1,4 +1,4 @@
-"""``--artifact DIR`` on the command line: the artifact as the configuration that all others override."""
+"""Turn ``--artifact DIR`` of a command line into a configuration that all others override."""
 
 import argparse
 import json
@@ -26,9 +26,10 @@ HELP = (
     "Folder of a trained adapter artifact. Classes that it names must be known; --allow PACKAGE, which may be "
     "repeated, lets them be imported from a package of yours."
 )
+# the data module that knows no annotation
 VIDEO_FILES = path_of(VideoFiles)
-"""The data module that knows no annotation."""
 T = TypeVar("T")
+# what hidden() puts before a text that it writes as hexadecimals
 _MARK = "lightning-petl-text:"
 # Means the same in JSON, YAML and omegaconf: no control characters, no halves of characters, no dollar sign.
 _PLAIN = re.compile(
@@ -43,9 +44,8 @@ def with_artifact(argv: list[str]) -> list[str]:
         ValueError, FileNotFoundError: as :func:`lightning_petl.tasks.loading.load`; a protocol that is none.
     """
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument(
-        "--artifact", nargs="?"
-    )  # the parser proper tells where it has no value
+    # Where it has no value, the parser proper tells.
+    parser.add_argument("--artifact", nargs="?")
     parser.add_argument("--allow", action="append", default=[])
     found, rest = parser.parse_known_args(argv)
     if found.artifact is None:
@@ -60,16 +60,16 @@ def with_artifact(argv: list[str]) -> list[str]:
     if command != "predict":
         _require_data(command, others, found.artifact)
         del config["data"]["init_args"]["labels"]
-    text = json.dumps(
-        hidden(config), ensure_ascii=False
-    )  # YAML knows no pairs of halves
+    # As it is: YAML does not join the pair of escapes that JSON has for a character beyond U+FFFF.
+    text = json.dumps(hidden(config), ensure_ascii=False)
     return [command, "--config", text, f"--artifact={found.artifact}", *others]
 
 
 def configuration(folder: Path, *, allow: Packages = ()) -> dict[str, Any]:
     """Return model and data of an artifact, as a configuration file would give them.
 
-    Errors as of :func:`with_artifact`.
+    Raises:
+        ValueError, FileNotFoundError: as :func:`with_artifact`.
     """
     parts = loading.configuration(folder, allow=allow)
     try:
@@ -97,21 +97,19 @@ def tell_protocol(command: str, folder: Path, data: VideoDataModule) -> None:
 
     Validation looks once at each clip, whatever the number of views is.
     """
-    before, now = (
-        _by_flag(protocol)
-        for protocol in (read(folder).config["protocol"], data.protocol())
-    )
-    found = config_differences(before, json.loads(json.dumps(now)), "data")
-    lines = [
-        f"{key}: {old} -> {new}"
-        for key, old, new in found
-        if (command, key) != ("validate", "data.views")
-    ]
+    before = _by_flag(read(folder).config["protocol"])
+    # Through JSON as the artifact's went: a tuple becomes a list.
+    now = json.loads(json.dumps(_by_flag(data.protocol())))
+    lines: list[str] = []
+    for key, old, new in config_differences(before, now, "data"):
+        if (command, key) != ("validate", "data.views"):
+            lines.append(f"{key}: {old} -> {new}")
     if lines and leads():
         print(f"not as in the artifact {folder}:", *lines, sep="\n  ")
 
 
 def _by_flag(protocol: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a protocol with the keys of the flags that set it."""
     sampling = dict(protocol["sampling"])
     return {
         "sampling": {"class_path": sampling.pop("name")} | sampling,
@@ -124,25 +122,31 @@ def _by_flag(protocol: Mapping[str, Any]) -> dict[str, Any]:
 def hidden(value: Any) -> Any:
     """Return a configuration without free text: what an interpreter could read otherwise is written as hexadecimals.
 
-    YAML knows no half characters, and omegaconf would put the value of an environment variable for ``${oc.env:NAME}``.
+    An artifact comes from somebody else. YAML knows no half characters, and omegaconf would put the value of an
+    environment variable for ``${oc.env:NAME}``.
     """
     if isinstance(value, Mapping):
-        return {
-            key: hidden(item) for key, item in cast(Mapping[str, Any], value).items()
-        }
+        found: dict[str, Any] = {}
+        for key, item in cast(Mapping[str, Any], value).items():
+            found[key] = hidden(item)
+        return found
     if isinstance(value, list | tuple):
         return [hidden(item) for item in cast(list[Any], value)]
-    if isinstance(value, str) and (
-        not _PLAIN.fullmatch(value) or value.startswith(_MARK)
-    ):
-        return _MARK + value.encode("utf-8", "surrogatepass").hex()
-    return value
+    if not isinstance(value, str):
+        return value
+    # A text that begins with the mark would be taken for one that is hidden.
+    if _PLAIN.fullmatch(value) and not value.startswith(_MARK):
+        return value
+    return _MARK + value.encode("utf-8", "surrogatepass").hex()
 
 
 def shown(value: Any) -> Any:
     """Return a value with the text that :func:`hidden` took out of it."""
     if isinstance(value, dict):
-        return {key: shown(item) for key, item in cast(dict[Any, Any], value).items()}
+        found: dict[Any, Any] = {}
+        for key, item in cast(dict[Any, Any], value).items():
+            found[key] = shown(item)
+        return found
     if isinstance(value, list | tuple):
         items = [shown(item) for item in cast(list[Any], value)]
         return tuple(items) if isinstance(value, tuple) else items
@@ -157,22 +161,28 @@ def built_of_shown(kind: Callable[..., T], *args: Any, **kwargs: Any) -> T:
 
 
 def _require_data(command: str, argv: list[str], folder: str) -> None:
-    """Refuse a command on labelled clips that is given none: the artifact's own data module is for ``predict``."""
+    """Refuse a command on labeled clips that is given none: the artifact's own data module is for ``predict``.
+
+    Raises:
+        ValueError: it is given none.
+    """
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--config", "-c", nargs="?", action="append", default=[])
     parser.add_argument("--data", "--data.class_path", nargs="?", dest="data")
     given = parser.parse_known_args(argv)[0]
-    files = [Path(name) for name in given.config if name is not None]
-    named = any(
-        not file.is_file() or "data:" in file.read_text("utf-8", "replace")
-        for file in files
-    )
-    shown = {"-h", "--help"} & {*argv}
-    if not (given.data or named or shown):
+    named = any(_may_name_data(name) for name in given.config if name is not None)
+    shows_help = {"-h", "--help"} & {*argv}
+    if not (given.data or named or shows_help):
         raise ValueError(
             f"{command}: not given: data (-c data/NAME, or --data CLASS); the artifact {folder} says how "
             "clips are looked at, not which"
         )
+
+
+def _may_name_data(name: str) -> bool:
+    file = Path(name)
+    # What is no file is JSON, or a mistake that the parser tells.
+    return not file.is_file() or "data:" in file.read_text("utf-8", "replace")
 
 
 def _require_some_model(argv: list[str]) -> None:

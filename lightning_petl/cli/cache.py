@@ -1,10 +1,11 @@
-"""``cache build``: run the frozen trunk once over a data set and keep what it computed."""
+"""Run the frozen trunk once over a data set and keep what it computed (``cache build``)."""
 
 from dataclasses import fields
-from typing import cast
+from typing import Any, cast
 
 from jsonargparse import Namespace
 from lightning.pytorch.cli import LightningArgumentParser
+from torch import Tensor
 from typing_extensions import override
 
 from data_modules.commands.build_cache import Storage, build
@@ -14,23 +15,30 @@ from lightning_petl.cli import config_files
 from lightning_petl.cli.artifact_option import with_artifact
 from lightning_petl.cli.lightning import WithoutLogs, run_cli
 from lightning_petl.cli.silenced import plainly_told
+from lightning_petl.shapes import Clip
 from lightning_petl.tasks.classification import VideoClassifier
 
 
 def run(argv: list[str]) -> int:
     """Run ``cache build``; return 0, or 75 where a signal stopped it."""
+    # It reads the configuration of fit: the trunk and the data are those of a training.
     config_files.check(argv)
     with plainly_told():
         return run_cli(CacheCLI, with_artifact(["fit", *argv[2:]])).exit_code
 
 
 class CacheCLI(WithoutLogs):
-    """``cache build``: what ``fit`` is given, and how the features of its frozen trunk are kept."""
+    """Read what ``fit`` is given, and write the features of its frozen trunk.
+
+    Attributes:
+        exit_code: of the command, once it has run.
+    """
 
     exit_code = 0
 
     @override
     def _takes_features(self, config: Namespace) -> bool:
+        # Whether or not the configuration names a cache already.
         return True
 
     @override
@@ -47,32 +55,39 @@ class CacheCLI(WithoutLogs):
     @override
     def _run_subcommand(self, subcommand: str) -> None:
         """Build in the place of training."""
-        backbone = (
-            cast(VideoClassifier, self.model)
-            .to(self.trainer.strategy.root_device)
-            .backbone
-        )
+        model = cast(VideoClassifier, self.model)
+        # The Trainer moves a model only when it runs one.
+        backbone = model.to(self.trainer.strategy.root_device).backbone
         parts = self._parts(backbone)
-        storage = Storage(
-            **{
-                field.name: self._get(self.config_init, field.name)
-                for field in fields(Storage)
-            }
-        )
+
+        def compute(clips: Clip) -> dict[str, Tensor]:
+            clips = clips.to(backbone.pixel_mean.device)
+            return prefix.prefix(backbone, clips, parts)
+
         self.exit_code = build(
             cast(VideoDataModule, self.datamodule),
-            lambda clips: prefix.prefix(
-                backbone, clips.to(backbone.pixel_mean.device), parts
-            ),
+            compute,
             trunk=prefix.identity(backbone, parts),
-            storage=storage,
+            storage=self._storage(),
         )
 
+    def _storage(self) -> Storage:
+        options: dict[str, Any] = {}
+        for field in fields(Storage):
+            options[field.name] = self._get(self.config_init, field.name)
+        return Storage(**options)
+
     def _parts(self, backbone: VideoViT) -> list[str]:
+        """Return the names of what is kept.
+
+        Raises:
+            ValueError: one of them is no frozen part of the trunk.
+        """
         parts = self._get(self.config_init, "parts") or prefix.needed(backbone)
-        unknown = [name for name in parts if name not in prefix.offered(backbone)]
+        offered = prefix.offered(backbone)
+        unknown = [name for name in parts if name not in offered]
         if unknown:
             raise ValueError(
-                f"parts: nothing frozen is named {', '.join(unknown)}; there are {', '.join(prefix.offered(backbone))}"
+                f"parts: nothing frozen is named {', '.join(unknown)}; there are {', '.join(offered)}"
             )
         return parts

@@ -1,4 +1,4 @@
-"""``check``: read the whole configuration of ``fit`` and print it. Nothing is built."""
+"""Read the whole configuration of ``fit`` and print it; nothing is built (``check``)."""
 
 from typing import cast
 
@@ -19,19 +19,17 @@ def run(argv: list[str]) -> int:
 
 
 class CheckCLI(PetlCLI):
-    """``check``: reads the whole configuration of ``fit`` and prints it; a wrong one is told. Builds nothing."""
+    """Read the whole configuration of ``fit`` and print it, or refuse a wrong one; build nothing."""
 
+    # A login node has other devices than the nodes that train.
     runs_here = False
 
     @override
     def instantiate_classes(self) -> None:
-        """Only print: required values that are missing are told by the parser, unlike with ``--print_config``."""
-        print(
-            config_text.dumped(
-                self._parser(self.subcommand), self.config[cast(str, self.subcommand)]
-            )
-        )
+        """Print the configuration; with ``--print_config`` required values that are missing would go unnoticed."""
+        config = self.config[cast(str, self.subcommand)]
+        print(config_text.dumped(self._parser(self.subcommand), config))
 
     @override
     def _run_subcommand(self, subcommand: str) -> None:
-        """Nothing is built, so nothing runs."""
+        """Run nothing, for nothing is built."""

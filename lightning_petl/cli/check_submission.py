@@ -20,6 +20,7 @@ def main() -> int:
     """Read every command line up to the first wrong one, and return its exit code."""
     texts: list[str] = []
     for argv in json.load(sys.stdin):
+        # check prints the configuration, which is the answer here.
         printed = io.StringIO()
         with contextlib.redirect_stdout(printed):
             code = run_command(["check", *argv])

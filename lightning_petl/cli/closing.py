@@ -1,4 +1,4 @@
-"""What is said at the end of a training: where everything lies, and the commands that go on from there."""
+"""Tell at the end of a training where everything is, and which commands go on from there."""
 
 from pathlib import Path
 from shlex import quote
@@ -23,70 +23,77 @@ def finished(folder: Path, trainer: Trainer) -> str:
         lines.append(f"  best:       {best}")
     if last.is_file():
         lines.append(f"  last:       {last}")
-    artifacts = [
-        folder / name
-        for name in (BEST, LAST_STEP)
-        if (folder / name / _ARTIFACT).is_file()
-    ]
-    lines += [f"  artifact:   {path} ({_step_of(path, trainer)})" for path in artifacts]
+    artifacts = _artifacts(folder)
+    for path in artifacts:
+        lines.append(f"  artifact:   {path} ({_step_of(path, trainer)})")
     if (folder / _MEMBERS).is_dir():
         lines.append(f"  members:    {folder / _MEMBERS}, each with its artifacts")
     return "\n".join([*lines, *_next(folder, artifacts)])
 
 
+def _artifacts(folder: Path) -> list[Path]:
+    """Return the artifacts of a run, that of the best checkpoint first."""
+    found: list[Path] = []
+    for name in (BEST, LAST_STEP):
+        # The folder may be there and empty, where writing it was stopped.
+        if (folder / name / _ARTIFACT).is_file():
+            found.append(folder / name)
+    return found
+
+
 def _next(folder: Path, artifacts: list[Path]) -> list[str]:
-    """The commands that use what was trained; the artifact of the best checkpoint is the first."""
-    lines = ["next:", f"  lightning-petl test --run_folder {_said(folder)}"]
+    """Return the commands that use what was trained."""
+    run = _for_shell(folder)
+    lines = ["next:", f"  lightning-petl test --run_folder {run}"]
     if artifacts:
+        # The first is that of the best checkpoint.
+        artifact = _for_shell(artifacts[0])
         lines.append(
-            f"  lightning-petl predict --artifact {_said(artifacts[0])} --data.predict_path VIDEO"
+            f"  lightning-petl predict --artifact {artifact} --data.predict_path VIDEO"
         )
-    lines.append(f"  tensorboard --logdir {_said(folder)}")
+    lines.append(f"  tensorboard --logdir {run}")
     lines.append(f"  {_go_on(folder)} --trainer.max_epochs MORE")
     return lines
 
 
 def interrupted(folder: Path) -> str:
     """Return how to go on with a training that was stopped on the way."""
-    if not (folder / CHECKPOINTS / LAST).is_file():
+    last = folder / CHECKPOINTS / LAST
+    if not last.is_file():
         return f"stopped before a checkpoint was written in {folder}: the same command begins again"
-    return f"{folder / CHECKPOINTS / LAST} holds what was reached; go on with:\n  {_go_on(folder)}"
+    return f"{last} holds what was reached; go on with:\n  {_go_on(folder)}"
 
 
 def _best(folder: Path, trainer: Trainer) -> str | None:
-    """The best checkpoint, if there is one, with its score."""
+    """Return the best checkpoint with its score, or None if there is none."""
     for callback in trainer.checkpoint_callbacks:
         if isinstance(callback, ModelCheckpoint) and callback.best_model_path:
+            # By its name alone: after a resume the callback may know an earlier place.
             path = folder / CHECKPOINTS / Path(callback.best_model_path).name
             score = callback.best_model_score
-            return (
-                f"{path}"
-                if score is None
-                else f"{path} ({callback.monitor} {float(score):.4g})"
-            )
+            if score is None:
+                return str(path)
+            return f"{path} ({callback.monitor} {float(score):.4g})"
     return None
 
 
 def _step_of(artifact: Path, trainer: Trainer) -> str:
-    """Of which step an artifact is, in words."""
-    callbacks: list[Callback] = trainer.callbacks  # pyright: ignore[reportAttributeAccessIssue]  # set by name
-    has_best = any(
-        isinstance(callback, ArtifactWriter) and callback.has_best
-        for callback in callbacks
-    )
-    return (
-        "of the best checkpoint"
-        if has_best and artifact.name == BEST
-        else "of the last step"
-    )
+    """Say in words of which step an artifact is."""
+    # Lightning 2.6 sets the attribute by name, where type checkers do not see it.
+    callbacks: list[Callback] = trainer.callbacks  # pyright: ignore[reportAttributeAccessIssue]
+    for callback in callbacks:
+        is_writer = isinstance(callback, ArtifactWriter)
+        if is_writer and callback.has_best and artifact.name == BEST:
+            return "of the best checkpoint"
+    return "of the last step"
 
 
 def _go_on(folder: Path) -> str:
-    return (
-        f"lightning-petl fit -c {_said(folder / CONFIG)} --run_folder {_said(folder)}"
-    )
+    config = _for_shell(folder / CONFIG)
+    return f"lightning-petl fit -c {config} --run_folder {_for_shell(folder)}"
 
 
-def _said(path: Path) -> str:
-    """The path for a shell; one that begins with a dash would be read as an option."""
+def _for_shell(path: Path) -> str:
+    """Return a path as a shell reads it back."""
+    # One that begins with a dash would be read as an option.
     return quote(f"./{path}" if str(path).startswith("-") else str(path))

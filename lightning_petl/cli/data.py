@@ -1,4 +1,4 @@
-"""``data index`` and ``data ingest``: prepare a data set before training."""
+"""Prepare a data set before training (``data index`` and ``data ingest``)."""
 
 import argparse
 import inspect
@@ -27,12 +27,14 @@ COMMANDS: dict[str, Callable[..., int]] = {
 def run(argv: list[str]) -> int:
     """Run ``data index`` or ``data ingest``."""
     config_files.check(argv)
-    command, options = argv[1], argv[2:]
+    command = argv[1]
+    options = argv[2:]
     config_text.prepare()
     with plainly_told():
         parser = _parser(command, options)
         config = config_text.parse(parser, options)
         own = inspect.signature(COMMANDS[command]).parameters
+        # Keys of other commands, which were only read so that the parser takes the file.
         for key in vars(config).keys() - own.keys():
             del config[key]
         arguments = vars(parser.instantiate(config))
@@ -59,19 +61,25 @@ def _parser(command: str, argv: list[str]) -> ArgumentParser:
     parser.add_subclass_arguments(
         VideoDataModule, "data", required=True, fail_untyped=False
     )
-    for key in sorted(_keys(argv) - {"data", *inspect.signature(function).parameters}):
+    own = {"data", *inspect.signature(function).parameters}
+    for key in sorted(_keys(argv) - own):
+        # Hidden, as the command has no such option.
         parser.add_argument(f"--{key}", type=Any, help=argparse.SUPPRESS)
     return parser
 
 
 def _keys(argv: list[str]) -> set[str]:
-    """Those of the configuration files: what a run's config.yaml says of model and Trainer is not for this command."""
+    """Return the keys of the configuration files.
+
+    A run's config.yaml also has the keys ``model`` and ``trainer``, which these commands accept and ignore.
+    """
     finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     finder.add_argument("-c", "--config", action="append", default=[])
     keys = set[str]()
-    for file in filter(
-        Path.is_file, map(Path, finder.parse_known_args(argv)[0].config)
-    ):
+    for name in finder.parse_known_args(argv)[0].config:
+        file = Path(name)
+        if not file.is_file():
+            continue
         with suppress(yaml.YAMLError):  # told by the parser proper
             keys.update(yaml.safe_load(file.read_text("utf-8")) or {})
     return keys

@@ -1,4 +1,7 @@
-"""``doctor``: check what training needs of this machine or of a cluster."""
+"""Check what training needs of this machine or of a cluster (``doctor``).
+
+The checks are imported where they are yielded: ``doctor --help`` then needs no torch.
+"""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -13,28 +16,31 @@ from lightning_petl.doctor.finding import Check, Finding, guarded, report
 
 
 def run(argv: list[str]) -> int:
-    """``doctor`` and its options: check, print the report, and return 0, or 1 where something is bad."""
+    """Run the checks, print the report, and return 0, or 1 where something is bad."""
     options = _parser().parse_args(argv[1:])
+    # On stderr where stdout is for JSON.
     console = Console(stderr=options.json)
     findings = _look(console, _machine(options))
     if options.slurm:
-        findings += (found := _look(console, _overview(options)))
-        if not _bad(found):  # else the others would only wait in vain
+        overview = _look(console, _overview(options))
+        findings += overview
+        # Jobs would wait in vain on a cluster that cannot run them.
+        if not _bad(overview):
             findings += _look(console, _cluster(options))
     bad = _bad(findings)
     if options.json:
         print(*(json.dumps(finding._asdict()) for finding in findings), sep="\n")
         return int(bad > 0)
     console.print(report(findings))
-    console.print(
-        f"{bad} of {len(findings)} findings must be mended"
-        if bad
-        else "nothing is wrong"
-    )
+    if bad:
+        console.print(f"{bad} of {len(findings)} findings must be mended")
+    else:
+        console.print("nothing is wrong")
     return int(bad > 0)
 
 
 def _look(console: Console, checks: Iterable[tuple[str, Check]]) -> list[Finding]:
+    # All of them first, for their number.
     named = list(checks)
     findings: list[Finding] = []
     for number, (name, check) in enumerate(named, start=1):

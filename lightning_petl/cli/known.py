@@ -20,14 +20,17 @@ from lightning_petl.optim.optimizer import OptimizerConfig
 from lightning_petl.optim.schedule import Schedule
 from lightning_petl.tasks.classification import VideoClassifier
 
-# Lightning brings many callbacks and strategies that nobody means
+# Lightning 2.6 brings many callbacks and strategies, which no typing mistake in the
+# name of a method means.
 _OF_LIGHTNING = ("callbacks", "strategy")
 
 
 def known(argv: list[str]) -> Known:
     """Return the names that are valid on a command line, for messages about one that is not."""
     return Known(
-        class_names, partial(_options, argv), partial(config_files.where, argv)
+        classes=class_names,
+        options=partial(_options, argv),
+        where=partial(config_files.where, argv),
     )
 
 
@@ -40,6 +43,7 @@ def class_names(key: str = "") -> list[str]:
     found = set[str]()
     for base in bases:
         found.update(kind.__name__ for kind in subclasses(base))
+    # A class with an underscore is for its own file.
     return sorted(name for name in found if not name.startswith("_"))
 
 
@@ -48,10 +52,13 @@ def _bases_of_ours() -> list[type]:
 
 
 def _options(argv: list[str]) -> list[str]:
-    """Return the options of a command, as ``trainer.max_epochs``; of model and data those that all have."""
+    """Return the options of a command, as ``trainer.max_epochs``; of model and data those that all have.
+
+    ``data index`` and ``data ingest`` have options of their own and those of the data module.
+    """
     if argv[0] == "data":
-        own = ["config", *_options_of_data_commands()]
-        return [*own, *_below("data", VideoDataModule)]
+        options = ["config", *_options_of_data_commands()]
+        return options + _below("data", VideoDataModule)
     options = [*_OWN]
     for group, kind in _GROUPS.items():
         options += _below(group, kind)
@@ -77,6 +84,7 @@ def subclasses(base: type) -> Iterator[type]:
         yield from subclasses(kind)
 
 
+# options of fit that belong to no class
 _OWN = (
     "config",
     "seed_everything",
@@ -87,6 +95,7 @@ _OWN = (
     "print_config",
     "data.root",
 )
+# by the prefix of their options: classes whose arguments are options
 _GROUPS: dict[str, type] = {
     "trainer": Trainer,
     "checkpoint": ModelCheckpoint,

@@ -1,4 +1,4 @@
-"""The names that YAML may use: the one file that imports every class of ours that has one.
+"""Import every class of ours that YAML may name; no other file imports a class for its name.
 
 A class of ours is written by its short name, as ``LoRA``; a user's own class by its dotted
 path, as ``my_package.GateAdapter``. Dotted names of earlier releases are in
@@ -54,12 +54,12 @@ from lightning_petl.tasks.task import Task
 
 def _exported(package: object, base: type) -> tuple[type, ...]:
     """Return the subclasses of ``base`` in ``__all__`` of a package, without ``base``."""
-    found = (getattr(package, name) for name in vars(package)["__all__"])
-    return tuple(
-        kind
-        for kind in found
-        if isinstance(kind, type) and issubclass(kind, base) and kind is not base
-    )
+    kinds: list[type] = []
+    for name in vars(package)["__all__"]:
+        kind = getattr(package, name)
+        if isinstance(kind, type) and issubclass(kind, base) and kind is not base:
+            kinds.append(kind)
+    return tuple(kinds)
 
 
 # by the last part of a key: what its value must be

@@ -1,4 +1,9 @@
-"""Lightning's commands, each in a folder of its own; ``fit`` in one that it can go on in."""
+"""Run Lightning's commands, each in a folder of its own; ``fit`` in one where it can go on.
+
+Members with an underscore that :class:`RunCLI` overrides or calls (``_get``, ``_parser``, ``_dump_config``,
+``_parse_ckpt_path``, ``_prepare_subcommand_kwargs``) are private in Lightning 2.6, which offers no other way: look at
+them first when Lightning is raised.
+"""
 
 import os
 import sys
@@ -41,14 +46,19 @@ from lightning_petl.runs.logger import RunLogger
 from lightning_petl.strategies.registry import resolve_strategy
 from lightning_petl.strategies.slurm_tasks import check_tasks
 
-_PLACES = ("ckpt_path", "run_folder", "config")  # they say where, not what
+# Keys that say where and not what: a resume may change them.
+_PLACES = ("ckpt_path", "run_folder", "config")
 
 
 class ConfigFile(SaveConfigCallback):
-    """``config.yaml`` is what the folder's last training had: a start that is refused leaves it as it was."""
+    """Write ``config.yaml``, the configuration of the folder's last training.
+
+    A start that is refused leaves the file as it was.
+    """
 
     @override
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        # For fit not here, as Lightning 2.6 has it: a guard may still refuse the start.
         if stage != "fit":
             super().setup(trainer, pl_module, stage)
 
@@ -60,17 +70,15 @@ class ConfigFile(SaveConfigCallback):
     def save_config(
         self, trainer: Trainer, pl_module: LightningModule, stage: str
     ) -> None:
-        write_whole(
-            run_folder(trainer) / CONFIG,
-            config_text.dumped(self.parser, self.config).encode(),
-        )
+        text = config_text.dumped(self.parser, self.config)
+        write_whole(run_folder(trainer) / CONFIG, text.encode())
 
 
 class RunCLI(LightningCLI):
-    """Where a command writes, and where ``fit`` goes on from.
+    """Decide where a command writes, and from which checkpoint ``fit`` goes on.
 
     Attributes:
-        run_folder: of ``fit``.
+        run_folder: of ``fit``; None for the other commands.
     """
 
     run_folder: RunFolder | None = None
@@ -85,23 +93,25 @@ class RunCLI(LightningCLI):
         try:
             super().__init__(*args, **files, **kwargs)
         except BaseException as error:
-            interrupted = isinstance(error, SystemExit) and isinstance(
-                error.__context__, KeyboardInterrupt
-            )
-            if self.run_folder is not None and (interrupted or comes_again(error)):
-                self.run_folder.withdraw()
-            if (
-                self.run_folder is not None
-                and leads()
-                and (interrupted or isinstance(error, Preempted))
-            ):
-                print(closing.interrupted(self.run_folder.path), flush=True)
+            interrupted = _by_ctrl_c(error)
+            self._give_up(error, interrupted)
             if interrupted:
-                raise KeyboardInterrupt from None  # Lightning makes it an exit code of 1, that of a bug
+                # Lightning 2.6 makes of it a SystemExit of 1, the exit code of a bug.
+                raise KeyboardInterrupt from None
             raise
         finally:
             if self.run_folder is not None:
                 self.run_folder.release()
+
+    def _give_up(self, error: BaseException, interrupted: bool) -> None:
+        """Leave the run folder as the next start needs it, and tell how to go on."""
+        if self.run_folder is None:
+            return
+        if interrupted or comes_again(error):
+            # It does not count as one of the starts that come no further.
+            self.run_folder.withdraw()
+        if leads() and (interrupted or isinstance(error, Preempted)):
+            print(closing.interrupted(self.run_folder.path), flush=True)
 
     @override
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
@@ -132,7 +142,7 @@ class RunCLI(LightningCLI):
         )
 
     def _dump_config(self) -> None:
-        """Lightning's own, with names as they are."""
+        """Set ``config_dump`` as Lightning does, with names as the user wrote them."""
         if not hasattr(self, "config_dump"):
             config = config_text.plain(
                 self.parser, self.config, skip_link_targets=False
@@ -146,16 +156,16 @@ class RunCLI(LightningCLI):
     @override
     def before_instantiate_classes(self) -> None:
         """Find the weights that an evaluation looks at, before anything is built."""
+        if self.subcommand not in evaluation.COMMANDS:
+            return
         config = self.config[cast(str, self.subcommand)]
-        run = (
-            evaluation.run_of(config, self._flags)
-            if self.subcommand in evaluation.COMMANDS
-            else None
-        )
+        run = evaluation.run_of(config, self._flags)
         if run is None:
             return
         chosen = evaluation.best_checkpoint(run)
-        config.ckpt_path, config.artifact = str(chosen.path), None
+        config.ckpt_path = str(chosen.path)
+        # The run may have begun with an artifact; its checkpoint holds what became of it.
+        config.artifact = None
         if leads():
             print(f"checkpoint {chosen.path}, {chosen.why}")
 
@@ -164,65 +174,61 @@ class RunCLI(LightningCLI):
         given = self._get(self.config_init, "trainer")
         if SLURMEnvironment.detect():
             check_tasks(given["num_nodes"], given["devices"])
-        logger = self._logger(
-            Path(
-                given["default_root_dir"]
-                or Path("runs", self._get(self.config_init, "name"))
-            )
-        )
-        # Lightning's own requeueing saves in the signal handler, which deadlocks
-        slurm = (
-            [SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else []
-        )
+        root = given["default_root_dir"]
+        if not root:
+            root = Path("runs", self._get(self.config_init, "name"))
+        logger = self._logger(Path(root))
         defaults = {
-            "default_root_dir": logger.log_dir,  # under SLURM the Trainer resumes what it takes for a checkpoint there
+            # Under SLURM the Trainer would resume a file there that it takes for a checkpoint.
+            "default_root_dir": logger.log_dir,
             "logger": _beside(logger, given["logger"]),
-            "plugins": given["plugins"] or [AtomicCheckpointIO(), *slurm],
+            "plugins": given["plugins"] or _plugins(),
             "strategy": resolve_strategy(given["strategy"]),
         }
         if given["enable_progress_bar"] is None:
-            defaults["enable_progress_bar"] = (
-                sys.stdout.isatty()
-            )  # elsewhere it would be one endless line
+            # In a file it would be one endless line.
+            defaults["enable_progress_bar"] = sys.stdout.isatty()
         return super().instantiate_trainer(**defaults, **kwargs)
 
     def _logger(self, root: Path) -> RunLogger:
-        """That of a folder of its own."""
-        _require_text(Path(self._get(self.config_init, "run_folder") or root))
-        if (
-            self.subcommand != "fit"
-        ):  # a run's own configuration names its folder, which is not for the others
-            return RunLogger(
-                new_version(root) if leads() else root / "version_of_rank_zero"
-            )
+        """Create the TensorBoard logger of a new version folder; for ``fit``, of the run folder, which may resume.
+
+        Args:
+            root: the folder of the version folders.
+
+        Raises:
+            ValueError: the folder's name is no text, or the configuration wants logs or checkpoints elsewhere.
+        """
         folder = self._get(self.config_init, "run_folder")
+        _require_text(Path(folder or root))
+        # Never made: Lightning asks rank zero for the folder.
+        elsewhere = root / "version_of_rank_zero"
+        if self.subcommand != "fit":
+            # A run's own configuration names its folder, which is not for the others.
+            return RunLogger(new_version(root) if leads() else elsewhere)
         self._check_places(folder)
         if folder is None and not leads():
-            return RunLogger(
-                root / "version_of_rank_zero"
-            )  # never made: Lightning asks rank zero
-        self.run_folder = (
-            RunFolder.new(root) if folder is None else RunFolder(Path(folder))
-        )
-        self._resumed = self.run_folder.begin()
-        return RunLogger(
-            self.run_folder.path,
-            run=self.run_folder.id,
-            row=self._resumed and self._resumed.row,
-        )
+            return RunLogger(elsewhere)
+        run = RunFolder.new(root) if folder is None else RunFolder(Path(folder))
+        # Kept before begin, so that a start that fails releases the folder.
+        self.run_folder = run
+        self._resumed = run.begin()
+        row = self._resumed and self._resumed.row
+        return RunLogger(run.path, run=run.id, row=row)
 
     def _check_places(self, folder: str | None) -> None:
-        """What a run goes on from must lie where it looks."""
+        """Refuse logs and checkpoints in a place where the next start would not look.
+
+        Raises:
+            ValueError: ``trainer.logger`` is false, or ``checkpoint.dirpath`` is not that of the run folder.
+        """
         if self._get(self.config_init, "trainer")["logger"] is False:
             raise ValueError(
                 "trainer.logger=false: a training always writes its events to its folder, for its resume goes on in "
                 "them; leave it out, or name loggers that get them too"
             )
         place = self._get(self.config_init, "checkpoint").dirpath
-        if place is not None and (
-            folder is None
-            or Path(place).resolve() != Path(folder, CHECKPOINTS).resolve()
-        ):
+        if place is not None and not _is_of_run(place, folder):
             raise ValueError(
                 f"checkpoint.dirpath={place}: a run's checkpoints lie in its folder, where the same command looks for "
                 "them; leave it out, and give the folder as --run_folder"
@@ -237,45 +243,45 @@ class RunCLI(LightningCLI):
             _check_checkpoint(options["ckpt_path"])
         if subcommand == "fit" and options["ckpt_path"]:
             _require_optimizer(options["ckpt_path"])
-        if subcommand == "fit" and options["ckpt_path"] and leads():
-            self._tell_changes(
-                Path(os.path.abspath(options["ckpt_path"])).parent.parent / CONFIG
-            )
+            # Not resolved: behind a link the folder of the checkpoint may be another one.
+            file = Path(os.path.abspath(options["ckpt_path"]))
+            if leads():
+                self._tell_changes(file.parent.parent / CONFIG)
         return options
 
     def _tell_changes(self, before: Path) -> None:
+        """Print each setting that is not as in the configuration that a checkpoint was trained with."""
         if not before.is_file():
             return
-        text = config_text.dumped(
-            self._parser(self.subcommand), self.config[cast(str, self.subcommand)]
+        config = self.config[cast(str, self.subcommand)]
+        # As text and back, so that both have passed through YAML.
+        now = config_text.read(
+            config_text.dumped(self._parser(self.subcommand), config)
         )
-        found = config_differences(
-            config_text.read(before.read_text("utf-8")), config_text.read(text)
-        )
-        lines = [
-            f"{key}: {old} -> {new}" for key, old, new in found if key not in _PLACES
-        ]
+        then = config_text.read(before.read_text("utf-8"))
+        lines: list[str] = []
+        for key, old, new in config_differences(then, now):
+            if key not in _PLACES:
+                lines.append(f"{key}: {old} -> {new}")
         if lines:
             print(f"not as in {before}:", *lines, sep="\n  ")
 
     def after_test(self) -> None:
-        """Called by Lightning, once it has printed the metrics: tell where the logits are."""
+        """Print where the logits are; Lightning calls it once it has printed the metrics."""
         path = run_folder(self.trainer) / SCORES
         if leads() and path.is_file():  # a bank and a retrieval write others
             print(f"written to {visible(str(path))}", flush=True)
 
     def after_predict(self) -> None:
-        """Called by Lightning: name the videos that have no class, and end with exit code 1 where there are any.
+        """Name the videos that have no class, and end with exit code 1 where there are any; Lightning calls it.
 
         Raises:
             SystemExit: with 1 on rank zero, which leads; with 0 on the others, which would else seem to have failed.
         """
-        tables = [
-            callback
-            for callback in vars(self.trainer)["callbacks"]
-            if isinstance(callback, TopClassTable)
-        ]
-        faults = [fault for table in tables for fault in table.faults.values()]
+        faults: list[str] = []
+        for callback in vars(self.trainer)["callbacks"]:
+            if isinstance(callback, TopClassTable):
+                faults += callback.faults.values()
         if not faults:
             return
         if self.trainer.is_global_zero:
@@ -287,29 +293,51 @@ class RunCLI(LightningCLI):
         raise SystemExit(int(self.trainer.is_global_zero))
 
     def after_fit(self) -> None:
-        """Called by Lightning."""
+        """Mark the run as finished and print what to do next; Lightning calls it."""
         if self.run_folder is not None:
             self.run_folder.finished()
             if leads() and not cast(Any, self.trainer).fast_dev_run:
                 print(closing.finished(self.run_folder.path, self.trainer), flush=True)
 
 
+def _by_ctrl_c(error: BaseException) -> bool:
+    """Return whether Lightning ended the process because of Ctrl-C."""
+    is_exit = isinstance(error, SystemExit)
+    return is_exit and isinstance(error.__context__, KeyboardInterrupt)
+
+
+def _plugins() -> list[Any]:
+    plugins: list[Any] = [AtomicCheckpointIO()]
+    if SLURMEnvironment.detect():
+        # Lightning 2.6 requeues by saving in the signal handler, which deadlocks.
+        plugins.append(SLURMEnvironment(auto_requeue=False))
+    return plugins
+
+
 def _beside(logger: RunLogger, given: Any) -> Any:
-    """The run's own logger comes first: Lightning asks it where the run is."""
+    """Return the run's own logger and the user's; the own one is first, for Lightning asks the first for the folder."""
     if given is False:
         return False
-    others = (
-        []
-        if given in (None, True)
-        else [given]
-        if isinstance(given, Logger)
-        else list(given)
-    )
-    return [logger, *others]
+    if given in (None, True):
+        return [logger]
+    if isinstance(given, Logger):
+        return [logger, given]
+    return [logger, *given]
+
+
+def _is_of_run(place: str, folder: str | None) -> bool:
+    if folder is None:
+        return False
+    return Path(place).resolve() == Path(folder, CHECKPOINTS).resolve()
 
 
 def _require_text(folder: Path) -> None:
-    """TensorBoard encodes the names of its files strictly."""
+    """Refuse a folder whose name is no text.
+
+    Raises:
+        ValueError: its name has bytes that are no UTF-8.
+    """
+    # TensorBoard encodes the names of its files strictly.
     if any("\udc80" <= character <= "\udcff" for character in str(folder)):
         raise ValueError(
             f"{folder}: a run cannot be written to a folder whose name is no UTF-8 text; give another"
@@ -317,6 +345,12 @@ def _require_text(folder: Path) -> None:
 
 
 def _check_checkpoint(path: str) -> None:
+    """Refuse a checkpoint that is not there or cannot be read.
+
+    Raises:
+        ValueError: it is one of them.
+    """
+    # A remote one is left to Lightning, which reads it with fsspec.
     if "://" in path:
         return
     if not Path(path).is_file():
@@ -329,13 +363,16 @@ def _check_checkpoint(path: str) -> None:
 
 
 def _require_optimizer(path: str) -> None:
+    """Refuse to go on from a checkpoint without the state of the optimizer.
+
+    Raises:
+        ValueError: it has none.
+    """
     if "://" in path:
         return
     state = content(Path(path))
-    if (
-        isinstance(state, dict)
-        and not {"optimizer_states", "lr_schedulers"} <= state.keys()
-    ):
+    needed = {"optimizer_states", "lr_schedulers"}
+    if isinstance(state, dict) and not needed <= state.keys():
         raise ValueError(
             f"ckpt_path: {path} holds weights alone, as checkpoint.save_weights_only writes them: test and export take "
             "it, but no training goes on from it; give a whole checkpoint"
