@@ -66,7 +66,8 @@ class Model:
         clips, _ = videos_below(existing(Path(path)))
         if len(clips) > 1:
             raise ValueError(
-                f"{path} holds {len(clips)} videos: give one of them; lightning-petl predict reads folders"
+                f"{path} holds {len(clips)} videos: give one "
+                "of them; lightning-petl predict reads folders"
             )
         sample = VideoDataset(clips, self._view)[0]
         return cast(Tensor, sample.video)[None].to(self.classifier.device)

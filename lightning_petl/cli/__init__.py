@@ -1,1 +1,1 @@
-"""What a user types: the commands, their options, and how errors are told."""
+"""Run what a user types: the commands, their options, and the messages about errors."""

@@ -23,7 +23,8 @@ from lightning_petl.runs.folder import leads
 from lightning_petl.tasks import loading
 
 HELP = (
-    "Folder of a trained adapter artifact. Classes that it names must be known; --allow PACKAGE, which may be "
+    "Folder of a trained adapter artifact. Classes that "
+    "it names must be known; --allow PACKAGE, which may be "
     "repeated, lets them be imported from a package of yours."
 )
 # the data module that knows no annotation
@@ -51,7 +52,8 @@ def with_artifact(argv: list[str]) -> list[str]:
     if found.artifact is None:
         if found.allow:
             raise ValueError(
-                "--allow says from where an artifact may name classes: give it with --artifact"
+                "--allow says from where an artifact may "
+                "name classes: give it with --artifact"
             )
         _require_some_model(argv)
         return argv
@@ -174,7 +176,8 @@ def _require_data(command: str, argv: list[str], folder: str) -> None:
     shows_help = {"-h", "--help"} & {*argv}
     if not (given.data or named or shows_help):
         raise ValueError(
-            f"{command}: not given: data (-c data/NAME, or --data CLASS); the artifact {folder} says how "
+            f"{command}: not given: data (-c data/NAME, or "
+            f"--data CLASS); the artifact {folder} says how "
             "clips are looked at, not which"
         )
 
@@ -189,7 +192,8 @@ def _require_some_model(argv: list[str]) -> None:
     given = ("-c", "--config", "--model", "-h", "--help")
     if argv[0] == "predict" and not any(word.startswith(given) for word in argv):
         raise ValueError(
-            "predict: not given: what predicts (--artifact FOLDER, which a training writes, as "
+            "predict: not given: what predicts (--artifact "
+            "FOLDER, which a training writes, as "
             "runs/default/version_0/artifact; or --run_folder RUN)"
         )
 

@@ -88,6 +88,7 @@ class CacheCLI(WithoutLogs):
         unknown = [name for name in parts if name not in offered]
         if unknown:
             raise ValueError(
-                f"parts: nothing frozen is named {', '.join(unknown)}; there are {', '.join(offered)}"
+                "parts: nothing frozen is named "
+                f"{', '.join(unknown)}; there are {', '.join(offered)}"
             )
         return parts

@@ -60,7 +60,10 @@ def interrupted(folder: Path) -> str:
     """Return how to go on with a training that was stopped on the way."""
     last = folder / CHECKPOINTS / LAST
     if not last.is_file():
-        return f"stopped before a checkpoint was written in {folder}: the same command begins again"
+        return (
+            "stopped before a checkpoint was written "
+            f"in {folder}: the same command begins again"
+        )
     return f"{last} holds what was reached; go on with:\n  {_go_on(folder)}"
 
 

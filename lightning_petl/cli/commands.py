@@ -28,7 +28,8 @@ COMMANDS: dict[str, Command] = {
         "lightning",
     ),
     "export": Command(
-        "write the adapter artifact of a checkpoint (--run_folder or --ckpt_path, --output)",
+        "write the adapter artifact of a checkpoint "
+        "(--run_folder or --ckpt_path, --output)",
         "export",
     ),
     "check": Command(
@@ -88,6 +89,7 @@ def named(argv: list[str]) -> str | None:
     >>> named(["data", "index", "-c", "my.yaml"])
     'data index'
     """
+    # Two words first, so that a command of one word does not hide those of its group.
     for length in (2, 1):
         name = " ".join(argv[:length])
         if name in COMMANDS:
@@ -98,19 +100,20 @@ def named(argv: list[str]) -> str | None:
 def help_page(group: str = "") -> str:
     """Return the help page of the program, or of the commands that begin with ``group``."""
     prefix = f"{group} " if group else ""
-    shown = {
-        name: row.does for name, row in COMMANDS.items() if name.startswith(prefix)
-    }
-    width = max(map(len, shown)) + 2
-    lines = [f"  {name:{width}}{does}" for name, does in shown.items()]
+    names = [name for name in COMMANDS if name.startswith(prefix)]
+    # two spaces between the columns
+    width = max(map(len, names)) + 2
+    lines = [f"  {name:{width}}{COMMANDS[name].does}" for name in names]
     return "\n".join(
         [
-            f"usage: lightning-petl {prefix}<command> [--config FILE.yaml ...] [--key=value ...]",
+            f"usage: lightning-petl {prefix}<command> "
+            "[--config FILE.yaml ...] [--key=value ...]",
             "",
             "commands:",
             *lines,
             "",
-            f"lightning-petl {prefix}<command> --help lists its options with types and defaults;",
+            f"lightning-petl {prefix}<command> --help "
+            "lists its options with types and defaults;",
             "--print_config prints the whole configuration of a training.",
         ]
     )
@@ -125,15 +128,27 @@ def unknown(argv: list[str]) -> str:
     """Return a sentence on a command line that begins with no command."""
     word = argv[0]
     if is_group(word):
-        own = [
-            name.partition(" ")[2] for name in COMMANDS if name.startswith(f"{word} ")
-        ]
-        there = "there is" if len(own) == 1 else "there are"
-        return f"{word}: no command {argv[1]!r}; {there}: {', '.join(own)}"
+        members = _members(word)
+        there = "there is" if len(members) == 1 else "there are"
+        return f"{word}: no command {argv[1]!r}; {there}: {', '.join(members)}"
     later = [other for other in argv[1:] if other in COMMANDS]
+    # Programs of other kinds take options before the command.
     if word.startswith("-") and later:
         return f"the command comes first: lightning-petl {later[0]} {word} ..."
-    return f"there is no command {word!r}; {_near(word)}; lightning-petl --help says what each does"
+    return (
+        f"there is no command {word!r}; {_near(word)}; "
+        "lightning-petl --help says what each does"
+    )
+
+
+def _members(group: str) -> list[str]:
+    """Return the second words of the commands of a group."""
+    members: list[str] = []
+    for name in COMMANDS:
+        first, _, second = name.partition(" ")
+        if second and first == group:
+            members.append(second)
+    return members
 
 
 def _near(word: str) -> str:

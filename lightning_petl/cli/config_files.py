@@ -118,7 +118,8 @@ def _mapping(path: Path) -> yaml.MappingNode:
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         raise ValueError(
-            f"{path}, line {line}: the character {error.character!r} may not stand in YAML"
+            f"{path}, line {line}: the character "
+            f"{error.character!r} may not stand in YAML"
         ) from error
     except yaml.MarkedYAMLError as error:
         raise ValueError(_syntax(path, text, error)) from error
@@ -129,7 +130,8 @@ def _mapping(path: Path) -> yaml.MappingNode:
     if not isinstance(node, yaml.MappingNode):
         what = "a list" if isinstance(node, yaml.SequenceNode) else "a single value"
         raise ValueError(
-            f"{path}, line {_line(node)}: it holds {what}, but a configuration is a mapping with keys such as model:, "
+            f"{path}, line {_line(node)}: it holds {what}, but a "
+            "configuration is a mapping with keys such as model:, "
             "data: and trainer:"
         )
     _check_nodes(path, node)
@@ -152,7 +154,8 @@ def _text(path: Path) -> str:
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise ValueError(
-            f"{path}, line {line}: the byte 0x{data[error.start]:02x} is not UTF-8; save the file as UTF-8"
+            f"{path}, line {line}: the byte 0x{data[error.start]:02x} "
+            "is not UTF-8; save the file as UTF-8"
         ) from error
 
 
@@ -196,7 +199,10 @@ def _syntax(path: Path, text: str, error: yaml.MarkedYAMLError) -> str:
         context = f"{error.context} of line {marks[-1].line + 1}: "
     hint = ""
     if "block mapping" in str(error.context) or "mapping values" in str(error.problem):
-        hint = "; see whether its indentation is that of the lines above, and whether each key has its colon"
+        hint = (
+            "; see whether its indentation is that of the "
+            "lines above, and whether each key has its colon"
+        )
     return f"{place}: {context}{error.problem} at {written.strip()!r}{hint}"
 
 
@@ -209,7 +215,8 @@ def _check_nodes(path: Path, node: yaml.Node) -> None:
     kind = node.tag.removeprefix(_STANDARD)
     if kind not in _KINDS:
         raise ValueError(
-            f"{path}, line {_line(node)}: the type {node.tag!r} may not stand in a configuration"
+            f"{path}, line {_line(node)}: the type "
+            f"{node.tag!r} may not stand in a configuration"
         )
     if isinstance(node, yaml.MappingNode):
         _check_mapping(path, node)
@@ -227,7 +234,8 @@ def _check_mapping(path: Path, node: yaml.MappingNode) -> None:
         # "<<" merges another mapping and may come more than once.
         if name in lines and name != "<<":
             raise ValueError(
-                f"{path}, line {_line(key)}: the key {name!r} is there already, in line {lines[name]}; keep one"
+                f"{path}, line {_line(key)}: the key {name!r} is "
+                f"there already, in line {lines[name]}; keep one"
             )
         lines[name] = _line(key)
         _check_nodes(path, value)
@@ -237,7 +245,8 @@ def _check_sections(path: Path, node: yaml.MappingNode) -> None:
     for key, value in node.value:
         if key.value in _SECTIONS and value.tag == f"{_STANDARD}null":
             raise ValueError(
-                f"{path}, line {_line(key)}: {key.value!r} holds nothing: give it a value, or leave it out"
+                f"{path}, line {_line(key)}: {key.value!r} "
+                "holds nothing: give it a value, or leave it out"
             )
 
 

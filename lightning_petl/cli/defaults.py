@@ -1,4 +1,4 @@
-"""The callbacks of every training, in their order, and the reason of each place."""
+"""List the callbacks of every training in their order, with the reason of each place."""
 
 from data_modules import compat as compat  # before what imports torchvision
 

@@ -21,8 +21,10 @@ _RAISE_FOR_USERS = {*PACKAGES, "lightning"}
 SWITCH = "LIGHTNING_PETL_TRACEBACK"
 
 _LESS_MEMORY = (
-    "Take a smaller data.batch_size: model.optim.global_batch keeps the updates of a classifier; the loss of "
-    "VideoTextRetrieval compares the clips of a batch, so try --model.joint.block=64 and "
+    "Take a smaller data.batch_size: model.optim.global_batch "
+    "keeps the updates of a classifier; the loss of "
+    "VideoTextRetrieval compares the clips of "
+    "a batch, so try --model.joint.block=64 and "
     "--model.backbone.activation_checkpointing=true first"
 )
 _WORKER_DIED = re.compile(r"^DataLoader worker \(pid")
@@ -42,6 +44,7 @@ def tell(error: Exception, argv: list[str]) -> int:
         return code
     message = told_to_the_user(error, _known(error, argv))
     if message is None:
+        # Python prints its traceback and ends with code 1.
         raise error
     print(f"lightning-petl: {_visible(message)}", file=sys.stderr)
     return PREEMPTED if goes_on_next_time(error) else 2
@@ -51,7 +54,8 @@ def _known(error: Exception, argv: list[str]) -> Known:
     """Return the names that are valid in a configuration; only its parser's reports need them."""
     if not any(isinstance(link, _OF_CONFIGURATIONS) for link in _chain(error)):
         return Known()
-    from lightning_petl.cli.known import known  # the command has imported torch
+    # Imported late: it needs torch, which the command has imported by now.
+    from lightning_petl.cli.known import known
 
     return known(argv)
 
@@ -61,10 +65,10 @@ _OF_CONFIGURATIONS = (ArgumentError, OmegaConfBaseException)
 
 def _visible(message: str) -> str:
     """Return a message with control characters as escapes, where a name of a user's may hold some."""
+    # A command that has not imported data_modules has no torch either, and importing it
+    # only for a message would take seconds.
     if "data_modules" not in sys.modules:
-        return (
-            message  # a command without torch, which importing data_modules would bring
-        )
+        return message
     from data_modules.io.names import visible
 
     return visible(message)
@@ -161,23 +165,31 @@ def _raised_in_worker(error: BaseException) -> str | None:
     if not lines or not _WORKER.match(lines[0]):
         return None
     kind = _WORKER.match(lines[0]).group(1)  # pyright: ignore[reportOptionalMemberAccess]
-    last_frame = max(
-        number for number, line in enumerate(lines) if line.startswith('  File "')
-    )
+    last_frame = _last_frame(lines)
     ours = any(f"{package}/" in lines[last_frame] for package in PACKAGES)
-    deliberate = ours and lines[last_frame + 1].strip().startswith("raise ")
-    return (
-        "\n".join(lines[last_frame + 1 :]).split(f"{kind}: ", 1)[-1]
-        if deliberate
-        else None
-    )
+    # The line of source below the frame: an exception of a worker comes as text alone.
+    if not ours or not lines[last_frame + 1].strip().startswith("raise "):
+        return None
+    rest = "\n".join(lines[last_frame + 1 :])
+    return rest.split(f"{kind}: ", 1)[-1]
+
+
+def _last_frame(lines: list[str]) -> int:
+    """Return the number of the line that names the innermost frame of a traceback."""
+    return max(i for i, line in enumerate(lines) if line.startswith('  File "'))
 
 
 def _end_of_worker(error: BaseException) -> str | None:
-    """What is known of a worker process that ended: torch tells its number, the data module adds the file it read."""
+    """Return what is known of a worker process that ended, None for another error.
+
+    torch tells its process number, and the data module adds the file that it read.
+    """
     if not _WORKER_DIED.match(str(error)):
         return None
-    way = "The same command goes on from the last checkpoint; where memory is out, take fewer data.num_workers"
+    way = (
+        "The same command goes on from the last checkpoint; "
+        "where memory is out, take fewer data.num_workers"
+    )
     return " ".join([str(error), *getattr(error, "__notes__", []), way])
 
 

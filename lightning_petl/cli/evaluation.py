@@ -16,7 +16,10 @@ COMMANDS = ("validate", "test", "predict")
 TEMPERATURE = "logit_scale"
 _LISTED = 5  # owners in one message: a bank has many
 _WEIGHTS = ("untrained", "ckpt_path", "artifact")
-_WAYS = "give --run_folder RUN for the best checkpoint of a run, --ckpt_path FILE, or --artifact FOLDER"
+_WAYS = (
+    "give --run_folder RUN for the best checkpoint "
+    "of a run, --ckpt_path FILE, or --artifact FOLDER"
+)
 
 
 class Chosen(NamedTuple):
@@ -45,7 +48,8 @@ def best_checkpoint(run: Path) -> Chosen:
     score = f"{state['monitor']} {float(state['best_model_score']):.4g}"
     if best not in whole:
         raise ValueError(
-            f"run_folder: the best checkpoint of {run}, {best.name} with {score}, is not there or cannot be read; "
+            f"run_folder: the best checkpoint of {run}, {best.name} "
+            f"with {score}, is not there or cannot be read; "
             f"give another one, such as --ckpt_path {newest}"
         )
     step = whole[best]["global_step"]
@@ -80,7 +84,8 @@ def _readable(run: Path) -> dict[Path, dict[str, Any]]:
         raise ValueError(f"run_folder: {run} holds no checkpoint{reason}; {_WAYS}")
     if why:
         rank_zero_warn(
-            f"not readable: {why}; the other checkpoints of {run} say which one is the best"
+            f"not readable: {why}; the other checkpoints "
+            f"of {run} say which one is the best"
         )
     return whole
 
@@ -156,7 +161,8 @@ def with_run(argv: list[str]) -> list[str]:
     own = Path(folder, CONFIG)
     if not own.is_file():
         raise ValueError(
-            f"run_folder: {folder} holds no {CONFIG}: give the folder of a run that fit has trained in"
+            f"run_folder: {folder} holds no {CONFIG}: give "
+            "the folder of a run that fit has trained in"
         )
     # With "=", for a name may begin with a dash.
     completed = [argv[0], f"--config={own}", *argv[1:]]
@@ -183,6 +189,8 @@ def require_trained(command: str, owners: Iterable[str]) -> None:
         if len(untrained) > _LISTED:
             names += f" and {len(untrained) - _LISTED} more"
         raise ValueError(
-            f"{command}: no trained weights are given, and {names} would have initial values, which say nothing about "
-            f"a training: {_WAYS}; --untrained=true evaluates initial values all the same"
+            f"{command}: no trained weights are given, and {names} "
+            "would have initial values, which say nothing about "
+            f"a training: {_WAYS}; --untrained=true "
+            "evaluates initial values all the same"
         )

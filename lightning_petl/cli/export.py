@@ -1,4 +1,4 @@
-"""``export``: write the adapter artifact of any checkpoint. No data set is read."""
+"""Write the adapter artifact of any checkpoint; no data set is read (``export``)."""
 
 import argparse
 from pathlib import Path
@@ -26,7 +26,10 @@ from lightning_petl.tasks.classification import VideoClassifier
 from lightning_petl.tasks.task import Task
 
 COMMAND = "validate"  # whose configuration is read: it takes a checkpoint
+# arguments of a data module that the artifact's protocol holds
 _LOOKS = ("sampling", "image_size", "views", "eval_crop")
+# One process without a GPU is enough to read a file and to write another, whatever the
+# training had.
 _HERE = {
     "accelerator": "cpu",
     "devices": 1,
@@ -54,40 +57,41 @@ def command_line(argv: list[str]) -> list[str]:
     for names in (("--config", "-c"), ("--run_folder",), ("--ckpt_path",)):
         parser.add_argument(*names, nargs="?", action="append", default=[])
     given = parser.parse_known_args(argv)[0]
-    if (
-        given.ckpt_path
-        and given.ckpt_path[-1]
-        and not (given.config or given.run_folder)
-    ):
-        own = Path(given.ckpt_path[-1]).parent.parent / CONFIG
-        return [COMMAND, *(["--config", str(own)] if own.is_file() else []), *argv]
-    return evaluation.with_run([COMMAND, *argv])
+    file = given.ckpt_path[-1] if given.ckpt_path else None
+    if not file or given.config or given.run_folder:
+        return evaluation.with_run([COMMAND, *argv])
+    # A run has its checkpoints in a folder of its own, beside its configuration.
+    own = Path(file).parent.parent / CONFIG
+    if not own.is_file():
+        return [COMMAND, *argv]
+    return [COMMAND, "--config", str(own), *argv]
 
 
 def prepare(config: Namespace) -> None:
-    """Put the classes that a checkpoint names in the place of the data set, and this process in that of many.
+    """Replace the data set by the class names of the checkpoint, and the Trainer's settings by one process on the CPU.
 
     Raises:
         ValueError: no checkpoint, one that cannot be read, or a folder that holds something already.
     """
     if not config.ckpt_path:
         raise ValueError(
-            "export: no checkpoint is given: --run_folder RUN for the best of a run, or --ckpt_path FILE"
+            "export: no checkpoint is given: --run_folder "
+            "RUN for the best of a run, or --ckpt_path FILE"
         )
     output = Path(config.output)
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise ValueError(f"output: {output} is there already; give a new folder")
     state = content(Path(config.ckpt_path))
     if isinstance(state, str) or "labels" not in state:
-        why = (
-            state if isinstance(state, str) else "not a training state of this program"
-        )
+        why = "not a training state of this program"
+        if isinstance(state, str):
+            why = state
         raise ValueError(f"ckpt_path: {config.ckpt_path} cannot be read: {why}")
-    looks = {name: config.data.init_args[name] for name in _LOOKS}
-    config.data = Namespace(
-        class_path=VIDEO_FILES,
-        init_args=Namespace(labels=hidden(list(state["labels"])), **looks),
-    )
+    # Class names are free text, in which the parser would replace ${...}.
+    arguments = Namespace(labels=hidden(list(state["labels"])))
+    for name in _LOOKS:
+        arguments[name] = config.data.init_args[name]
+    config.data = Namespace(class_path=VIDEO_FILES, init_args=arguments)
     for name, value in _HERE.items():
         config.trainer[name] = value
 
@@ -102,22 +106,26 @@ def write(
     """
     if not isinstance(model, VideoClassifier | Bank):
         raise ValueError(
-            f"export: an artifact holds a classifier, and {type(model).__name__} is none: share its checkpoint and its "
+            "export: an artifact holds a classifier, and "
+            f"{type(model).__name__} is none: share its checkpoint and its "
             "configuration"
         )
     state = AtomicCheckpointIO().load_checkpoint(checkpoint)
+    # Before the weights: it refuses a checkpoint of another trunk, stack or labels.
     model.on_load_checkpoint(state)
     load_trainable(model, evaluated_state(state))
     if isinstance(model, VideoClassifier):
         artifact.write(output, model.trained(), protocol)
         return [output]
+    folders: list[Path] = []
     for name in model.members:
         artifact.write(output / name, model.trained(name), protocol)
-    return [output / name for name in model.members]
+        folders.append(output / name)
+    return folders
 
 
 class ExportCLI(WithoutLogs):
-    """``export``: what ``validate`` is given, and the folder of the artifact."""
+    """Read what ``validate`` is given, and write the artifact to ``--output``."""
 
     @override
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
@@ -138,8 +146,11 @@ class ExportCLI(WithoutLogs):
     def _run_subcommand(self, subcommand: str) -> None:
         """Write in the place of validating."""
         given = self.config_init[subcommand]
-        protocol = cast(VideoDataModule, self.datamodule).protocol()
-        for folder in write(
-            cast(Task, self.model), Path(given.ckpt_path), Path(given.output), protocol
-        ):
+        folders = write(
+            cast(Task, self.model),
+            Path(given.ckpt_path),
+            Path(given.output),
+            cast(VideoDataModule, self.datamodule).protocol(),
+        )
+        for folder in folders:
             print(f"artifact {folder} of {given.ckpt_path}")

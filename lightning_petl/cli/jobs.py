@@ -137,7 +137,8 @@ def logs(argv: list[str]) -> int:
     file = job.folder / LOG
     if not file.exists() and not given.follow:
         raise ValueError(
-            f"logs: job {job.number} has written nothing yet; it is {job.state} ({job.reason})"
+            f"logs: job {job.number} has written nothing "
+            f"yet; it is {job.state} ({job.reason})"
         )
     while given.follow and not file.exists() and job.active:
         time.sleep(POLL)

@@ -1,4 +1,8 @@
-"""``fit``, ``validate``, ``test`` and ``predict``: YAML and flags become data, model and Trainer."""
+"""Build data, model and Trainer from YAML and flags, and run ``fit``, ``validate``, ``test`` or ``predict``.
+
+``_get``, ``_add_instantiators`` and the other members with an underscore are private in Lightning 2.6: see
+:mod:`lightning_petl.cli.run_cli`.
+"""
 
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar, cast
@@ -8,6 +12,8 @@ from data_modules import compat as compat  # before what imports torchvision
 # isort: split
 import torch
 from jsonargparse import Namespace
+
+# Private in jsonargparse 4.49, which has no public way from a dotted path to its class.
 from jsonargparse._util import import_object
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser
@@ -38,7 +44,10 @@ from lightning_petl.tasks import loading
 from lightning_petl.tasks.classification import VideoClassifier
 from lightning_petl.tasks.task import Task
 
-_OF_TASK = "task"  # the ``checkpoint.monitor`` that stands for the task's own metric
+# the ``checkpoint.monitor`` that stands for the task's own metric
+_OF_TASK = "task"
+# What the data set decides and the model needs. Linked when both are built, as a data set
+# reads its labels from its files.
 _LINKS = {
     "data.labels": "model.init_args.labels",
     "data.image_size": "model.init_args.backbone.init_args.image_size",
@@ -47,10 +56,11 @@ _LINKS = {
 
 
 class PetlCLI(RunCLI):
-    """Lightning's commands over models and data sets given as classes in the configuration.
+    """Run Lightning's commands over models and data sets that the configuration gives as classes.
 
     Attributes:
-        runs_here: on this machine; else it may be asked about another one's devices.
+        runs_here: whether the command uses the devices of this machine; False where the configuration may be for
+            another one.
     """
 
     runs_here: ClassVar[bool] = True
@@ -75,12 +85,17 @@ class PetlCLI(RunCLI):
 
     @override
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
-        # Lightning warns where args are given while sys.argv holds something; main(argv) may be called anywhere
+        # Not Lightning's own, which warns where args are given while sys.argv holds something;
+        # main(argv) may be called anywhere.
         self.config = config_text.parse(parser, cast(list[str], args))
 
     @override
     def before_instantiate_classes(self) -> None:
-        """Complete and check what model, data and Trainer say together, before anything is built."""
+        """Complete and check what model, data and Trainer say together, before anything is built.
+
+        Raises:
+            ValueError: an unknown strategy or precision, or a cache for a task that needs clips.
+        """
         super().before_instantiate_classes()
         config = self.config[cast(str, self.subcommand)]
         self._check(config.trainer)
@@ -89,27 +104,26 @@ class PetlCLI(RunCLI):
             config.checkpoint.monitor = task.best_by
         if not task.reads_features and self._takes_features(config):
             raise ValueError(
-                f"a cache keeps what a classifier reads, and {task.__name__} needs the clips: leave data.cache out, "
+                "a cache keeps what a classifier reads, and "
+                f"{task.__name__} needs the clips: leave data.cache out, "
                 "and build none"
             )
 
     def _check(self, trainer: Namespace) -> None:
         resolve_strategy(getattr(trainer.strategy, "class_path", trainer.strategy))
-        nothing_else = (
-            trainer.accelerator == "auto"
-            and self.runs_here
-            and not torch.accelerator.is_available()
-        )
-        resolve_precision(
-            trainer.precision, on_cpu=trainer.accelerator == "cpu" or nothing_else
-        )
+        on_cpu = trainer.accelerator == "cpu"
+        if trainer.accelerator == "auto" and self.runs_here:
+            # What auto becomes, which the Trainer decides only when it is built.
+            on_cpu = not torch.accelerator.is_available()
+        resolve_precision(trainer.precision, on_cpu=on_cpu)
 
     def _takes_features(self, config: Namespace) -> bool:
         return bool(config.data.init_args.get("cache"))
 
     @override
     def _add_instantiators(self) -> None:
-        """Give constructors their text as it was; Lightning's own hands over hyper-parameters, which nobody asks."""
+        """Give constructors the text that ``hidden`` took out, in the place of Lightning's own instantiators."""
+        # Those of Lightning 2.6 hand hyper-parameters to load_from_checkpoint, which is not used.
         for kind in (LightningModule, VideoDataModule, Adapter, HeadRecipe):
             self.parser.add_instantiator(built_of_shown, kind)
 
@@ -117,11 +131,14 @@ class PetlCLI(RunCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         trainer = super().instantiate_trainer(**kwargs)
         if self._get(self.config_init, "trainer")["log_every_n_steps"] is None:
-            cast(list[Callback], vars(trainer)["callbacks"]).insert(0, LogInterval())
+            callbacks = cast(list[Callback], vars(trainer)["callbacks"])
+            # First: the others log at the interval that it sets.
+            callbacks.insert(0, LogInterval())
         return trainer
 
     @override
     def instantiate_classes(self) -> None:
+        # Before building, which replaces values by objects.
         self._dump_config()
         folder = self._get(self.config, "artifact")
         command = cast(str, self.subcommand)
@@ -129,18 +146,19 @@ class PetlCLI(RunCLI):
             require_weights(self.config[command], Path(folder))
         super().instantiate_classes()
         given = self.config_init[command]
+        # A checkpoint is read later, by Lightning.
+        has_weights = given.ckpt_path or given.untrained
         if folder is not None:
             loading.restore(Path(folder), cast(VideoClassifier, self.model))
             tell_protocol(command, Path(folder), cast(VideoDataModule, self.datamodule))
-        elif command in evaluation.COMMANDS and not (
-            given.ckpt_path or given.untrained
-        ):
-            evaluation.require_trained(command, cast(Task, self.model).owners.values())
+        elif command in evaluation.COMMANDS and not has_weights:
+            owners = cast(Task, self.model).owners
+            evaluation.require_trained(command, owners.values())
         self.model.save_hyperparameters(self.config_dump["model"])
 
 
 class WithoutLogs(PetlCLI):
-    """A command that logs nothing, and makes no folder for it."""
+    """Run a command that logs nothing, without a version folder for it."""
 
     @override
     def _logger(self, root: Path) -> RunLogger:
@@ -180,6 +198,7 @@ def run_cli(cli: type[_CLI], argv: list[str]) -> _CLI:
             "allow_abbrev": False,
         },
         trainer_defaults={
+            # the data module deals its clips to ranks itself
             "use_distributed_sampler": False,
             # the table of owners says more than Lightning's summary
             "enable_model_summary": False,

@@ -2,6 +2,7 @@
 
 import sys
 
+# until 0.1.0.dev1
 _RENAMED = {"--artefact": "--artifact"}
 
 

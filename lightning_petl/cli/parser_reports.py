@@ -24,17 +24,22 @@ _PACKAGES = ("lightning_petl", "data_modules")
 
 # Lines about alternatives that nobody meant, and dumps.
 _NOISE = re.compile(
-    r"^(-\s*)?(Does not validate against|Subtypes:|Errors:|Given value|Expected a <class 'NoneType'>"
-    r"|Expected a path but|Problem with given class_path|Unable to load config|Subclass types expect one of"
+    r"^(-\s*)?(Does not validate against|Subtypes:|Errors:|Given "
+    r"value|Expected a <class 'NoneType'>"
+    r"|Expected a path but|Problem with given class_path|Unable "
+    r"to load config|Subclass types expect one of"
     r"|a class path \(str\)|a dict with)"
 )
 _KEY = re.compile(r'Parser key "([^"]+)":')
 _OPTION = re.compile(
-    r"class_path '(?P<path>[\w.]+)':\s+(Option '(?P<option>[^']+)' is not accepted|unrecognized arguments: --"
-    r"(?P<argument>[\w.]+).*|Group '(?P<group>[\w.]+)' does not accept option '(?P<member>[^']+)')"
+    r"class_path '(?P<path>[\w.]+)':\s+(Option '(?P<option>[^']+)' "
+    r"is not accepted|unrecognized arguments: --"
+    r"(?P<argument>[\w.]+).*|Group '(?P<group>[\w.]+)' "
+    r"does not accept option '(?P<member>[^']+)')"
 )
 _EXPECTED = re.compile(
-    r"Expected a (<class '(?P<type>\w+)'>|typing\.Literal\[(?P<choices>.*?)\])(\. Got value: (?P<got>.*))?"
+    r"Expected a (<class '(?P<type>\w+)'>|typing\.Literal\[(?P<choices>.*?)\])(\. "
+    r"Got value: (?P<got>.*))?"
 )
 _GIVEN = re.compile(r"\n\s*Given value: (.{1,80})$")
 _IMPORT = re.compile(
@@ -294,7 +299,10 @@ def _no_option(match: re.Match[str], keys: list[str], known: Known) -> str:
     if not near:
         near = _elsewhere(last, keys[0], known)
     spelled = f"; near: {', '.join(near)}" if near else ""
-    return f"class_path '{match['path']}':\nOption {key!r} is not accepted{spelled}; {owner} has {', '.join(options)}"
+    return (
+        f"class_path '{match['path']}':\nOption {key!r} is not "
+        f"accepted{spelled}; {owner} has {', '.join(options)}"
+    )
 
 
 def _elsewhere(name: str, group: str, known: Known) -> list[str]:
@@ -334,13 +342,17 @@ def _no_settings(given: str, keys: list[str], known: Known) -> str:
         if name != option and "." not in name:
             names.append(name)
     has = f"; it has {', '.join(names)}" if names else ""
-    return f"expected a mapping of its settings, or a YAML file that exists, got {given}{has}"
+    return (
+        "expected a mapping of its settings, or "
+        f"a YAML file that exists, got {given}{has}"
+    )
 
 
 def _no_module(match: re.Match[str]) -> str:
     """Return a sentence for a class of the user's whose package cannot be imported."""
     return (
-        f"class_path '{match['path']}':\n{match['path']} cannot be imported: there is no module {match['module']} in "
+        f"class_path '{match['path']}':\n{match['path']} cannot "
+        f"be imported: there is no module {match['module']} in "
         f"{Path.cwd()} or among what is installed"
     )
 

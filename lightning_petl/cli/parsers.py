@@ -34,6 +34,7 @@ class CommandParser(ArgumentParser):
         raise ValueError(f"{told}; {self.prog} --help says more") from None
 
     def _names(self) -> list[str]:
+        # Private in argparse, which offers no other list of its options.
         names: list[str] = []
         for action in self._actions:
             names += [option.lstrip("-") for option in action.option_strings]

@@ -224,13 +224,15 @@ class RunCLI(LightningCLI):
         """
         if self._get(self.config_init, "trainer")["logger"] is False:
             raise ValueError(
-                "trainer.logger=false: a training always writes its events to its folder, for its resume goes on in "
+                "trainer.logger=false: a training always writes its "
+                "events to its folder, for its resume goes on in "
                 "them; leave it out, or name loggers that get them too"
             )
         place = self._get(self.config_init, "checkpoint").dirpath
         if place is not None and not _is_of_run(place, folder):
             raise ValueError(
-                f"checkpoint.dirpath={place}: a run's checkpoints lie in its folder, where the same command looks for "
+                f"checkpoint.dirpath={place}: a run's checkpoints "
+                "lie in its folder, where the same command looks for "
                 "them; leave it out, and give the folder as --run_folder"
             )
 
@@ -287,7 +289,8 @@ class RunCLI(LightningCLI):
         if self.trainer.is_global_zero:
             told = " ".join("; ".join(faults).split())
             print(
-                f"lightning-petl: {len(faults)} video(s) could not be read and have no class: {visible(told)}",
+                f"lightning-petl: {len(faults)} video(s) could "
+                f"not be read and have no class: {visible(told)}",
                 file=sys.stderr,
             )
         raise SystemExit(int(self.trainer.is_global_zero))
@@ -340,7 +343,8 @@ def _require_text(folder: Path) -> None:
     # TensorBoard encodes the names of its files strictly.
     if any("\udc80" <= character <= "\udcff" for character in str(folder)):
         raise ValueError(
-            f"{folder}: a run cannot be written to a folder whose name is no UTF-8 text; give another"
+            f"{folder}: a run cannot be written to a folder "
+            "whose name is no UTF-8 text; give another"
         )
 
 
@@ -355,7 +359,8 @@ def _check_checkpoint(path: str) -> None:
         return
     if not Path(path).is_file():
         raise ValueError(
-            f"ckpt_path: {path} is no file; give that of a checkpoint, as runs/mine/{CHECKPOINTS}/last.ckpt"
+            f"ckpt_path: {path} is no file; give that of a "
+            f"checkpoint, as runs/mine/{CHECKPOINTS}/last.ckpt"
         )
     why = content(Path(path))
     if isinstance(why, str):
@@ -374,6 +379,7 @@ def _require_optimizer(path: str) -> None:
     needed = {"optimizer_states", "lr_schedulers"}
     if isinstance(state, dict) and not needed <= state.keys():
         raise ValueError(
-            f"ckpt_path: {path} holds weights alone, as checkpoint.save_weights_only writes them: test and export take "
+            f"ckpt_path: {path} holds weights alone, as "
+            "checkpoint.save_weights_only writes them: test and export take "
             "it, but no training goes on from it; give a whole checkpoint"
         )

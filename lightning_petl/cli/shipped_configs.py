@@ -63,7 +63,8 @@ def found(text: str) -> str:
         # The reader of YAML files tells which files of that folder are near.
         return text
     raise ValueError(
-        f"config: there is neither a file {text} nor a shipped configuration of that name{_near(text)}; {_ALL}"
+        f"config: there is neither a file {text} nor a shipped "
+        f"configuration of that name{_near(text)}; {_ALL}"
     )
 
 
@@ -76,7 +77,8 @@ def names() -> list[str]:
     files = sorted(FOLDER.glob(f"*/*{SUFFIX}"))
     if not files:
         raise ValueError(
-            f"configs: this installation of lightning_petl has lost its configurations: {FOLDER} holds none; "
+            "configs: this installation of lightning_petl has "
+            f"lost its configurations: {FOLDER} holds none; "
             "install it again"
         )
     return [_name(file) for file in files]
@@ -133,9 +135,11 @@ def _alone(file: Path) -> str:
 def _near(text: str) -> str:
     """Return ``"; near: adapters/lora"`` for a name with a typing mistake, or nothing."""
     short = text.removeprefix("configs/").removesuffix(SUFFIX)
-    by_spelling = {name.rpartition("/")[2]: name for name in names()}
-    by_spelling |= {name: name for name in names()}
+    by_spelling: dict[str, str] = {}
+    for name in names():
+        by_spelling[name.rpartition("/")[2]] = name
+        by_spelling[name] = name
     near = get_close_matches(short, by_spelling, n=3)
-    # both spellings of one may be near
+    # Both spellings of one may be near.
     told = dict.fromkeys(by_spelling[spelling] for spelling in near)
     return f"; near: {', '.join(told)}" if told else ""

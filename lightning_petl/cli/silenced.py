@@ -1,4 +1,4 @@
-"""What a command prints besides its own words: warnings, and what Lightning says of other products."""
+"""Leave out warnings that tell a user nothing, and what Lightning says of other products."""
 
 import logging
 import warnings
@@ -58,5 +58,5 @@ def _formatted(
 
 
 def _no_advertisement(record: logging.LogRecord) -> bool:
-    """Lightning advertises at each start of a Trainer."""
+    """Return whether a log record is none of the advertisements of Lightning 2.6, at each start of a Trainer."""
     return "💡 Tip: For seamless" not in record.getMessage()

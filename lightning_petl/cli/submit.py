@@ -158,7 +158,8 @@ def _varied(seeds: str | None, sweep: Sequence[str] | None) -> dict[str, list[st
         key, equals, values = text.partition("=")
         if not (key and equals) or key in varied or f"--{key}" in OURS:
             raise ValueError(
-                f"sweep {text!r} is not KEY=VALUE,VALUE with a KEY of fit that is swept once"
+                f"sweep {text!r} is not KEY=VALUE,VALUE "
+                "with a KEY of fit that is swept once"
             )
         varied[key] = split(values)
     if seeds is not None:
@@ -175,5 +176,6 @@ def _not_ours(fit: Sequence[str]) -> None:
         name = flag.partition("=")[0]
         if name in OURS:
             raise ValueError(
-                f"{name} must agree with the tasks of the job: submit sets it from {OURS[name]}"
+                f"{name} must agree with the tasks of the "
+                f"job: submit sets it from {OURS[name]}"
             )

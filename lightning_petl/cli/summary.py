@@ -1,4 +1,4 @@
-"""``summary``: what a training will cost each device. No data and no weights are read."""
+"""Tell what a training will cost each device; no data and no weights are read (``summary``)."""
 
 import inspect
 from typing import Any, cast
@@ -8,6 +8,8 @@ from data_modules import compat as compat  # before what imports torchvision
 # isort: split
 import torch
 from jsonargparse import ArgumentParser, Namespace
+
+# Private in jsonargparse 4.49, which has no public way from a dotted path to its class.
 from jsonargparse._util import import_object
 from lightning.pytorch.cli import LightningArgumentParser
 from rich.console import Console
@@ -33,8 +35,9 @@ def run(argv: list[str]) -> int:
 
 
 class SummaryCLI(PetlCLI):
-    """``summary``: what ``fit`` is given, and what that will cost each device. No data and no weights are read."""
+    """Read what ``fit`` is given, and print what it will cost each device; read no data and no weights."""
 
+    # It is asked before a training is queued, mostly on a machine without its GPUs.
     runs_here = False
 
     @override
@@ -49,71 +52,63 @@ class SummaryCLI(PetlCLI):
 
     @override
     def instantiate_classes(self) -> None:
-        """Only the model, without weights."""
+        """Build the model alone, on the meta device: without memory and without weights."""
         data = self._get(self.config, "data")
         options = data.init_args.as_dict()
         frames = {
             "image_size": options["image_size"],
             "num_frames": options["sampling"]["init_args"]["num_frames"],
         }
-        where = self._where(options["batch_size"])
-        self._plan = TrainingPlan(
-            clips=options["batch_size"] * options["num_sample"], **frames, **where
-        )
+        micro = options["batch_size"]
+        # num_sample draws several clips of each video of a batch.
+        clips = micro * options["num_sample"]
+        self._plan = TrainingPlan(clips=clips, **frames, **self._where(micro))
         model = self._get(self.config, "model").as_dict()
         model["init_args"]["backbone"]["init_args"] |= frames | {"weights": "random"}
-        if (
-            "labels"
-            in inspect.signature(
-                cast(type, import_object(model["class_path"]))
-            ).parameters
-        ):
-            model["init_args"]["labels"] = [
-                str(number) for number in range(self._num_classes(data))
-            ]
-        parser = ArgumentParser(exit_on_error=False)
-        parser.add_subclass_arguments(Task, "model")
-        with torch.device("meta"):
-            self._task = parser.instantiate_classes(
-                parser.parse_object({"model": model})
-            )["model"]
+        task = cast(type, import_object(model["class_path"]))
+        if "labels" in inspect.signature(task).parameters:
+            # Only their number costs anything.
+            numbers = range(self._num_classes(data))
+            model["init_args"]["labels"] = [str(number) for number in numbers]
+        self._task = _on_meta(model)
 
     def _num_classes(self, data: Namespace) -> int:
-        published = getattr(import_object(data.class_path), "CLASSES", None)
-        number = (
-            self._get(self.config, "num_classes")
-            or data.init_args.get("num_classes")
-            or published
-        )
+        """Return the number of classes that the user, the configuration or the data set says.
+
+        Raises:
+            ValueError: none of them says it.
+        """
+        number = self._get(self.config, "num_classes")
+        number = number or data.init_args.get("num_classes")
+        number = number or getattr(import_object(data.class_path), "CLASSES", None)
         if number is None:
             raise ValueError(
-                f"summary: {data.class_path} has as many classes as its files say: give --num_classes"
+                f"summary: {data.class_path} has as many "
+                "classes as its files say: give --num_classes"
             )
         return number
 
     def _where(self, micro: int) -> dict[str, Any]:
+        """Return how a training is spread over devices, as arguments of :class:`TrainingPlan`.
+
+        Args:
+            micro: videos of a batch of one rank.
+        """
         trainer = self._get(self.config, "trainer")
-        kind = kind_of_strategy(
-            getattr(trainer.strategy, "class_path", trainer.strategy)
-        )
+        strategy = getattr(trainer.strategy, "class_path", trainer.strategy)
+        kind = kind_of_strategy(strategy)
         ranks = _devices(trainer, kind) * trainer.num_nodes
         if kind == "auto":
             kind = "one" if ranks == 1 else "ddp"
-        passes = accumulation(
-            self._get(self.config, "model").get("init_args.optim.global_batch"),
-            ranks=ranks,
-            micro=micro,
-        )
-        averaged = any(
-            getattr(callback, "class_path", "").endswith(".EMA")
-            for callback in trainer.callbacks or []
-        )
+        model = self._get(self.config, "model")
+        batch = model.get("init_args.optim.global_batch")
+        passes = accumulation(batch, ranks=ranks, micro=micro)
         return {
             "ranks": ranks,
             "strategy": kind,
             "precision": resolve_precision(trainer.precision),
             "passes": max(passes, trainer.accumulate_grad_batches or 1),
-            "averaged": averaged,
+            "averaged": _has_average(trainer),
         }
 
     @override
@@ -123,13 +118,33 @@ class SummaryCLI(PetlCLI):
             Console().print(table)
 
 
-def _devices(trainer: Namespace, strategy: object) -> int:
-    """How many of a node ``trainer.devices`` means: a number, a list, or all that there are."""
-    said = (
-        ",".join(map(str, trainer.devices)) + ","
-        if isinstance(trainer.devices, list)
-        else str(trainer.devices)
+def _on_meta(model: dict[str, Any]) -> Task:
+    """Build a task from its configuration, with tensors that have a shape and no memory."""
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_subclass_arguments(Task, "model")
+    config = parser.parse_object({"model": model})
+    with torch.device("meta"):
+        return parser.instantiate_classes(config)["model"]
+
+
+def _has_average(trainer: Namespace) -> bool:
+    """Return whether a callback keeps an average of the trained weights, which takes memory."""
+    return any(
+        getattr(callback, "class_path", "").endswith(".EMA")
+        for callback in trainer.callbacks or []
     )
+
+
+def _devices(trainer: Namespace, strategy: object) -> int:
+    """Return how many devices of a node ``trainer.devices`` means: a number, a list, or all that there are.
+
+    Raises:
+        ValueError: it is none of them, or "all" on a machine that has none to count.
+    """
+    said = str(trainer.devices)
+    if isinstance(trainer.devices, list):
+        # One more comma, by which Lightning tells a list of one from a number.
+        said = ",".join(map(str, trainer.devices)) + ","
     if "," in said:
         return len([name for name in said.split(",") if name.strip()])
     if said.isdigit():
@@ -142,6 +157,7 @@ def _devices(trainer: Namespace, strategy: object) -> int:
         return torch.accelerator.device_count()
     if strategy != "auto":
         raise ValueError(
-            f"trainer.devices {said}: this machine has no GPU to count: give --trainer.devices"
+            f"trainer.devices {said}: this machine has "
+            "no GPU to count: give --trainer.devices"
         )
     return 1

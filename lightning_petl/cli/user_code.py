@@ -21,6 +21,7 @@ def current_folder_last() -> Generator[None]:
     program does not have it at all.
     """
     folder = os.getcwd()
+    # Restored behind the command, for main(argv) may be called in a program of the user's.
     before = list(sys.path)
     others = [entry for entry in before if entry not in ("", folder)]
     sys.path[:] = [*others, folder]
@@ -37,11 +38,14 @@ def require_own_packages() -> None:
         ValueError: another folder of that name would be imported in its place.
     """
     ours = Path(lightning_petl.__file__).resolve().parent.with_name(_PACKAGE)
+    # Found and not imported: the wrong package could run anything.
     spec = find_spec(_PACKAGE)
     found = spec.origin if spec is not None else None
     if found is not None and Path(found).resolve().parent == ours:
         return
     raise ValueError(
-        f"the package {_PACKAGE} of this program is in {ours}, but Python finds {found or 'none'}: rename "
-        "that one, take its folder out of PYTHONPATH, or install lightning_petl in an environment of its own"
+        f"the package {_PACKAGE} of this program is in "
+        f"{ours}, but Python finds {found or 'none'}: rename "
+        "that one, take its folder out of PYTHONPATH, or "
+        "install lightning_petl in an environment of its own"
     )
