@@ -1,4 +1,4 @@
-"""Parameter-efficient transfer of frozen image backbones to video.
+"""Adapt frozen image backbones to video with few trained parameters.
 
 ``import lightning_petl as petl`` gives every name below, and imports torch when the first one
 is used::
@@ -28,6 +28,7 @@ _PLACES = {
     "VideoViT": "lightning_petl.backbones",
     "VideoClassifier": "lightning_petl.tasks.classification",
 }
+# Not listed by name: a new method is exported there alone.
 _METHODS = "lightning_petl.adapters"
 
 

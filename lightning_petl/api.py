@@ -25,13 +25,14 @@ from lightning_petl.tasks.classification import VideoClassifier
 
 Kind = Literal["pooled", "frames", "tokens"]
 
+# An artifact comes from somebody else: beyond these one video would fill the memory.
 _MOST_VIEWS = 100
 _MOST_FRAMES = 1024
 _MOST_PIXELS = 2048
 
 
 class Prediction(NamedTuple):
-    """One class of a video and its probability, 0 to 1."""
+    """Hold one class of a video and its probability, 0 to 1."""
 
     label: str
     probability: float
@@ -64,6 +65,7 @@ class Model:
             ValueError: it holds several videos or none, or it cannot be decoded.
         """
         clips, _ = videos_below(existing(Path(path)))
+        # Here, and not by the shape of what is returned: decoding several takes minutes.
         if len(clips) > 1:
             raise ValueError(
                 f"{path} holds {len(clips)} videos: give one "
@@ -86,10 +88,10 @@ class Model:
         best = probabilities.topk(min(top, len(self.labels)))
         indices = cast(list[int], best.indices.tolist())
         values = cast(list[float], best.values.tolist())
-        return [
-            Prediction(self.labels[index], value)
-            for index, value in zip(indices, values, strict=True)
-        ]
+        predictions: list[Prediction] = []
+        for index, value in zip(indices, values, strict=True):
+            predictions.append(Prediction(self.labels[index], value))
+        return predictions
 
     @torch.no_grad()
     def features(
@@ -106,6 +108,7 @@ class Model:
         Raises:
             ValueError: another kind.
         """
+        # The views of the one video take the place of a batch.
         views = self.video(path)[0]
         trunk = self.classifier.backbone
         if kind == "pooled":
@@ -161,6 +164,7 @@ def view_of(protocol: Mapping[str, Any]) -> EvalViews:
     if missing:
         raise ValueError(f"lacks {', '.join(missing)}")
     size = protocol["image_size"]
+    # By type, for True is an int, too.
     if type(size) is not int or not 1 <= size <= _MOST_PIXELS:
         raise ValueError(
             f"image_size: expected 1 to {_MOST_PIXELS} pixels, got {repr(size)[:80]}"
@@ -180,16 +184,16 @@ def sampling_of(entry: Any) -> Sampling:
     Raises:
         ValueError: no such class, other arguments, or more frames than any clip has.
     """
-    if not isinstance(entry, dict):
-        raise ValueError(
-            f"sampling: expected a name and its arguments, got {repr(entry)[:80]}"
-        )
-    arguments = dict(cast(dict[str, Any], entry))
+    arguments: dict[str, Any] = {}
+    if isinstance(entry, dict):
+        arguments |= cast(dict[str, Any], entry)
     name = arguments.pop("name", None)
     if not isinstance(name, str):
+        # Shortened, for a file may hold anything.
         raise ValueError(
             f"sampling: expected a name and its arguments, got {repr(entry)[:80]}"
         )
+    # Only classes that are imported: a name of a file must not import code.
     kinds = {kind.__name__: kind for kind in known_classes(Sampling)}
     if name not in kinds:
         raise ValueError(

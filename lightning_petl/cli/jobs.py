@@ -1,4 +1,4 @@
-"""``status``, ``cancel`` and ``logs``: the jobs that ``submit`` has started."""
+"""Show and cancel the jobs that ``submit`` has started (``status``, ``cancel`` and ``logs``)."""
 
 import re
 import sys
@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
+
+# Generated from a .proto file when it is imported, where type checkers see nothing.
 from tensorboard.compat.proto.event_pb2 import Event  # pyright: ignore[reportAttributeAccessIssue]
 
 from lightning_petl.cli.parsers import CommandParser
@@ -19,6 +21,7 @@ from lightning_petl.slurm import cluster
 from lightning_petl.slurm.script import LOG
 from lightning_petl.slurm.submit import JOBS
 
+# states of SLURM in which a job may still be cancelled
 ACTIVE = (
     "PENDING",
     "CONFIGURING",
@@ -29,12 +32,23 @@ ACTIVE = (
     "RESIZING",
     "STOPPED",
 )
-POLL = 2.0  # seconds between two looks at a log
+# seconds between two looks at a log; each asks the controller, which all users share
+POLL = 2.0
+_COLUMNS = (
+    "job",
+    "name",
+    "state",
+    "reason",
+    "time",
+    "restarts",
+    "step",
+    "folder",
+)
 
 
 @dataclass(frozen=True)
 class Job:
-    """One run in the queue, or a waiting array of them; ``number`` is 17, 17_0 or 17_[0-2]."""
+    """Hold one run in the queue, or a waiting array of them; ``number`` is 17, 17_0 or 17_[0-2]."""
 
     number: str
     name: str
@@ -50,17 +64,13 @@ class Job:
 
     @property
     def step(self) -> str:
-        """That was logged last; nothing before the first."""
-        files = (
-            RawEventFileLoader(str(file)).Load()
-            for file in self.folder.glob("events.out.tfevents.*")
-        )
-        return str(
-            max(
-                (Event.FromString(record).step for file in files for record in file),
-                default="",
-            )
-        )
+        """Return the highest update that was logged, as text; nothing before the first."""
+        steps: list[int] = []
+        # A restart begins another file.
+        for file in self.folder.glob("events.out.tfevents.*"):
+            for record in RawEventFileLoader(str(file)).Load():
+                steps.append(Event.FromString(record).step)
+        return str(max(steps, default=""))
 
 
 def run(argv: list[str]) -> int:
@@ -76,26 +86,27 @@ def status(argv: list[str]) -> int:
         "name", type=str | None, nargs="?", default=None, help="only jobs of this name"
     )
     given = parser.parse_args(argv)
-    table = Table(
-        *["job", "name", "state", "reason", "time", "restarts", "step", "folder"],
-        box=None,
-        pad_edge=False,
-    )
+    table = Table(*_COLUMNS, box=None, pad_edge=False)
+    above = Path(given.runs).absolute().parent
     for job in _jobs(Path(given.runs), given.name or "*"):
-        folder = str(job.folder.relative_to(Path(given.runs).absolute().parent))
-        values = (
-            job.number,
-            job.name,
-            job.state,
-            job.reason,
-            job.time,
-            job.restarts,
-            job.step,
-            folder,
-        )
-        table.add_row(*map(Text, values))  # not markup
+        # As Text: brackets in a string are markup for rich.
+        table.add_row(*map(Text, _row(job, above)))
+    # In a file a table has no edge at which lines would have to be cut.
     Console(width=None if sys.stdout.isatty() else 200).print(table)
     return 0
+
+
+def _row(job: Job, above: Path) -> tuple[str, ...]:
+    return (
+        job.number,
+        job.name,
+        job.state,
+        job.reason,
+        job.time,
+        job.restarts,
+        job.step,
+        str(job.folder.relative_to(above)),
+    )
 
 
 def cancel(argv: list[str]) -> int:
@@ -141,16 +152,20 @@ def logs(argv: list[str]) -> int:
             f"yet; it is {job.state} ({job.reason})"
         )
     while given.follow and not file.exists() and job.active:
-        time.sleep(POLL)
-        job = _find(Path(given.runs), job.number)[-1]
+        job = _later(Path(given.runs), job)
     with file.open(errors="replace") as text:
         while True:
             sys.stdout.write(text.read())
             sys.stdout.flush()
             if not (given.follow and job.active):
                 return 0
-            time.sleep(POLL)
-            job = _find(Path(given.runs), job.number)[-1]
+            job = _later(Path(given.runs), job)
+
+
+def _later(runs: Path, job: Job) -> Job:
+    """Return a job as it is after a pause of ``POLL`` seconds."""
+    time.sleep(POLL)
+    return _find(runs, job.number)[-1]
 
 
 def _parser(command: str, more: str = "") -> CommandParser:
@@ -160,18 +175,15 @@ def _parser(command: str, more: str = "") -> CommandParser:
 
 
 def _find(runs: Path, wanted: str) -> list[Job]:
-    """The jobs of a number or a name, oldest first."""
+    """Return the jobs of a number or a name, oldest first.
+
+    Raises:
+        ValueError: there is none.
+    """
     is_number = re.fullmatch(r"\d+(_\d+)?", wanted)
     jobs = list(_jobs(runs, "*" if is_number else wanted))
     if is_number:
-        array = wanted.partition("_")[0]
-        jobs = [
-            job for job in jobs if wanted in (job.number, job.number.partition("_")[0])
-        ] or [
-            job
-            for job in jobs
-            if "[" in job.number and job.number.startswith(f"{array}_")
-        ]
+        jobs = _of_number(jobs, wanted)
     if not jobs:
         raise ValueError(
             f"no job {wanted!r} was submitted from here; see lightning-petl status"
@@ -179,12 +191,28 @@ def _find(runs: Path, wanted: str) -> list[Job]:
     return jobs
 
 
+def _of_number(jobs: list[Job], wanted: str) -> list[Job]:
+    """Return the job of a number, all tasks of an array, or the waiting array that has a task of that number.
+
+    ``17`` finds 17, or 17_0, 17_1 and 17_[2-9]; ``17_5`` finds 17_5, and before that starts 17_[2-9].
+    """
+    array = wanted.partition("_")[0]
+    exact: list[Job] = []
+    waiting: list[Job] = []
+    for job in jobs:
+        if wanted in (job.number, job.number.partition("_")[0]):
+            exact.append(job)
+        if job.number.startswith(f"{array}_["):
+            waiting.append(job)
+    return exact or waiting
+
+
 def _jobs(runs: Path, name: str) -> Iterator[Job]:
-    """Every job of the submissions in ``runs/name``."""
+    """Yield every job of the submissions in ``runs/name``, oldest first."""
     known = cluster.jobs()
-    files = sorted(
-        runs.absolute().glob(f"{name}/*/{JOBS}"), key=lambda file: file.parent.name
-    )
+    files = list(runs.absolute().glob(f"{name}/*/{JOBS}"))
+    # The name of a submission's folder is its date and time.
+    files.sort(key=lambda file: file.parent.name)
     for file in files:
         for number in file.read_text("utf-8").split():
             yield from _of_submission(number, file.parent, known)
@@ -193,38 +221,58 @@ def _jobs(runs: Path, name: str) -> Iterator[Job]:
 def _of_submission(
     number: str, folder: Path, known: Sequence[dict[str, str]]
 ) -> Iterator[Job]:
-    tasks = [
-        fields
-        for fields in known
-        if number in (fields.get("ArrayJobId"), fields["JobId"])
-    ]
-    for fields in sorted(
-        tasks, key=lambda fields: _first_number(fields.get("ArrayTaskId", "0"))
-    ):
+    """Yield a submitted job, or each task of its array that the controller knows.
+
+    Args:
+        number: that the submission was given.
+        folder: of the submission.
+        known: what the controller says of each job.
+    """
+    tasks: list[dict[str, str]] = []
+    for fields in known:
+        if number in (fields.get("ArrayJobId"), fields["JobId"]):
+            tasks.append(fields)
+    tasks.sort(key=_first_task)
+    for fields in tasks:
         task = fields.get("ArrayTaskId", "")
+        started = task.isdigit()
         yield Job(
-            f"{number}_{task if task.isdigit() else f'[{task}]'}" if task else number,
-            fields["JobName"],
-            fields["JobState"],
-            fields["Reason"],
-            fields["RunTime"],
-            fields.get("Restarts", "0"),
-            (folder / task).resolve() if task.isdigit() else folder,
+            number=_number(number, task),
+            name=fields["JobName"],
+            state=fields["JobState"],
+            reason=fields["Reason"],
+            time=fields["RunTime"],
+            restarts=fields.get("Restarts", "0"),
+            # Of a waiting array, that of the submission.
+            folder=(folder / task).resolve() if started else folder,
         )
     if not tasks:
         yield _forgotten(number, folder)
 
 
+def _number(number: str, task: str) -> str:
+    """Return ``17``, ``17_0`` of a task, or ``17_[0-2]`` of tasks that wait."""
+    if not task:
+        return number
+    return f"{number}_{task}" if task.isdigit() else f"{number}_[{task}]"
+
+
 def _forgotten(number: str, folder: Path) -> Job:
-    """The controller drops ended jobs after some minutes; the accounting, if there is any, keeps them."""
-    state, elapsed = "ENDED", ""
+    """Return a job that the controller does not know any more.
+
+    It drops ended jobs after some minutes; the accounting, if there is any, keeps them.
+    """
+    state = "ENDED"
+    elapsed = ""
     with suppress(ValueError):
-        first = cluster.call(
-            "sacct", "-n", "-X", "-P", "-j", number, "-o", "State,Elapsed"
-        ).splitlines()
-        state, elapsed = first[0].split("|") if first else (state, elapsed)
+        columns = "State,Elapsed"
+        told = cluster.call("sacct", "-n", "-X", "-P", "-j", number, "-o", columns)
+        lines = told.splitlines()
+        if lines:
+            state, elapsed = lines[0].split("|")
     return Job(number, folder.parent.name, state, "", elapsed, "", folder)
 
 
-def _first_number(text: str) -> int:
-    return int(re.findall(r"\d+", text)[0])
+def _first_task(fields: dict[str, str]) -> int:
+    # "2-9,12%4" of tasks that wait
+    return int(re.findall(r"\d+", fields.get("ArrayTaskId", "0"))[0])

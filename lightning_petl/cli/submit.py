@@ -1,4 +1,4 @@
-"""``submit``: queue a training, with options from the command line and the YAML files of a site."""
+"""Queue a training, with options from the command line and the YAML files of a site (``submit``)."""
 
 import json
 import os
@@ -69,9 +69,9 @@ def parse(argv: list[str]) -> Order:
         ValueError: an option is unknown, malformed or missing, or one for ``fit`` is decided by ``submit``.
     """
     end = argv.index("--") if "--" in argv else len(argv)
-    argv, fit = argv[:end], argv[end + 1 :]
+    fit = argv[end + 1 :]
     try:
-        given = vars(_parser().parse_args(argv))
+        given = vars(_parser().parse_args(argv[:end]))
     except ValueError as error:
         raise ValueError(f"submit: {error}{_quoted(str(error))}") from None
     _not_ours(fit)
@@ -93,6 +93,8 @@ def parse(argv: list[str]) -> Order:
 
 
 def _quoted(message: str) -> str:
+    """Return a hint for a time that stands in a YAML file without quotes."""
+    # YAML 1.1 reads 24:00:00 as a number with base 60.
     if not message.startswith("time:"):
         return ""
     return '; YAML takes it for a number unless it is quoted: "24:00:00"'
@@ -142,7 +144,11 @@ def _parser() -> CommandParser:
 
 
 def _group(cls: type[_T], given: dict[str, Any]) -> _T:
-    return cls(**{field.name: given[field.name] for field in fields(cls)})  # pyright: ignore[reportArgumentType]
+    """Build one group of options from those of the command line."""
+    arguments: dict[str, Any] = {}
+    for field in fields(cls):  # pyright: ignore[reportArgumentType]
+        arguments[field.name] = given[field.name]
+    return cls(**arguments)
 
 
 def _file(name: str) -> Path:
@@ -152,7 +158,11 @@ def _file(name: str) -> Path:
 
 
 def _varied(seeds: str | None, sweep: Sequence[str] | None) -> dict[str, list[str]]:
-    """Values by key; the seeds vary fastest."""
+    """Return the values of each key that is varied; the seeds come last and so vary fastest.
+
+    Raises:
+        ValueError: a key is given twice, is no key of ``fit`` or has no values, or a seed is no number.
+    """
     varied: dict[str, list[str]] = {}
     for text in sweep or ():
         key, equals, values = text.partition("=")
@@ -172,6 +182,11 @@ def _varied(seeds: str | None, sweep: Sequence[str] | None) -> dict[str, list[st
 
 
 def _not_ours(fit: Sequence[str]) -> None:
+    """Refuse options of ``fit`` that ``submit`` sets itself.
+
+    Raises:
+        ValueError: there is one.
+    """
     for flag in fit:
         name = flag.partition("=")[0]
         if name in OURS:
