@@ -65,7 +65,7 @@ class Model:
             ValueError: it holds several videos or none, or it cannot be decoded.
         """
         clips, _ = videos_below(existing(Path(path)))
-        # Here, and not by the shape of what is returned: decoding several takes minutes.
+        # Before decoding, which takes seconds for each video.
         if len(clips) > 1:
             raise ValueError(
                 f"{path} holds {len(clips)} videos: give one "

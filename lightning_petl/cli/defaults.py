@@ -22,11 +22,10 @@ from lightning_petl.callbacks.resume.random_state import RandomStates
 
 
 def callbacks() -> list[Callback]:
-    """Return the callbacks that stand before those of the user.
+    """Return the callbacks that every training has, in the order in which Lightning calls them.
 
-    Lightning calls them in this order and moves checkpoint callbacks behind all others.
-    ``BadFiles``, ``LossGuard`` and ``Preemption`` have keys of their own in the configuration,
-    and Lightning puts them behind these.
+    Lightning 2.6 puts them behind those of ``trainer.callbacks`` and those with keys of their own (``BadFiles``,
+    ``LossGuard``), and moves checkpoint callbacks, such as ``Preemption``, behind all others.
     """
     return [
         # on_fit_start: the table of what trains is printed before a guard can stop the run

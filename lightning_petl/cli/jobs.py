@@ -91,7 +91,7 @@ def status(argv: list[str]) -> int:
     for job in _jobs(Path(given.runs), given.name or "*"):
         # As Text: brackets in a string are markup for rich.
         table.add_row(*map(Text, _row(job, above)))
-    # In a file a table has no edge at which lines would have to be cut.
+    # rich takes 80 columns for a file or a pipe, and would wrap the folders.
     Console(width=None if sys.stdout.isatty() else 200).print(table)
     return 0
 
