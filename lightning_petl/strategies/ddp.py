@@ -69,7 +69,7 @@ class TrainableDDP(DDPStrategy):
     @override
     def model_to_device(self) -> None:
         super().model_to_device()
-        _require_equal(checksums(self._task))
+        _require_same_frozen(checksums(self._task))
         # private in torch 2.13, and the only way to keep frozen tensors out of DDP's first broadcast
         DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(  # pyright: ignore[reportPrivateUsage]
             self._task, _never_sent(self._task)
@@ -131,7 +131,7 @@ def _never_sent(module: LightningModule) -> list[str]:
     return sorted(names | of_root)
 
 
-def _require_equal(sums: dict[str, int]) -> None:
+def _require_same_frozen(sums: dict[str, int]) -> None:
     """Compare the checksums of all ranks. All ranks must call it.
 
     Raises:

@@ -23,7 +23,7 @@ WAITS = {
     "gather_objects", "gather_objects_on_first", "broadcast_object", "broadcast_tensors", "union_over_ranks",
     "any_rank", "sum_over_ranks", "max_over_ranks", "min_over_ranks", "gather_tensor", "gather_shards",
     "gather_rows", "materialize", "require_numbers", "is_silent", "refuse_together", "_columns_of_all",
-    "_rows_of_all_ranks", "_of_all_ranks", "_see", "_require_equal", "_require_same", "_require_unchanged",
+    "_rows_of_all_ranks", "_of_all_ranks", "_see", "_require_same_frozen", "_require_same", "_require_unchanged",
     "_agree", "_agreed", "_log_accuracies", "_evaluated", "compute",
 }  # fmt: skip
 _SEVERAL = "whether there are other ranks"
