@@ -32,6 +32,14 @@ class AdaptFormer(Adapter):
         activation: ReLU in the paper.
         layernorm: a LayerNorm ``in`` front of or ``out`` behind the bottleneck.
         blocks: the blocks that it goes into.
+
+    Example, 6 blocks of width 64, weights and biases of 64 -> 8 -> 64::
+
+        >>> import lightning_petl as petl
+        >>> vit = petl.VideoViT("test_vit", weights="random", image_size=32, num_frames=2)
+        >>> petl.attach(vit, [petl.AdaptFormer(bottleneck=8)])
+        >>> sum(p.numel() for p in vit.parameters() if p.requires_grad)
+        6576
     """
 
     bottleneck: int = 64

@@ -12,7 +12,14 @@ from lightning_petl.backbones.vit import VideoViT
 
 
 class Adapter(ABC):
-    """Attach a method to a trunk: a frozen dataclass of its hyper-parameters."""
+    """Attach a method to a trunk: a frozen dataclass of its hyper-parameters.
+
+    Example, of what a method says of itself::
+
+        >>> import lightning_petl as petl
+        >>> issubclass(petl.LoRA, petl.Adapter), petl.LoRA.reads_text, petl.LinearProbe.alone
+        (True, True, True)
+    """
 
     alone: ClassVar[bool] = False
     """It means nothing beside other methods (linear probe, full fine-tuning)."""
@@ -53,6 +60,14 @@ def attach(encoder: Encoder, adapters: Sequence[Adapter]) -> None:
     Raises:
         ValueError: a method that stands alone is stacked, one stands there twice with the same settings, one adds
             nothing to the others, or one does not read text.
+
+    Example, of a stack::
+
+        >>> import lightning_petl as petl
+        >>> vit = petl.VideoViT("test_vit", weights="random", image_size=32, num_frames=2)
+        >>> petl.attach(vit, [petl.LoRA(rank=2), petl.VPT(num_prompts=4)])
+        >>> sorted(set(vit.owners.values()))
+        ['LoRA', 'VPT']
     """
     _refuse_twice(adapters)
     parts = list(chain.from_iterable(adapter.parts() for adapter in adapters))

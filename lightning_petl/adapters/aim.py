@@ -121,6 +121,14 @@ class AIM(Adapter):
             first chosen block to this in the last; 0.2 in the published recipe.
         norm: also train the final norm.
         blocks: the blocks that it goes into.
+
+    Example, 6 blocks of width 64 with three adapters 64 -> 16 -> 64, two frames, the final norm::
+
+        >>> import lightning_petl as petl
+        >>> vit = petl.VideoViT("test_vit", weights="random", image_size=32, num_frames=2)
+        >>> petl.attach(vit, [petl.AIM()])
+        >>> sum(p.numel() for p in vit.parameters() if p.requires_grad)
+        38560
     """
 
     bottleneck: int | None = None

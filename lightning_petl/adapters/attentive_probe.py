@@ -221,6 +221,14 @@ class AttentiveProbe(Adapter):
 
     Raises:
         ValueError: a width of the trunk that is no multiple of ``heads``, or taps that it does not have.
+
+    Example, which reads the last tokens::
+
+        >>> import lightning_petl as petl
+        >>> vit = petl.VideoViT("test_vit", weights="random", image_size=32, num_frames=2)
+        >>> petl.attach(vit, [petl.AttentiveProbe(blocks=1, heads=4)])
+        >>> set(vit.owners.values()), vit.feature_dim
+        ({'AttentiveProbe'}, 64)
     """
 
     taps: Blocks = "last 1"

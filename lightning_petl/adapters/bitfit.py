@@ -27,6 +27,14 @@ class BitFit(Unfreezing):
         targets: biases of a block; ``q k v fc1 fc2 norm2`` is the subset drawn in Multi-TuneV.
         outside: also the biases outside the blocks (patch embedding, norms before and behind the blocks).
         blocks: the blocks that it goes into.
+
+    Example, 640 biases in each of 6 blocks, 64 of the patches and 64 of the final norm::
+
+        >>> import lightning_petl as petl
+        >>> vit = petl.VideoViT("test_vit", weights="random", image_size=32, num_frames=2)
+        >>> petl.attach(vit, [petl.BitFit()])
+        >>> sum(p.numel() for p in vit.parameters() if p.requires_grad)
+        3968
     """
 
     reads_text: ClassVar[bool] = True

@@ -12,7 +12,16 @@ from lightning_petl.backbones.encoder import Encoder
 
 @dataclass(frozen=True, kw_only=True)
 class FullFineTuning(Unfreezing):
-    """Train every parameter of the trunk; ViT-B/16: 85,798,656."""
+    """Train every parameter of the trunk; ViT-B/16: 85,798,656.
+
+    Example, in which every parameter trains::
+
+        >>> import lightning_petl as petl
+        >>> vit = petl.VideoViT("test_vit", weights="random", image_size=32, num_frames=2)
+        >>> petl.attach(vit, [petl.FullFineTuning()])
+        >>> all(p.requires_grad for p in vit.parameters())
+        True
+    """
 
     alone: ClassVar[bool] = True
     reads_text: ClassVar[bool] = True

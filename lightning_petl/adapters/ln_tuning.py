@@ -17,6 +17,14 @@ class LNTuning(Unfreezing):
     Args:
         outside: also the norms before and behind the blocks.
         blocks: the blocks that it goes into.
+
+    Example, 13 norms of width 64, scale and shift of each::
+
+        >>> import lightning_petl as petl
+        >>> vit = petl.VideoViT("test_vit", weights="random", image_size=32, num_frames=2)
+        >>> petl.attach(vit, [petl.LNTuning()])
+        >>> sum(p.numel() for p in vit.parameters() if p.requires_grad)
+        1664
     """
 
     outside: bool = True

@@ -177,6 +177,14 @@ class LoRA(Adapter):
         init: ``kaiming`` (a = sqrt 5) or ``gaussian`` (std 1/r) with B zero; ``pissa`` (principal singular vectors),
             ``olora`` (QR), ``orthogonal``: B A is not zero and its first value is subtracted.
         blocks: the blocks that it goes into.
+
+    Example, 6 blocks of width 64, q and v, ``A`` of 2 x 64 and ``B`` of 64 x 2::
+
+        >>> import lightning_petl as petl
+        >>> vit = petl.VideoViT("test_vit", weights="random", image_size=32, num_frames=2)
+        >>> petl.attach(vit, [petl.LoRA(rank=2)])
+        >>> sum(p.numel() for p in vit.parameters() if p.requires_grad)
+        3072
     """
 
     reads_text: ClassVar[bool] = True

@@ -47,6 +47,14 @@ class LvAdapter(Adapter):
         sites: ``mlp``, ``attn`` or both.
         activation: f.
         blocks: the blocks that it goes into.
+
+    Example, 6 blocks of width 64, a vector and 64 -> 16 -> 64 in each::
+
+        >>> import lightning_petl as petl
+        >>> vit = petl.VideoViT("test_vit", weights="random", image_size=32, num_frames=2)
+        >>> petl.attach(vit, [petl.LvAdapter(bottleneck=16)])
+        >>> sum(p.numel() for p in vit.parameters() if p.requires_grad)
+        13152
     """
 
     commutes: ClassVar[bool] = False

@@ -277,6 +277,14 @@ class MAdapter(Adapter):
 
     Raises:
         ValueError: taps that the trunk does not have, or no class token to pool.
+
+    Example, whose feature is that of the branch::
+
+        >>> import lightning_petl as petl
+        >>> vit = petl.VideoViT("test_vit", weights="random", image_size=32, num_frames=2)
+        >>> petl.attach(vit, [petl.MAdapter(width=32)])
+        >>> vit.dim, vit.feature_dim
+        (64, 32)
     """
 
     width: int = 256

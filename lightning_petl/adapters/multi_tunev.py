@@ -34,6 +34,14 @@ class MultiTuneV(Adapter):
         bitfit: the biases that the figure marks.
         adapt_former: serial behind the block; its scale is not drawn, so 1 (AdaptFormer's own is 0.1).
         blocks: the blocks that all five go into.
+
+    Example, with the owners of what trains::
+
+        >>> import lightning_petl as petl
+        >>> vit = petl.VideoViT("test_vit", weights="random", image_size=32, num_frames=2)
+        >>> petl.attach(vit, [petl.MultiTuneV()])
+        >>> sorted(set(vit.owners.values()))
+        ['AdaptFormer', 'BitFit', 'LoRA', 'STAdapter', 'VPT']
     """
 
     st_adapter: STAdapter = STAdapter()

@@ -17,6 +17,14 @@ class Partial(Unfreezing):
     Args:
         blocks: the blocks that train.
         norm: also the norm behind the blocks.
+
+    Example, the last block of width 64, its MLP three times as wide, and the final norm::
+
+        >>> import lightning_petl as petl
+        >>> vit = petl.VideoViT("test_vit", weights="random", image_size=32, num_frames=2)
+        >>> petl.attach(vit, [petl.Partial()])
+        >>> sum(p.numel() for p in vit.parameters() if p.requires_grad)
+        41856
     """
 
     blocks: Blocks = "last 1"

@@ -339,6 +339,14 @@ class Side4Video(Adapter):
 
     Raises:
         ValueError: a width that is no multiple of 64, a trunk without class token, or taps that it does not have.
+
+    Example, whose feature is that of the side network::
+
+        >>> import lightning_petl as petl
+        >>> vit = petl.VideoViT("test_vit", weights="random", image_size=32, num_frames=2)
+        >>> petl.attach(vit, [petl.Side4Video(width=128)])
+        >>> vit.dim, vit.feature_dim
+        (64, 128)
     """
 
     width: int = 320

@@ -62,6 +62,14 @@ class STAdapter(Adapter):
         sites: ``attn``, ``mlp`` or both; the paper's 12x384 is ``mlp`` alone, 24x384 both.
         activation: f, behind the convolution.
         blocks: the blocks that it goes into.
+
+    Example, 6 blocks of width 64, two sites, 64 -> 16, three taps a channel, 16 -> 64::
+
+        >>> import lightning_petl as petl
+        >>> vit = petl.VideoViT("test_vit", weights="random", image_size=32, num_frames=2)
+        >>> petl.attach(vit, [petl.STAdapter(bottleneck=16)])
+        >>> sum(p.numel() for p in vit.parameters() if p.requires_grad)
+        26304
     """
 
     bottleneck: int = 384

@@ -30,6 +30,14 @@ class VPT(Adapter):
         project: width q of the prompts before one linear layer, shared by all blocks, brings them to D (weight
             kaiming normal, fan out; v then has q for D). None: no such layer.
         blocks: the blocks of deep prompts.
+
+    Example, 6 blocks of width 64, 4 prompts in front of each::
+
+        >>> import lightning_petl as petl
+        >>> vit = petl.VideoViT("test_vit", weights="random", image_size=32, num_frames=2)
+        >>> petl.attach(vit, [petl.VPT(num_prompts=4)])
+        >>> sum(p.numel() for p in vit.parameters() if p.requires_grad)
+        1536
     """
 
     num_prompts: int = 10

@@ -64,6 +64,15 @@ class VideoViT(Encoder, FinalNorm):
 
     Raises:
         ValueError: unknown name, missing weights, a read-out that the trunk lacks, a depth it does not have.
+
+    Example, two clips of four frames::
+
+        >>> import torch
+        >>> import lightning_petl as petl
+        >>> vit = petl.VideoViT("test_vit", weights="random", image_size=32, num_frames=4)
+        >>> clips = torch.zeros(2, 4, 3, 32, 32, dtype=torch.uint8)
+        >>> vit(clips).shape
+        torch.Size([2, 64])
     """
 
     def __init__(

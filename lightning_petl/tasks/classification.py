@@ -41,6 +41,15 @@ class VideoClassifier(Task):
     Raises:
         ValueError: labels that are fewer than two or not unique, a smoothing outside [0, 1), and what the
             adapters raise.
+
+    Example, one view of each of two clips::
+
+        >>> import torch
+        >>> import lightning_petl as petl
+        >>> vit = petl.VideoViT("test_vit", weights="random", image_size=32, num_frames=2)
+        >>> model = petl.VideoClassifier(vit, [petl.LoRA(rank=2)], ["left", "right"])
+        >>> model(torch.zeros(2, 1, 2, 3, 32, 32, dtype=torch.uint8)).shape
+        torch.Size([2, 1, 2])
     """
 
     def __init__(
