@@ -13,6 +13,7 @@ The methods are those that :mod:`lightning_petl.adapters` exports.
 """
 
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ _PLACES = {
 }
 # Not listed by name: a new method is exported there alone.
 _METHODS = "lightning_petl.adapters"
+_EXPORTS = Path(__file__).parent / "adapters" / "__init__.py"
 
 
 def __getattr__(name: str) -> Any:
@@ -38,12 +40,24 @@ def __getattr__(name: str) -> Any:
         return sorted([*_PLACES, *import_module(_METHODS).__all__])
     if name in _PLACES:
         return getattr(import_module(_PLACES[name]), name)
-    # what Python itself asks for must not import torch
-    if not name.startswith("_"):
+    if _may_be_method(name):
         methods = import_module(_METHODS)
         if name in methods.__all__:
             return getattr(methods, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def _may_be_method(name: str) -> bool:
+    """Return whether the file that exports the methods has a name, without importing it and torch."""
+    # What Python itself asks for.
+    if name.startswith("_"):
+        return False
+    # An installation may have no source files.
+    if not _EXPORTS.is_file():
+        return True
+    # jsonargparse 4.49 asks every package above a class for that class: with torch,
+    # submit --help would take seconds.
+    return f'"{name}"' in _EXPORTS.read_text("utf-8")
 
 
 def __dir__() -> list[str]:

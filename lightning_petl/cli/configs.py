@@ -1,4 +1,4 @@
-"""``configs``: list, show or copy the configurations that the package ships."""
+"""List, show or copy the configurations that the package ships (``configs``)."""
 
 import shutil
 from pathlib import Path

@@ -160,7 +160,7 @@ def _last(traceback: TracebackType | None) -> TracebackType | None:
 
 
 def _raised_in_worker(error: BaseException) -> str | None:
-    """What a loader's worker process raised deliberately; torch keeps it as the text of a traceback."""
+    """Return what a loader's worker process raised deliberately; torch keeps it as the text of a traceback."""
     lines = str(error).strip().splitlines()
     if not lines or not _WORKER.match(lines[0]):
         return None
