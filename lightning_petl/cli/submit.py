@@ -40,24 +40,31 @@ def _configurations(lines: list[list[str]]) -> list[str]:
     Raises:
         ValueError: ``fit`` would refuse one.
     """
-    home = str(Path(lightning_petl.__file__).parents[1])
-    given = os.environ.get("PYTHONPATH")
     done = subprocess.run(
+        # -P: a file of the user's in the current folder must not hide a module.
         [sys.executable, "-P", "-m", "lightning_petl.cli.check_submission"],
         input=json.dumps(lines),
         capture_output=True,
         text=True,
-        env=os.environ
-        | {"PYTHONPATH": f"{home}{os.pathsep}{given}" if given else home},
+        env=os.environ | {"PYTHONPATH": _search_path()},
     )
     if done.returncode:
         raise ValueError(_told(done.stderr))
     return json.loads(done.stdout)
 
 
+def _search_path() -> str:
+    """Return ``PYTHONPATH`` with the folder of this package in front, which need not be installed."""
+    home = str(Path(lightning_petl.__file__).parents[1])
+    given = os.environ.get("PYTHONPATH")
+    # An empty entry would stand for the current folder.
+    return f"{home}{os.pathsep}{given}" if given else home
+
+
 def _told(stderr: str) -> str:
     """Return the last paragraph that the process told, or all that it printed."""
     begin = "lightning-petl: "
+    # Warnings of libraries may stand before it.
     told = [line for line in stderr.splitlines() if line.startswith(begin)]
     return told[-1].removeprefix(begin) if told else stderr
 
