@@ -10,7 +10,6 @@ import pytest
 import torch
 import torch.distributed as dist
 from torch import Tensor, multiprocessing
-from torchmetrics.retrieval import RetrievalHitRate
 
 from lightning_petl.heads.similarity import MeanPooling
 from lightning_petl.metrics.retrieval import retrieval_metrics
@@ -97,6 +96,9 @@ def test_the_definition(seed: int) -> None:
 @pytest.mark.parametrize("k", [1, 5, 10])
 def test_recalls_are_the_hit_rates_of_torchmetrics(k: int) -> None:
     """Captions ask for videos, and videos that have any ask for captions."""
+    # here, because it imports torchvision, which the ranks of other tests do not repair
+    from torchmetrics.retrieval import RetrievalHitRate
+
     owner = captions(30)
     matrix = torch.randn(len(owner), 30, generator=torch.Generator().manual_seed(0))
     matrix[torch.arange(len(owner)), owner] += 1.5
