@@ -70,8 +70,9 @@ drill: $(VENV)/installed  ## kill and resume a training 20 times for each of two
 	$(BIN)/python -m experiments.drill.run --output experiments/drill/results $(ARGS)
 
 test: $(VENV)/installed  ## run the tests that need neither root nor a GPU
-	$(PYTEST) tests $(PARALLEL) $(HOOK) $(RUNS:%=--ignore=%)
-	$(PYTEST) $(RUNS) $(PARALLEL)
+	@# both calls run, whatever the first one finds
+	$(PYTEST) tests $(PARALLEL) $(HOOK) $(RUNS:%=--ignore=%); first=$$?; \
+	$(PYTEST) $(RUNS) $(PARALLEL) && exit $$first
 
 test-lowest: $(LOWEST)/installed  ## run unit tests with the lowest releases that pyproject.toml allows
 	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest $(UNITS)
@@ -85,11 +86,11 @@ test-slow: $(VENV)/installed  ## run the tests marked slow that need no cluster
 test-slurm: $(VENV)/installed  ## run the tests marked slurm on a cluster that they start (root; Debian)
 	$(PYTEST) tests/slurm -m slurm
 
-check: $(VENV)/installed  ## lint, format and type-check; print how dense the code is
+check: $(VENV)/installed  ## lint, format and type-check; fail where the code is too dense
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
-	$(BIN)/python -m tests.density
+	$(BIN)/python -m tests.density --fail
 
 # A variable that is given becomes an option of lightning-petl.
 comma := ,

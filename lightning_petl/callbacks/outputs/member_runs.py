@@ -50,7 +50,7 @@ class MemberRuns(Callback):
         if trainer.is_global_zero:
             # a resume in another folder needs the best artifacts of before
             for name in self._best:
-                _copy(Path(self._folder, name, BEST), root / name / BEST)
+                _copy(_best_of(Path(self._folder, name)), root / name / BEST)
             if trainer.loggers:
                 self._runs = {
                     name: TensorBoardLogger(root.parent, FOLDER, name)
@@ -223,6 +223,12 @@ def _of(trainer: Trainer, name: str, prefix: str) -> dict[str, float]:
         if key.startswith(f"{name}/{prefix}"):
             found[key.removeprefix(f"{name}/")] = float(value)
     return found
+
+
+def _best_of(member: Path) -> Path:
+    """Return the best artifact of a member, which 0.1.0.dev1 wrote under another spelling."""
+    best = member / BEST
+    return best if best.exists() else member / "artefact"
 
 
 def _copy(source: Path, target: Path) -> None:
