@@ -13,7 +13,7 @@ PARALLEL := -n 2 --dist worksteal
 # What starts a Trainer or a process: checks of types by the way would slow it down, and compiled code has none.
 RUNS := tests/artifacts tests/callbacks tests/cli tests/compiled tests/cost tests/doctor tests/experiments \
   tests/packaging tests/runs tests/slurm tests/strategies tests/tasks tests/data_modules/commands tests/data_modules/loading/test_data_module.py \
-  tests/test_readme.py
+  tests/test_api.py tests/test_readme.py
 
 # What a release of another package would break first: blocks, methods, gradients of two ranks, decoding, files.
 UNITS := tests/backbones tests/adapters tests/distributed/test_sharding.py tests/laws/test_distributed.py \

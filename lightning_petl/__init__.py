@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from lightning_petl.api import Model as Model
     from lightning_petl.api import load as load
     from lightning_petl.backbones import VideoViT as VideoViT
-    from lightning_petl.tasks.classification import VideoClassifier as VideoClassifier
+    from lightning_petl.tasks.classification import (
+        VideoClassifier as VideoClassifier,
+    )
 
 _PLACES = {
     "load": "lightning_petl.api",

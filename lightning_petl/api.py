@@ -47,6 +47,21 @@ class Model:
 
     Attributes:
         labels: class names by index.
+
+    Example, of a classifier that was not trained::
+
+        >>> import lightning_petl as petl
+        >>> from lightning_petl.api import view_of
+        >>> vit = petl.VideoViT("test_vit", weights="random", image_size=32)
+        >>> classifier = petl.VideoClassifier(vit, [petl.LoRA()], ["left", "right"])
+        >>> protocol = {
+        ...     "sampling": {"name": "SegmentSampling", "num_frames": 8},
+        ...     "image_size": 32,
+        ...     "views": "1x1",
+        ...     "crop": {"crop_ratio": 1.0, "interpolation": "bilinear"},
+        ... }
+        >>> petl.Model(classifier.eval(), view_of(protocol)).labels
+        ('left', 'right')
     """
 
     def __init__(self, classifier: VideoClassifier, view: EvalViews) -> None:
@@ -140,6 +155,15 @@ def load(
         FileNotFoundError: not an artifact.
         ValueError: damaged, another schema, another trunk, weights of another stack, a class
             that is not known, or a trunk from a file that is not given.
+
+    Example, of a folder that is none::
+
+        >>> import lightning_petl as petl
+        >>> try:
+        ...     petl.load("my_videos")
+        ... except FileNotFoundError as error:
+        ...     print(str(error).partition(":")[0])
+        my_videos is not an adapter artifact
     """
     classifier = loading.load(
         Path(folder),
@@ -175,7 +199,9 @@ def view_of(protocol: Mapping[str, Any]) -> EvalViews:
             f"views: expected at most {_MOST_VIEWS}x3, got {repr(views)[:80]}"
         )
     crop = build(EvalCrop, protocol["crop"])
-    return EvalViews(sampling_of(protocol["sampling"]), crop, size, Views.parse(views))
+    return EvalViews(
+        sampling_of(protocol["sampling"]), crop, size, Views.parse(views)
+    )
 
 
 def sampling_of(entry: Any) -> Sampling:

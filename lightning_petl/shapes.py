@@ -61,7 +61,9 @@ class Grid(NamedTuple):
         """Give clips and their frames an axis each."""
         return x.unflatten(0, (-1, self.frames))
 
-    def from_clip(self, x: Shaped[Tensor, "b t *rest"]) -> Shaped[Tensor, "bt *rest"]:
+    def from_clip(
+        self, x: Shaped[Tensor, "b t *rest"]
+    ) -> Shaped[Tensor, "bt *rest"]:
         """Undo :meth:`to_clip`."""
         return x.flatten(0, 1)
 
@@ -73,7 +75,9 @@ class Grid(NamedTuple):
         """Undo :meth:`frames_of`; ``like`` has as many rows as the result."""
         return rearrange(x, "(b n) t d -> (b t) n d", n=like.shape[1])
 
-    def to_volume(self, patches: Float[Tensor, "bt p d"]) -> Float[Tensor, "b d t h w"]:
+    def to_volume(
+        self, patches: Float[Tensor, "bt p d"]
+    ) -> Float[Tensor, "b d t h w"]:
         """Return patches as the volume that a 3-D convolution takes."""
         axes = {"t": self.frames, "h": self.height, "w": self.width}
         return rearrange(patches, "(b t) (h w) d -> b d t h w", **axes)

@@ -81,7 +81,9 @@ def lists(root: Path) -> None:
 
 def msvd(root: Path) -> str:
     lists(root)
-    content = {f"vid-{n}_0_8": [caption.split() for caption in said(n)] for n in EVERY}
+    content = {
+        f"vid-{n}_0_8": [caption.split() for caption in said(n)] for n in EVERY
+    }
     (root / "raw-captions.pkl").write_bytes(pickle.dumps(content, protocol=2))
     return "YouTubeClips/vid-{}_0_8.avi"
 

@@ -71,7 +71,9 @@ class Command:
 
 
 def _bar(step: int, seed: int) -> np.ndarray:
-    frames = np.random.default_rng(seed).integers(0, 60, (8, 48, 48, 3), dtype=np.uint8)
+    frames = np.random.default_rng(seed).integers(
+        0, 60, (8, 48, 48, 3), dtype=np.uint8
+    )
     for index, frame in enumerate(frames):
         start = 20 + step * (index - 4)
         frame[:, start : start + 6] = 255

@@ -38,7 +38,9 @@ def ctrl_c_interrupts() -> None:
 @pytest.fixture(scope="session", autouse=True)
 def forks_have_imported() -> None:
     """Load the command line in the server of forks, so that the ranks of a test need not."""
-    get_context("forkserver").set_forkserver_preload(["lightning_petl.cli.lightning"])
+    get_context("forkserver").set_forkserver_preload(
+        ["lightning_petl.cli.lightning"]
+    )
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -96,7 +96,9 @@ def fails(figure: str, value: float) -> bool:
 def main(argv: list[str] | None = None) -> int:
     """Print the figures of the packages, and the worst files of those that fail."""
     parser = argparse.ArgumentParser(prog="python -m tests.density")
-    parser.add_argument("--fail", action="store_true", help="exit with 1 above a limit")
+    parser.add_argument(
+        "--fail", action="store_true", help="exit with 1 above a limit"
+    )
     given = parser.parse_args(argv)
     files = _files()
     figures = sum(files.values(), Counts()).figures()

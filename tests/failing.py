@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from data_modules import compat as compat  # before lightning, which imports torchvision
+from data_modules import (
+    compat as compat,
+)  # before lightning, which imports torchvision
 
 # isort: split
 import numpy as np

@@ -22,7 +22,9 @@ SIZES: dict[str, Any] = {
 EVA: dict[str, dict[str, Any]] = {
     "eva02_base_patch16_clip_224": {},  # q, k and v apart, inner norms, SwiGLU, rotary positions
     "eva02_tiny_patch14_224": {},  # fused, biases of q and v, packed SwiGLU, rotary positions, average pooling
-    "eva_giant_patch14_clip_224": {"mlp_ratio": 4},  # fused, GELU, no rotary positions
+    "eva_giant_patch14_clip_224": {
+        "mlp_ratio": 4
+    },  # fused, GELU, no rotary positions
     "eva02_enormous_patch14_clip_224": {
         "mlp_ratio": 4
     },  # norms behind attention and MLP

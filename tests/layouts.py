@@ -89,9 +89,7 @@ def kinetics(root: Path) -> None:
             ["label,youtube_id,time_start,time_end,split", *lines],
         )
         for n, k in clips(split):
-            name = (
-                f"{('air_drumming', 'abseiling')[k]}/id_{n}-x_{n:06d}_{n + 10:06d}.mp4"
-            )
+            name = f"{('air_drumming', 'abseiling')[k]}/id_{n}-x_{n:06d}_{n + 10:06d}.mp4"
             video(root / split / name, n)
 
 
@@ -121,14 +119,21 @@ def hmdb51(root: Path) -> None:
 
 def ucf101(root: Path) -> None:
     labels = ("ApplyEyeMakeup", "YoYo")
-    write(root / "ucfTrainTestlist" / "classInd.txt", ["1 ApplyEyeMakeup", "2 YoYo"])
+    write(
+        root / "ucfTrainTestlist" / "classInd.txt", ["1 ApplyEyeMakeup", "2 YoYo"]
+    )
     for split, name in (("train", "trainlist"), ("val", "testlist")):
         found = [
-            (f"{labels[k]}/v_{labels[k]}_g{n:02d}_c01.avi", k) for n, k in clips(split)
+            (f"{labels[k]}/v_{labels[k]}_g{n:02d}_c01.avi", k)
+            for n, k in clips(split)
         ]
-        lines = [f"{path} {k + 1}" if split == "train" else path for path, k in found]
+        lines = [
+            f"{path} {k + 1}" if split == "train" else path for path, k in found
+        ]
         for split_number in (1, 2, 3):
-            write(root / "ucfTrainTestlist" / f"{name}{split_number:02d}.txt", lines)
+            write(
+                root / "ucfTrainTestlist" / f"{name}{split_number:02d}.txt", lines
+            )
         for (path, _), (n, _) in zip(found, clips(split), strict=True):
             video(root / "UCF-101" / path, n)
 
@@ -136,11 +141,19 @@ def ucf101(root: Path) -> None:
 def diving48(root: Path) -> None:
     write(
         root / "Diving48_vocab.json",
-        [["Back", "15som", "05Twis", "FREE"], ["Inward", "25som", "NoTwis", "PIKE"]],
+        [
+            ["Back", "15som", "05Twis", "FREE"],
+            ["Inward", "25som", "NoTwis", "PIKE"],
+        ],
     )
     for split, name in (("train", "train"), ("val", "test")):
         dives = [
-            {"vid_name": f"dive_{n:05d}", "label": k, "start_frame": 0, "end_frame": 9}
+            {
+                "vid_name": f"dive_{n:05d}",
+                "label": k,
+                "start_frame": 0,
+                "end_frame": 9,
+            }
             for n, k in clips(split)
         ]
         write(root / f"Diving48_V2_{name}.json", dives)
@@ -188,7 +201,10 @@ LAYOUTS: dict[str, Callable[[Path], None]] = {
 
 # flags: what is smaller in the tiny data sets than in the real ones
 TINY = {
-    **{name: ["--data.init_args.num_classes=2"] for name in ("k400", "k600", "k700")},
+    **{
+        name: ["--data.init_args.num_classes=2"]
+        for name in ("k400", "k600", "k700")
+    },
     "motion": ["--data.init_args.num_train=6", "--data.init_args.num_test=6"],
     "motion_captions": ["--data.init_args.repeats=1"],
 }

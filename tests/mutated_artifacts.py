@@ -26,11 +26,16 @@ def mutations(seed: int = 0) -> Iterator[tuple[str, Mutation]]:
         name = (CONFIG, WEIGHTS, LABELS)[number % 3]
         yield (
             f"byte {number} of {name}",
-            partial(_flip, name=name, where=draw.random(), bit=1 << draw.randrange(8)),
+            partial(
+                _flip, name=name, where=draw.random(), bit=1 << draw.randrange(8)
+            ),
         )
     for number in range(24):
         name = (CONFIG, WEIGHTS, LABELS)[number % 3]
-        yield f"cut {number} of {name}", partial(_cut, name=name, keep=draw.random())
+        yield (
+            f"cut {number} of {name}",
+            partial(_cut, name=name, keep=draw.random()),
+        )
     for name in (CONFIG, WEIGHTS, LABELS):
         yield f"{name} is empty", partial(_cut, name=name, keep=0.0)
         yield f"{name} is not there", partial(_remove, name=name)
@@ -154,7 +159,9 @@ def _values() -> Iterator[tuple[str, Any]]:
         ("adapters.0.class_path", value)
         for value in (*paths, None, "lightning_petl.heads.linear.LinearHead")
     )
-    yield from (("adapters.0.init_args", value) for value in (None, [], {"no_such": 1}))
+    yield from (
+        ("adapters.0.init_args", value) for value in (None, [], {"no_such": 1})
+    )
     yield from (
         ("adapters.1.init_args.rank", value)
         for value in (0, 3, 200, 10**12, 10**30, -1, "2", 2.0, None, [2])
@@ -169,7 +176,12 @@ def _values() -> Iterator[tuple[str, Any]]:
     )
     yield from (
         ("head", value)
-        for value in (stranger, {"dropout": "x"}, {"std": -1.0}, {"classes": 10**12})
+        for value in (
+            stranger,
+            {"dropout": "x"},
+            {"std": -1.0},
+            {"classes": 10**12},
+        )
     )
     for key in ("image_size", "views", "sampling", "crop"):
         yield from (
@@ -177,7 +189,9 @@ def _values() -> Iterator[tuple[str, Any]]:
             for value in (None, 10**18, "x", [], {"name": "os.system"})
         )
     yield "protocol.views", f"{10**9}x3"
-    yield from (("protocol.sampling.num_frames", value) for value in (0, 10**9, "2"))
+    yield from (
+        ("protocol.sampling.num_frames", value) for value in (0, 10**9, "2")
+    )
     yield "protocol.crop", {"crop_ratio": 0.0}
 
 
@@ -232,7 +246,9 @@ def _header(folder: Path, change: Any) -> None:
 def _tensors() -> Iterator[tuple[str, Mutation]]:
     """Valid files of other tensors, without checksums."""
 
-    def changed(folder: Path, change: Callable[[dict[str, torch.Tensor]], Any]) -> None:
+    def changed(
+        folder: Path, change: Callable[[dict[str, torch.Tensor]], Any]
+    ) -> None:
         weights = load_file(folder / WEIGHTS)
         change(weights)
         save_file(weights, folder / WEIGHTS)
@@ -266,14 +282,20 @@ def _tensors() -> Iterator[tuple[str, Mutation]]:
         "transposed",
         partial(changed, change=of_first(lambda value: value[None].clone())),
     )
-    yield "one less", partial(changed, change=lambda weights: weights.pop(min(weights)))
+    yield (
+        "one less",
+        partial(changed, change=lambda weights: weights.pop(min(weights))),
+    )
     yield (
         "one more",
-        partial(changed, change=lambda weights: weights.update(more=torch.zeros(1))),
+        partial(
+            changed, change=lambda weights: weights.update(more=torch.zeros(1))
+        ),
     )
     yield (
         "another name",
         partial(
-            changed, change=lambda weights: weights.update(x=weights.pop(min(weights)))
+            changed,
+            change=lambda weights: weights.update(x=weights.pop(min(weights))),
         ),
     )

@@ -81,7 +81,11 @@ PAIRS: dict[str, dict[str, Any]] = {
         "custom_text": True,
         "vision_cfg": _timm("toy_siglip", "map", "none"),
         "text_cfg": SIGLIP_TEXT
-        | {"act_kwargs": {"approximate": "tanh"}, "proj_type": "none", "width": 192},
+        | {
+            "act_kwargs": {"approximate": "tanh"},
+            "proj_type": "none",
+            "width": 192,
+        },
     },
     "toy-eva": {
         "embed_dim": 24,
@@ -143,7 +147,10 @@ def texts_of(model: Any, count: int = 3) -> Tensor:
     """Random texts for a model, of 5, 6, ... tokens and filling, as its tokenizer would give them."""
     length, vocabulary = model.context_length, model.vocab_size
     ids = torch.randint(
-        2, vocabulary - 3, (count, length), generator=torch.Generator().manual_seed(0)
+        2,
+        vocabulary - 3,
+        (count, length),
+        generator=torch.Generator().manual_seed(0),
     )
     end, fill = (vocabulary - 1, 0) if vocabulary == 49408 else (1, 1)
     for row, text in enumerate(ids):
@@ -168,4 +175,6 @@ def readout_of(name: str) -> str:
 def halves(state: dict[str, Tensor]) -> Iterator[dict[str, Tensor]]:
     """The tensors of the image tower, then the others."""
     yield {key: value for key, value in state.items() if key.startswith("visual.")}
-    yield {key: value for key, value in state.items() if not key.startswith("visual.")}
+    yield {
+        key: value for key, value in state.items() if not key.startswith("visual.")
+    }

@@ -18,7 +18,12 @@ from torch.utils._pytree import tree_iter
 from lightning_petl.adapters import Adapter, LoRA, MultiTuneV, Side4Video, attach
 from lightning_petl.backbones import VideoViT
 from lightning_petl.checkpoints.checksums import checksums
-from lightning_petl.distributed.sharding import gather_tensor, local, materialize, shard
+from lightning_petl.distributed.sharding import (
+    gather_tensor,
+    local,
+    materialize,
+    shard,
+)
 from lightning_petl.distributed.traffic import gathered_bytes, gradient_bytes
 from tests.tiny import FRAMES, SIZE, clip, randomised
 
@@ -48,7 +53,9 @@ class Classifier(nn.Module):
         return self.temperature * self.head(self.backbone(video))
 
 
-def train(model: nn.Module, rank: int, ranks: int) -> tuple[Losses, Losses, Tensors]:
+def train(
+    model: nn.Module, rank: int, ranks: int
+) -> tuple[Losses, Losses, Tensors]:
     """Clipped and accumulated SGD on the rank's part of each batch.
 
     Returns:
@@ -104,7 +111,10 @@ def equality(method: str, frozen_dtype: str, rank: int) -> dict[str, Any]:
 
 def scaled(rank: int) -> dict[str, Any]:
     """Float16 with a gradient scaler: the third of three updates overflows, on the second rank alone."""
-    model, scaler = Classifier("lora"), torch.amp.GradScaler("cpu", init_scale=2.0**10)
+    model, scaler = (
+        Classifier("lora"),
+        torch.amp.GradScaler("cpu", init_scale=2.0**10),
+    )
     shard(model, init_device_mesh("cpu", (RANKS,)))
     model.temperature.requires_grad_(False)
     optimizer = torch.optim.SGD(
@@ -181,7 +191,9 @@ def deferred(path: str, name: str, rank: int) -> dict[str, Any]:
             deferred=True,
         )
         attach(vit, [LoRA(rank=2)])
-        meta = sum(p.numel() * p.element_size() for p in vit.parameters() if p.is_meta)
+        meta = sum(
+            p.numel() * p.element_size() for p in vit.parameters() if p.is_meta
+        )
         shard(vit, mesh)
     built = anonymous() - before
     with loading:
@@ -241,7 +253,9 @@ def run_all(
         found = {}
         for name, arguments in tasks:
             function: Callable[..., Any] = globals()[name]
-            found["-".join([name, *map(str, arguments)])] = function(*arguments, rank)
+            found["-".join([name, *map(str, arguments)])] = function(
+                *arguments, rank
+            )
         torch.save(found, f"{output}.{rank}")
     finally:
         dist.destroy_process_group()

@@ -11,7 +11,11 @@ TEXT = {
 MODEL = {
     "class_path": "VideoTextRetrieval",
     "init_args": {
-        "backbone": {"name": "vit_tiny_patch16_224", "weights": "random", "depth": 2},
+        "backbone": {
+            "name": "vit_tiny_patch16_224",
+            "weights": "random",
+            "depth": 2,
+        },
         "adapters": [{"class_path": "LoRA", "init_args": {"rank": 2}}],
         "text": TEXT,
         "text_adapters": [{"class_path": "FullFineTuning"}],
@@ -31,7 +35,9 @@ def write_captions(root: Path, train: int = 5, val: int = 3) -> Path:
             for n in range(count)
             for said in ways
         ]
-        (root / f"{split}.csv").write_text("\n".join(["video,caption", *rows]) + "\n")
+        (root / f"{split}.csv").write_text(
+            "\n".join(["video,caption", *rows]) + "\n"
+        )
     return root
 
 

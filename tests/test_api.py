@@ -42,12 +42,20 @@ def test_the_import_takes_no_torch() -> None:
 
 def test_every_public_name_is_there() -> None:
     names = petl.__all__
-    assert {"load", "attach", "VideoViT", "VideoClassifier", "LoRA", "AIM"} <= {*names}
+    assert {"load", "attach", "VideoViT", "VideoClassifier", "LoRA", "AIM"} <= {
+        *names
+    }
     for name in names:
         assert getattr(petl, name).__name__ == name
     assert dir(petl) == names
     with pytest.raises(AttributeError, match="no attribute 'Lora'"):
         _ = petl.Lora  # pyright: ignore[reportAttributeAccessIssue]
+
+
+@pytest.mark.parametrize("name", petl.__all__)
+def test_every_public_name_has_an_example(name: str) -> None:
+    """``tests/test_doctests.py`` runs them."""
+    assert ">>> " in getattr(petl, name).__doc__
 
 
 def test_predict_gives_what_the_command_gives(
@@ -79,7 +87,9 @@ def test_features_are_what_the_head_reads(model: petl.Model, folder: Path) -> No
     assert got == pytest.approx(expected)
 
 
-def test_frames_average_to_the_pooled_feature(model: petl.Model, folder: Path) -> None:
+def test_frames_average_to_the_pooled_feature(
+    model: petl.Model, folder: Path
+) -> None:
     """``norm_cls_mean`` is the mean over frames of the normalized class token."""
     frames = model.features(folder / VIDEO, "frames")
     assert frames.shape[1] == 4
@@ -100,7 +110,9 @@ def test_tokens_are_normalized_patches(model: petl.Model, folder: Path) -> None:
     torch.testing.assert_close(tokens.mean((1, 2)), expected)
 
 
-def test_wrong_input_is_told(model: petl.Model, folder: Path, tmp_path: Path) -> None:
+def test_wrong_input_is_told(
+    model: petl.Model, folder: Path, tmp_path: Path
+) -> None:
     with pytest.raises(ValueError, match="none of pooled, frames, tokens"):
         model.features(folder / VIDEO, "cls")  # pyright: ignore[reportArgumentType]
     with pytest.raises(FileNotFoundError, match=r"nothing\.mp4"):
@@ -118,9 +130,9 @@ def test_the_page_runs(
     number: int, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(folder)
-    program = re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)[
-        number
-    ]
+    program = re.findall(
+        r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL
+    )[number]
     before = '"runs/default/version_0/artifact"'
     assert (before in program) == (number == 0)
     program = program.replace(before, f'"artifact", weights="{measure.TRUNK_FILE}"')

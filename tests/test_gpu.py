@@ -96,5 +96,7 @@ def test_averaged_compiled_and_stored_in_bfloat16(
     assert all(bool(value.isfinite().all()) for value in averages.values())
     assert all(math.isfinite(loss) for loss in scalars(run, "val/loss"))
     if strategy == "ddp":
-        travel = sum(4 * value.numel() for value in checkpoint["state_dict"].values())
+        travel = sum(
+            4 * value.numel() for value in checkpoint["state_dict"].values()
+        )
         assert set(scalars(run, "z_cost/gradient_bytes_per_step")) == {travel}

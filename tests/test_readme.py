@@ -54,7 +54,9 @@ def fences(language: str, documents: Sequence[Path] = DOCUMENTS) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
 
 
-def commands(program: str, documents: Sequence[Path] = DOCUMENTS) -> list[list[str]]:
+def commands(
+    program: str, documents: Sequence[Path] = DOCUMENTS
+) -> list[list[str]]:
     """The calls of one program, line continuations joined, as argument lists."""
     lines = "\n".join(fences("bash", documents)).replace("\\\n", " ").splitlines()
     return [
@@ -76,7 +78,9 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             (tmp_path / "my_videos" / split / f"class_{number % 2}").mkdir(
                 parents=True, exist_ok=True
             )
-            shutil.copy(video, tmp_path / "my_videos" / split / f"class_{number % 2}")
+            shutil.copy(
+                video, tmp_path / "my_videos" / split / f"class_{number % 2}"
+            )
     shutil.copy(videos[0], tmp_path / "clip.mp4")
     write_own_method(tmp_path)
     monkeypatch.chdir(tmp_path)
@@ -118,14 +122,14 @@ def laid_out(argv: list[str], folder: Path) -> list[str]:
     for name in names:
         root = (
             folder
-            / yaml.safe_load((ROOT / f"configs/data/{name}.yaml").read_text())["data"][
-                "init_args"
-            ]["root"]
+            / yaml.safe_load((ROOT / f"configs/data/{name}.yaml").read_text())[
+                "data"
+            ]["init_args"]["root"]
         )
         if not root.exists():
-            (caption_layouts if name in caption_layouts.LAYOUTS else layouts).lay_out(
-                name, root
-            )
+            (
+                caption_layouts if name in caption_layouts.LAYOUTS else layouts
+            ).lay_out(name, root)
     return [flag for name in names for flag in TINY.get(name, [])]
 
 
@@ -152,7 +156,9 @@ def test_the_commands_of_the_readme_in_order(
         flags += laid_out(argv, workplace) if with_text(argv) else []
         extra = ["--trainer.max_epochs=2"] if saved and argv[0] == "fit" else []
         assert (
-            main([*argv[:-1], *flags, argv[-1]] if shown else [*argv, *flags, *extra])
+            main(
+                [*argv[:-1], *flags, argv[-1]] if shown else [*argv, *flags, *extra]
+            )
             == 0
         ), argv
     assert (workplace / "runs/default/version_0/artifact").is_dir()
@@ -172,9 +178,9 @@ def test_the_commands_of_the_pages_in_order(
             doctor._parser().parse_args(argv[1:])
             continue
         tiny = laid_out(argv, tmp_path)
-        assert main([*argv, *tiny, *(small(argv) if made_small(argv) else [])]) == 0, (
-            argv
-        )
+        assert (
+            main([*argv, *tiny, *(small(argv) if made_small(argv) else [])]) == 0
+        ), argv
 
 
 def test_the_page_on_data_names_every_choice() -> None:
@@ -268,7 +274,12 @@ def test_the_example_method_trains_from_a_folder_of_its_own(
     assert done.returncode == 0, done.stderr
     assert "GateAdapter" in done.stdout
     artifact = (
-        tmp_path / "runs" / "gate" / "version_0" / "artifact" / "adapter_config.json"
+        tmp_path
+        / "runs"
+        / "gate"
+        / "version_0"
+        / "artifact"
+        / "adapter_config.json"
     )
     (adapter,) = json.loads(artifact.read_text())["adapters"]
     assert adapter == {
@@ -279,5 +290,7 @@ def test_the_example_method_trains_from_a_folder_of_its_own(
 
 def test_local_links_lead_somewhere() -> None:
     for path in DOCUMENTS:
-        for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", path.read_text("utf-8")):
+        for target in re.findall(
+            r"\]\((?!https?:)([^)#]+)\)", path.read_text("utf-8")
+        ):
             assert (path.parent / target).exists(), f"{path.name} links to {target}"

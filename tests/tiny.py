@@ -48,7 +48,9 @@ def adapted(adapters: Sequence[Adapter], seed: int = 0, **options: Any) -> Video
     return vit.eval()
 
 
-def randomised(adapters: Sequence[Adapter], seed: int = 0, **options: Any) -> VideoViT:
+def randomised(
+    adapters: Sequence[Adapter], seed: int = 0, **options: Any
+) -> VideoViT:
     """The tiny trunk with a stack away from its initial values: no update is zero."""
     vit = adapted(adapters, seed, **options)
     shake_trainable(vit, seed + 1)
@@ -85,7 +87,11 @@ def clip(
     """Random uint8 clips ``b t c h w``."""
     generator = torch.Generator().manual_seed(seed)
     return torch.randint(
-        0, 256, (batch, frames, 3, size, size), dtype=torch.uint8, generator=generator
+        0,
+        256,
+        (batch, frames, 3, size, size),
+        dtype=torch.uint8,
+        generator=generator,
     )
 
 

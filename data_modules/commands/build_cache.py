@@ -25,7 +25,14 @@ from data_modules.features.cache import (
     read_index,
     write_index,
 )
-from data_modules.features.shards import FeatureRow, Kept, Shard, num_bytes, pack, write
+from data_modules.features.shards import (
+    FeatureRow,
+    Kept,
+    Shard,
+    num_bytes,
+    pack,
+    write,
+)
 from data_modules.io.names import cell
 from data_modules.io.progress import progress
 from data_modules.loading.data_module import VideoDataModule
@@ -71,7 +78,11 @@ def _check_count(name: str, value: int) -> None:
 
 
 def build(
-    data: VideoDataModule, encode: Encode, *, trunk: Mapping[str, Any], storage: Storage
+    data: VideoDataModule,
+    encode: Encode,
+    *,
+    trunk: Mapping[str, Any],
+    storage: Storage,
 ) -> int:
     """Keep what ``encode`` makes of every clip. A stopped build goes on; a finished one is checked and mended.
 
@@ -156,7 +167,9 @@ class _Split:
         """Return where its rows go."""
         draws = self._storage.augmentations if self.name == "train" else 1
         most = max(1, min(_MOST_ROWS, _SHARD_BYTES // self.size))
-        return SplitLayout(len(self.videos), draws, self._storage.shard_size or most)
+        return SplitLayout(
+            len(self.videos), draws, self._storage.shard_size or most
+        )
 
     @property
     def shards(self) -> dict[Path, range]:
@@ -365,6 +378,12 @@ def _table(splits: Sequence[_Split]) -> Table:
             size += path.stat().st_size
             faults += Shard(path).num_faults
         layout = split.layout
-        counts = (layout.clips, layout.draws, len(split.shards), decimal(size), faults)
+        counts = (
+            layout.clips,
+            layout.draws,
+            len(split.shards),
+            decimal(size),
+            faults,
+        )
         table.add_row(split.name, *map(str, counts))
     return table

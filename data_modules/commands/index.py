@@ -111,7 +111,9 @@ def _unknown(output: Path, root: Path, paths: Sequence[Path]) -> list[Path]:
 
     with ThreadPoolExecutor(_THREADS) as pool:
         is_known = pool.map(known, paths)
-        return [path for path, skip in zip(paths, is_known, strict=True) if not skip]
+        return [
+            path for path, skip in zip(paths, is_known, strict=True) if not skip
+        ]
 
 
 def _complete(
@@ -126,7 +128,9 @@ def _complete(
     """Add a line for each file; ``done`` others were known."""
     stamps = {path: stamp(path) for path in todo}
     with progress("files", TextColumn("{task.fields[bad]} bad")) as shown:
-        bar = shown.add_task("Probing", total=done + len(todo), completed=done, bad=0)
+        bar = shown.add_task(
+            "Probing", total=done + len(todo), completed=done, bad=0
+        )
         for entry in _probed(todo, root, stamps, workers=workers, timeout=timeout):
             append(output, entry)
             bad = shown.tasks[bar].fields["bad"] + (entry.status != "ok")
@@ -160,7 +164,9 @@ def _entry(
     reason = outcome.reason.removeprefix(f"{outcome.item}: ")
     # A file that hung is not read once more: that may hang again.
     now = now if status == "hung" else sampled(now, outcome.item)
-    return ManifestEntry(key(outcome.item, root), status, reason, now, outcome.result)
+    return ManifestEntry(
+        key(outcome.item, root), status, reason, now, outcome.result
+    )
 
 
 def _report(entries: Sequence[ManifestEntry], output: Path) -> int:

@@ -145,7 +145,9 @@ def _damaged(
     damaged: dict[Path, str] = {}
     for entry in of_others(entries, originals, verify=verify):
         original = originals[entry.path]
-        damaged[output / entry.file] = f"{original}: is not the video that was copied"
+        damaged[output / entry.file] = (
+            f"{original}: is not the video that was copied"
+        )
     for entry in track(entries, "Checking clips", console=console):
         try:
             check(inside(output, entry.file), entry)
@@ -177,7 +179,9 @@ def _run(
         bar = shown.add_task("Copying clips", total=len(tasks))
         for some in (first, rest):
             _check_room(copy, output, len(some), console)
-            for outcome in outcomes(copy_clip, some, workers=workers, timeout=timeout):
+            for outcome in outcomes(
+                copy_clip, some, workers=workers, timeout=timeout
+            ):
                 if outcome.failure == "raised":
                     raise ValueError(f"{outcome.item.original}: {outcome.reason}")
                 copy.add(

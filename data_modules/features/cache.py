@@ -119,7 +119,9 @@ def _is_index(value: Any) -> bool:
         if dtype not in _DTYPES:
             return False
     # Types are looked up by their names in torch, counts become sizes: neither is taken on trust.
-    return values["kept"] in get_args(Kept) and all(map(_is_layout, layout.values()))
+    return values["kept"] in get_args(Kept) and all(
+        map(_is_layout, layout.values())
+    )
 
 
 def _is_layout(value: Any) -> bool:
@@ -186,7 +188,9 @@ class FeatureCache:
                 "build` again, which makes their features anew"
             )
 
-    def require_trunk(self, wanted: Mapping[str, Any], names: Collection[str]) -> None:
+    def require_trunk(
+        self, wanted: Mapping[str, Any], names: Collection[str]
+    ) -> None:
         """Compare the trunk, and read these parts alone from now on.
 
         Raises:

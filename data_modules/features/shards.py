@@ -30,7 +30,9 @@ _SCALE = ".scale"
 _CHECKSUM = ".checksum"
 _LABELS = "labels"
 _CLIP = "clip"
-_LARGEST = 127  # of int8, without -128, so that the scale is the same on either side
+_LARGEST = (
+    127  # of int8, without -128, so that the scale is the same on either side
+)
 # What a file raises that was not written by this module, wherever it is not what it should be.
 _UNREADABLE = (
     SafetensorError,
@@ -130,7 +132,9 @@ def write(path: Path, rows: Sequence[FeatureRow]) -> None:
     tensors[_LABELS] = torch.tensor(labels)
     tensors[_CLIP] = torch.tensor(clips)
     for name in _names(rows[0].parts):
-        tensors[name + _CHECKSUM] = torch.tensor([_checksum(row, name) for row in rows])
+        tensors[name + _CHECKSUM] = torch.tensor(
+            [_checksum(row, name) for row in rows]
+        )
     with atomic_write(path) as partial:
         save_file(tensors, partial, {"faults": json.dumps(faults, sort_keys=True)})
         with partial.open("rb") as file:
@@ -200,7 +204,9 @@ class Shard:
                     parts[key] = self._read(key, number)
         labels = cast(list[int], self._read(_LABELS, number).tolist())
         clip = int(self._read(_CLIP, number))
-        return FeatureRow(parts, tuple(labels), clip, self._faults.get(str(number), ""))
+        return FeatureRow(
+            parts, tuple(labels), clip, self._faults.get(str(number), "")
+        )
 
     def _compare(self, row: FeatureRow, name: str, number: int) -> None:
         """Refuse a part that is not what its checksum says."""

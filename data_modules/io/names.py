@@ -10,7 +10,7 @@ import io
 import json
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from rich.text import Text
@@ -86,3 +86,13 @@ def _visible(character: str) -> str:
     if kind in ("Cc", "Cs", "Zl", "Zp") or character in _DIRECTIONS:
         return character.encode("unicode_escape", "surrogatepass").decode("ascii")
     return character
+
+
+def first_names(names: Sequence[str], most: int = 5) -> str:
+    """Return the first names, quoted, and whether there are more.
+
+    >>> first_names(["left", "right", "up"], most=2)
+    "'left', 'right', ..."
+    """
+    shown = ", ".join(map(repr, names[:most]))
+    return f"{shown}, ..." if len(names) > most else shown

@@ -39,7 +39,12 @@ def inside(folder: Path, name: str) -> Path:
         ValueError: the name is absolute, goes up by ``..``, or leads through a link to another folder.
     """
     parts = PurePosixPath(name).parts
-    if not parts or "\0" in name or ".." in parts or PurePosixPath(name).is_absolute():
+    if (
+        not parts
+        or "\0" in name
+        or ".." in parts
+        or PurePosixPath(name).is_absolute()
+    ):
         raise ValueError(
             f"{folder}: names the file {name!r}, which does not lie in this folder"
         )
@@ -122,7 +127,9 @@ def check_header(path: Path) -> None:
     size = path.stat().st_size
     with path.open("rb") as file:
         start = file.read(8)
-    if len(start) < 8 or int.from_bytes(start, "little") > min(size - 8, _MOST_HEADER):
+    if len(start) < 8 or int.from_bytes(start, "little") > min(
+        size - 8, _MOST_HEADER
+    ):
         raise ValueError(_damaged(path))
 
 

@@ -61,7 +61,9 @@ class Collate:
         sizes = [pictures * size for pictures, size in batch.shapes]
         parts = batch.data.split(sizes)
         videos = list[Tensor | Features]()
-        for sample, part, shape in zip(batch.samples, parts, batch.shapes, strict=True):
+        for sample, part, shape in zip(
+            batch.samples, parts, batch.shapes, strict=True
+        ):
             planes, look = cast(Unrendered, sample.video)
             videos.append(look(to_rgb(planes._replace(data=part.view(shape)))))
         return self._batch(videos, batch.samples, batch.data.device)

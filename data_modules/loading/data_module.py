@@ -12,6 +12,7 @@ from typing_extensions import override
 
 from data_modules.batch import VideoBatch
 from data_modules.features.cache import FeatureCache, described, fingerprint
+from data_modules.io.names import first_names
 from data_modules.loading.collate import Collate, PlaneBatch
 from data_modules.loading.dataset import FaultPolicy, VideoDataset
 from data_modules.loading.faults import refuse_together
@@ -36,7 +37,6 @@ _STAGES: dict[str, tuple[Split, ...]] = {
     "validate": ("val",),
     "test": ("test",),
 }
-_SHOWN = 5  # names in one message
 
 
 class VideoDataModule(AnnotatedSplits, LightningDataModule):
@@ -141,7 +141,10 @@ class VideoDataModule(AnnotatedSplits, LightningDataModule):
     def protocol(self) -> dict[str, Any]:
         """Return how evaluation looks at a video, in plain JSON types."""
         return {
-            "sampling": {"name": type(self.sampling).__name__, **vars(self.sampling)},
+            "sampling": {
+                "name": type(self.sampling).__name__,
+                **vars(self.sampling),
+            },
             "views": f"{self.views.temporal}x{self.views.spatial}",
             "image_size": self.image_size,
             "crop": asdict(self.eval_crop),
@@ -191,7 +194,7 @@ class VideoDataModule(AnnotatedSplits, LightningDataModule):
                 f"data.train_transform.flip mirrors clips, and {len(alone)} of "
                 f"the {len(self.labels)} classes, which "
                 "say left or right, have no mirror image among them: "
-                f"{_first(alone)}; set it to false"
+                f"{first_names(alone)}; set it to false"
             )
 
     def _to_predict(self) -> list[Clip]:
@@ -280,7 +283,9 @@ class VideoDataModule(AnnotatedSplits, LightningDataModule):
     def _dataset(self, split: str) -> Dataset[Sample]:
         if self.features and split != "predict":
             clips = self._located[split].clips
-            return self.features.dataset(split, clips, on_fault=self._on_fault(split))
+            return self.features.dataset(
+                split, clips, on_fault=self._on_fault(split)
+            )
         return self._videos(split, on_device=self._on_device())
 
     def _videos(self, split: str, *, on_device: bool) -> VideoDataset:
@@ -332,7 +337,9 @@ class VideoDataModule(AnnotatedSplits, LightningDataModule):
             trains = trainer is not None and trainer.training
             collate = self._collate() if trains else Collate()
             batch = collate.render(batch)
-        evaluates = trainer is not None and not (trainer.training or trainer.predicting)
+        evaluates = trainer is not None and not (
+            trainer.training or trainer.predicting
+        )
         if trainer is not None and evaluates and self._ranks_stop_together:
             refuse_together(batch.fault, trainer)
         if self.features and isinstance(batch.video, Mapping):
@@ -391,9 +398,3 @@ class VideoDataModule(AnnotatedSplits, LightningDataModule):
 def _require_at_least(name: str, value: int, least: int) -> None:
     if value < least:
         raise ValueError(f"{name}: expected {least} or more, got {value}")
-
-
-def _first(names: Sequence[str]) -> str:
-    """Return the first names, quoted, and whether there are more."""
-    shown = ", ".join(map(repr, names[:_SHOWN]))
-    return f"{shown}, ..." if len(names) > _SHOWN else shown

@@ -111,10 +111,14 @@ class VideoDataset(Dataset[Sample]):
             ):  # seeking may fail where decoding from the start does not
                 return self._read(clip, epoch, name, sequential=True)
 
-    def _read(self, clip: Clip, epoch: int, name: str, *, sequential: bool) -> Sample:
+    def _read(
+        self, clip: Clip, epoch: int, name: str, *, sequential: bool
+    ) -> Sample:
         generator = keyed_generator(self._seed, epoch, name)
         with open_video(clip.path, sequential=sequential) as video:
-            indices = self._view.indices(Length(video.num_frames, video.fps), generator)
+            indices = self._view.indices(
+                Length(video.num_frames, video.fps), generator
+            )
             if self._view.sampling.in_seconds:
                 indices = video.at_ticks(indices)
             look = self._view.look(video.height, video.width, generator)
@@ -139,7 +143,9 @@ class VideoDataset(Dataset[Sample]):
             other = self._clips[index]
             try:
                 # of its own name it would be the same sample as at its own place
-                return self._sample(other, epoch, f"{other.clip_id} for {clip.clip_id}")
+                return self._sample(
+                    other, epoch, f"{other.clip_id} for {clip.clip_id}"
+                )
             except (ValueError, FileNotFoundError) as error:
                 reason = str(error)
         raise ValueError(

@@ -118,7 +118,9 @@ class EvalSampler(SequentialSampler):
     [[0, 2, 4], [1, 3]]
     """
 
-    def __init__(self, num_clips: int, *, rank: int = 0, world_size: int = 1) -> None:
+    def __init__(
+        self, num_clips: int, *, rank: int = 0, world_size: int = 1
+    ) -> None:
         self._indices = range(rank, num_clips, world_size)
 
     def __iter__(self) -> Iterator[int]:
@@ -147,7 +149,9 @@ class PaddedSampler(SequentialSampler):
     def __init__(
         self, num_clips: int, batch_size: int, *, rank: int = 0, world_size: int = 1
     ) -> None:
-        self._indices = list(EvalSampler(num_clips, rank=rank, world_size=world_size))
+        self._indices = list(
+            EvalSampler(num_clips, rank=rank, world_size=world_size)
+        )
         # no rank has more clips than rank 0
         most = len(EvalSampler(num_clips, rank=0, world_size=world_size))
         if ceil(len(self._indices) / batch_size) < ceil(most / batch_size):

@@ -179,7 +179,9 @@ def _hashes(clips: Iterable[Clip], sizes: Mapping[str, int]) -> dict[str, str]:
     paths = list({str(clip.path) for clip in clips})
     with ThreadPoolExecutor(_AT_A_TIME) as pool:
         hashes = pool.map(lambda path: _hash(Path(path), sizes[path]), paths)
-        return {path: value for path, value in zip(paths, hashes, strict=True) if value}
+        return {
+            path: value for path, value in zip(paths, hashes, strict=True) if value
+        }
 
 
 def _hash(path: Path, size: int) -> str:

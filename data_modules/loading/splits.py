@@ -87,9 +87,13 @@ class AnnotatedSplits(ABC):
         """
         clips = self.clips(split)
         if not clips:
-            raise ValueError(f"{type(self).__name__}: the {split} split has no clips")
+            raise ValueError(
+                f"{type(self).__name__}: the {split} split has no clips"
+            )
         if split == "train":
-            self.note(split, fewer_classes(clips, self.CLASSES, type(self).__name__))
+            self.note(
+                split, fewer_classes(clips, self.CLASSES, type(self).__name__)
+            )
             self.note(split, alike_classes(self.labels))
         located = self._require_files(clips, split)
         for note in self._notes.pop(split, []):
@@ -160,4 +164,6 @@ def _first_bad(known_bad: Mapping[str, str], split: str) -> str:
     first = list(known_bad.items())[:_SHOWN]
     files = "; ".join(f"{path}: {reason}" for path, reason in first)
     more = f"; and {count - _SHOWN} more" if count > _SHOWN else ""
-    return f"{count} video(s) of the {split} split are known to be bad: {files}{more}"
+    return (
+        f"{count} video(s) of the {split} split are known to be bad: {files}{more}"
+    )

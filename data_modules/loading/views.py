@@ -65,7 +65,11 @@ class Views(NamedTuple):
             ValueError: not two numbers, no temporal view, or other than 1 or 3 crops.
         """
         temporal, _, spatial = text.partition("x")
-        if not temporal.isdecimal() or int(temporal) < 1 or spatial not in ("1", "3"):
+        if (
+            not temporal.isdecimal()
+            or int(temporal) < 1
+            or spatial not in ("1", "3")
+        ):
             raise ValueError(
                 "views: expected temporal x spatial such as '1x1' or '4x3', 1 or "
                 f"3 crops; got {text!r}"
@@ -159,7 +163,9 @@ class TrainView(View):
 
     def _changes(self, generator: np.random.Generator) -> list[Change]:
         num_frames = self.sampling.num_frames
-        return [a.draw(num_frames, self.size, generator) for a in self.augmentations]
+        return [
+            a.draw(num_frames, self.size, generator) for a in self.augmentations
+        ]
 
 
 @dataclass(frozen=True)
@@ -226,6 +232,8 @@ class EvalViews(View):
         """Return the frames of one temporal view after the other."""
         return self.sampling.test(length, self.views.temporal).ravel()
 
-    def look(self, height: int, width: int, generator: np.random.Generator) -> EvalLook:
+    def look(
+        self, height: int, width: int, generator: np.random.Generator
+    ) -> EvalLook:
         """Return a look at whole frames: crops are cut behind the resize."""
         return EvalLook(Box(0, 0, height, width), self.crop, self.size, self.views)

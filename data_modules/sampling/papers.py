@@ -165,7 +165,9 @@ class Side4VideoRetrievalSampling(SegmentSampling):
         for view in range(views):
             frames = np.arange(view * step // views, length.num_frames, step)
             last = len(frames) - 1
-            clips.append(frames[np.linspace(0, last, self.num_frames, dtype=np.int64)])
+            clips.append(
+                frames[np.linspace(0, last, self.num_frames, dtype=np.int64)]
+            )
         return np.stack(clips)
 
 
@@ -230,8 +232,12 @@ class VideoMAESampling(Sampling):
             start = 0
             end = length.num_frames
             steps = length.num_frames // self.stride
-        indices = np.minimum(np.linspace(start, end, steps), end - 1).astype(np.int64)
-        return np.pad(indices, (0, self.num_frames - steps), constant_values=end - 1)
+        indices = np.minimum(np.linspace(start, end, steps), end - 1).astype(
+            np.int64
+        )
+        return np.pad(
+            indices, (0, self.num_frames - steps), constant_values=end - 1
+        )
 
     def test(self, length: Length, views: int) -> Int64[np.ndarray, "v t"]:
         """Return s (floor(k (M - T)/(K - 1)) + j) of the M frames 0, s, 2s, ...

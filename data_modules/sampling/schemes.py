@@ -93,7 +93,9 @@ class SegmentSampling(Sampling):
         Where a segment holds no whole frame, it is floor(jF/T).
         """
         positive("num_frames of the video", length.num_frames)
-        edges = np.arange(self.num_frames + 1) * length.num_frames // self.num_frames
+        edges = (
+            np.arange(self.num_frames + 1) * length.num_frames // self.num_frames
+        )
         return generator.integers(edges[:-1], np.maximum(edges[1:], edges[:-1] + 1))
 
     def test(self, length: Length, views: int) -> Int64[np.ndarray, "v t"]:

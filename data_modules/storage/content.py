@@ -30,7 +30,9 @@ _BLOCKS = 4  # of a file, which are in its sample
 _PICTURES = 16  # of a folder, whose bytes are in its sample
 _THREADS = 16  # to look at a file of a network disk is to wait
 _SECOND = 10**9  # nanoseconds
-_TEXT = re.compile(r"(\d{1,19}) (-?\d{1,19}) ([0-9a-f]{64}) ([0-9a-f]{64})", re.ASCII)
+_TEXT = re.compile(
+    r"(\d{1,19}) (-?\d{1,19}) ([0-9a-f]{64}) ([0-9a-f]{64})", re.ASCII
+)
 
 
 class Content(NamedTuple):
@@ -294,7 +296,9 @@ def _add_sample(digest: _Hash, source: Source) -> None:
 
 def _add_all(digest: _Hash, source: Source) -> None:
     with source.path.open("rb") as file:
-        left = os.fstat(file.fileno()).st_size if source.size is None else source.size
+        left = (
+            os.fstat(file.fileno()).st_size if source.size is None else source.size
+        )
         file.seek(source.start)
         # Not the whole file at once: clips of a data set may be films.
         while block := file.read(min(left, 1 << 20)):

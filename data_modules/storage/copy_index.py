@@ -56,7 +56,10 @@ _EARLIER_COLUMNS = _COLUMNS[:-1]
 
 
 def of_others(
-    entries: Sequence[CopyEntry], originals: Mapping[str, Path], *, verify: bool = False
+    entries: Sequence[CopyEntry],
+    originals: Mapping[str, Path],
+    *,
+    verify: bool = False,
 ) -> list[CopyEntry]:
     """Return the entries whose original is not the one that was copied, or is gone; an old entry does not know.
 
@@ -138,7 +141,9 @@ def _content(text: str) -> Content | None:
 def _status(text: str) -> CopyStatus:
     statuses = get_args(CopyStatus)
     if text not in statuses:
-        raise ValueError(f"expected one of {', '.join(statuses)}, got {text[:80]!r}")
+        raise ValueError(
+            f"expected one of {', '.join(statuses)}, got {text[:80]!r}"
+        )
     return cast(CopyStatus, text)
 
 

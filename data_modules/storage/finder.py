@@ -138,7 +138,9 @@ class Finder:
                 index[self._same(name)].append((folder, name))
         return index
 
-    def _own(self, candidates: Sequence[tuple[Path, str]], label: str) -> list[Path]:
+    def _own(
+        self, candidates: Sequence[tuple[Path, str]], label: str
+    ) -> list[Path]:
         """Return those in the folder of the class, else those in no class's folder, the best first."""
         wanted = _letters(label)
         inside: list[tuple[Path, str]] = []

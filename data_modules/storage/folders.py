@@ -164,7 +164,9 @@ def _sorted(names: Iterable[str]) -> tuple[str, ...]:
 
 def by_suffix(names: Iterable[str]) -> Counter[str]:
     """Count names by suffix, in small letters."""
-    return Counter(PurePath(name).suffix.lower() or "without suffix" for name in names)
+    return Counter(
+        PurePath(name).suffix.lower() or "without suffix" for name in names
+    )
 
 
 def counted(counts: Mapping[str, int]) -> str:

@@ -69,12 +69,8 @@ def _table(folder: Path, entries: Sequence[CopyEntry], cost: Cost | None) -> Tab
         luma = f"{min(psnr):.1f} dB least, {median(psnr):.1f} dB median"
         table.add_row("PSNR of luma", luma)
     if cost:
-        times = (
-            f"{1000 * cost.before:.1f} ms CPU before, {1000 * cost.after:.1f} ms after"
-        )
-        rates = (
-            f"{1 / cost.before:.0f} clips/s before, {1 / cost.after:.0f} clips/s after"
-        )
+        times = f"{1000 * cost.before:.1f} ms CPU before, {1000 * cost.after:.1f} ms after"
+        rates = f"{1 / cost.before:.0f} clips/s before, {1 / cost.after:.0f} clips/s after"
         table.add_row("8 frames of a clip", times)
         table.add_row("one core", rates)
         table.add_row("gain", f"{cost.before / cost.after:.1f}x")

@@ -47,7 +47,9 @@ class CopyInProgress:
         self._parts = folder / ".parts" if tar else folder
         self._tasks: dict[str, CopyTask] = {}
         for name in sorted(originals):
-            self._tasks[name] = CopyTask(name, originals[name], self._parts, profile)
+            self._tasks[name] = CopyTask(
+                name, originals[name], self._parts, profile
+            )
         self._names = iter(self._tasks)
         self._next = next(self._names, None)
         self._group: list[CopyEntry] = []
@@ -71,7 +73,9 @@ class CopyInProgress:
 
     def tasks(self) -> list[CopyTask]:
         """Return what is left."""
-        return [task for name, task in self._tasks.items() if name not in self._done]
+        return [
+            task for name, task in self._tasks.items() if name not in self._done
+        ]
 
     def add(self, entry: CopyEntry) -> None:
         """Note that a clip is done."""
@@ -96,7 +100,9 @@ class CopyInProgress:
         for path in self._folder.glob("shard-*.tar"):
             with tarfile.open(path) as shard:
                 packed.update(shard.getnames())
-        noted = [entry for entry in _read(self._journal) if entry.path in self._tasks]
+        noted = [
+            entry for entry in _read(self._journal) if entry.path in self._tasks
+        ]
         others = {entry.path for entry in of_others(noted, self._originals)}
         for entry in noted:
             there = entry.file in packed or _has_size(self._file(entry), entry.size)

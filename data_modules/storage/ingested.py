@@ -125,7 +125,9 @@ def _refuse_links_outside(folder: Path, files: set[str]) -> None:
         with os.scandir(place) as entries:
             for entry in entries:
                 if entry.is_symlink():
-                    inside(folder, f"{parent}/{entry.name}" if parent else entry.name)
+                    inside(
+                        folder, f"{parent}/{entry.name}" if parent else entry.name
+                    )
 
 
 def _check_shard(path: Path, end: int) -> None:

@@ -5,7 +5,12 @@ from pathlib import Path
 
 from data_modules.sample import Clip
 from data_modules.storage.folders import by_suffix, counted, listed, walk
-from data_modules.video.suffixes import VIDEO_SUFFIXES, is_image, is_series, is_video
+from data_modules.video.suffixes import (
+    VIDEO_SUFFIXES,
+    is_image,
+    is_series,
+    is_video,
+)
 
 
 def existing(path: Path) -> Path:

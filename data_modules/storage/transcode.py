@@ -244,7 +244,9 @@ def _write(video: VideoReader, copy: Path, profile: Profile) -> None:
     )
 
 
-def _compared(video: VideoReader, written: VideoReader, profile: Profile) -> Quality:
+def _compared(
+    video: VideoReader, written: VideoReader, profile: Profile
+) -> Quality:
     """Return the quality of the copy.
 
     Raises:
@@ -296,7 +298,9 @@ def _chunks(
     for start in range(0, video.num_frames, step):
         end = min(start + step, video.num_frames)
         planes = video.planes(range(start, end), box)
-        pictures = resized(planes.data.numpy(), planes.height, planes.width, to=size)
+        pictures = resized(
+            planes.data.numpy(), planes.height, planes.width, to=size
+        )
         yield Raster(*size, planes.matrix, planes.full_range), pictures
 
 

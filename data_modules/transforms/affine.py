@@ -42,7 +42,9 @@ def affine(
         fill: RGB, 0-255, of pixels that show what was outside.
     """
     frames, _, height, width = video.shape
-    taps, weights, inside = _taps(matrix, height, width, interpolation, video.device)
+    taps, weights, inside = _taps(
+        matrix, height, width, interpolation, video.device
+    )
     # One row for each place, with all frames and channels: one weighted sum of rows moves them all.
     places = rearrange(video, "t c h w -> (h w) (t c)").contiguous().float()
     moved = embedding_bag(taps, places, per_sample_weights=weights, mode="sum")
@@ -69,7 +71,9 @@ def _taps(
     from_y = (d * x + e * y + f).flatten()
     inside = (from_x >= 0) & (from_x < width) & (from_y >= 0) & (from_y < height)
     # An axis that does not move needs one place and not four: shears and shifts cost a quarter.
-    columns, across = _along(from_x, width, interpolation, still=(a, b, c) == (1, 0, 0))
+    columns, across = _along(
+        from_x, width, interpolation, still=(a, b, c) == (1, 0, 0)
+    )
     rows, down = _along(from_y, height, interpolation, still=(d, e, f) == (0, 1, 0))
     places = rearrange(rows * width, "n k -> n k 1") + rearrange(
         columns, "n l -> n 1 l"

@@ -164,7 +164,9 @@ class RandomErasing(Augmentation):
         """Draw a box within ``size`` x ``size`` pixels; None where none of ten draws fits."""
         smallest, largest = self.aspect
         area = size * size * generator.uniform(*self.area, size=10)
-        log_aspect = generator.uniform(math.log(smallest), math.log(largest), size=10)
+        log_aspect = generator.uniform(
+            math.log(smallest), math.log(largest), size=10
+        )
         aspect = np.exp(log_aspect)
         heights = np.rint(np.sqrt(area * aspect))
         widths = np.rint(np.sqrt(area / aspect))

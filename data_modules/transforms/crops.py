@@ -111,7 +111,9 @@ class TrainCrop(Transform):
     ) -> CropRecipe:
         """Draw as the class says."""
         box = self.box(height, width, generator)
-        return _squeezed(box, size, _mirrored(self.flip, generator), self.interpolation)
+        return _squeezed(
+            box, size, _mirrored(self.flip, generator), self.interpolation
+        )
 
     def box(self, height: int, width: int, generator: np.random.Generator) -> Box:
         """Return the box of one clip with frames of ``height`` x ``width``."""
@@ -119,7 +121,9 @@ class TrainCrop(Transform):
         ratio = np.exp(generator.uniform(*np.log(self.ratio), size=10))
         heights = np.rint(np.sqrt(area / ratio))
         widths = np.rint(np.sqrt(area * ratio))
-        fits = (heights >= 1) & (heights <= height) & (widths >= 1) & (widths <= width)
+        fits = (
+            (heights >= 1) & (heights <= height) & (widths >= 1) & (widths <= width)
+        )
         # Drawn even where no box fits, so that what is drawn next does not depend on the size of the frames.
         place = generator.random(2)
         if not fits.any():
@@ -166,7 +170,9 @@ class MultiScaleCrop(Transform):
                 f"above 0 and at most 1, got {self.scales}"
             )
         if self.max_distort < 0:
-            raise ValueError(f"max_distort: expected 0 or more, got {self.max_distort}")
+            raise ValueError(
+                f"max_distort: expected 0 or more, got {self.max_distort}"
+            )
 
     def draw(
         self, height: int, width: int, size: int, generator: np.random.Generator
@@ -175,7 +181,9 @@ class MultiScaleCrop(Transform):
         h, w = self._sides(min(height, width), size, generator)
         down, right = _QUARTERS[generator.integers(len(_QUARTERS))]
         box = Box(down * ((height - h) // 4), right * ((width - w) // 4), h, w)
-        return _squeezed(box, size, _mirrored(self.flip, generator), self.interpolation)
+        return _squeezed(
+            box, size, _mirrored(self.flip, generator), self.interpolation
+        )
 
     def _sides(
         self, short: int, size: int, generator: np.random.Generator
@@ -237,7 +245,9 @@ class ShortSideJitterCrop(Transform):
         top = int(generator.integers(height - side + 1))
         left = int(generator.integers(width - side + 1))
         box = Box(top, left, side, side)
-        return _squeezed(box, size, _mirrored(self.flip, generator), self.interpolation)
+        return _squeezed(
+            box, size, _mirrored(self.flip, generator), self.interpolation
+        )
 
 
 @dataclass(frozen=True)
@@ -288,7 +298,9 @@ class EvalCrop(Transform):
             )
         height, width = self._resized(video.shape[-2], video.shape[-1], size)
         video = resize(video, height, width, self.interpolation)
-        return [window.cut(video) for window in _windows(height, width, size, count)]
+        return [
+            window.cut(video) for window in _windows(height, width, size, count)
+        ]
 
     def _resized(self, height: int, width: int, size: int) -> tuple[int, int]:
         side = round(size / self.crop_ratio)
@@ -299,7 +311,9 @@ class EvalCrop(Transform):
 def _squeezed(
     box: Box, size: int, flipped: bool, interpolation: Interpolation
 ) -> CropRecipe:
-    return CropRecipe(box, (size, size), Box(0, 0, size, size), flipped, interpolation)
+    return CropRecipe(
+        box, (size, size), Box(0, 0, size, size), flipped, interpolation
+    )
 
 
 def _mirrored(flip: bool, generator: np.random.Generator) -> bool:

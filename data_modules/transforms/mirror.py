@@ -75,7 +75,9 @@ def _mirror_image(
         spelled: the classes by their spelled names.
     """
     # The exact name goes first: classes may differ in nothing but case or underscores.
-    swapped = re.sub(r"\b([Ll]eft|[Rr]ight)\b", lambda word: _SAME_CASE[word[0]], label)
+    swapped = re.sub(
+        r"\b([Ll]eft|[Rr]ight)\b", lambda word: _SAME_CASE[word[0]], label
+    )
     if swapped != label and swapped in exact:
         return exact[swapped]
     name = _spelled(label)
@@ -96,12 +98,16 @@ def _other_letter(name: str, spelled: Mapping[str, int]) -> str:
         # Where there is a "swipe a", too, the letters name no sides.
         if other != name and other in spelled:
             return name
-    return re.sub(r"\b[lr]\b", lambda letter: "r" if letter[0] == "l" else "l", name)
+    return re.sub(
+        r"\b[lr]\b", lambda letter: "r" if letter[0] == "l" else "l", name
+    )
 
 
 def _other_side(label: str) -> str:
     """Return the spelled name with left and right exchanged, and the turns."""
-    return _SIDED.sub(lambda found: _OPPOSITE.get(found[0], found[0]), _spelled(label))
+    return _SIDED.sub(
+        lambda found: _OPPOSITE.get(found[0], found[0]), _spelled(label)
+    )
 
 
 def _spelled(label: str) -> str:

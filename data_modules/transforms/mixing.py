@@ -66,7 +66,9 @@ class Mixing:
             )
         for name in ("switch", "probability"):
             if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name}: expected 0 to 1, got {getattr(self, name)}")
+                raise ValueError(
+                    f"{name}: expected 0 to 1, got {getattr(self, name)}"
+                )
 
     def __call__(
         self,
@@ -117,7 +119,9 @@ class Mixing:
         return _exchange(weight, (row, column), height, width)
 
 
-def mix_pair(pair: UInt8[Tensor, "2 t c h w"], mix: Mix) -> UInt8[Tensor, "2 t c h w"]:
+def mix_pair(
+    pair: UInt8[Tensor, "2 t c h w"], mix: Mix
+) -> UInt8[Tensor, "2 t c h w"]:
     """Mix each of two clips with the other."""
     other = pair.flip(0)
     if mix.box:
@@ -128,7 +132,9 @@ def mix_pair(pair: UInt8[Tensor, "2 t c h w"], mix: Mix) -> UInt8[Tensor, "2 t c
     return blend.round_().to(torch.uint8)
 
 
-def _exchange(weight: float, center: tuple[int, int], height: int, width: int) -> Mix:
+def _exchange(
+    weight: float, center: tuple[int, int], height: int, width: int
+) -> Mix:
     """Return the box about ``center`` of (1 - weight) of the area, clipped to the frame, and the weight it leaves."""
     side = np.sqrt(1 - weight)
     top, bottom = _span(int(height * side), center[0], height)

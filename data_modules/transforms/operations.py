@@ -100,7 +100,9 @@ def sharpness(video: Rgb, factor: float) -> Rgb:
     """
     wide = video.short()  # a sum of 13 pixels is more than uint8 holds
     rows = wide[..., :-2, :] + wide[..., 1:-1, :] + wide[..., 2:, :]
-    total = rows[..., :-2] + rows[..., 1:-1] + rows[..., 2:] + 4 * wide[..., 1:-1, 1:-1]
+    total = (
+        rows[..., :-2] + rows[..., 1:-1] + rows[..., 2:] + 4 * wide[..., 1:-1, 1:-1]
+    )
     smooth = video.float()
     smooth[..., 1:-1, 1:-1] = (total.float() / 13 + 0.5).floor()
     return _blend(smooth, video, factor)
@@ -160,5 +162,12 @@ MOTIONS: dict[str, Callable[[float, int, int], Matrix]] = {
     "ShearX": lambda part, _, __: (1.0, part, 0.0, 0.0, 1.0, 0.0),
     "ShearY": lambda part, _, __: (1.0, 0.0, 0.0, part, 1.0, 0.0),
     "TranslateXRel": lambda part, _, width: (1.0, 0.0, part * width, 0.0, 1.0, 0.0),
-    "TranslateYRel": lambda part, height, _: (1.0, 0.0, 0.0, 0.0, 1.0, part * height),
+    "TranslateYRel": lambda part, height, _: (
+        1.0,
+        0.0,
+        0.0,
+        0.0,
+        1.0,
+        part * height,
+    ),
 }

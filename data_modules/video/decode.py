@@ -89,7 +89,10 @@ def decode(path: str | Path | Source, indices: Indices) -> UInt8[Tensor, "t c h 
 
 @contextmanager
 def open_video(
-    path: str | Path | Source, *, sequential: bool = False, image_fps: int | float = 12
+    path: str | Path | Source,
+    *,
+    sequential: bool = False,
+    image_fps: int | float = 12,
 ) -> Generator["VideoReader"]:
     """Open a video, and close it at the end of the ``with`` block.
 
@@ -230,7 +233,9 @@ class VideoReader:
         layout = PlaneLayout(self._box(box))
         colors: list[Colors] = []
 
-        def write(shape: Shape, frame: Picture, row: UInt8[np.ndarray, " n"]) -> None:
+        def write(
+            shape: Shape, frame: Picture, row: UInt8[np.ndarray, " n"]
+        ) -> None:
             # A clip has the colors of the first frame that is decoded.
             yuv = shape.yuv(frame, colors[0] if colors else None)
             colors.append(yuv.colors)

@@ -31,7 +31,9 @@ _HEADER_ALONE = {
     "fflags": "noparse",
 }
 _STILL = int(
-    Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
+    Disposition.attached_pic
+    | Disposition.timed_thumbnails
+    | Disposition.still_image
 )
 _IMAGE_CODECS = frozenset(
     {"mjpeg", "png", "bmp", "gif", "tiff", "webp", "jpeg2000", "jpegls"}
@@ -57,7 +59,9 @@ def opened(source: Source) -> Generator[InputContainer]:
     """
     try:
         # Titles may be in any encoding: PyAV must not stop at one that is no UTF-8.
-        container = av.open(source.url, metadata_errors="ignore", options=_HEADER_ALONE)
+        container = av.open(
+            source.url, metadata_errors="ignore", options=_HEADER_ALONE
+        )
         if not _tells_all(container):
             container.close()
             container = av.open(source.url, metadata_errors="ignore")
@@ -173,7 +177,9 @@ class PacketReader:
             if self._keeps:
                 self._kept += some
             else:
-                self._keys += [(packet.pts, packet.dts, packet.pos) for packet in some]
+                self._keys += [
+                    (packet.pts, packet.dts, packet.pos) for packet in some
+                ]
             yield some
 
     def durations(self) -> list[int | None]:

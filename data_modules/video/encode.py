@@ -171,7 +171,11 @@ def _packets(
 
 
 def resized(
-    pictures: UInt8[np.ndarray, "t n"], height: int, width: int, *, to: tuple[int, int]
+    pictures: UInt8[np.ndarray, "t n"],
+    height: int,
+    width: int,
+    *,
+    to: tuple[int, int],
 ) -> UInt8[np.ndarray, "t m"]:
     """Scale yuv420p pictures to another even size, bicubic with antialiasing; return them where they have that size.
 
@@ -204,7 +208,9 @@ def _encode(
     # Else Matroska draws a random identifier, and the same frames give other bytes.
     options = {"fflags": "bitexact"}
     with av.open(str(path), "w", options=options) as container:
-        stream = container.add_stream(codec, rate=fps, options=_OPTIONS.get(codec, {}))
+        stream = container.add_stream(
+            codec, rate=fps, options=_OPTIONS.get(codec, {})
+        )
         assert isinstance(stream, av.VideoStream), (
             "a codec name checked as video gave another stream"
         )

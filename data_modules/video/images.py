@@ -18,9 +18,7 @@ _OTHER_IMAGES = frozenset(
     | {".ppm", ".pgm", ".tga", ".exr", ".dpx"}
 )
 _READ = ", ".join(sorted(IMAGE_SUFFIXES))
-_ONE_FOLDER = (
-    "one folder holds the images of one video: move the others to folders of their own"
-)
+_ONE_FOLDER = "one folder holds the images of one video: move the others to folders of their own"
 _LISTED = 5
 
 Image = TypeVar("Image")
@@ -149,7 +147,9 @@ def _rises(column: Sequence[int]) -> bool:
     return all(a < b for a, b in pairwise(column))
 
 
-def _check_gaps(folder: Path, images: Sequence[Path], counter: Sequence[int]) -> None:
+def _check_gaps(
+    folder: Path, images: Sequence[Path], counter: Sequence[int]
+) -> None:
     """Refuse a count with holes: most steps between neighbors are equal, and the others are multiples of them.
 
     Numbers without such a step are times, not counts.
@@ -181,7 +181,9 @@ def _nothing(paths: Sequence[Path]) -> str:
 
 def _counted(paths: Sequence[Path]) -> str:
     suffixes = Counter(path.suffix.lower() for path in paths)
-    return ", ".join(f"{count} {suffix}" for suffix, count in sorted(suffixes.items()))
+    return ", ".join(
+        f"{count} {suffix}" for suffix, count in sorted(suffixes.items())
+    )
 
 
 def _listed(patterns: Counter[str]) -> str:

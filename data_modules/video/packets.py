@@ -102,7 +102,9 @@ class Packets:
             return False
         before = self._decoding_times[number - 1]
         now = self._decoding_times[number]
-        return self._keyframe[number] or before is None or now is None or now <= before
+        return (
+            self._keyframe[number] or before is None or now is None or now <= before
+        )
 
     @cached_property
     def stamps(self) -> Int64[np.ndarray, " p"]:

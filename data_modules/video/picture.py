@@ -189,7 +189,9 @@ class Shape(NamedTuple):
             frame = _reformat(frame, self.upright, "yuv420p")
         if colors not in (None, _colors(frame)):
             frame = _recolored(frame, colors)
-        return YUV([_plane(plane, 1)[..., 0] for plane in frame.planes], _colors(frame))
+        return YUV(
+            [_plane(plane, 1)[..., 0] for plane in frame.planes], _colors(frame)
+        )
 
 
 def unknown_colors(frame: Picture) -> str:
@@ -206,7 +208,9 @@ def unknown_colors(frame: Picture) -> str:
 
 def _colors(frame: Picture) -> Colors:
     # The format yuvj420p says so by its name; frames of it need not state a range.
-    full_range = frame.color_range == ColorRange.JPEG or frame.format.name == "yuvj420p"
+    full_range = (
+        frame.color_range == ColorRange.JPEG or frame.format.name == "yuvj420p"
+    )
     return Colors(_MATRICES[frame.colorspace], full_range)
 
 

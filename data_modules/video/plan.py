@@ -55,7 +55,9 @@ def presentation(table: PacketTable) -> Int64[np.ndarray, " t"] | None:
     return packets
 
 
-def continued(times: Int64[np.ndarray, " t"], longest: int) -> Int64[np.ndarray, " t"]:
+def continued(
+    times: Int64[np.ndarray, " t"], longest: int
+) -> Int64[np.ndarray, " t"]:
     """Return the times as one clock goes on over places where streams were joined.
 
     At such a place times go back or leave out much; that step becomes the usual one. Where times go back, pictures of

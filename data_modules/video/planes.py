@@ -61,7 +61,9 @@ class PlaneLayout:
         )
 
     def write(
-        self, planes: Sequence[UInt8[np.ndarray, "_ _"]], row: UInt8[np.ndarray, " n"]
+        self,
+        planes: Sequence[UInt8[np.ndarray, "_ _"]],
+        row: UInt8[np.ndarray, " n"],
     ) -> None:
         """Copy what the box shows of the planes of one picture into ``row``."""
         for plane, part in zip(planes, self._parts, strict=True):

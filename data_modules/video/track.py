@@ -71,7 +71,9 @@ class FileTrack:
         self._formats = frozenset(container.format.name.split(","))
         self._verified = source.verified == container.size
         for stream in container.streams:
-            stream.discard = Discard.default if stream is self._stream else Discard.all
+            stream.discard = (
+                Discard.default if stream is self._stream else Discard.all
+            )
         self._context = _decoder(self._stream, source)
         self._skip: Literal["DEFAULT", "NONREF"] = "DEFAULT"
         self.codec = self._context.codec.canonical_name
@@ -91,7 +93,9 @@ class FileTrack:
     def _read(self) -> None:
         """Read the packets, in the one pass over the file."""
         self._packets = PacketReader(self._container, self._stream)
-        unknown = self._source if self._stores_times and not self._verified else None
+        unknown = (
+            self._source if self._stores_times and not self._verified else None
+        )
         found = Packets(
             self.codec, self._extradata, unknown, may_be_joined=self._may_be_joined
         )
@@ -174,7 +178,9 @@ class FileTrack:
         ticks = self._times
         if ticks is None:
             ticks = stamps_of([frame.pts for frame in self._every()])
-        seconds = growing_seconds(ticks, self._tick, may_be_joined=self._may_be_joined)
+        seconds = growing_seconds(
+            ticks, self._tick, may_be_joined=self._may_be_joined
+        )
         return len(ticks), seconds
 
     @cached_property
@@ -270,7 +276,9 @@ class FileTrack:
                 f"{self._source}: {len(self._times)} frames are stored, {count} decode"
             )
 
-    def _planned(self, packet_of: dict[int, int]) -> Iterator[tuple[int, VideoFrame]]:
+    def _planned(
+        self, packet_of: dict[int, int]
+    ) -> Iterator[tuple[int, VideoFrame]]:
         """Yield the pictures of these packets by a plan; those that it fails to give by decoding from the beginning."""
         try:
             yield from self._ranked(packet_of, self._needed(packet_of))
@@ -341,7 +349,9 @@ class FileTrack:
             frames = self._context.decode(packet)
         except FFmpegError as error:
             raise self._damaged(number, error.strerror) from error
-        lacking = packet is not None and packet.is_corrupt and number not in self._cut
+        lacking = (
+            packet is not None and packet.is_corrupt and number not in self._cut
+        )
         if lacking or any(frame.is_corrupt for frame in frames):
             raise self._damaged(number, "a part of it is missing")
         return frames
@@ -374,8 +384,12 @@ def _decoder(track: VideoStream, source: Source) -> VideoCodecContext:
     """
     context = track.codec_context
     if not context:
-        raise ValueError(f"{source}: this FFmpeg has no decoder for its video track")
-    context.thread_count = 1  # clips are read in parallel, frames of one clip are not
+        raise ValueError(
+            f"{source}: this FFmpeg has no decoder for its video track"
+        )
+    context.thread_count = (
+        1  # clips are read in parallel, frames of one clip are not
+    )
     # Damage is an error then, and no picture of it.
     context.options = {"err_detect": "explode"}
     # Before packets are skipped: dav1d keeps what it is told to skip at first.

@@ -16,7 +16,11 @@ class Grid:
 
     def markdown(self) -> str:
         """With its title as a heading."""
-        lines = [self.header, ["---", *["--:"] * (len(self.header) - 1)], *self.rows]
+        lines = [
+            self.header,
+            ["---", *["--:"] * (len(self.header) - 1)],
+            *self.rows,
+        ]
         return (
             f"## {self.title}\n\n"
             + "\n".join(f"| {' | '.join(line)} |" for line in lines)

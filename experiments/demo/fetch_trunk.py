@@ -137,7 +137,9 @@ def _save(path: Path, tensors: dict[str, torch.Tensor]) -> None:
     save_file(tensors, partial, metadata={"source": f"{PACKAGE} {VERSION}"})
     digest = hashlib.sha256(partial.read_bytes()).hexdigest()
     path.with_suffix(".sha256").write_text(f"{digest}  {path.name}\n")
-    path.with_suffix(".txt").write_text(NOTICE.format(name=path.name, digest=digest))
+    path.with_suffix(".txt").write_text(
+        NOTICE.format(name=path.name, digest=digest)
+    )
     partial.replace(path)
 
 

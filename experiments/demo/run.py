@@ -40,7 +40,15 @@ class Demo(NamedTuple):
         """The command line of one fit or test."""
         files = ["-c", str(HERE / "demo.yaml"), "-c", str(HERE / f"{run}.yaml")]
         found = settings(self.folder / run, self.data, self.trunk, self.seed)
-        return [sys.executable, "-m", "lightning_petl", verb, *files, *found, *flags]
+        return [
+            sys.executable,
+            "-m",
+            "lightning_petl",
+            verb,
+            *files,
+            *found,
+            *flags,
+        ]
 
     @property
     def environment(self) -> dict[str, str]:
@@ -84,7 +92,9 @@ def main() -> int:
     except (RuntimeError, ValueError) as error:
         print(f"make demo: {error}", file=sys.stderr)
         return 2
-    folder = arguments.folder / f"seed{arguments.seed}" / time.strftime("%Y%m%d-%H%M%S")
+    folder = (
+        arguments.folder / f"seed{arguments.seed}" / time.strftime("%Y%m%d-%H%M%S")
+    )
     demo = Demo(folder, data, trunk, arguments.seed, best_thread_count(processes=2))
     train_and_test(demo)
     report(demo)
@@ -175,7 +185,9 @@ def scalars(run: Path) -> dict[str, float]:
 
 def trainable_parameters(run: Path) -> int:
     """Parameters in the run's artifact."""
-    with safe_open(next(run.glob("version_*/artifact/*.safetensors")), "pt") as file:
+    with safe_open(
+        next(run.glob("version_*/artifact/*.safetensors")), "pt"
+    ) as file:
         return sum(file.get_tensor(key).numel() for key in file.keys())  # noqa: SIM118  # not a dict
 
 

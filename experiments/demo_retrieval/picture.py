@@ -50,7 +50,11 @@ def draw(answers: Sequence[dict[str, Any]], videos: Path, path: Path) -> Path:
 
 
 def _draw_answer(
-    sheet: Image.Image, place: Place, answer: dict[str, Any], videos: Path, header: int
+    sheet: Image.Image,
+    place: Place,
+    answer: dict[str, Any],
+    videos: Path,
+    header: int,
 ) -> None:
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(TEXT)
     pen.multiline_text(

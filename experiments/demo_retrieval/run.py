@@ -76,7 +76,9 @@ def main() -> int:
     except (RuntimeError, ValueError) as error:
         print(f"make demo-retrieval: {error}", file=sys.stderr)
         return 2
-    folder = arguments.folder / f"seed{arguments.seed}" / time.strftime("%Y%m%d-%H%M%S")
+    folder = (
+        arguments.folder / f"seed{arguments.seed}" / time.strftime("%Y%m%d-%H%M%S")
+    )
     demo, threads = Demo(folder, data, trunk, arguments.seed), best_thread_count()
     demo.run("fit", threads)
     checkpoint = next(folder.glob("version_*/checkpoints/last.ckpt"))

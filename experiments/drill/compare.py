@@ -61,7 +61,8 @@ def _scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
     found.Reload()
     tags = [tag for tag in found.Tags()["scalars"] if not tag.startswith("z_cost/")]
     return {
-        tag: [(event.step, event.value) for event in found.Scalars(tag)] for tag in tags
+        tag: [(event.step, event.value) for event in found.Scalars(tag)]
+        for tag in tags
     }
 
 
@@ -80,7 +81,8 @@ def checkpoints(expected: Path, actual: Path) -> Iterator[str]:
     )
     for name in sorted(left.keys() & right.keys()):
         parts = [
-            torch.load(path, weights_only=True) for path in (left[name], right[name])
+            torch.load(path, weights_only=True)
+            for path in (left[name], right[name])
         ]
         for part in (
             "state_dict",

@@ -71,7 +71,10 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--stops", type=int, default=20, help="for each method; half of them SIGKILL"
+        "--stops",
+        type=int,
+        default=20,
+        help="for each method; half of them SIGKILL",
     )
     parser.add_argument("--epochs", type=int, default=EPOCHS)
     parser.add_argument(
@@ -121,11 +124,14 @@ def drill(
                     codec="mpeg4",
                 )
     jobs = {
-        name: Job(folder, name, method, epochs) for name in ("undisturbed", "disturbed")
+        name: Job(folder, name, method, epochs)
+        for name in ("undisturbed", "disturbed")
     }
     jobs["undisturbed"].run_to_end()
     done = list(
-        _disturb(jobs["disturbed"], _moments(stops, epochs, seed), random.Random(seed))
+        _disturb(
+            jobs["disturbed"], _moments(stops, epochs, seed), random.Random(seed)
+        )
     )
     begun = [begun[0]["update"] for begun in starts(jobs["disturbed"].lines())]
     done = [
@@ -185,7 +191,9 @@ class Job:
         """What a rank wrote so far; a line that was cut by a kill is not there."""
         path = self.folder / f"rank_{rank}.jsonl"
         text = path.read_text() if path.exists() else ""
-        return [json.loads(line) for line in text.splitlines() if line.endswith("}")]
+        return [
+            json.loads(line) for line in text.splitlines() if line.endswith("}")
+        ]
 
 
 def _config(videos: Path, folder: Path, method: str, epochs: int) -> dict[str, Any]:
@@ -222,7 +230,9 @@ def _config(videos: Path, folder: Path, method: str, epochs: int) -> dict[str, A
 
 
 def _bar(step: int, seed: int) -> np.ndarray:
-    frames = np.random.default_rng(seed).integers(0, 60, (8, 48, 48, 3), dtype=np.uint8)
+    frames = np.random.default_rng(seed).integers(
+        0, 60, (8, 48, 48, 3), dtype=np.uint8
+    )
     for index, frame in enumerate(frames):
         start = 20 + step * (index - 4)
         frame[:, start : start + 6] = 255
@@ -243,7 +253,9 @@ def _moments(count: int, epochs: int, seed: int) -> list[Stop]:
     return [Stop(update, kind) for update, kind in zip(moments, kinds, strict=True)]
 
 
-def _disturb(job: Job, stops: list[Stop], generator: random.Random) -> Iterator[Stop]:
+def _disturb(
+    job: Job, stops: list[Stop], generator: random.Random
+) -> Iterator[Stop]:
     """Start the job, stop it behind each update, start it again; and let it end."""
     for number, stop in enumerate(stops):
         process = job.start()

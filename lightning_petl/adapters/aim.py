@@ -72,7 +72,9 @@ class TemporalAdapter(SlotModule):
 class NormedAdapter(SlotModule):
     """Compute ``s A(LN x)`` with the block's own norm in front of its MLP."""
 
-    def __init__(self, mlp_in: Branch, adapter: Bottleneck, drop_path: float) -> None:
+    def __init__(
+        self, mlp_in: Branch, adapter: Bottleneck, drop_path: float
+    ) -> None:
         super().__init__()
         self.mlp_in = mlp_in
         self.adapter = adapter
@@ -139,7 +141,9 @@ class AIM(Adapter):
     blocks: Blocks = "all"
 
     def __post_init__(self) -> None:
-        require_positive(bottleneck=1 if self.bottleneck is None else self.bottleneck)
+        require_positive(
+            bottleneck=1 if self.bottleneck is None else self.bottleneck
+        )
 
     def attach(self, vit: VideoViT) -> None:
         vit.add_entry(self.name, TemporalEmbedding(vit.grid.frames, vit.dim))
@@ -152,10 +156,16 @@ class AIM(Adapter):
             for parameter in (*vit.norm.parameters(), *vit.fc_norm.parameters()):
                 parameter.requires_grad_(True)
 
-    def _attach_block(self, block: AdaptedBlock, dim: int, drop_path: float) -> None:
+    def _attach_block(
+        self, block: AdaptedBlock, dim: int, drop_path: float
+    ) -> None:
         bottleneck = self.bottleneck or dim // 4
         temporal = TemporalAdapter(
-            block, dim, bottleneck, two=self.temporal_adapters == 2, drop_path=drop_path
+            block,
+            dim,
+            bottleneck,
+            two=self.temporal_adapters == 2,
+            drop_path=drop_path,
         )
         block.add("before_attn", self.name, temporal)
         block.add("after_attn", self.name, gelu_adapter(dim, bottleneck))

@@ -11,7 +11,11 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from lightning_petl.adapters.adapter import Adapter, require_distinct, require_positive
+from lightning_petl.adapters.adapter import (
+    Adapter,
+    require_distinct,
+    require_positive,
+)
 from lightning_petl.adapters.layers.lean_norm import (
     Features,
     LayerNorm,
@@ -60,7 +64,9 @@ class SelfAttention(nn.Module):
 
     def forward(self, x: Features | Normed) -> Features:
         qkv = self.qkv(x)
-        q, k, v = rearrange(qkv, "b t n (x h c) -> x b h (t n) c", x=3, h=self.heads)
+        q, k, v = rearrange(
+            qkv, "b t n (x h c) -> x b h (t n) c", x=3, h=self.heads
+        )
         y = F.scaled_dot_product_attention(q, k, v)
         frames = qkv.shape[1]
         return self.proj(rearrange(y, "b h (t n) c -> b t n (h c)", t=frames))
@@ -147,7 +153,9 @@ class Pooler(Reader):
 
     reads_pixels = False
 
-    def __init__(self, dim: int, taps: Sequence[int], recipe: "AttentiveProbe") -> None:
+    def __init__(
+        self, dim: int, taps: Sequence[int], recipe: "AttentiveProbe"
+    ) -> None:
         super().__init__()
         self.feature_dim = dim
         self.frame_positions = recipe.frame_positions

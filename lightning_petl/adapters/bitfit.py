@@ -88,7 +88,8 @@ class BitFit(Unfreezing):
                     width = linear.out_features // part.slices
                     rows = range(part.number * width, (part.number + 1) * width)
                     linear.add_delta(
-                        f"{self.name}_{target}", BiasDelta(rows, linear.out_features)
+                        f"{self.name}_{target}",
+                        BiasDelta(rows, linear.out_features),
                     )
 
 

@@ -9,7 +9,11 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from lightning_petl.adapters.adapter import Adapter, require_distinct, require_positive
+from lightning_petl.adapters.adapter import (
+    Adapter,
+    require_distinct,
+    require_positive,
+)
 from lightning_petl.backbones.block import AdaptedBlock, LayerSlice
 from lightning_petl.backbones.children import Reference
 from lightning_petl.backbones.encoder import Blocks, Encoder
@@ -32,20 +36,28 @@ class LoRADelta(LinearDelta):
     B0: Float[Tensor, "k o r"] | None
 
     def __init__(
-        self, linear: AdaptedLinear, slices: list[int], num_slices: int, lora: "LoRA"
+        self,
+        linear: AdaptedLinear,
+        slices: list[int],
+        num_slices: int,
+        lora: "LoRA",
     ) -> None:
         super().__init__()
         out_features = linear.out_features // num_slices
         starts_at_zero = lora.init in ("kaiming", "gaussian")
         # beside a deferred trunk, which has no memory yet, these have: nothing in them comes from its weights
         device = (
-            None if linear.weight.is_meta and starts_at_zero else linear.weight.device
+            None
+            if linear.weight.is_meta and starts_at_zero
+            else linear.weight.device
         )
         self.num_slices = num_slices
         self.register_buffer(
             "rows", torch.tensor(slices, device=device), persistent=False
         )
-        self.scale = lora.alpha / (math.sqrt(lora.rank) if lora.rslora else lora.rank)
+        self.scale = lora.alpha / (
+            math.sqrt(lora.rank) if lora.rslora else lora.rank
+        )
         self.dropout = nn.Dropout(lora.dropout)
         self.A = nn.Parameter(
             torch.empty(len(slices), lora.rank, linear.in_features, device=device)
@@ -53,10 +65,16 @@ class LoRADelta(LinearDelta):
         self.B = nn.Parameter(
             torch.zeros(len(slices), out_features, lora.rank, device=device)
         )
-        weight = linear.weight.detach().float().unflatten(0, (num_slices, -1))[slices]
+        weight = (
+            linear.weight.detach().float().unflatten(0, (num_slices, -1))[slices]
+        )
         initialize(self.A, self.B, weight, lora.init, self.scale)
-        self.register_buffer("A0", None if starts_at_zero else self.A.detach().clone())
-        self.register_buffer("B0", None if starts_at_zero else self.B.detach().clone())
+        self.register_buffer(
+            "A0", None if starts_at_zero else self.A.detach().clone()
+        )
+        self.register_buffer(
+            "B0", None if starts_at_zero else self.B.detach().clone()
+        )
 
     def forward(
         self, x: Float[Tensor, "*batch i"], inner: Inner, grid: Grid | None = None
@@ -116,7 +134,11 @@ class DoRADelta(LoRADelta):
     exclusive = "DoRA"
 
     def __init__(
-        self, linear: AdaptedLinear, slices: list[int], num_slices: int, lora: "LoRA"
+        self,
+        linear: AdaptedLinear,
+        slices: list[int],
+        num_slices: int,
+        lora: "LoRA",
     ) -> None:
         super().__init__(linear, slices, num_slices, lora)
         self.linear = Reference(linear)
@@ -151,7 +173,9 @@ class DoRADelta(LoRADelta):
             .flatten()
         )
 
-    def _row_norm(self, weight: Float[Tensor, "o i"]) -> Float[Tensor, "slices rows"]:
+    def _row_norm(
+        self, weight: Float[Tensor, "o i"]
+    ) -> Float[Tensor, "slices rows"]:
         # a constant of the gradient, as published
         norm = (weight.float() + self.weight_update()).norm(dim=1).detach()
         return norm.unflatten(0, (self.num_slices, -1))
@@ -221,7 +245,9 @@ class LoRA(Adapter):
                     "fused: shared adapts q, k and v together; this trunk has them apart: use per_slice"
                 )
             for path in paths:
-                self._add(block, path, [part for part in parts if part.path == path])
+                self._add(
+                    block, path, [part for part in parts if part.path == path]
+                )
 
     def _add(self, block: AdaptedBlock, path: str, parts: list[LayerSlice]) -> None:
         shared = self.fused == "shared" and path == "attn.qkv"

@@ -6,7 +6,11 @@ from typing import ClassVar, Literal
 import torch
 from torch import nn
 
-from lightning_petl.adapters.adapter import Adapter, require_distinct, require_positive
+from lightning_petl.adapters.adapter import (
+    Adapter,
+    require_distinct,
+    require_positive,
+)
 from lightning_petl.adapters.layers.bottleneck import Activation, Bottleneck
 from lightning_petl.backbones.block import AdaptedBlock, Slot
 from lightning_petl.backbones.encoder import Blocks

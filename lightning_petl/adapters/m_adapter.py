@@ -15,7 +15,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from typing_extensions import override
 
-from lightning_petl.adapters.adapter import Adapter, require_distinct, require_positive
+from lightning_petl.adapters.adapter import (
+    Adapter,
+    require_distinct,
+    require_positive,
+)
 from lightning_petl.adapters.layers.lean_norm import (
     Features,
     LayerNorm,
@@ -121,7 +125,9 @@ class Level(nn.Module):
     gated = True
     gates_the_first = True
 
-    def __init__(self, dim: int, recipe: "MAdapter", index: int, levels: int) -> None:
+    def __init__(
+        self, dim: int, recipe: "MAdapter", index: int, levels: int
+    ) -> None:
         super().__init__()
         self.index = index
         self.pool: Pool = recipe.pool
@@ -129,7 +135,10 @@ class Level(nn.Module):
             dim, recipe.width, norm="before", save_memory=recipe.save_memory
         )
         self.units = nn.ModuleList(
-            [Unit(recipe, gated=self.gated) for _ in range(self.count(index, levels))]
+            [
+                Unit(recipe, gated=self.gated)
+                for _ in range(self.count(index, levels))
+            ]
         )
 
     @staticmethod
@@ -155,7 +164,11 @@ class TreeLevel(Level):
     @override
     def count(index: int, levels: int) -> int:
         waiting = index.bit_count()
-        return waiting if index == levels - 1 else waiting + 1 - (index + 1).bit_count()
+        return (
+            waiting
+            if index == levels - 1
+            else waiting + 1 - (index + 1).bit_count()
+        )
 
     @override
     def combine(self, level: Features, branch: Branch) -> tuple[Features, ...]:
@@ -205,7 +218,9 @@ class MBranch(Reader):
         level = LEVELS[recipe.combine]
         count = len(taps)
         self.shares = (
-            nn.Parameter(torch.zeros(count)) if recipe.combine == "parallel" else None
+            nn.Parameter(torch.zeros(count))
+            if recipe.combine == "parallel"
+            else None
         )
         self.taps = nn.ModuleDict()
         for index, tap in enumerate(taps):
@@ -219,7 +234,9 @@ class MBranch(Reader):
         if self.shares is not None:
             return [self.shares] if len(levels) == 1 else []
         gate = (
-            cast(Unit, levels[0].units[0]).gate if levels[0].gates_the_first else None
+            cast(Unit, levels[0].units[0]).gate
+            if levels[0].gates_the_first
+            else None
         )
         return [] if gate is None else [gate]
 
@@ -234,7 +251,9 @@ class MBranch(Reader):
 
     def begin(self, video: Float[Tensor, "b t c h w"], grid: Grid) -> Branch:
         """Return no tokens yet: the branch reads no pixels."""
-        return Branch((), None if self.shares is None else self.shares.softmax(0), grid)
+        return Branch(
+            (), None if self.shares is None else self.shares.softmax(0), grid
+        )
 
     def end(self, state: Branch) -> Feature:
         """Return the mean of the class token over frames, of the patches over frames and places, or of these two."""
@@ -248,7 +267,9 @@ def rows(z: Tokens, grid: Grid, pool: Pool) -> Float[Tensor, "bt m d"]:
     """Return the class token, the patches, or both; tokens never meet in the branch, so the others are not needed."""
     if pool == "both":
         return (
-            torch.cat([z[:, :1], z[:, grid.patches]], dim=1) if grid.prefix > 1 else z
+            torch.cat([z[:, :1], z[:, grid.patches]], dim=1)
+            if grid.prefix > 1
+            else z
         )
     return z[:, :1] if pool == "cls" else z[:, grid.patches]
 
@@ -299,7 +320,9 @@ class MAdapter(Adapter):
     def __post_init__(self) -> None:
         require_positive(
             width=self.width,
-            bottleneck=self.width // 2 if self.bottleneck is None else self.bottleneck,
+            bottleneck=self.width // 2
+            if self.bottleneck is None
+            else self.bottleneck,
         )
         require_distinct(checkpoint=self.checkpoint)
 

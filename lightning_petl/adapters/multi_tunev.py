@@ -54,7 +54,13 @@ class MultiTuneV(Adapter):
     blocks: Blocks = "all"
 
     def parts(self) -> Sequence[Adapter]:
-        five = (self.st_adapter, self.vpt, self.lora, self.bitfit, self.adapt_former)
+        five = (
+            self.st_adapter,
+            self.vpt,
+            self.lora,
+            self.bitfit,
+            self.adapt_former,
+        )
         return [replace(part, blocks=self.blocks) for part in five]
 
     def attach(self, vit: VideoViT) -> None:

@@ -10,7 +10,11 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from lightning_petl.adapters.adapter import Adapter, require_distinct, require_positive
+from lightning_petl.adapters.adapter import (
+    Adapter,
+    require_distinct,
+    require_positive,
+)
 from lightning_petl.adapters.layers.lean_norm import (
     BatchNorm,
     Features,
@@ -70,7 +74,9 @@ class PatchAttention(nn.Module):
     def forward(self, x: Features | Normed) -> Patches:
         qkv = self.qkv(x)
         t = qkv.shape[1]
-        q, k, v = rearrange(qkv, "b t n (x h c) -> x (b t) h n c", x=3, c=HEAD_WIDTH)
+        q, k, v = rearrange(
+            qkv, "b t n (x h c) -> x (b t) h n c", x=3, c=HEAD_WIDTH
+        )
         # the class token is a key and a value, and asks nothing
         y = F.scaled_dot_product_attention(q[:, :, 1:], k, v)
         return self.proj(rearrange(y, "(b t) h n c -> b t n (h c)", t=t))
@@ -192,7 +198,9 @@ class Published(NamedTuple):
     last_norm: bool
     class_position: bool
     position_std: float
-    initialize: Callable[[TapProjection, TemporalConv, PatchAttention, SideMlp], None]
+    initialize: Callable[
+        [TapProjection, TemporalConv, PatchAttention, SideMlp], None
+    ]
 
 
 FORMS: dict[Form, Published] = {
@@ -253,7 +261,9 @@ class SideNetwork(Reader):
         self.stem = ClipConv(
             3, width, (3, *patch_size), stride=(1, *patch_size), padding=(1, 0, 0)
         )
-        self.norm_pre = channel_norm(recipe.norm, width, save_memory=recipe.save_memory)
+        self.norm_pre = channel_norm(
+            recipe.norm, width, save_memory=recipe.save_memory
+        )
         form = FORMS[recipe.form]
         self.norm_post = (
             channel_norm(recipe.norm, width, save_memory=recipe.save_memory)
@@ -261,8 +271,12 @@ class SideNetwork(Reader):
             else nn.Identity()
         )
         self.class_position = form.class_position
-        position = torch.empty(form.class_position + grid.height * grid.width, width)
-        self.position = nn.Parameter(nn.init.normal_(position, std=form.position_std))
+        position = torch.empty(
+            form.class_position + grid.height * grid.width, width
+        )
+        self.position = nn.Parameter(
+            nn.init.normal_(position, std=form.position_std)
+        )
         self.taps = nn.ModuleDict(
             {str(index): SideLayer(dim, recipe) for index in taps}
         )

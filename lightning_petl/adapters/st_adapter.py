@@ -5,7 +5,11 @@ from typing import Literal
 
 from torch import nn
 
-from lightning_petl.adapters.adapter import Adapter, require_distinct, require_positive
+from lightning_petl.adapters.adapter import (
+    Adapter,
+    require_distinct,
+    require_positive,
+)
 from lightning_petl.adapters.layers.bottleneck import ACTIVATIONS, Activation
 from lightning_petl.adapters.layers.temporal import ClipConv
 from lightning_petl.backbones.block import Slot, SlotModule
@@ -39,7 +43,12 @@ class SpatioTemporalBottleneck(SlotModule):
         )
         self.activation = ACTIVATIONS[activation]()
         self.up = nn.Linear(bottleneck, dim)
-        for tensor in (self.down.bias, self.conv.weight, self.conv.bias, self.up.bias):
+        for tensor in (
+            self.down.bias,
+            self.conv.weight,
+            self.conv.bias,
+            self.up.bias,
+        ):
             assert tensor is not None
             nn.init.zeros_(tensor)
 

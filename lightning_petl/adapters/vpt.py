@@ -58,7 +58,9 @@ class VPT(Adapter):
             )
 
     def attach(self, vit: VideoViT) -> None:
-        project = None if self.project is None else self._projection(vit, self.project)
+        project = (
+            None if self.project is None else self._projection(vit, self.project)
+        )
         if not self.deep:
             vit.add_prompt(self.name, self._table(vit, project))
             return

@@ -91,7 +91,9 @@ class Contents(NamedTuple):
         if held is None:
             return
         for name, found in checksums(self.folder, self.config).items():
-            sums = cast(Mapping[str, Any], held) if isinstance(held, Mapping) else {}
+            sums = (
+                cast(Mapping[str, Any], held) if isinstance(held, Mapping) else {}
+            )
             if sums.get(name) == found:
                 continue
             if name == LABELS:
@@ -123,8 +125,12 @@ def read(folder: Path) -> Contents:
     paths = {name: inside(folder, name) for name in names}
     if links:
         raise FileNotFoundError(f"{paths[links[0]]}: is a link to nothing")
-    config = _checked_config(read_json(paths[CONFIG], most=_MOST_CONFIG), paths[CONFIG])
-    labels = _checked_labels(read_json(paths[LABELS], most=_MOST_LABELS), paths[LABELS])
+    config = _checked_config(
+        read_json(paths[CONFIG], most=_MOST_CONFIG), paths[CONFIG]
+    )
+    labels = _checked_labels(
+        read_json(paths[LABELS], most=_MOST_LABELS), paths[LABELS]
+    )
     return Contents(folder, config, labels, tensors_of(paths[WEIGHTS]))
 
 
@@ -198,7 +204,9 @@ def _is_one_of(names: Sequence[str]) -> Callable[[Any], bool]:
 
 def _are_three_numbers(value: Any) -> bool:
     numbers = cast(list[Any], value) if isinstance(value, list) else []
-    return len(numbers) == 3 and all(type(number) in (int, float) for number in numbers)
+    return len(numbers) == 3 and all(
+        type(number) in (int, float) for number in numbers
+    )
 
 
 # key -> what it must be, in words, and its test
@@ -213,7 +221,9 @@ _TRUNK: _Rules = {
     "readout": (f"one of {', '.join(READOUTS)}", _is_one_of(tuple(READOUTS))),
     "frozen_dtype": ("float32 or bfloat16", _is_one_of(("float32", "bfloat16"))),
 }
-_PIXELS: _Rules = dict.fromkeys(("mean", "std"), ("three numbers", _are_three_numbers))
+_PIXELS: _Rules = dict.fromkeys(
+    ("mean", "std"), ("three numbers", _are_three_numbers)
+)
 
 
 def _check(entry: Any, rules: _Rules, where: str) -> None:

@@ -40,7 +40,9 @@ def encode(recipe: object) -> dict[str, Any]:
     for field in fields(cast(Any, recipe)):
         value = getattr(recipe, field.name)
         # a method may hold others, as MultiTuneV does
-        arguments[field.name] = encode(value) if isinstance(value, Adapter) else value
+        arguments[field.name] = (
+            encode(value) if isinstance(value, Adapter) else value
+        )
     return {"class_path": short_name(path_of(kind)), "init_args": arguments}
 
 
@@ -68,7 +70,9 @@ def decode(entry: object, base: type[T], *, allow: Packages = ()) -> T:
     return build(kind, arguments, allow=allow)
 
 
-def known_class(class_path: object, base: type[T], *, allow: Packages = ()) -> type[T]:
+def known_class(
+    class_path: object, base: type[T], *, allow: Packages = ()
+) -> type[T]:
     """Return the subclass of ``base`` with this path. Only modules below the packages in ``allow`` are imported.
 
     Raises:
@@ -158,10 +162,14 @@ def _fits(value: object, hint: Any) -> bool:
     if origin is Literal:
         return any(type(value) is type(part) and value == part for part in parts)
     if origin is tuple:
-        return isinstance(value, list) and _items_fit(cast(list[object], value), parts)
+        return isinstance(value, list) and _items_fit(
+            cast(list[object], value), parts
+        )
     if origin is list:
         every = (parts[0], Ellipsis)
-        return isinstance(value, list) and _items_fit(cast(list[object], value), every)
+        return isinstance(value, list) and _items_fit(
+            cast(list[object], value), every
+        )
     if hint is float:
         return type(value) in (int, float)
     return type(value) is (NoneType if hint is None else hint)
@@ -211,7 +219,11 @@ def _what(base: type) -> str:
 
 
 def _told(hint: Any) -> str:
-    return hint.__name__ if isinstance(hint, type) else str(hint).replace("typing.", "")
+    return (
+        hint.__name__
+        if isinstance(hint, type)
+        else str(hint).replace("typing.", "")
+    )
 
 
 def _shown(value: object) -> str:

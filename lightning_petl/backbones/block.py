@@ -105,9 +105,7 @@ class AdaptedBlock(nn.Module):
         super().__init__()
         # a subclass may have another forward pass, which would be lost
         if type(block) is not self.adopts:
-            expected = (
-                f"{self.adopts.__module__.rpartition('.')[2]}.{self.adopts.__name__}"
-            )
+            expected = f"{self.adopts.__module__.rpartition('.')[2]}.{self.adopts.__name__}"
             raise TypeError(
                 f"{type(self).__name__} adopts timm's {expected}, not {type(block).__name__}"
             )
@@ -124,7 +122,9 @@ class AdaptedBlock(nn.Module):
         # what attention gave the prompts themselves is dropped
         h = h[:, : x.shape[1]]
         h = self._plus(h, "after_attn", h, grid)
-        x = self._plus(x + self.drop_path1(self.attn_out(h)), "beside_attn", x, grid)
+        x = self._plus(
+            x + self.drop_path1(self.attn_out(h)), "beside_attn", x, grid
+        )
         x = self._plus(x, "before_mlp", x, grid)
         self.layout.grid = grid
         h = self.mlp(self.mlp_in(x))

@@ -192,7 +192,8 @@ def adopted_blocks(model: Trunk) -> nn.ModuleList:
     # the same in every block: one table for all
     rope = _rope_table(model)
     return nn.ModuleList(
-        _EVA_BLOCKS.get(type(block), AdaptedEvaBlock)(block, rope) for block in blocks
+        _EVA_BLOCKS.get(type(block), AdaptedEvaBlock)(block, rope)
+        for block in blocks
     )
 
 
@@ -206,5 +207,7 @@ def _rope_table(model: Eva) -> RopeTable | None:
     rope = model.rope.eval()  # in training DINOv3's positions are jittered
     with torch.no_grad():
         return rope.get_embed(
-            shape=list(model.patch_embed.grid_size) if model.dynamic_img_size else None
+            shape=list(model.patch_embed.grid_size)
+            if model.dynamic_img_size
+            else None
         )

@@ -84,7 +84,9 @@ def text_tower(
             f"{name!r} has no text tower: take a model of open_clip, as {PREFIX}ViT-B-16-quickgelu"
         )
     config = model_config(name)
-    text = library().CLIPTextCfg(**known_options(name, config["text_cfg"], _OF_TEXT))
+    text = library().CLIPTextCfg(
+        **known_options(name, config["text_cfg"], _OF_TEXT)
+    )
     length = text.context_length if context_length is None else context_length
     _require_length(name, length, text)
     tower = TextTower(
@@ -98,7 +100,9 @@ def text_tower(
     tower.name = name
     tower.weights = weights
     if (bias := config.get("init_logit_bias")) is not None:
-        tower.logit_bias = nn.Parameter(torch.tensor(float(bias)), requires_grad=False)
+        tower.logit_bias = nn.Parameter(
+            torch.tensor(float(bias)), requires_grad=False
+        )
     if (source := read_towers(name, config, weights)) is not None:
         state = _text_state(source.state)
         if len(state.get("pos_embed", ())) == text.context_length:

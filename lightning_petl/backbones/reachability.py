@@ -21,7 +21,9 @@ def unreachable(vit: VideoViT) -> set[str]:
     """
     if len(vit.readers) == 0:
         return _trained(vit, _beside_the_readout(vit))
-    return _trained(vit, _dead_in_readers(vit)) | _trained(vit, _behind_last_tap(vit))
+    return _trained(vit, _dead_in_readers(vit)) | _trained(
+        vit, _behind_last_tap(vit)
+    )
 
 
 def unreachable_from_frames(vit: VideoViT) -> set[str]:

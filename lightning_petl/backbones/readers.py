@@ -122,7 +122,8 @@ class Readers(Extension):
     def end(self, states: list[Any]) -> Answer:
         """Return the mean of the answers, in float32."""
         answers = [
-            reader.end(state) for reader, state in zip(self.all(), states, strict=True)
+            reader.end(state)
+            for reader, state in zip(self.all(), states, strict=True)
         ]
         return torch.stack(answers).mean(0).float()
 

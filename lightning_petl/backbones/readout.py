@@ -65,10 +65,14 @@ def frame_tokens(readout: Readout, vit: FinalNorm, x: Tokens, grid: Grid) -> Fra
 
 def final_norm(readout: Readout, vit: FinalNorm, frames: Frames) -> Frames:
     """Return ``N`` of a class token; of pooled tokens, the norm that the trunk has behind its pooling, if any."""
-    return vit.fc_norm(frames if readout in ("patch_mean", "map") else vit.norm(frames))
+    return vit.fc_norm(
+        frames if readout in ("patch_mean", "map") else vit.norm(frames)
+    )
 
 
-def require(readout: Readout, has_class_token: bool, has_attention_pool: bool) -> None:
+def require(
+    readout: Readout, has_class_token: bool, has_attention_pool: bool
+) -> None:
     """Raise ``ValueError`` where the trunk lacks what the read-out reads."""
     offered = ["patch_mean"]
     if has_class_token:

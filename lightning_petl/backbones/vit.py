@@ -262,7 +262,9 @@ class VideoViT(Encoder, FinalNorm):
     @property
     def feature_dim(self) -> int:
         """Return the width of the clip feature."""
-        return self.readers.all()[0].feature_dim if len(self.readers) > 0 else self.dim
+        return (
+            self.readers.all()[0].feature_dim if len(self.readers) > 0 else self.dim
+        )
 
     @property
     def queries(self) -> int | None:

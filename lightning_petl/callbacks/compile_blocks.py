@@ -35,7 +35,9 @@ class CompileBlocks(Callback):
         }
 
     @override
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+    def setup(
+        self, trainer: Trainer, pl_module: LightningModule, stage: str
+    ) -> None:
         for unit in units(pl_module):
             # private in torch 2.13, which has no public way to ask whether a module is compiled;
             # a second compile, in the setup of the next stage, would throw the first away

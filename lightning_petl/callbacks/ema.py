@@ -78,11 +78,15 @@ class EMA(Callback):
             self._update(pl_module)
 
     @override
-    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_validation_start(
+        self, trainer: Trainer, pl_module: LightningModule
+    ) -> None:
         self._use(pl_module, True)
 
     @override
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_validation_end(
+        self, trainer: Trainer, pl_module: LightningModule
+    ) -> None:
         self._use(pl_module, False)
 
     on_test_start = on_predict_start = on_validation_start
@@ -146,7 +150,9 @@ class EMA(Callback):
 
 def evaluated_state(checkpoint: Mapping[str, Any]) -> State:
     """Return what a checkpoint has for evaluation: the averages where it holds any, else the weights."""
-    average = checkpoint.get("callbacks", {}).get(EMA.__qualname__, {}).get("average")
+    average = (
+        checkpoint.get("callbacks", {}).get(EMA.__qualname__, {}).get("average")
+    )
     return dict(average or checkpoint["state_dict"])
 
 

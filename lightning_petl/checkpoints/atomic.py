@@ -40,7 +40,9 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     def load_checkpoint(
         self,
         path: str | Path,
-        map_location: Any = lambda storage, loc: storage,  # the default of Lightning
+        map_location: Any = lambda storage, loc: (
+            storage
+        ),  # the default of Lightning
         weights_only: bool | None = None,
     ) -> dict[str, Any]:
         """Read a checkpoint. No code in it is run, whatever ``weights_only`` says.

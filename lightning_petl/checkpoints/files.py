@@ -111,7 +111,12 @@ def _check_sums(path: Path) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()
-    except (zipfile.BadZipFile, LookupError, EOFError, NotImplementedError) as error:
+    except (
+        zipfile.BadZipFile,
+        LookupError,
+        EOFError,
+        NotImplementedError,
+    ) as error:
         raise ValueError(_DAMAGED) from error
     if damaged is not None:
         raise ValueError(
@@ -143,7 +148,9 @@ def _asked_for(structure: bytes) -> Iterator[str]:
     try:
         for operation, argument, _ in pickletools.genops(structure):
             if operation.name in _NAMES:
-                yield str(argument) if operation.name == "GLOBAL" else operation.name
+                yield (
+                    str(argument) if operation.name == "GLOBAL" else operation.name
+                )
     except (ValueError, LookupError) as error:
         raise ValueError(_DAMAGED) from error
 
@@ -222,7 +229,9 @@ def _tensors(state: Mapping[str, Any]) -> Iterator[Tensor]:
         if isinstance(value, Tensor):
             yield value
         elif isinstance(value, dict):
-            left += [(item, depth + 1) for item in cast(dict[Any, Any], value).values()]
+            left += [
+                (item, depth + 1) for item in cast(dict[Any, Any], value).values()
+            ]
         elif isinstance(value, list | tuple):
             left += [(item, depth + 1) for item in cast(list[Any], value)]
 

@@ -40,7 +40,9 @@ class RandomState(NamedTuple):
                 state["gauss"],
             ],
             torch=torch.get_rng_state(),
-            cuda=torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None,
+            cuda=torch.cuda.get_rng_state()
+            if torch.cuda.is_initialized()
+            else None,
         )
 
     def restore(self) -> None:

@@ -105,7 +105,9 @@ def _parameters_of(groups: list[dict[str, Any]]) -> list[Any]:
     return [parameter for group in groups for parameter in group["params"]]
 
 
-def _sharded_moments(values: Mapping[str, Any], parameter: Tensor) -> dict[str, Any]:
+def _sharded_moments(
+    values: Mapping[str, Any], parameter: Tensor
+) -> dict[str, Any]:
     found = dict(values)
     for name, value in values.items():
         # the moments of Adam have the shape of the parameter, its count of steps has not

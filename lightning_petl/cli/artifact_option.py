@@ -153,7 +153,9 @@ def shown(value: Any) -> Any:
         items = [shown(item) for item in cast(list[Any], value)]
         return tuple(items) if isinstance(value, tuple) else items
     if isinstance(value, str) and value.startswith(_MARK):
-        return bytes.fromhex(value.removeprefix(_MARK)).decode("utf-8", "surrogatepass")
+        return bytes.fromhex(value.removeprefix(_MARK)).decode(
+            "utf-8", "surrogatepass"
+        )
     return value
 
 

@@ -18,7 +18,9 @@ def finished(folder: Path, trainer: Trainer) -> str:
     """Return the paragraph for a training that came to its end."""
     best = _best(folder, trainer)
     last = folder / CHECKPOINTS / LAST
-    lines = [f"finished after update {trainer.global_step}; everything is in {folder}"]
+    lines = [
+        f"finished after update {trainer.global_step}; everything is in {folder}"
+    ]
     if best is not None:
         lines.append(f"  best:       {best}")
     if last.is_file():

@@ -33,7 +33,8 @@ COMMANDS: dict[str, Command] = {
         "export",
     ),
     "check": Command(
-        "read the whole configuration of fit and print it; nothing is built", "check"
+        "read the whole configuration of fit and print it; nothing is built",
+        "check",
     ),
     "summary": Command(
         "parameters, operations, memory and traffic of a training before it is queued",

@@ -198,7 +198,9 @@ def _syntax(path: Path, text: str, error: yaml.MarkedYAMLError) -> str:
     if error.context and len(marks) > 1:
         context = f"{error.context} of line {marks[-1].line + 1}: "
     hint = ""
-    if "block mapping" in str(error.context) or "mapping values" in str(error.problem):
+    if "block mapping" in str(error.context) or "mapping values" in str(
+        error.problem
+    ):
         hint = (
             "; see whether its indentation is that of the "
             "lines above, and whether each key has its colon"
@@ -275,7 +277,9 @@ def _texts(node: yaml.Node) -> Iterator[str]:
 
 
 def _short(key: str) -> str:
-    return ".".join(part.rstrip("+") for part in key.split(".") if part != "init_args")
+    return ".".join(
+        part.rstrip("+") for part in key.split(".") if part != "init_args"
+    )
 
 
 def _line(node: yaml.Node) -> int:

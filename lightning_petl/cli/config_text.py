@@ -69,7 +69,9 @@ def parse(parser: ArgumentParser, argv: Sequence[str]) -> Namespace:
     return _each(parser.parse_args(arguments), _shown)
 
 
-def plain(parser: ArgumentParser, config: Namespace, **options: Any) -> dict[str, Any]:
+def plain(
+    parser: ArgumentParser, config: Namespace, **options: Any
+) -> dict[str, Any]:
     """Return a configuration as the parser would dump it, in JSON types.
 
     Args:

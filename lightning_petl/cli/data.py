@@ -14,7 +14,9 @@ from data_modules.commands.index import index
 from data_modules.commands.ingest import ingest
 from data_modules.loading.data_module import VideoDataModule
 from lightning_petl.cli import config_files, config_text
-from lightning_petl.cli import names as names  # makes all classes known by their names
+from lightning_petl.cli import (
+    names as names,
+)  # makes all classes known by their names
 from lightning_petl.cli.silenced import plainly_told
 
 # Called with the data module and the command's own options, which are the function's arguments and their docstring.

@@ -121,7 +121,10 @@ def _parser() -> CommandParser:
         help="a video of yours to decode; one is drawn where not given",
     )
     parser.add_argument(
-        "--runs", type=str, default="runs", help="the folder that runs are written to"
+        "--runs",
+        type=str,
+        default="runs",
+        help="the folder that runs are written to",
     )
     _add_flag(parser, "json", "print the findings as JSON, one a line")
     _add_flag(parser, "quick", "leave out the drills, which train for a moment")

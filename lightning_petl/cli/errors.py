@@ -74,7 +74,9 @@ def _visible(message: str) -> str:
     return visible(message)
 
 
-def told_to_the_user(error: BaseException, known: Known | None = None) -> str | None:
+def told_to_the_user(
+    error: BaseException, known: Known | None = None
+) -> str | None:
     """Return one paragraph for a wrong value, None for a bug.
 
     A wrong value is a configuration that does not parse, a file or folder that cannot be

@@ -102,7 +102,9 @@ def _monitored(callbacks: Mapping[str, Any]) -> Mapping[str, Any] | None:
     return None
 
 
-def run_of(config: Mapping[str, Any] | Namespace, flags: Container[str]) -> Path | None:
+def run_of(
+    config: Mapping[str, Any] | Namespace, flags: Container[str]
+) -> Path | None:
     """Return the run whose best checkpoint a command wants; None where it names other weights or no run.
 
     A run is named by ``--run_folder``, or by its own configuration file. That file also holds what the run began with
@@ -118,7 +120,9 @@ def run_of(config: Mapping[str, Any] | Namespace, flags: Container[str]) -> Path
     file = _config_of_run(config["config"] or [])
     own = {} if file is None else config_text.read(file.read_text("utf-8"))
     given = [key for key in (*_WEIGHTS, "run_folder") if config.get(key)]
-    asked = [key for key in given if f"--{key}" in flags or config[key] != own.get(key)]
+    asked = [
+        key for key in given if f"--{key}" in flags or config[key] != own.get(key)
+    ]
     weights = [key for key in asked if key in _WEIGHTS]
     if len(weights) > 1:
         ways = " and ".join(f"{key}={config[key]}" for key in weights)

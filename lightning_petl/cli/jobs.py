@@ -11,7 +11,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
-from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
+from tensorboard.backend.event_processing.event_file_loader import (
+    RawEventFileLoader,
+)
 
 # Generated from a .proto file when it is imported, where type checkers see nothing.
 from tensorboard.compat.proto.event_pb2 import Event  # pyright: ignore[reportAttributeAccessIssue]
@@ -83,7 +85,11 @@ def status(argv: list[str]) -> int:
     """Print a table of the jobs."""
     parser = _parser("status")
     parser.add_argument(
-        "name", type=str | None, nargs="?", default=None, help="only jobs of this name"
+        "name",
+        type=str | None,
+        nargs="?",
+        default=None,
+        help="only jobs of this name",
     )
     given = parser.parse_args(argv)
     table = Table(*_COLUMNS, box=None, pad_edge=False)
@@ -170,7 +176,9 @@ def _later(runs: Path, job: Job) -> Job:
 
 def _parser(command: str, more: str = "") -> CommandParser:
     parser = CommandParser(command, more)
-    parser.add_argument("--runs", type=str, default="runs", help="folder of all runs")
+    parser.add_argument(
+        "--runs", type=str, default="runs", help="folder of all runs"
+    )
     return parser
 
 

@@ -25,7 +25,9 @@ from lightning_petl.callbacks.cost.log_interval import LogInterval
 from lightning_petl.callbacks.guards.bad_files import BadFiles
 from lightning_petl.callbacks.guards.loss_guard import LossGuard
 from lightning_petl.cli import config_files, config_text, defaults, evaluation
-from lightning_petl.cli import names as names  # makes all classes known by their names
+from lightning_petl.cli import (
+    names as names,
+)  # makes all classes known by their names
 from lightning_petl.cli.artifact_option import (
     HELP,
     built_of_shown,
@@ -84,7 +86,9 @@ class PetlCLI(RunCLI):
             )
 
     @override
-    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+    def parse_arguments(
+        self, parser: LightningArgumentParser, args: ArgsType
+    ) -> None:
         # Not Lightning's own, which warns where args are given while sys.argv holds something;
         # main(argv) may be called anywhere.
         self.config = config_text.parse(parser, cast(list[str], args))
@@ -150,7 +154,9 @@ class PetlCLI(RunCLI):
         has_weights = given.ckpt_path or given.untrained
         if folder is not None:
             loading.restore(Path(folder), cast(VideoClassifier, self.model))
-            tell_protocol(command, Path(folder), cast(VideoDataModule, self.datamodule))
+            tell_protocol(
+                command, Path(folder), cast(VideoDataModule, self.datamodule)
+            )
         elif command in evaluation.COMMANDS and not has_weights:
             owners = cast(Task, self.model).owners
             evaluation.require_trained(command, owners.values())

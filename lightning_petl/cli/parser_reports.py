@@ -111,7 +111,9 @@ def _about_options(report: str, known: Known) -> str | None:
         near = _near(key, known.options())
         return _with_place(key, f"there is no option {key!r}{near}", known)
     if found := _TOO_EARLY.fullmatch(report.strip()):
-        return f"the command comes first: lightning-petl {found[1]} --config FILE ..."
+        return (
+            f"the command comes first: lightning-petl {found[1]} --config FILE ..."
+        )
     if found := _REQUIRED.match(report):
         return _not_given(found[1].split(", "), [])
     return None
@@ -210,9 +212,7 @@ def _rewritten(reason: str, keys: list[str], known: Known) -> str:
     if found := _NO_CLASS.match(reason):
         return _no_class(found[1], keys, known)
     if _NO_SUBCLASS.match(reason):
-        return (
-            "expected the name of a class, or a mapping with class_path and init_args"
-        )
+        return "expected the name of a class, or a mapping with class_path and init_args"
     if _ABSTRACT.match(reason):
         way = _WAYS.get(keys[-1], "class_path")
         return f"its settings are given, but not its class ({way})"
@@ -279,7 +279,11 @@ def _last(key: str) -> str:
 
 def _name(match: re.Match[str]) -> str:
     """Return the option that a class does not have, as a key below that class."""
-    return match["option"] or match["argument"] or f"{match['group']}.{match['member']}"
+    return (
+        match["option"]
+        or match["argument"]
+        or f"{match['group']}.{match['member']}"
+    )
 
 
 def _no_option(match: re.Match[str], keys: list[str], known: Known) -> str:
@@ -374,6 +378,8 @@ def _no_class(name: str, keys: list[str], known: Known) -> str:
     if near:
         valid = f"near: {', '.join(spelled[match] for match in near)}"
     else:
-        listed = ", ".join(names) if len(names) <= _LISTED else "see the documentation"
+        listed = (
+            ", ".join(names) if len(names) <= _LISTED else "see the documentation"
+        )
         valid = f"known: {listed}, or the dotted path of a class of your own"
     return f"{name!r} is no known class; {valid}"

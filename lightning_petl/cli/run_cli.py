@@ -57,7 +57,9 @@ class ConfigFile(SaveConfigCallback):
     """
 
     @override
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+    def setup(
+        self, trainer: Trainer, pl_module: LightningModule, stage: str
+    ) -> None:
         # For fit not here, as Lightning 2.6 has it: a guard may still refuse the start.
         if stage != "fit":
             super().setup(trainer, pl_module, stage)
@@ -138,7 +140,10 @@ class RunCLI(LightningCLI):
         parser.add_lightning_class_args(Preemption, "preemption")
         # Preemption writes last.ckpt; after a resume a checkpoint takes the place of the one it is the same as
         parser.set_defaults(
-            {"checkpoint.save_last": False, "checkpoint.enable_version_counter": False}
+            {
+                "checkpoint.save_last": False,
+                "checkpoint.enable_version_counter": False,
+            }
         )
 
     def _dump_config(self) -> None:
@@ -300,7 +305,9 @@ class RunCLI(LightningCLI):
         if self.run_folder is not None:
             self.run_folder.finished()
             if leads() and not cast(Any, self.trainer).fast_dev_run:
-                print(closing.finished(self.run_folder.path, self.trainer), flush=True)
+                print(
+                    closing.finished(self.run_folder.path, self.trainer), flush=True
+                )
 
 
 def _by_ctrl_c(error: BaseException) -> bool:

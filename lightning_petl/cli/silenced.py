@@ -18,7 +18,10 @@ SILENCED = [
     # each command writes to a folder of its own, so a checkpoint always comes from another one
     (r"The dirpath has changed from", UserWarning),
     # a login node, or one process in an allocation
-    (r"The `srun` command is available on your system but is not used", UserWarning),
+    (
+        r"The `srun` command is available on your system but is not used",
+        UserWarning,
+    ),
     # what a reader's tap returns may be a view; nobody changes it in place
     (r"FSDP2-wrapped module .* returned a view tensor", UserWarning),
     # a run that goes on finds its own checkpoints
@@ -38,7 +41,9 @@ def plainly_told() -> Generator[None]:
     try:
         with warnings.catch_warnings():
             for message, category in SILENCED:
-                warnings.filterwarnings("ignore", message=message, category=category)
+                warnings.filterwarnings(
+                    "ignore", message=message, category=category
+                )
             yield
     finally:
         warnings.formatwarning = before

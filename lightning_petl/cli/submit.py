@@ -127,7 +127,9 @@ def _parser() -> CommandParser:
         default="default",
         help="The job writes to RUNS/NAME/DATE-TIME.",
     )
-    parser.add_argument("--runs", type=str, default="runs", help="Folder of all runs.")
+    parser.add_argument(
+        "--runs", type=str, default="runs", help="Folder of all runs."
+    )
     parser.add_argument(
         "--seeds",
         type=str | None,

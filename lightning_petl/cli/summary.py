@@ -64,7 +64,9 @@ class SummaryCLI(PetlCLI):
         clips = micro * options["num_sample"]
         self._plan = TrainingPlan(clips=clips, **frames, **self._where(micro))
         model = self._get(self.config, "model").as_dict()
-        model["init_args"]["backbone"]["init_args"] |= frames | {"weights": "random"}
+        model["init_args"]["backbone"]["init_args"] |= frames | {
+            "weights": "random"
+        }
         task = cast(type, import_object(model["class_path"]))
         if "labels" in inspect.signature(task).parameters:
             # Only their number costs anything.

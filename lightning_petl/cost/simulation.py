@@ -2,7 +2,14 @@
 
 import copy
 import weakref
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import (
+    Callable,
+    Generator,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeVar, cast
 
@@ -27,7 +34,9 @@ _Module = TypeVar("_Module", bound=nn.Module)
 _BLOCK = 512
 
 
-def _attention(query: Size, key: Size, value: Size, *args: Any, **kwargs: Any) -> int:
+def _attention(
+    query: Size, key: Size, value: Size, *args: Any, **kwargs: Any
+) -> int:
     return sdpa_flop_count(query, key, value)
 
 
@@ -191,7 +200,10 @@ def shapes(model: _Module) -> _Module:
 @contextmanager
 def without_memory(model: _Module) -> Generator[_Module]:
     """Yield a copy of a module on the CPU. Its tensors, and all that are made inside, have shapes alone."""
-    with FakeTensorMode(allow_non_fake_inputs=True) as mode, torch.random.fork_rng([]):
+    with (
+        FakeTensorMode(allow_non_fake_inputs=True) as mode,
+        torch.random.fork_rng([]),
+    ):
         with FakeCopyMode(mode):
             copied = copy.deepcopy(model)
         _move(copied)

@@ -68,7 +68,14 @@ class TrainingPlan:
 
     def batch(self) -> VideoBatch:
         """Return black clips of this size, with label 0 and a caption each."""
-        shape = (self.clips, 1, self.num_frames, 3, self.image_size, self.image_size)
+        shape = (
+            self.clips,
+            1,
+            self.num_frames,
+            3,
+            self.image_size,
+            self.image_size,
+        )
         return VideoBatch(
             video=torch.zeros(shape, dtype=torch.uint8),
             label=torch.zeros(self.clips, dtype=torch.int64),
@@ -144,7 +151,9 @@ def summarize(task: Task, plan: TrainingPlan) -> Summary:
 
         def optimizer() -> Optimizer:
             parameters = dict(copied.named_parameters())
-            return copied.optim.optimizer(parameters, copied.owners, copied.optim.lr)
+            return copied.optim.optimizer(
+                parameters, copied.owners, copied.optim.lr
+            )
 
         step = simulate(
             copied,
@@ -188,7 +197,9 @@ def _summary(task: Task, step: StepCost, plan: TrainingPlan) -> Summary:
         "optimizer": step.optimizer * trained // max(1, size(trains)),
     }
     # parameters twice: what trains has a gradient
-    simulated = 2 * size(trains) + size(fixed) + size(task.buffers()) + step.optimizer
+    simulated = (
+        2 * size(trains) + size(fixed) + size(task.buffers()) + step.optimizer
+    )
     averages = trained + size(trainable_buffers(task)) if plan.averaged else 0
     peak = step.peak - simulated + sum(held.values()) + averages
     return Summary(

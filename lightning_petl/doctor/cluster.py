@@ -18,7 +18,9 @@ def overview(partition: str | None, count: int) -> Iterator[Finding]:
     """Check SLURM's clients, and that a partition has ``count`` nodes for a job."""
     if absent := _absent():
         told = f"not on the PATH: {', '.join(absent)}"
-        yield Finding("SLURM", "bad", told, "run this on a login node of the cluster")
+        yield Finding(
+            "SLURM", "bad", told, "run this on a login node of the cluster"
+        )
         return
     name, fields = cluster.chosen_partition(partition)
     if fields.get("State") != "UP":
@@ -75,9 +77,7 @@ def rules() -> Iterator[Finding]:
     if config.get("JobRequeue") == "1":
         yield Finding("requeue", "good", told)
     else:
-        advice = (
-            "lightning-petl submit --chain N queues jobs that go on with the same run"
-        )
+        advice = "lightning-petl submit --chain N queues jobs that go on with the same run"
         yield Finding("requeue", "slow", told, advice)
     tracker = config.get("ProctrackType", "?")
     wait = config.get("KillWait", "?")

@@ -39,9 +39,7 @@ def decode_rate(video: Path | None) -> Iterator[Finding]:
     if rates[1] >= _PLENTY:
         yield Finding("decoding", "good", told)
     else:
-        advice = (
-            "lightning-petl data ingest makes copies that decode several times faster"
-        )
+        advice = "lightning-petl data ingest makes copies that decode several times faster"
         yield Finding("decoding", "slow", told, advice)
 
 

@@ -67,9 +67,7 @@ def preemption() -> Iterator[Finding]:
         told = f"it did not go on: {last_line(again.stderr)}"
         yield Finding("preemption", "bad", told)
     else:
-        told = (
-            "a signal is answered by a checkpoint, and the same command goes on from it"
-        )
+        told = "a signal is answered by a checkpoint, and the same command goes on from it"
         yield Finding("preemption", "good", told)
 
 

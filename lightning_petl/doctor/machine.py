@@ -32,7 +32,10 @@ def packages() -> Iterator[Finding]:
     if absent:
         advice = "pip install -c constraints.txt -e ."
         yield Finding(
-            "packages", "bad", f"{python}; not installed: {', '.join(absent)}", advice
+            "packages",
+            "bad",
+            f"{python}; not installed: {', '.join(absent)}",
+            advice,
         )
         return
     from lightning_petl import (
@@ -54,7 +57,9 @@ def devices() -> Iterator[Finding]:
         told = f"{torch.cuda.get_device_name(index)}, {free / 2**30:.0f} of {total / 2**30:.0f} GiB free"
         bf16 = torch.cuda.is_bf16_supported()
         busy = free < total / 2
-        advice = "" if bf16 else "no bfloat16 in hardware: --trainer.precision=16-mixed"
+        advice = (
+            "" if bf16 else "no bfloat16 in hardware: --trainer.precision=16-mixed"
+        )
         advice = (
             "another process holds its memory: nvidia-smi shows which"
             if busy
@@ -82,7 +87,9 @@ def _no_gpu(cuda: str | None) -> Finding:
             f"torch for CUDA {cuda} sees no device",
             "nvidia-smi, CUDA_VISIBLE_DEVICES",
         )
-    return Finding("GPU", "good", "none; training runs on the CPU", "-c trainer/cpu")
+    return Finding(
+        "GPU", "good", "none; training runs on the CPU", "-c trainer/cpu"
+    )
 
 
 def threads() -> Iterator[Finding]:
@@ -120,7 +127,9 @@ def file_system(folder: Path) -> Iterator[Finding]:
         folder / f".doctor-{os.getpid()}-renamed",
     )
     try:
-        took = min(_seconds(lambda: _write_through(probe, renamed)) for _ in range(3))
+        took = min(
+            _seconds(lambda: _write_through(probe, renamed)) for _ in range(3)
+        )
     finally:
         for path in (probe, renamed):
             path.unlink(missing_ok=True)

@@ -79,11 +79,16 @@ def of_report(
     told = f"{report['ranks']} ranks on {len(set(hosts))} host(s) ({names}) over {report['backend']}: {speed}"
     if report["ranks"] != expected:
         return Finding(
-            check, "bad", told, f"{expected} were started: they do not find one another"
+            check,
+            "bad",
+            told,
+            f"{expected} were started: they do not find one another",
         )
     if not all(report["seen"]):
         blind = [
-            host for host, seen in zip(hosts, report["seen"], strict=True) if not seen
+            host
+            for host, seen in zip(hosts, report["seen"], strict=True)
+            if not seen
         ]
         return Finding(
             check,

@@ -23,7 +23,11 @@ _RENDEZVOUS = (
     "export MASTER_ADDR=$(scontrol show node -o $first | grep -oP ' NodeAddr=\\K\\S+') "
     "MASTER_PORT=$((10000 + SLURM_JOB_ID % 20000)); "
 )
-_ENDED = {"COMPLETED", "GONE", *cluster.FAILED}  # GONE: the controller has forgotten it
+_ENDED = {
+    "COMPLETED",
+    "GONE",
+    *cluster.FAILED,
+}  # GONE: the controller has forgotten it
 
 
 def options(partition: str | None, gpus: int) -> Sequence[str]:
@@ -90,7 +94,9 @@ def preempted_job(partition: str | None, shared: Path) -> Iterator[Finding]:
         done = subprocess.run(command, capture_output=True, text=True)
         number = re.match(r"submitted (\d+) ", done.stdout)
         if number is None:
-            yield Finding("preempted job", "bad", f"submit: {last_line(done.stderr)}")
+            yield Finding(
+                "preempted job", "bad", f"submit: {last_line(done.stderr)}"
+            )
             return
         try:
             yield _followed(number[1], folder)
@@ -148,7 +154,9 @@ def _state(job: str) -> str:
 
 
 def _fields(job: str) -> dict[str, str]:
-    return next((fields for fields in cluster.jobs() if fields.get("JobId") == job), {})
+    return next(
+        (fields for fields in cluster.jobs() if fields.get("JobId") == job), {}
+    )
 
 
 @contextmanager
@@ -186,7 +194,9 @@ def _no_step(check: str, stderr: str) -> Finding:
         for line in stderr.splitlines()
         if line.strip() and "queued and waiting" not in line
     ]
-    tasks = [line for line in lines if not line.startswith(("srun: ", "slurmstepd"))]
+    tasks = [
+        line for line in lines if not line.startswith(("srun: ", "slurmstepd"))
+    ]
     told = (
         tasks[-1]
         if tasks

@@ -36,7 +36,9 @@ class Head(nn.Module):
         super().__init__()
         _check(classes, dropout, std)
         self.norm = (
-            nn.BatchNorm1d(dim, affine=False, eps=1e-6) if batch_norm else nn.Identity()
+            nn.BatchNorm1d(dim, affine=False, eps=1e-6)
+            if batch_norm
+            else nn.Identity()
         )
         self.dropout = nn.Dropout(dropout)
         self.classifier = nn.Linear(dim, classes)
@@ -78,7 +80,11 @@ class LinearHead(HeadRecipe):
     def build(self, dim: int, classes: int) -> Head:
         """Build the head for features of width ``dim``."""
         return Head(
-            dim, classes, dropout=self.dropout, std=self.std, batch_norm=self.batch_norm
+            dim,
+            classes,
+            dropout=self.dropout,
+            std=self.std,
+            batch_norm=self.batch_norm,
         )
 
 

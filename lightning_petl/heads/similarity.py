@@ -69,7 +69,9 @@ class Similarity(nn.Module, ABC):
         """Return the entries of the largest tensor that one sentence and one video need."""
 
     @abstractmethod
-    def compare_at_once(self, texts: Encoded, videos: Encoded) -> Float[Tensor, "q b"]:
+    def compare_at_once(
+        self, texts: Encoded, videos: Encoded
+    ) -> Float[Tensor, "q b"]:
         """Return the similarity of each sentence to each video, without regard to memory."""
 
     def blocks(
@@ -112,7 +114,9 @@ class CosineOfMean(Similarity):
     def entries_per_pair(self, texts: Encoded, videos: Encoded) -> int:
         return 1
 
-    def compare_at_once(self, texts: Encoded, videos: Encoded) -> Float[Tensor, "q b"]:
+    def compare_at_once(
+        self, texts: Encoded, videos: Encoded
+    ) -> Float[Tensor, "q b"]:
         return texts[0] @ videos[0].T
 
 
@@ -142,7 +146,9 @@ class TokenInteraction(Similarity):
     def entries_per_pair(self, texts: Encoded, videos: Encoded) -> int:
         return texts[0].shape[1] * videos[0].shape[1]
 
-    def compare_at_once(self, texts: Encoded, videos: Encoded) -> Float[Tensor, "q b"]:
+    def compare_at_once(
+        self, texts: Encoded, videos: Encoded
+    ) -> Float[Tensor, "q b"]:
         words, alpha, mask = texts
         frames, beta = videos
         cosine = einsum(words, frames, "q l e, b t e -> q b l t")
@@ -150,7 +156,9 @@ class TokenInteraction(Similarity):
         best_frame = cosine.max(-1).values
         of_words = einsum(best_frame, alpha, "q b l, q l -> q b")
         if self.masked == "ignore":
-            cosine = cosine.masked_fill(rearrange(~mask, "q l -> q 1 l 1"), -torch.inf)
+            cosine = cosine.masked_fill(
+                rearrange(~mask, "q l -> q 1 l 1"), -torch.inf
+            )
         best_word = cosine.max(-2).values
         return (of_words + einsum(best_word, beta, "q b t, b t -> q b")) / 2
 

@@ -126,7 +126,9 @@ def _again(
 
 
 def _sums(
-    z: Float[Tensor, "q b"], positive: Bool[Tensor, "q b"], same: Bool[Tensor, "q b"]
+    z: Float[Tensor, "q b"],
+    positive: Bool[Tensor, "q b"],
+    same: Bool[Tensor, "q b"],
 ) -> _BlockSums:
     # a finite number: the gradient of log sum exp is undefined where all are -inf
     least = torch.finfo(z.dtype).min / 2

@@ -41,4 +41,6 @@ def _by_view(
     folded: Float[Tensor, "bv k"], label: Labels, views: int, smoothing: float
 ) -> Float[Tensor, " bv"]:
     labels = label.repeat_interleave(views)
-    return cross_entropy(folded, labels, label_smoothing=smoothing, reduction="none")
+    return cross_entropy(
+        folded, labels, label_smoothing=smoothing, reduction="none"
+    )

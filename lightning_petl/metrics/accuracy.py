@@ -28,7 +28,9 @@ class _Ratio(Metric):
         count: the same of the count.
     """
 
-    full_state_update = False  # an update needs no state of before: one pass a batch
+    full_state_update = (
+        False  # an update needs no state of before: one pass a batch
+    )
     total: Tensor
     count: Tensor
 

@@ -204,7 +204,9 @@ def _rank_counts(matrix: _Matrix) -> dict[str, RankCounts]:
     every_caption = int(captions.sum())
     return {
         "t2v": _counts(torch.stack(t2v), own, torch.ones_like(own), videos),
-        "v2t_any": _counts(v2t_any[:, asked], best[asked], right[asked], every_caption),
+        "v2t_any": _counts(
+            v2t_any[:, asked], best[asked], right[asked], every_caption
+        ),
         "v2t_set": _counts(v2t_set[:, asked], best[asked], one, len(one)),
     }
 
@@ -229,7 +231,9 @@ def _own_similarities(matrix: _Matrix) -> Float64[Tensor, " q"]:
 def _dual_rank_counts(matrix: _Matrix, factor: float) -> dict[str, RankCounts]:
     captions, videos = _log_sums(matrix, factor)
 
-    def weighted(rows: range, columns: range, *, over_captions: bool) -> Similarities:
+    def weighted(
+        rows: range, columns: range, *, over_captions: bool
+    ) -> Similarities:
         s = matrix.at(rows, columns)
         of_caption = captions[_slice(rows), None]
         total = videos[_slice(columns)] if over_captions else of_caption
@@ -266,7 +270,9 @@ def _count(
     """Count the wrong answers that are better than the right one, and those equal to it."""
     better = s > own + TIE * own.abs()
     tied = _equal(s, own)
-    return torch.stack([(better & wrong).sum(dim), (tied & wrong).sum(dim)]).double()
+    return torch.stack(
+        [(better & wrong).sum(dim), (tied & wrong).sum(dim)]
+    ).double()
 
 
 def _equal(s: Tensor, own: Tensor) -> Tensor:
@@ -274,7 +280,10 @@ def _equal(s: Tensor, own: Tensor) -> Tensor:
 
 
 def _counts(
-    better_and_tied: Float64[Tensor, "2 n"], own: Tensor, right: Tensor, candidates: int
+    better_and_tied: Float64[Tensor, "2 n"],
+    own: Tensor,
+    right: Tensor,
+    candidates: int,
 ) -> RankCounts:
     better, tied = better_and_tied
     better = torch.where(own.isfinite(), better, torch.inf)
@@ -292,7 +301,9 @@ def _columns_of_all(x: Float64[Tensor, "k q"]) -> Float64[Tensor, "k all"]:
 
 
 def _ranges(total: int, size: int) -> list[range]:
-    return [range(start, min(start + size, total)) for start in range(0, total, size)]
+    return [
+        range(start, min(start + size, total)) for start in range(0, total, size)
+    ]
 
 
 def _slice(chosen: range) -> slice:

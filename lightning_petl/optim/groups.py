@@ -47,7 +47,9 @@ def trainable(
     named: Iterable[tuple[str, nn.Parameter]],
 ) -> Iterable[tuple[str, nn.Parameter]]:
     """Return those of the named parameters that train."""
-    return ((name, parameter) for name, parameter in named if parameter.requires_grad)
+    return (
+        (name, parameter) for name, parameter in named if parameter.requires_grad
+    )
 
 
 def _empty_group(name: str, owner: str, decays: bool) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Write the TensorBoard events of one run over all its restarts."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -69,7 +70,9 @@ class RunLogger(TensorBoardLogger):
 
     @override
     @rank_zero_only
-    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def log_metrics(
+        self, metrics: Mapping[str, float], step: int | None = None
+    ) -> None:
         if self._resumes:
             self._purge()
         step = self.row.step if step is None else step

@@ -54,7 +54,9 @@ def partitions() -> dict[str, dict[str, str]]:
     """The fields of every partition, by name."""
     lines = call("scontrol", "show", "partition", "-o").splitlines()
     return {
-        fields["PartitionName"]: fields for line in lines if (fields := _fields(line))
+        fields["PartitionName"]: fields
+        for line in lines
+        if (fields := _fields(line))
     }
 
 

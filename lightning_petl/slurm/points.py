@@ -30,9 +30,14 @@ def points(sweep: Mapping[str, Sequence[str]]) -> list[Point]:
     names = _short(list(sweep))
     found = [
         Point(
-            tuple(f"--{key}={value}" for key, value in zip(sweep, values, strict=True)),
+            tuple(
+                f"--{key}={value}" for key, value in zip(sweep, values, strict=True)
+            ),
             _folder(
-                [f"{name}={value}" for name, value in zip(names, values, strict=True)]
+                [
+                    f"{name}={value}"
+                    for name, value in zip(names, values, strict=True)
+                ]
             ),
         )
         for values in product(*sweep.values())

@@ -37,7 +37,9 @@ class Tasks:
             if (value := getattr(self, name)) is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1, not {value}")
         if self.gpus < 0:
-            raise ValueError(f"gpus must be 0 (train on CPUs) or more, not {self.gpus}")
+            raise ValueError(
+                f"gpus must be 0 (train on CPUs) or more, not {self.gpus}"
+            )
         if self.gpus and self.tasks_per_node not in (None, self.gpus):
             raise ValueError(
                 f"{self.gpus} GPUs a node make as many tasks, not {self.tasks_per_node}; leave tasks_per_node out"

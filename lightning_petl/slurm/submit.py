@@ -56,7 +56,9 @@ def _read(
 ) -> tuple[Request, int, Sequence[Path], Sequence[str]]:
     """The whole request, the number of runs of an array, and the place and configuration of each run."""
     several = order.points[0].flags != ()
-    places = [folder / point.folder if several else folder for point in order.points]
+    places = [
+        folder / point.folder if several else folder for point in order.points
+    ]
     texts = read(_command_lines(order, places))
     configs = [yaml.safe_load(text) for text in texts]
     if order.seeds:
@@ -108,7 +110,8 @@ def _names(base: Path) -> Iterator[Path]:
     """By the time of the day, then with numbers: what a submission may be called."""
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
     return (
-        base / (stamp if not number else f"{stamp}-{number}") for number in range(1000)
+        base / (stamp if not number else f"{stamp}-{number}")
+        for number in range(1000)
     )
 
 
@@ -135,7 +138,10 @@ def _command_lines(order: Order, places: Sequence[Path]) -> list[list[str]]:
     for file in order.config:
         files += ["-c", str(file)]
     tasks = order.request.tasks
-    ours = [f"--trainer.num_nodes={tasks.nodes}", f"--trainer.devices={tasks.per_node}"]
+    ours = [
+        f"--trainer.num_nodes={tasks.nodes}",
+        f"--trainer.devices={tasks.per_node}",
+    ]
     return [
         [*files, *order.fit, *point.flags, *ours, f"--run_folder={place}"]
         for point, place in zip(order.points, places, strict=True)
@@ -153,7 +159,9 @@ def _check_data_follow(configs: Sequence[dict[str, Any]]) -> None:
             )
 
 
-def _with_processors(request: Request, configs: Sequence[dict[str, Any]]) -> Request:
+def _with_processors(
+    request: Request, configs: Sequence[dict[str, Any]]
+) -> Request:
     """With processors for the loader's workers, on the devices that the job has.
 
     Raises:
@@ -173,7 +181,8 @@ def _with_processors(request: Request, configs: Sequence[dict[str, Any]]) -> Req
         config["data"]["init_args"].get("num_workers", 0) for config in configs
     )
     return replace(
-        request, tasks=replace(tasks, cpus_per_task=tasks.cpus_per_task or workers + 1)
+        request,
+        tasks=replace(tasks, cpus_per_task=tasks.cpus_per_task or workers + 1),
     )
 
 
@@ -201,4 +210,6 @@ def _submit(request: Request, folder: Path, array: int) -> list[str]:
 
 
 def _after(request: Request) -> str | None:
-    return request.queue.after and f"afterok:{request.queue.after.replace(',', ':')}"
+    return (
+        request.queue.after and f"afterok:{request.queue.after.replace(',', ':')}"
+    )

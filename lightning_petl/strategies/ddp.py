@@ -4,7 +4,9 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, cast
 
-from data_modules import compat as compat  # before lightning, which imports torchvision
+from data_modules import (
+    compat as compat,
+)  # before lightning, which imports torchvision
 
 # isort: split
 import torch.distributed as dist
@@ -17,7 +19,10 @@ from torch.optim import Optimizer
 from typing_extensions import override
 
 from lightning_petl.checkpoints.checksums import checksums
-from lightning_petl.checkpoints.trainable_state import trainable_buffers, trainable_keys
+from lightning_petl.checkpoints.trainable_state import (
+    trainable_buffers,
+    trainable_keys,
+)
 from lightning_petl.distributed.collectives import (
     broadcast_tensors,
     gather_objects,

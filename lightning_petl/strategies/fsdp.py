@@ -4,7 +4,9 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import Any, cast
 
-from data_modules import compat as compat  # before lightning, which imports torchvision
+from data_modules import (
+    compat as compat,
+)  # before lightning, which imports torchvision
 
 # isort: split
 from lightning.pytorch import LightningModule
@@ -136,7 +138,9 @@ class FSDP2(ModelParallelStrategy):
         filepath: Any,
         storage_options: Any | None = None,
     ) -> None:
-        super().save_checkpoint(gather_shards(checkpoint), filepath, storage_options)
+        super().save_checkpoint(
+            gather_shards(checkpoint), filepath, storage_options
+        )
 
     # Loading is that of a single process: every rank reads the file and takes its shards.
 

@@ -3,7 +3,12 @@
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 """Parameters that train are float32 under each. The frozen trunk has a dtype of its own."""
 
-_ALIASES = {"None": "32-true", "32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
+_ALIASES = {
+    "None": "32-true",
+    "32": "32-true",
+    "bf16": "bf16-mixed",
+    "16": "16-mixed",
+}
 
 
 def resolve_precision(precision: str | int | None, *, on_cpu: bool = False) -> str:

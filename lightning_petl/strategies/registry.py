@@ -10,7 +10,9 @@ from lightning_petl.strategies.fsdp import FSDP2
 Kind = Literal["auto", "ddp", "fsdp"]
 
 # under Lightning's own word, so that several devices get it where no strategy is named
-StrategyRegistry.register("ddp", TrainableDDP, "DDP over what trains", override=True)
+StrategyRegistry.register(
+    "ddp", TrainableDDP, "DDP over what trains", override=True
+)
 
 # under a word of its own: Lightning's fsdp is FSDP1. Not as an object, because Lightning 2.6 then refuses
 # the gradient scaler of 16-mixed.
@@ -53,7 +55,9 @@ def kind_of_strategy(strategy: str | Strategy) -> Kind:
     kind: Kind | None
     if isinstance(strategy, Strategy):
         name = type(strategy).__name__
-        kind = next((k for cls, k in _KINDS.items() if isinstance(strategy, cls)), None)
+        kind = next(
+            (k for cls, k in _KINDS.items() if isinstance(strategy, cls)), None
+        )
     else:
         name = strategy
         kind = _PATHS.get(name) or _WORDS.get(name.lower())

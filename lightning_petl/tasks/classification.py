@@ -180,4 +180,6 @@ def check_labels(labels: list[str], label_smoothing: float) -> None:
             f"labels must be unique, but these occur twice: {', '.join(twice)}"
         )
     if not 0 <= label_smoothing < 1:
-        raise ValueError(f"label_smoothing must lie in [0, 1), got {label_smoothing}")
+        raise ValueError(
+            f"label_smoothing must lie in [0, 1), got {label_smoothing}"
+        )

@@ -20,7 +20,10 @@ from lightning_petl.artifacts.format import (
 )
 from lightning_petl.artifacts.recipes import Packages, decode
 from lightning_petl.backbones.vit import VideoViT
-from lightning_petl.checkpoints.trainable_state import check_trainable, load_trainable
+from lightning_petl.checkpoints.trainable_state import (
+    check_trainable,
+    load_trainable,
+)
 from lightning_petl.checkpoints.trunk_id import TrunkId
 from lightning_petl.heads.linear import HeadRecipe
 from lightning_petl.tasks.classification import VideoClassifier
@@ -128,7 +131,9 @@ def _recipe(contents: Contents, allow: Packages) -> Recipe:
     path = contents.folder / CONFIG
     try:
         _refuse_large_numbers(contents)
-        adapters = [decode(entry, Adapter, allow=allow) for entry in config["adapters"]]
+        adapters = [
+            decode(entry, Adapter, allow=allow) for entry in config["adapters"]
+        ]
         recipe = Recipe(adapters, decode_head(config["head"], allow))
         # without drawing: the model that is kept is built by others, from their seed
         with torch.random.fork_rng([]), torch.device("meta"):

@@ -10,7 +10,10 @@ from lightning.pytorch.utilities import rank_zero_warn
 
 from lightning_petl.backbones.reachability import unreachable
 from lightning_petl.backbones.vit import VideoViT
-from lightning_petl.checkpoints.trainable_state import check_trainable, trainable_state
+from lightning_petl.checkpoints.trainable_state import (
+    check_trainable,
+    trainable_state,
+)
 from lightning_petl.checkpoints.trunk_id import TrunkId
 from lightning_petl.distributed.collectives import any_rank, union_over_ranks
 from lightning_petl.distributed.sharding import materialize, shard
@@ -105,7 +108,10 @@ class Task(LightningModule):
     @property
     def only_notes_no_numbers(self) -> bool:
         """Whether outputs that are no numbers count as wrong and are told, rather than end the command."""
-        return self._trainer is not None and self._trainer.state.fn == TrainerFn.FITTING
+        return (
+            self._trainer is not None
+            and self._trainer.state.fn == TrainerFn.FITTING
+        )
 
     def on_validation_epoch_end(self) -> None:
         """Tell which clips of all ranks have outputs that are no numbers. All ranks must call it."""

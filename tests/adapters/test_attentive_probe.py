@@ -8,7 +8,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lightning_petl.adapters import AttentiveProbe, LoRA, MAdapter, Side4Video, attach
+from lightning_petl.adapters import (
+    AttentiveProbe,
+    LoRA,
+    MAdapter,
+    Side4Video,
+    attach,
+)
 from lightning_petl.adapters.attentive_probe import Pooler
 from lightning_petl.backbones import VideoViT
 from lightning_petl.backbones.reachability import unreachable
@@ -26,7 +32,9 @@ def test_published_counts(dim: int, count: int) -> None:
     """With a head of 174 classes."""
     with torch.device("meta"):
         pooler = Pooler(dim, [0], AttentiveProbe())
-    assert sum(p.numel() for p in pooler.parameters()) + (dim + 1) * CLASSES == count
+    assert (
+        sum(p.numel() for p in pooler.parameters()) + (dim + 1) * CLASSES == count
+    )
 
 
 def _norm(norm: nn.Module, x: Tensor) -> Tensor:
@@ -68,7 +76,11 @@ def _written_out(vit: VideoViT, video: Tensor, heads: int = 16) -> Tensor:
         x = x + _mlp(block.mlp, _norm(block.norm2, x))
     q, kv = probe.cross.attn.q, probe.cross.attn.kv
     cross = _attention(
-        dim, heads, torch.cat([q.weight, kv.weight]), torch.cat([q.bias, kv.bias]), None
+        dim,
+        heads,
+        torch.cat([q.weight, kv.weight]),
+        torch.cat([q.bias, kv.bias]),
+        None,
     )
     query, y = probe.query.expand(len(video), 1, dim), _norm(probe.cross.norm1, x)
     y = query + cross(query, y, y, need_weights=False)[0]
@@ -125,7 +137,11 @@ def test_any_number_of_frames_and_registers(frames: int) -> None:
 
 @pytest.mark.parametrize(
     "saving",
-    [{"save_memory": False}, {"checkpoint": ("mlp",)}, {"checkpoint": ("attn", "mlp")}],
+    [
+        {"save_memory": False},
+        {"checkpoint": ("mlp",)},
+        {"checkpoint": ("attn", "mlp")},
+    ],
     ids=str,
 )
 def test_savings_change_nothing(saving: dict[str, Any]) -> None:
@@ -193,7 +209,9 @@ def test_heads_that_do_not_divide_the_width() -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{"heads": 0}, {"blocks": -1}, {"checkpoint": ("mlp", "mlp")}], ids=str
+    "options",
+    [{"heads": 0}, {"blocks": -1}, {"checkpoint": ("mlp", "mlp")}],
+    ids=str,
 )
 def test_refuses(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"must be above zero|name one twice"):

@@ -28,7 +28,10 @@ _CONSTRUCTORS: list[tuple[Callable[[], Adapter], str]] = [
     (lambda: LoRA(rank=0), "rank 0 must be above zero"),
     (lambda: LoRA(rank=-4), "rank -4 must be above zero"),
     (lambda: LoRA(alpha=0.0), r"alpha 0\.0 must be above zero"),
-    (lambda: LoRA(targets=()), "targets is empty: choose any of q, k, v, o, fc1, fc2"),
+    (
+        lambda: LoRA(targets=()),
+        "targets is empty: choose any of q, k, v, o, fc1, fc2",
+    ),
     (
         lambda: LoRA(fused="shared"),
         "fused: shared adapts q, k and v together; targets are q, v",
@@ -54,7 +57,9 @@ _CONSTRUCTORS: list[tuple[Callable[[], Adapter], str]] = [
 
 
 @pytest.mark.parametrize(
-    ("build", "message"), _CONSTRUCTORS, ids=[message for _, message in _CONSTRUCTORS]
+    ("build", "message"),
+    _CONSTRUCTORS,
+    ids=[message for _, message in _CONSTRUCTORS],
 )
 def test_hyper_parameters(build: Callable[[], Adapter], message: str) -> None:
     with pytest.raises(ValueError, match=message):
@@ -63,7 +68,9 @@ def test_hyper_parameters(build: Callable[[], Adapter], message: str) -> None:
 
 @pytest.mark.parametrize("rate", [-0.1, 1.5])
 @pytest.mark.parametrize("method", [LoRA, AdaptFormer, VPT])
-def test_dropout_is_a_probability(method: Callable[..., Adapter], rate: float) -> None:
+def test_dropout_is_a_probability(
+    method: Callable[..., Adapter], rate: float
+) -> None:
     with pytest.raises(
         ValueError, match="dropout probability has to be between 0 and 1"
     ):
@@ -117,7 +124,9 @@ def test_blocks(method: Callable[..., Adapter], blocks: str | list[int]) -> None
     ("blocks", "chosen"),
     [("all", [0, 1]), ("first 1", [0]), ("last 1", [1]), ([1, 0], [0, 1])],
 )
-def test_blocks_that_are_a_choice(blocks: str | list[int], chosen: list[int]) -> None:
+def test_blocks_that_are_a_choice(
+    blocks: str | list[int], chosen: list[int]
+) -> None:
     vit = adapted([LoRA(rank=2, blocks=blocks)])
     assert sorted({int(name.split(".")[1]) for name in vit.owners}) == chosen
 
@@ -187,7 +196,9 @@ def test_bias_that_the_trunk_lacks() -> None:
     """CLIP's patch embedding has none, which is no error; a named bias that is missing is."""
     vit = tiny_vit()
     vit.blocks[1].mlp.fc1.bias = None
-    with pytest.raises(ValueError, match=r"BitFit: mlp\.fc1 of this trunk has no bias"):
+    with pytest.raises(
+        ValueError, match=r"BitFit: mlp\.fc1 of this trunk has no bias"
+    ):
         list(BitFit().parameters(vit))
 
 
@@ -199,11 +210,14 @@ def test_bias_that_the_trunk_lacks() -> None:
         ("vit_base_patch16_siglip_224", "norm_cls_mean", "patch_mean, map"),
     ],
 )
-def test_readout_that_the_trunk_lacks(name: str, readout: str, offered: str) -> None:
+def test_readout_that_the_trunk_lacks(
+    name: str, readout: str, offered: str
+) -> None:
     with (
         torch.device("meta"),
         pytest.raises(
-            ValueError, match=f"readout '{readout}' is not offered.*it has {offered}$"
+            ValueError,
+            match=f"readout '{readout}' is not offered.*it has {offered}$",
         ),
     ):
         VideoViT(name, weights="random", readout=readout)

@@ -12,7 +12,11 @@ from lightning_petl.adapters import LoRA, MAdapter, attach
 from lightning_petl.adapters.m_adapter import TreeLevel, level_indices
 from lightning_petl.backbones import VideoViT
 from lightning_petl.backbones.reachability import unreachable
-from lightning_petl.cost.saved_memory import Saved, saved_bytes, saved_bytes_per_clip
+from lightning_petl.cost.saved_memory import (
+    Saved,
+    saved_bytes,
+    saved_bytes_per_clip,
+)
 from lightning_petl.shapes import Grid
 from tests.families import toy_vit
 from tests.tiny import adapted, clip, gradients, randomised, trainable
@@ -44,13 +48,16 @@ def test_counts(name: str, width: int, taps: str, count: int, combine: str) -> N
     """With a head of 174 classes; equal shares of parallel levels count as the gates of a chain."""
     vit = _on_meta(name, MAdapter(width=width, taps=taps, combine=combine))
     assert (
-        sum(p.numel() for p in trainable(vit).values()) + (width + 1) * CLASSES == count
+        sum(p.numel() for p in trainable(vit).values()) + (width + 1) * CLASSES
+        == count
     )
 
 
 @pytest.mark.parametrize("levels", range(1, 14))
 def test_a_tree_of_m_levels_has_m_minus_one_modules(levels: int) -> None:
-    assert sum(TreeLevel.count(index, levels) for index in range(levels)) == levels - 1
+    assert (
+        sum(TreeLevel.count(index, levels) for index in range(levels)) == levels - 1
+    )
 
 
 def test_quarters() -> None:
@@ -91,7 +98,9 @@ def _pairwise(items: list[Tensor], units: list[list[nn.Module]]) -> Tensor:
     while len(spans) > 1:
         paired = []
         for left, right in zip(spans[::2], spans[1::2]):  # noqa: B905
-            paired.append((_unit(queues[right[1]].pop(0), right[0], left[0]), right[1]))
+            paired.append(
+                (_unit(queues[right[1]].pop(0), right[0], left[0]), right[1])
+            )
         spans = paired + spans[len(spans) - len(spans) % 2 :]
     return spans[0][0]
 
@@ -103,7 +112,9 @@ def _written_out(vit: VideoViT, video: Tensor, combine: str, pool: str) -> Tenso
         z = block(z, vit.grid)
         if str(index) in branch.taps:
             tap = branch.taps[str(index)].tap
-            levels.append(tap.linear(_norm(tap.norm, z)).unflatten(0, video.shape[:2]))
+            levels.append(
+                tap.linear(_norm(tap.norm, z)).unflatten(0, video.shape[:2])
+            )
     units = [list(level.units) for level in branch.taps.values()]
     if combine == "tree":
         s = _pairwise(levels, units)
@@ -199,7 +210,10 @@ def test_refuses(options: dict[str, Any]) -> None:
 
 SAVINGS = [
     {"save_memory": False},
-    *({"checkpoint": c} for c in [("fusion",), ("temporal",), ("fusion", "temporal")]),
+    *(
+        {"checkpoint": c}
+        for c in [("fusion",), ("temporal",), ("fusion", "temporal")]
+    ),
 ]
 
 
@@ -235,7 +249,9 @@ def _bytes(recipe: MAdapter, *, half: bool, depth: int | None = None) -> Saved:
 
     with FakeTensorMode(allow_non_fake_inputs=True):
         vit.to_empty(device="cpu")
-        return saved_bytes_per_clip(run, recomputed=vit.readers["MAdapter"].recomputed)
+        return saved_bytes_per_clip(
+            run, recomputed=vit.readers["MAdapter"].recomputed
+        )
 
 
 @pytest.mark.parametrize("half", [False, True], ids=["fp32", "bf16"])
@@ -271,7 +287,9 @@ def test_keeps_no_tokens_of_the_trunk() -> None:
         t.untyped_storage().data_ptr() for t in saved
     }
     trunk = {
-        id(p) for name, p in vit.named_parameters() if not name.startswith("readers.")
+        id(p)
+        for name, p in vit.named_parameters()
+        if not name.startswith("readers.")
     }
     assert not trunk & {id(t) for t in saved}
 
@@ -279,9 +297,13 @@ def test_keeps_no_tokens_of_the_trunk() -> None:
 def test_lora_below_a_tap_learns_and_above_it_does_not() -> None:
     vit = randomised([LoRA(rank=2), MAdapter(width=64, taps=[0, 1])], depth=3)
     grads = {
-        name: grad for name, grad in gradients(vit, clip()).items() if "LoRA" in name
+        name: grad
+        for name, grad in gradients(vit, clip()).items()
+        if "LoRA" in name
     }
-    reached = {name for name, grad in grads.items() if grad is not None and grad.any()}
+    reached = {
+        name for name, grad in grads.items() if grad is not None and grad.any()
+    }
     assert reached == {name for name in grads if not name.startswith("blocks.2.")}
     assert unreachable(vit) == set(grads) - reached | {
         "readers.MAdapter.taps.0.units.0.gate"

@@ -85,7 +85,9 @@ def test_another_trunk_is_refused_unless_told_otherwise(tmp_path: Path) -> None:
     load(tmp_path / "a", weights="random", allow_other_trunk=True)
 
 
-def test_missing_trainable_tensor_is_named(tmp_path: Path, trunk_file: Path) -> None:
+def test_missing_trainable_tensor_is_named(
+    tmp_path: Path, trunk_file: Path
+) -> None:
     model = build()
     write(tmp_path / "a", model.trained(), PROTOCOL)
     config = json.loads((tmp_path / "a" / CONFIG).read_text())

@@ -44,10 +44,16 @@ MORE = 200 * 2**20  # bytes above what the process holds before
 def model() -> VideoClassifier:
     torch.manual_seed(0)
     trunk = VideoViT(
-        "vit_tiny_patch16_224", weights="random", image_size=32, depth=2, num_frames=2
+        "vit_tiny_patch16_224",
+        weights="random",
+        image_size=32,
+        depth=2,
+        num_frames=2,
     )
     stack: list[Adapter] = [
-        MultiTuneV(st_adapter=STAdapter(bottleneck=8, kernel=(3, 3, 3)), blocks=[1]),
+        MultiTuneV(
+            st_adapter=STAdapter(bottleneck=8, kernel=(3, 3, 3)), blocks=[1]
+        ),
         LoRA(rank=2, blocks=[0]),
     ]
     return VideoClassifier(trunk, stack, ["left", "right", "höher"]).eval()
@@ -64,9 +70,7 @@ def good(model: VideoClassifier, tmp_path_factory: pytest.TempPathFactory) -> Pa
 def stranger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """What the import of a module that could be imported leaves behind."""
     trace = tmp_path / "was imported"
-    code = (
-        "from lightning_petl.adapters import LoRA\nclass Method(LoRA): name = 'LoRA'\n"
-    )
+    code = "from lightning_petl.adapters import LoRA\nclass Method(LoRA): name = 'LoRA'\n"
     (tmp_path / f"{FOREIGN}.py").write_text(
         f"open({str(trace)!r}, 'w').close()\n{code}"
     )
@@ -77,7 +81,10 @@ def stranger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @contextmanager
 def little_memory(more: int) -> Generator[None]:
     """No more than ``more`` bytes of addresses beside those that the process holds."""
-    held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    held = (
+        int(Path("/proc/self/statm").read_text().split()[0])
+        * resource.getpagesize()
+    )
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (held + more, hard))
     try:
@@ -120,13 +127,16 @@ def test_every_mutation_is_told_in_one_sentence(
         shutil.copytree(good, folder)
         mutate(folder)
         told[name] = told_of(folder, model)
-    assert {name: text for name, text in told.items() if _unclear(text, tmp_path)} == {}
+    assert {
+        name: text for name, text in told.items() if _unclear(text, tmp_path)
+    } == {}
     assert not stranger.exists()
     assert (
         not {FOREIGN, "this"} & sys.modules.keys()
     )  # "this" is a module of Python that prints a poem
     assert all(
-        torch.equal(value, before[name]) for name, value in model.state_dict().items()
+        torch.equal(value, before[name])
+        for name, value in model.state_dict().items()
     )
 
 
@@ -166,7 +176,9 @@ def test_a_class_of_the_users_own_comes_from_an_allowed_package(
         ValueError,
         match=f"{FOREIGN}.Method is no known class .* add --allow {FOREIGN} to the command",
     ):
-        artifact_option.configuration(folder, allow=[f"{FOREIGN}_too", FOREIGN[:-1]])
+        artifact_option.configuration(
+            folder, allow=[f"{FOREIGN}_too", FOREIGN[:-1]]
+        )
     assert not stranger.exists()
     artifact_option.configuration(folder, allow=[FOREIGN])
     assert stranger.exists()
@@ -187,13 +199,15 @@ NAMES = st.text(st.characters(codec=None), max_size=30) | st.sampled_from(
 def test_text_survives_the_interpreters_of_the_command_line(value: object) -> None:
     hidden = artifact_option.hidden(value)
     assert (
-        artifact_option.shown(yaml.safe_load(json.dumps(hidden, ensure_ascii=False)))
+        artifact_option.shown(
+            yaml.safe_load(json.dumps(hidden, ensure_ascii=False))
+        )
         == value
     )
     assert (
-        artifact_option.shown(OmegaConf.to_object(OmegaConf.create({"value": hidden})))[
-            "value"
-        ]
+        artifact_option.shown(
+            OmegaConf.to_object(OmegaConf.create({"value": hidden}))
+        )["value"]
         == value
     )
 
@@ -214,10 +228,15 @@ def test_any_label_comes_back_from_an_artifact(tmp_path: Path) -> None:
     torch.manual_seed(0)
     trunk = tmp_path / "trunk.pth"
     torch.save(
-        VideoViT("vit_tiny_patch16_224", weights="random", depth=2).state_dict(), trunk
+        VideoViT("vit_tiny_patch16_224", weights="random", depth=2).state_dict(),
+        trunk,
     )
     vit = VideoViT(
-        "vit_tiny_patch16_224", weights=str(trunk), image_size=32, depth=2, num_frames=2
+        "vit_tiny_patch16_224",
+        weights=str(trunk),
+        image_size=32,
+        depth=2,
+        num_frames=2,
     )
     model = VideoClassifier(vit, [LoRA(rank=2)], STRANGE_LABELS)
     write(tmp_path / "artifact", model.trained(), PROTOCOL)

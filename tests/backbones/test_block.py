@@ -5,7 +5,12 @@ import torch
 from timm.models.vision_transformer import Block, ParallelScalingBlock
 from torch import Tensor, nn
 
-from lightning_petl.backbones.block import SLOTS, AdaptedBlock, PromptTable, SlotModule
+from lightning_petl.backbones.block import (
+    SLOTS,
+    AdaptedBlock,
+    PromptTable,
+    SlotModule,
+)
 from lightning_petl.backbones.linear import AdaptedLinear
 from lightning_petl.shapes import Grid
 from tests.tiny import shake
@@ -79,13 +84,19 @@ def test_slot_is_where_the_equation_says(slot: str) -> None:
     expected = _equation(block, _tokens(), slot)
     ours = AdaptedBlock(block)
     ours.add(slot, "shift", _Shift())
-    torch.testing.assert_close(ours(_tokens(), GRID), expected, atol=1e-6, rtol=1e-6)
+    torch.testing.assert_close(
+        ours(_tokens(), GRID), expected, atol=1e-6, rtol=1e-6
+    )
 
 
 def test_slots_give_distinct_outputs() -> None:
-    outputs = [_equation(_block(init_values=0.5), _tokens(), slot) for slot in SLOTS]
+    outputs = [
+        _equation(_block(init_values=0.5), _tokens(), slot) for slot in SLOTS
+    ]
     assert all(
-        (a - b).abs().max() > 1e-3 for i, a in enumerate(outputs) for b in outputs[:i]
+        (a - b).abs().max() > 1e-3
+        for i, a in enumerate(outputs)
+        for b in outputs[:i]
     )
 
 

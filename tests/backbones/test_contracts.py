@@ -183,7 +183,9 @@ class _Pairs(nn.Module):
 
 def test_a_classifier_whose_head_reads_each_vector_trains() -> None:
     labels = ["lift cup", "lift pen", "drop cup", "drop pen"]
-    model = VideoClassifier(_queried(), labels=labels, adapters=[], head=_VerbAndNoun())
+    model = VideoClassifier(
+        _queried(), labels=labels, adapters=[], head=_VerbAndNoun()
+    )
     logits = model(torch.stack([clip(), clip(seed=1)], dim=1))
     assert logits.shape == (2, 2, 4)
     logits[0, 0, 0].backward()
@@ -191,7 +193,9 @@ def test_a_classifier_whose_head_reads_each_vector_trains() -> None:
 
 
 def test_a_head_for_one_vector_refuses_several() -> None:
-    with pytest.raises(ValueError, match=r"LinearHead reads one vector a clip, .* 3"):
+    with pytest.raises(
+        ValueError, match=r"LinearHead reads one vector a clip, .* 3"
+    ):
         LinearHead().build_on(_queried(), ["a", "b"])
 
 
@@ -199,7 +203,9 @@ def test_several_vectors_are_not_averaged_with_one() -> None:
     vit = _queried()
     other = _OneQueryATarget(vit.dim, 1)
     other.queries = None
-    with pytest.raises(ValueError, match=r"Other answers 1 vectors a clip .* with 3"):
+    with pytest.raises(
+        ValueError, match=r"Other answers 1 vectors a clip .* with 3"
+    ):
         vit.add_reader("Other", other)
 
 
@@ -216,7 +222,9 @@ class _JointGrid(Grid):
 
     @property
     def patches(self) -> slice:
-        return slice(self.prefix, self.prefix + self.frames * self.height * self.width)
+        return slice(
+            self.prefix, self.prefix + self.frames * self.height * self.width
+        )
 
     def frames_of(self, x: Tensor) -> Tensor:
         return rearrange(x, "b (t n) d -> (b n) t d", t=self.frames)

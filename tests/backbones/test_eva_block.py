@@ -12,7 +12,12 @@ from torch import Tensor, nn
 
 from lightning_petl.adapters import BitFit, LoRA, attach
 from lightning_petl.backbones import VideoViT
-from lightning_petl.backbones.block import SLOTS, AdaptedBlock, PromptTable, SlotModule
+from lightning_petl.backbones.block import (
+    SLOTS,
+    AdaptedBlock,
+    PromptTable,
+    SlotModule,
+)
 from lightning_petl.backbones.eva_block import AdaptedEvaBlock, AdaptedPostNormBlock
 from lightning_petl.backbones.linear import BiasDelta, ScaleDelta
 from lightning_petl.backbones.weights.pretrained import load_weights
@@ -77,12 +82,16 @@ def test_readout_is_the_pooling_of_timm(name: str, readout: str) -> None:
     )
 
 
-@pytest.mark.parametrize("name", ["eva02_tiny_patch14_224", "vit_small_patch16_dinov3"])
+@pytest.mark.parametrize(
+    "name", ["eva02_tiny_patch14_224", "vit_small_patch16_dinov3"]
+)
 def test_by_name_at_native_width(name: str) -> None:
     vit = VideoViT(
         name, weights="random", depth=1, image_size=SIZE if "16" in name else 28
     ).eval()
-    model = timm.create_model(name, num_classes=0, depth=1, img_size=vit.image_size[0])
+    model = timm.create_model(
+        name, num_classes=0, depth=1, img_size=vit.image_size[0]
+    )
     model.load_state_dict(vit.state_dict())
     assert torch.equal(
         _tokens(vit, _frames(vit.image_size[0])),
@@ -112,7 +121,9 @@ def test_what_is_not_known_is_refused(name: str, message: str) -> None:
     ("adopted", "expected"),
     [(AdaptedEvaBlock, "EvaBlock"), (AdaptedPostNormBlock, "EvaBlockPostNorm")],
 )
-def test_other_blocks_are_refused(adopted: type[AdaptedBlock], expected: str) -> None:
+def test_other_blocks_are_refused(
+    adopted: type[AdaptedBlock], expected: str
+) -> None:
     with pytest.raises(
         TypeError, match=rf"adopts timm's eva\.{expected}, not Identity"
     ):
@@ -195,11 +206,19 @@ def _equation(
     x = x + d("before_attn", x)
     h = block.attn(x if post_norm else block.norm1(x), rope=rope)
     h = h + d("after_attn", h)
-    x = x + (block.norm1(h) if post_norm else block.gamma_1 * h) + d("beside_attn", x)
+    x = (
+        x
+        + (block.norm1(h) if post_norm else block.gamma_1 * h)
+        + d("beside_attn", x)
+    )
     x = x + d("before_mlp", x)
     h = block.mlp(x if post_norm else block.norm2(x))
     h = h + d("after_mlp", h)
-    x = x + (block.norm2(h) if post_norm else block.gamma_2 * h) + d("beside_mlp", x)
+    x = (
+        x
+        + (block.norm2(h) if post_norm else block.gamma_2 * h)
+        + d("beside_mlp", x)
+    )
     return x + d("after_block", x)
 
 
@@ -340,7 +359,9 @@ def test_bitfit_trains_every_bias_of_a_block(name: str, inside: set[str]) -> Non
         f"blocks.0.{path}" if path.endswith("_bias") else f"blocks.0.{path}.bias"
         for path in inside
     }
-    assert {key for key in trainable(vit) if key.startswith("blocks.0.")} == expected
+    assert {
+        key for key in trainable(vit) if key.startswith("blocks.0.")
+    } == expected
     grads = gradients(vit, clip())
     assert all(grad is not None and grad.any() for grad in grads.values())
 
@@ -381,7 +402,9 @@ def test_targets_of_swiglu() -> None:
 
 
 def test_one_a_for_layers_that_are_apart() -> None:
-    with pytest.raises(ValueError, match="this trunk has them apart: use per_slice"):
+    with pytest.raises(
+        ValueError, match="this trunk has them apart: use per_slice"
+    ):
         attach(toy_vit(APART), [LoRA(targets=("q", "k", "v"), fused="shared")])
 
 

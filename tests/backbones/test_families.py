@@ -51,7 +51,9 @@ def test_empty_stack_is_timm(name: str, size: int) -> None:
 
 
 @every_family
-def test_several_frames_are_the_mean_of_their_features(name: str, size: int) -> None:
+def test_several_frames_are_the_mean_of_their_features(
+    name: str, size: int
+) -> None:
     vit = tiny_vit(name=name, image_size=size)
     video = clip(frames=3, size=size)
     frames = _timm(vit, size)(_normalised(vit, video)).unflatten(0, (2, 3))
@@ -73,7 +75,9 @@ def test_patch_mean_is_average_pooling() -> None:
     video = clip(frames=1)
     model = _timm(vit, 32)
     tokens = model.forward_features(_normalised(vit, video))
-    torch.testing.assert_close(vit(video), tokens[:, 1:].mean(1), atol=1e-6, rtol=1e-6)
+    torch.testing.assert_close(
+        vit(video), tokens[:, 1:].mean(1), atol=1e-6, rtol=1e-6
+    )
 
 
 def test_patch_mean_of_a_trunk_that_pools_before_its_norm() -> None:
@@ -91,7 +95,9 @@ def test_mean_then_norm_differs_from_norm_then_mean() -> None:
     video = clip()
     model = _timm(vit, 32)
     seen: list[Tensor] = []
-    model.blocks.register_forward_hook(lambda module, args, output: seen.append(output))
+    model.blocks.register_forward_hook(
+        lambda module, args, output: seen.append(output)
+    )
     model(_normalised(vit, video))
     mean = seen[0][:, 0].unflatten(0, video.shape[:2]).mean(1)
     torch.testing.assert_close(vit(video), model.norm(mean), atol=1e-6, rtol=1e-6)
@@ -101,7 +107,9 @@ def test_mean_then_norm_differs_from_norm_then_mean() -> None:
 def test_other_image_size_interpolates_positions_as_timm() -> None:
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        vit = VideoViT("vit_tiny_patch16_224", weights="random", depth=1, image_size=96)
+        vit = VideoViT(
+            "vit_tiny_patch16_224", weights="random", depth=1, image_size=96
+        )
         torch.manual_seed(0)
         native = timm.create_model(
             "vit_tiny_patch16_224", num_classes=0, depth=1

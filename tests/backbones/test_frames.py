@@ -6,7 +6,10 @@ from torch import Tensor, nn
 
 from lightning_petl.adapters import VPT, LoRA, attach
 from lightning_petl.backbones import VideoViT
-from lightning_petl.backbones.reachability import unreachable, unreachable_from_frames
+from lightning_petl.backbones.reachability import (
+    unreachable,
+    unreachable_from_frames,
+)
 from lightning_petl.backbones.readers import Reader
 from lightning_petl.shapes import Grid
 from tests.families import FAMILIES, toy_model, toy_vit
@@ -70,7 +73,10 @@ def test_the_class_token_in_front_of_the_norm() -> None:
     torch.testing.assert_close(vit.final_norm(frames.trunk), expected)
 
 
-SIGLIP, POOLED = "vit_base_patch16_siglip_224", "vit_medium_patch16_rope_reg1_gap_256"
+SIGLIP, POOLED = (
+    "vit_base_patch16_siglip_224",
+    "vit_medium_patch16_rope_reg1_gap_256",
+)
 READ = [(name, "norm_cls_mean") for name in FAMILIES if name != POOLED]
 READ += [(name, "patch_mean") for name in [*FAMILIES, SIGLIP]] + [(SIGLIP, "map")]
 
@@ -117,7 +123,9 @@ def test_readers_answer_for_frames_or_say_the_same_of_all() -> None:
     video = normalised(vit)
     frames = vit.frames(video)
     assert list(frames.readers) == ["Clip", "Frames"]
-    tokens = vit.blocks[0](vit.embed(video), vit.grid).mean(1).unflatten(0, (2, FRAMES))
+    tokens = (
+        vit.blocks[0](vit.embed(video), vit.grid).mean(1).unflatten(0, (2, FRAMES))
+    )
     torch.testing.assert_close(frames.readers["Frames"], tokens)
     torch.testing.assert_close(
         frames.readers["Clip"], tokens.mean(1, keepdim=True).expand(-1, FRAMES, -1)
@@ -165,9 +173,13 @@ def test_beside_a_reader_all_of_the_trunk_is_reached() -> None:
     attach(vit, [LoRA(targets=("q", "v", "fc1"))])
     shake(trainable(vit).values(), 0.05)
     frames = vit.frames(normalised(vit))
-    (vit.final_norm(frames.trunk) + frames.readers["Frames"]).square().sum().backward()
+    (
+        vit.final_norm(frames.trunk) + frames.readers["Frames"]
+    ).square().sum().backward()
     dead = {
-        name for name, p in trainable(vit).items() if p.grad is None or not p.grad.any()
+        name
+        for name, p in trainable(vit).items()
+        if p.grad is None or not p.grad.any()
     }
     assert dead == unreachable_from_frames(vit) == set()
     assert unreachable(vit)

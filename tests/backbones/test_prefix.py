@@ -123,7 +123,9 @@ def test_what_is_offered_and_kept_beyond_need() -> None:
 
 def test_nothing_frozen_is_refused() -> None:
     vit = randomised([BitFit()])
-    with pytest.raises(ValueError, match="BitFit trains in front of the first block"):
+    with pytest.raises(
+        ValueError, match="BitFit trains in front of the first block"
+    ):
         needed(vit)
 
 

@@ -74,7 +74,9 @@ def written_out(text: TextTower, ids: Tensor, causal: bool) -> Tensor:
         h = h @ block.mlp.fc1.weight.T + block.mlp.fc1.bias
         h = h * 0.5 * (1 + torch.erf(h / math.sqrt(2)))
         x = x + h @ block.mlp.fc2.weight.T + block.mlp.fc2.bias
-    x = nn.functional.layer_norm(x, (WIDTH,), text.norm.weight, text.norm.bias, 1e-5)
+    x = nn.functional.layer_norm(
+        x, (WIDTH,), text.norm.weight, text.norm.bias, 1e-5
+    )
     return x @ text.projection.weight.T
 
 
@@ -118,7 +120,9 @@ def test_what_stands_behind_changes_nothing() -> None:
 
 
 def test_texts_of_another_length_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"texts have 13 tokens; TextTower reads 12"):
+    with pytest.raises(
+        ValueError, match=r"texts have 13 tokens; TextTower reads 12"
+    ):
         tower()(torch.zeros(1, 13, dtype=torch.long))
     with pytest.raises(ValueError, match=r"texts have 11 tokens"):
         tower(family=TextFamily(vocabulary=100, causal=False))(
@@ -191,9 +195,12 @@ def test_adapters_begin_as_nothing_and_alone_train(name: str) -> None:
     (words.tokens * torch.linspace(-1, 1, EMBED)).pow(2).sum().backward()
     torch.optim.SGD(trainable(text).values(), lr=0.1).step()
     assert all(
-        p.grad is None and torch.equal(p, kept[key]) for key, p in frozen(text).items()
+        p.grad is None and torch.equal(p, kept[key])
+        for key, p in frozen(text).items()
     )
-    assert all(p.grad is not None and p.grad.any() for p in trainable(text).values())
+    assert all(
+        p.grad is not None and p.grad.any() for p in trainable(text).values()
+    )
     assert not torch.equal(text(ids(3, 12, 7)).tokens, words.tokens)
 
 

@@ -86,16 +86,18 @@ def test_the_equation(
     decay: float, every: int, passes: int, seen: Iterable[float]
 ) -> None:
     ema, module = EMA(decay, every_n_steps=every), Climber()
-    Trainer(**QUIET, max_epochs=1, callbacks=[ema], accumulate_grad_batches=passes).fit(
-        module
-    )
+    Trainer(
+        **QUIET, max_epochs=1, callbacks=[ema], accumulate_grad_batches=passes
+    ).fit(module)
     weights, last = [float(n) for n in seen], STEPS / passes
     assert module.weight.item() == pytest.approx(last)
     assert module.validated == [0.0] * len(module.validated[:-1]) + [
         pytest.approx(average(decay, weights), rel=1e-6)
     ]
     with ema.in_use(module):
-        assert module.weight.item() == pytest.approx(average(decay, weights), rel=1e-6)
+        assert module.weight.item() == pytest.approx(
+            average(decay, weights), rel=1e-6
+        )
     assert module.weight.item() == pytest.approx(last)
 
 
@@ -130,7 +132,9 @@ def test_wrong_values(wrong: dict[str, Any]) -> None:
 FLAGS = ["--trainer.callbacks+=EMA", "--trainer.callbacks.decay=0.5"]
 
 
-def saved(run: Path, name: str = "last") -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+def saved(
+    run: Path, name: str = "last"
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Weights and averages in a checkpoint."""
     checkpoint = torch.load(run / "checkpoints" / f"{name}.ckpt", weights_only=True)
     return checkpoint["state_dict"], checkpoint["callbacks"]["EMA"]["average"]
@@ -167,7 +171,9 @@ def test_tested_is_the_average(command: Command) -> None:
     ):
         assert main(command("test", [last])) == 0
     average, shared, raw = (
-        (command.runs / f"version_{n}" / "test_scores.jsonl").read_text().splitlines()
+        (command.runs / f"version_{n}" / "test_scores.jsonl")
+        .read_text()
+        .splitlines()
         for n in (1, 2, 3)
     )
     assert sorted(average) == sorted(shared)
@@ -180,7 +186,9 @@ def test_resumed_in_mid_epoch_is_the_same_bits(command: Command) -> None:
         "--checkpoint.save_top_k=-1", "--checkpoint.monitor=null",
     ]  # fmt: skip
     assert main(command("fit", flags)) == 0
-    stopped = next((command.runs / "version_0" / "checkpoints").glob("*step=2.ckpt"))
+    stopped = next(
+        (command.runs / "version_0" / "checkpoints").glob("*step=2.ckpt")
+    )
     assert main(command("fit", [*flags, f"--ckpt_path={stopped}"])) == 0
     whole, resumed = (saved(command.runs / f"version_{n}") for n in (0, 1))
     assert same(whole[0], resumed[0])

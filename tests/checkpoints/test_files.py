@@ -90,7 +90,9 @@ def deep(file: Path) -> None:
         + b"a" * 4999
         + b"u."
     )
-    rewritten(file, lambda name, before: data if name.endswith("/data.pkl") else before)
+    rewritten(
+        file, lambda name, before: data if name.endswith("/data.pkl") else before
+    )
 
 
 def cut(part: float) -> Callable[[Path], None]:
@@ -103,7 +105,9 @@ SPOILED: dict[str, Callable[[Path], object]] = {
     "of the old format": lambda file: torch.save(
         STATE, file, _use_new_zipfile_serialization=False
     ),
-    "a call": pickled({"global_step": 1, "a": Asks(os.mkdir, "made by a checkpoint")}),
+    "a call": pickled(
+        {"global_step": 1, "a": Asks(os.mkdir, "made by a checkpoint")}
+    ),
     "a call of protocol 4": pickled(
         {"global_step": 1, "a": Asks(os.mkdir, "made by a checkpoint")}, protocol=4
     ),

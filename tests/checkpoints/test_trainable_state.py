@@ -30,10 +30,12 @@ class Mixed(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.frozen = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2)).requires_grad_(
-            False
+        self.frozen = nn.Sequential(
+            nn.Linear(2, 2), nn.BatchNorm1d(2)
+        ).requires_grad_(False)
+        self.adapter = nn.Sequential(
+            nn.Linear(2, 2), nn.BatchNorm1d(2, affine=False)
         )
-        self.adapter = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2, affine=False))
         self.norm = nn.BatchNorm1d(2)
         self.norm.weight.requires_grad_(False)
 
@@ -42,7 +44,9 @@ def test_trainable_keys_bring_their_buffers() -> None:
     statistics = {"running_mean", "running_var", "num_batches_tracked"}
     expected = {"adapter.0.weight", "adapter.0.bias", "norm.bias"}
     expected |= {
-        f"{prefix}.{name}" for prefix in ("adapter.1", "norm") for name in statistics
+        f"{prefix}.{name}"
+        for prefix in ("adapter.1", "norm")
+        for name in statistics
     }
     assert trainable_keys(Mixed()) == expected
 
@@ -62,7 +66,10 @@ def test_round_trip_into_another_start() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda s: s.pop("norm.bias"), r"1 trainable tensor\(s\) missing: norm\.bias"),
+        (
+            lambda s: s.pop("norm.bias"),
+            r"1 trainable tensor\(s\) missing: norm\.bias",
+        ),
         (
             lambda s: s.update(extra=torch.zeros(1)),
             r"1 trainable tensor\(s\) unexpected: extra",
@@ -84,13 +91,16 @@ def test_another_stack_is_refused_by_name(change: object, message: str) -> None:
 
 def test_another_method_is_refused() -> None:
     with pytest.raises(ValueError, match="another stack"):
-        load_trainable(randomised([BitFit()]), trainable_state(randomised([LoRA()])))
+        load_trainable(
+            randomised([BitFit()]), trainable_state(randomised([LoRA()]))
+        )
 
 
 def test_another_trunk_is_refused() -> None:
     TrunkId("a", "1234").require(TrunkId("b", "1234"))
     with pytest.raises(
-        ValueError, match=r"trained on the trunk 'a' .*1234.* this trunk is 'b' .*5678"
+        ValueError,
+        match=r"trained on the trunk 'a' .*1234.* this trunk is 'b' .*5678",
     ):
         TrunkId("a", "1234").require(TrunkId("b", "5678"))
 
@@ -143,7 +153,10 @@ def test_the_previous_checkpoint_survives_a_full_disk(tmp_path: Path) -> None:
 
 
 def test_nothing_is_left_behind_where_nothing_was(tmp_path: Path) -> None:
-    with file_size_limit(60_000), pytest.raises(OSError, match="nothing was written"):
+    with (
+        file_size_limit(60_000),
+        pytest.raises(OSError, match="nothing was written"),
+    ):
         AtomicCheckpointIO().save_checkpoint(big(2.0), tmp_path / "last.ckpt")
     assert os.listdir(tmp_path) == []
 
@@ -151,4 +164,6 @@ def test_nothing_is_left_behind_where_nothing_was(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match=r"could not write .*file/last\.ckpt"):
-        AtomicCheckpointIO().save_checkpoint(big(1.0), tmp_path / "file" / "last.ckpt")
+        AtomicCheckpointIO().save_checkpoint(
+            big(1.0), tmp_path / "file" / "last.ckpt"
+        )

@@ -28,12 +28,15 @@ def run(arguments: Sequence[str]) -> tuple[int, list[str]]:
     return code, [str(warning.message) for warning in caught]
 
 
-def test_training_names_counts_and_goes_on_where_few_are_bad(command: Command) -> None:
+def test_training_names_counts_and_goes_on_where_few_are_bad(
+    command: Command,
+) -> None:
     damage(command.videos / "train" / "left" / "2.mp4")
     code, told = run([*command("fit"), "--data.batch_size=2"])
     assert code == 0
     assert any(
-        "train/left/2.mp4: cannot be read as a video" in line and "stands in" in line
+        "train/left/2.mp4: cannot be read as a video" in line
+        and "stands in" in line
         for line in told
     )
     events = EventAccumulator(str(command.runs / "version_0"))
@@ -70,7 +73,9 @@ def test_evaluation_stops_or_counts_as_wrong(
         "val/right/1.mp4: cannot be read as a video"
         in capsys.readouterr().err.splitlines()[-1]
     )
-    code, told = run([*command("test"), *checkpoint, "--data.files.broken=count_wrong"])
+    code, told = run(
+        [*command("test"), *checkpoint, "--data.files.broken=count_wrong"]
+    )
     assert code == 0
     assert any(
         "1 video(s) could not be read and count as wrong: " in line
@@ -79,7 +84,8 @@ def test_evaluation_stops_or_counts_as_wrong(
     )
     (scores,) = command.runs.glob("*/test_scores.jsonl")
     rows = {
-        row["clip_id"]: row for row in map(json.loads, scores.read_text().splitlines())
+        row["clip_id"]: row
+        for row in map(json.loads, scores.read_text().splitlines())
     }
     assert len(rows) == 6
     assert rows["right/1.mp4"]["logits"] == [[0.0, -10000.0]]
@@ -89,7 +95,9 @@ def test_an_indexed_bad_file_stops_before_any_training(
     command: Command, capsys: pytest.CaptureFixture[str]
 ) -> None:
     damage(command.videos / "val" / "right" / "1.mp4")
-    assert main(["data", "index", "--config", str(command.config), "--workers=1"]) == 1
+    assert (
+        main(["data", "index", "--config", str(command.config), "--workers=1"]) == 1
+    )
     capsys.readouterr()
     code, _ = run(command("fit"))
     assert code == 2
@@ -210,7 +218,10 @@ def test_a_cache_holds_no_features_of_what_could_not_be_read(
         f"--output={tmp_path / 'cache'}",
         "--splits=[val]",
     ]
-    assert main([*build, "--model.adapters=[]", "--data.files.broken=count_wrong"]) == 0
+    assert (
+        main([*build, "--model.adapters=[]", "--data.files.broken=count_wrong"])
+        == 0
+    )
     validate = command(
         "validate",
         [

@@ -62,7 +62,9 @@ class Caches:
             for name in events.Tags()["scalars"]
             if name.startswith(("train/", "val/", "test/"))
         ]
-        return {name: [event.value for event in events.Scalars(name)] for name in names}
+        return {
+            name: [event.value for event in events.Scalars(name)] for name in names
+        }
 
     def shards(self, output: Path | None = None) -> dict[str, bytes]:
         return {
@@ -113,8 +115,12 @@ def test_the_losses_are_those_of_live_training(
         caches.command.runs / f"version_{n}" / "checkpoints" / "last.ckpt"
         for n in (0, 1)
     ]
-    states = [torch.load(path, weights_only=True)["state_dict"] for path in checkpoints]
-    assert all(torch.equal(states[1][name], value) for name, value in states[0].items())
+    states = [
+        torch.load(path, weights_only=True)["state_dict"] for path in checkpoints
+    ]
+    assert all(
+        torch.equal(states[1][name], value) for name, value in states[0].items()
+    )
 
 
 @pytest.mark.parametrize(
@@ -124,7 +130,9 @@ def test_the_losses_stay_near_in_fewer_bits(
     dtype: str, tolerance: float, caches: Caches
 ) -> None:
     assert caches.build(*PROBE, f"--dtype={dtype}") == 0
-    assert main(caches.command("fit", [*PROBE, "--trainer.log_every_n_steps=1"])) == 0
+    assert (
+        main(caches.command("fit", [*PROBE, "--trainer.log_every_n_steps=1"])) == 0
+    )
     assert caches.fit(*PROBE, "--trainer.log_every_n_steps=1") == 0
     live, cached = caches.losses(0)["train/loss"], caches.losses(1)["train/loss"]
     assert cached == pytest.approx(live, abs=tolerance)
@@ -178,9 +186,7 @@ def test_test_and_validate(caches: Caches) -> None:
     views = [*HEAD, "--data.views=2x3"]
     assert caches.build(*views, "--splits=[train,val,test]") == 0
     assert caches.fit(*views) == 0
-    checkpoint = (
-        f"--ckpt_path={caches.command.runs / 'version_0' / 'checkpoints' / 'last.ckpt'}"
-    )
+    checkpoint = f"--ckpt_path={caches.command.runs / 'version_0' / 'checkpoints' / 'last.ckpt'}"
     for name in ("test", "validate"):
         assert main(caches.command(name, [*views, checkpoint])) == 0
         assert (
@@ -239,7 +245,8 @@ def test_what_is_told_before_the_build(
     )
     assert f"{26 * size / 1e6:.1f} MB in all" in told
     rate = re.search(
-        r"([\d.]+) ms a clip: where features are read at less than ([\d.]+) MB/s", told
+        r"([\d.]+) ms a clip: where features are read at less than ([\d.]+) MB/s",
+        told,
     )
     assert rate
     assert float(rate[2]) == pytest.approx(size / float(rate[1]) / 1000, rel=0.1)
@@ -253,7 +260,10 @@ def test_killed_and_built_again_it_has_the_same_bytes(caches: Caches) -> None:
     command = [sys.executable, "-m", "lightning_petl", *caches.building(*flags)]
     environment = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
     process = subprocess.Popen(
-        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        command,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
     while not (caches.output / "train-00002.safetensors").exists():
         assert process.poll() is None
@@ -330,7 +340,10 @@ OTHER: dict[str, tuple[list[str], str]] = {
         r"train\.view\.num_sample is 1 in the cache, here 2",
     ),
     "mixing": (
-        ["--data.mixing=data_modules.transforms.mixing.Mixing", "--data.batch_size=2"],
+        [
+            "--data.mixing=data_modules.transforms.mixing.Mixing",
+            "--data.batch_size=2",
+        ],
         "behind a cache there are none",
     ),
     "cut": (LATE, r"lacks block\.0, which this stack needs; it holds feature"),
@@ -441,8 +454,9 @@ def test_below_the_cut_nothing_may_train(
 ) -> None:
     assert caches.build(*LATE, "--parts=[block.0]") == 0
     assert caches.fit("--model.adapters=[LoRA]") == 2
-    assert "begins at block.0, but something trains below that cut, in block 0" in said(
-        capsys
+    assert (
+        "begins at block.0, but something trains below that cut, in block 0"
+        in said(capsys)
     )
 
 
@@ -452,7 +466,9 @@ def test_nothing_is_cached_for_retrieval(
     """Told before a file is read, and as one paragraph."""
     command = RetrievalCommand(tmp_path)
     message = "a cache keeps what a classifier reads, and VideoTextRetrieval needs the clips: leave data.cache out"
-    assert main(["cache", *command("build", [f"--output={tmp_path / 'cache'}"])]) == 2
+    assert (
+        main(["cache", *command("build", [f"--output={tmp_path / 'cache'}"])]) == 2
+    )
     assert message in said(capsys)
     assert not (tmp_path / "cache").exists()
     assert main(command("fit", [f"--data.cache={tmp_path / 'cache'}"])) == 2
@@ -461,7 +477,9 @@ def test_nothing_is_cached_for_retrieval(
 
 
 def test_builds_that_are_refused(
-    caches: Caches, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    caches: Caches,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def refused(message: str, *flags: str, output: Path | None = None) -> None:
         capsys.readouterr()
@@ -483,7 +501,9 @@ def test_builds_that_are_refused(
         "--data.batch_size=2",
     )
     refused("augmentations: expected 1 or more, got 0", *HEAD, "--augmentations=0")
-    refused("is neither empty nor a feature cache", *HEAD, output=caches.command.videos)
+    refused(
+        "is neither empty nor a feature cache", *HEAD, output=caches.command.videos
+    )
     assert not caches.output.exists()
     with monkeypatch.context() as full:
         usage = type("Usage", (), {"free": 1000})

@@ -90,12 +90,15 @@ def test_print_config_round_trips(
     first = capsys.readouterr().out
     (tmp_path / "printed.yaml").write_text(first)
     assert (
-        main(["fit", "--config", str(tmp_path / "printed.yaml"), "--print_config"]) == 0
+        main(["fit", "--config", str(tmp_path / "printed.yaml"), "--print_config"])
+        == 0
     )
     assert capsys.readouterr().out == first
     model = yaml.safe_load(first)["model"]["init_args"]
     assert model["optim"]["lr"] == 0.3
-    assert [adapter["class_path"].split(".")[-1] for adapter in model["adapters"]] == [
+    assert [
+        adapter["class_path"].split(".")[-1] for adapter in model["adapters"]
+    ] == [
         "LoRA",
         "BitFit",
     ]
@@ -163,7 +166,8 @@ def test_a_checkpoint_is_plain_small_and_does_not_overrule_flags(
     path = command.runs / "version_0" / "checkpoints" / "last.ckpt"
     checkpoint = torch.load(path, weights_only=True)
     assert all(
-        ".deltas." in key or key.startswith("head.") for key in checkpoint["state_dict"]
+        ".deltas." in key or key.startswith("head.")
+        for key in checkpoint["state_dict"]
     )
     assert checkpoint["hyper_parameters"]["init_args"]["optim"]["lr"] == 0.01
     assert (
@@ -223,7 +227,10 @@ WRONG: list[tuple[list[str], str]] = [
         "is not a timm model; near: .*vit_tiny_patch16_224",
     ),
     (["--nosuch=1"], "there is no option --nosuch"),
-    (["--max_epochs=3"], "there is no option --max_epochs; near: --trainer.max_epochs"),
+    (
+        ["--max_epochs=3"],
+        "there is no option --max_epochs; near: --trainer.max_epochs",
+    ),
     (
         ["--trainer.max_epoch=3"],
         "there is no option --trainer.max_epoch; near: --trainer.max_epochs",
@@ -279,7 +286,10 @@ WRONG: list[tuple[list[str], str]] = [
     ("flags", "message"), WRONG, ids=[flags[0] for flags, _ in WRONG]
 )
 def test_a_wrong_value_is_told_in_one_paragraph(
-    flags: list[str], message: str, command: Command, capsys: pytest.CaptureFixture[str]
+    flags: list[str],
+    message: str,
+    command: Command,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert main([*command("fit"), *flags]) == 2
     shown = capsys.readouterr().err
@@ -327,7 +337,11 @@ def test_another_stack_is_refused(
     path = command.runs / "version_0" / "checkpoints" / "last.ckpt"
     assert (
         main(
-            [*command("test"), "--model.adapters=[LinearProbe]", f"--ckpt_path={path}"]
+            [
+                *command("test"),
+                "--model.adapters=[LinearProbe]",
+                f"--ckpt_path={path}",
+            ]
         )
         == 2
     )
@@ -425,7 +439,10 @@ def test_what_is_wrong_in_a_file_is_told_with_its_line(
     [
         (["fti"], "there is no command 'fti'; near: fit"),
         (["train"], "there is no command 'train'; near: fit"),
-        (["-c", "x.yaml", "fit"], "the command comes first: lightning-petl fit -c ..."),
+        (
+            ["-c", "x.yaml", "fit"],
+            "the command comes first: lightning-petl fit -c ...",
+        ),
         (["--nosuch"], "there is no command '--nosuch'; there are fit, validate,"),
         (["data", "idnex"], "data: no command 'idnex'; there are: index, ingest"),
         (

@@ -76,7 +76,10 @@ def test_a_wrong_part_of_a_right_file_is_told(folder: Path) -> None:
             "nowhere/lora.yaml",
             r"there is no file nowhere/lora\.yaml: there is no folder nowhere",
         ),
-        ("sites", r"sites is a folder; give one of its YAML files, as a\.yaml, b\.yml"),
+        (
+            "sites",
+            r"sites is a folder; give one of its YAML files, as a\.yaml, b\.yml",
+        ),
         (".", r"\. is a folder"),
         ("", "the name of a YAML file is empty"),
     ],
@@ -129,10 +132,19 @@ def test_the_place_of_a_key_is_that_of_the_last_file_which_has_it(
         "model:\n  optim: {lr: 1}\n  adapters+:\n  - class_path: LoRA\n    init_args:\n      rank: 2\n"
         "data:\n  root: x\n"
     )
-    (folder / "second.yaml").write_text("model:\n  init_args:\n    optim: {lr: 2}\n")
+    (folder / "second.yaml").write_text(
+        "model:\n  init_args:\n    optim: {lr: 2}\n"
+    )
     assert (
         where(
-            ["fit", "-c", "first.yaml", "-c", "second.yaml", "--data.init_args.root=y"],
+            [
+                "fit",
+                "-c",
+                "first.yaml",
+                "-c",
+                "second.yaml",
+                "--data.init_args.root=y",
+            ],
             key,
         )
         == place

@@ -89,7 +89,9 @@ def test_what_a_user_means_is_replaced_and_an_escape_is_not(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("PLACE", "/data")
-    arguments = "{other: '${place}', labels: ['\\${place}', 1e5x, \"\\x85\", '1e5']}"
+    arguments = (
+        "{other: '${place}', labels: ['\\${place}', 1e5x, \"\\x85\", '1e5']}"
+    )
     text = f"place: ${{oc.env:PLACE}}/x\ndata: {{class_path: {__name__}.Base, init_args: {arguments}}}"
     config = config_text.parse(parsers()[0], ["fit", "-c", text]).fit
     assert (config.place, config.data.init_args.other) == ("/data/x", "/data/x")
@@ -112,10 +114,14 @@ def test_what_a_user_means_is_replaced_and_an_escape_is_not(
     ],
 )
 def test_a_path_as_a_flag(name: str) -> None:
-    assert config_text.parse(parsers()[0], ["fit", f"--place={name}"]).fit.place == name
+    assert (
+        config_text.parse(parsers()[0], ["fit", f"--place={name}"]).fit.place
+        == name
+    )
 
 
 def test_a_flag_with_an_escape() -> None:
     assert (
-        config_text.parse(parsers()[0], ["fit", r"--place=a\${b}"]).fit.place == "a${b}"
+        config_text.parse(parsers()[0], ["fit", r"--place=a\${b}"]).fit.place
+        == "a${b}"
     )

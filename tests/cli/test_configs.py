@@ -103,12 +103,21 @@ def arguments(file: Path, root: Path, folder: Path) -> list[str]:
     """One step of fit with ``file`` over the base."""
     name = str(file.relative_to(ROOT))
     base = {
-        key: value for key, value in BASE.items() if key != "data" or not data_set(file)
+        key: value
+        for key, value in BASE.items()
+        if key != "data" or not data_set(file)
     }
     if retrieves(file):
-        base = {"model": retrieval_runs.MODEL} if data_set(file) else {"data": CAPTIONS}
+        base = (
+            {"model": retrieval_runs.MODEL}
+            if data_set(file)
+            else {"data": CAPTIONS}
+        )
     elif "adapters" not in file.read_text():
-        base["model"] = {**BASE["model"], "adapters": [{"class_path": "LinearProbe"}]}
+        base["model"] = {
+            **BASE["model"],
+            "adapters": [{"class_path": "LinearProbe"}],
+        }
     (folder / "base.yaml").write_text(yaml.safe_dump(base))
     few = 4 if "last 4" in file.read_text() else 2
     depth = (
@@ -146,7 +155,13 @@ def test_is_read_and_built(
         SummaryCLI, "_run_subcommand", lambda self, subcommand: built.append(self)
     )
     assert (
-        main(["summary", *arguments(file, data(file), tmp_path)[1:], "--num_classes=2"])
+        main(
+            [
+                "summary",
+                *arguments(file, data(file), tmp_path)[1:],
+                "--num_classes=2",
+            ]
+        )
         == 0
     )
     (summary,) = built

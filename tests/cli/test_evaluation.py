@@ -37,7 +37,10 @@ def favour(run: Path, step: int, score: float) -> None:
         if name.startswith("ModelCheckpoint")
     )
     (best,) = (run / "checkpoints").glob(f"*step={step}.ckpt")
-    state["best_model_path"], state["best_model_score"] = str(best), torch.tensor(score)
+    state["best_model_path"], state["best_model_score"] = (
+        str(best),
+        torch.tensor(score),
+    )
     torch.save(checkpoint, last)
 
 
@@ -138,10 +141,14 @@ def test_what_a_run_began_with_is_not_what_it_came_to(
         third = command.runs / f"third_{len(start)}"
         flags = [*start, f"--run_folder={third}", "--trainer.max_epochs=2"]
         assert (
-            main(["fit", "-c", str(second / "config.yaml"), *command.trainer, *flags])
+            main(
+                ["fit", "-c", str(second / "config.yaml"), *command.trainer, *flags]
+            )
             == 0
         )
-        assert main(["test", "-c", str(third / "config.yaml"), *command.trainer]) == 0
+        assert (
+            main(["test", "-c", str(third / "config.yaml"), *command.trainer]) == 0
+        )
         assert f"the best one of {third}: val/top1" in capsys.readouterr().out
 
 
@@ -150,7 +157,9 @@ def test_initial_values_are_refused_unless_they_are_asked_for(
     name: str, command: Command, capsys: pytest.CaptureFixture[str]
 ) -> None:
     flags = (
-        [f"--data.predict_path={command.videos / 'val'}"] if name == "predict" else []
+        [f"--data.predict_path={command.videos / 'val'}"]
+        if name == "predict"
+        else []
     )
     assert main(command(name, flags)) == 2
     told = capsys.readouterr().err.splitlines()[-1]
@@ -185,12 +194,18 @@ def test_initial_values_are_refused_unless_they_are_asked_for(
     ],
 )
 def test_weights_that_are_not_there_or_are_named_twice(
-    flags: list[str], told: str, trained: Command, capsys: pytest.CaptureFixture[str]
+    flags: list[str],
+    told: str,
+    trained: Command,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert (
-        main(trained("test", [flag.format(runs=trained.runs) for flag in flags])) == 2
+        main(trained("test", [flag.format(runs=trained.runs) for flag in flags]))
+        == 2
     )
-    assert told.format(runs=trained.runs) in capsys.readouterr().err.splitlines()[-1]
+    assert (
+        told.format(runs=trained.runs) in capsys.readouterr().err.splitlines()[-1]
+    )
 
 
 def test_a_best_checkpoint_that_is_gone_is_told(
@@ -292,7 +307,8 @@ def test_a_wrong_configuration_of_a_run_is_told_with_its_file(
     (tmp_path / "config.yaml").write_text("data: [\n")
     assert main(["test", f"--run_folder={tmp_path}"]) == 2
     assert (
-        f"lightning-petl: {tmp_path / 'config.yaml'}, line " in capsys.readouterr().err
+        f"lightning-petl: {tmp_path / 'config.yaml'}, line "
+        in capsys.readouterr().err
     )
 
 

@@ -21,13 +21,16 @@ FILES = (WEIGHTS, LABELS, CONFIG)
 
 def equal(first: Path, second: Path) -> bool:
     return all(
-        (first / name).read_bytes() == (second / name).read_bytes() for name in FILES
+        (first / name).read_bytes() == (second / name).read_bytes()
+        for name in FILES
     )
 
 
 @pytest.fixture
 def run(command: Command) -> Path:
-    assert main(command("fit", [*FLAGS, f"--run_folder={command.runs / 'mine'}"])) == 0
+    assert (
+        main(command("fit", [*FLAGS, f"--run_folder={command.runs / 'mine'}"])) == 0
+    )
     shutil.rmtree(command.videos)
     return command.runs / "mine"
 
@@ -37,12 +40,16 @@ def test_the_artifacts_of_a_training_come_again(
 ) -> None:
     last = run / "checkpoints" / "last.ckpt"
     assert (
-        main(["export", "--ckpt_path", str(last), "--output", str(tmp_path / "last")])
+        main(
+            ["export", "--ckpt_path", str(last), "--output", str(tmp_path / "last")]
+        )
         == 0
     )
     assert equal(tmp_path / "last", run / "artifact_last")
     assert (
-        main(["export", "--run_folder", str(run), "--output", str(tmp_path / "best")])
+        main(
+            ["export", "--run_folder", str(run), "--output", str(tmp_path / "best")]
+        )
         == 0
     )
     assert equal(tmp_path / "best", run / "artifact")
@@ -69,11 +76,14 @@ def test_each_member_of_a_bank_has_one(command: Command, tmp_path: Path) -> None
     bank(command)
     assert main(command("fit", [f"--run_folder={command.runs / 'mine'}"])) == 0
     last = command.runs / "mine" / "checkpoints" / "last.ckpt"
-    assert main(["export", f"--ckpt_path={last}", f"--output={tmp_path / 'x'}"]) == 0
+    assert (
+        main(["export", f"--ckpt_path={last}", f"--output={tmp_path / 'x'}"]) == 0
+    )
     members = sorted((command.runs / "mine" / "members").iterdir())
     assert sorted(path.name for path in (tmp_path / "x").iterdir()) == [
         path.name for path in members
     ]
     assert all(
-        equal(tmp_path / "x" / path.name, path / "artifact_last") for path in members
+        equal(tmp_path / "x" / path.name, path / "artifact_last")
+        for path in members
     )

@@ -45,8 +45,12 @@ def test_every_command_gives_the_names_back(
     folder = tmp_path / os.fsdecode(b"d\xe9p\xf4t")
     folder.symlink_to(command.videos)
     run = tmp_path / "run"
-    assert main(command("fit", [f"--data.root={folder}", f"--run_folder={run}"])) == 0
-    assert json.loads((run / "artifact" / "labels.json").read_bytes()) == sorted(LABELS)
+    assert (
+        main(command("fit", [f"--data.root={folder}", f"--run_folder={run}"])) == 0
+    )
+    assert json.loads((run / "artifact" / "labels.json").read_bytes()) == sorted(
+        LABELS
+    )
     assert (
         main(
             [

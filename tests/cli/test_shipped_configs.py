@@ -29,7 +29,9 @@ def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_every_file_of_the_checkout_is_shipped() -> None:
-    names = [str(file.relative_to(ROOT / "configs").with_suffix("")) for file in FILES]
+    names = [
+        str(file.relative_to(ROOT / "configs").with_suffix("")) for file in FILES
+    ]
     assert shipped_configs.names() == names
     assert len(names) > 50
 
@@ -64,7 +66,9 @@ def test_only_submit_has_the_option_slurm(empty: Path) -> None:
 @pytest.mark.parametrize(
     "text", ["", "{}", "a b", "/nowhere/lora.yaml", "../lora", "nothing.yaml", "é: 1", "."]
 )  # fmt: skip
-def test_what_is_no_name_is_left_to_the_reader_of_files(text: str, empty: Path) -> None:
+def test_what_is_no_name_is_left_to_the_reader_of_files(
+    text: str, empty: Path
+) -> None:
     assert shipped_configs.found(text) == text
 
 
@@ -150,7 +154,9 @@ def test_an_installation_without_configurations_is_told(
         assert not out
 
 
-def test_list_says_in_a_line_what_each_is(capsys: pytest.CaptureFixture[str]) -> None:
+def test_list_says_in_a_line_what_each_is(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     assert main(["configs", "list"]) == 0
     lines = capsys.readouterr().out.splitlines()
     told = dict(line.split(maxsplit=1) for line in lines)
@@ -206,9 +212,7 @@ def test_configs_imports_no_torch() -> None:
 
 
 def test_windows_is_told_at_once() -> None:
-    program = (
-        "import sys; sys.platform = 'win32'; import lightning_petl.__main__; print(1)"
-    )
+    program = "import sys; sys.platform = 'win32'; import lightning_petl.__main__; print(1)"
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True
     )

@@ -24,7 +24,11 @@ def run(folder: Path, path: str = "") -> subprocess.CompletedProcess[str]:
     command = [*START, "data", "index", "--help"]
     paths = f"{path}:{ROOT}" if path else str(ROOT)
     return subprocess.run(
-        command, cwd=folder, env={"PYTHONPATH": paths}, capture_output=True, text=True
+        command,
+        cwd=folder,
+        env={"PYTHONPATH": paths},
+        capture_output=True,
+        text=True,
     )
 
 

@@ -14,7 +14,9 @@ from tests.commands import Command
 pytestmark = pytest.mark.slow  # torch looks after its workers every five seconds
 
 
-def failing(command: Command, flag: Path, kill: int, deadline: int = 3) -> list[str]:
+def failing(
+    command: Command, flag: Path, kill: int, deadline: int = 3
+) -> list[str]:
     crop = [
         "--data.train_transform=tests.failing.FailingCrop",
         f"--data.train_transform.flag={flag}",
@@ -66,7 +68,9 @@ def test_a_worker_that_hangs_ends_the_run_and_the_next_one_skips_the_file(
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         assert (
-            main([*failing(command, tmp_path / "flag", 0), "--bad_files.budget=0.5"])
+            main(
+                [*failing(command, tmp_path / "flag", 0), "--bad_files.budget=0.5"]
+            )
             == 0
         )
     messages = [str(warning.message) for warning in caught]

@@ -63,10 +63,13 @@ def test_compiled_block_equals_eager(method: str) -> None:
 
 @pytest.mark.parametrize("training", [False, True], ids=["eval", "train"])
 @pytest.mark.parametrize(
-    "method", ["side4video", "side4video_light", "side4video_group", "side4video_eva"]
+    "method",
+    ["side4video", "side4video_light", "side4video_group", "side4video_eva"],
 )
 def test_compiled_tap_equals_eager(method: str, training: bool) -> None:
-    eager, compiled = (randomised(METHODS[method]).train(training) for _ in range(2))
+    eager, compiled = (
+        randomised(METHODS[method]).train(training) for _ in range(2)
+    )
     expected, gradients_expected = eager(clip()).detach(), gradients(eager, clip())
     for tap in compiled.readers["Side4Video"].taps.values():
         tap.compile(fullgraph=True, backend="eager")
@@ -117,7 +120,10 @@ def test_exported_program_equals_the_model(method: str) -> None:
     with torch.no_grad():
         program = torch.export.export(model, (clip(),))
         torch.testing.assert_close(
-            program.module()(clip(seed=1)), model(clip(seed=1)), atol=1e-6, rtol=1e-5
+            program.module()(clip(seed=1)),
+            model(clip(seed=1)),
+            atol=1e-6,
+            rtol=1e-5,
         )
 
 
@@ -137,5 +143,8 @@ def test_export_with_any_number_of_clips() -> None:
     with torch.no_grad():
         program = torch.export.export(vit, (clip(batch=3),), dynamic_shapes=dynamic)
         torch.testing.assert_close(
-            program.module()(clip(batch=5)), vit(clip(batch=5)), atol=1e-6, rtol=1e-5
+            program.module()(clip(batch=5)),
+            vit(clip(batch=5)),
+            atol=1e-6,
+            rtol=1e-5,
         )

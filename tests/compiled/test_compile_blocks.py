@@ -57,7 +57,10 @@ def one_rank() -> Generator[DeviceMesh]:
 
 def test_a_sharded_block_is_one_graph(one_rank: DeviceMesh) -> None:
     """What gathers its weights stays outside."""
-    vit, graphs = randomised([STAdapter(bottleneck=8)], depth=3), list[GraphModule]()
+    vit, graphs = (
+        randomised([STAdapter(bottleneck=8)], depth=3),
+        list[GraphModule](),
+    )
 
     def backend(graph: GraphModule, inputs: Any) -> Any:
         graphs.append(graph)
@@ -113,7 +116,9 @@ def test_compiled_equals_eager_and_they_resume_each_other(
         runs.last("compiled")["state_dict"].keys()
         == runs.last("eager")["state_dict"].keys()
     )
-    assert main(runs.fit("compiled_then_eager", runs.stopped("compiled"), *extra)) == 0
+    assert (
+        main(runs.fit("compiled_then_eager", runs.stopped("compiled"), *extra)) == 0
+    )
     assert (
         main(
             runs.fit(
@@ -126,7 +131,9 @@ def test_compiled_equals_eager_and_they_resume_each_other(
         == 0
     )
     for name in ("compiled_then_eager", "eager_then_compiled"):
-        assert runs.losses(name) == pytest.approx(runs.losses("eager")[7:], rel=1e-5)
+        assert runs.losses(name) == pytest.approx(
+            runs.losses("eager")[7:], rel=1e-5
+        )
 
 
 @pytest.mark.slow
@@ -140,7 +147,10 @@ def test_machine_code_on_two_ranks_equals_eager(tmp_path: Path) -> None:
         runs.fit("fsdp", *flags, clips=1),
     ]
     on_ranks(
-        [*commands, runs.fit("eager_then_fsdp", runs.stopped("eager"), *flags, clips=1)]
+        [
+            *commands,
+            runs.fit("eager_then_fsdp", runs.stopped("eager"), *flags, clips=1),
+        ]
     )
     for name in ("ddp", "fsdp"):
         assert runs.losses(name) == pytest.approx(runs.losses("eager"), rel=1e-4)

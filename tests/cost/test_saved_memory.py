@@ -5,7 +5,11 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.checkpoint import checkpoint
 
-from lightning_petl.cost.saved_memory import Saved, saved_bytes, saved_bytes_per_clip
+from lightning_petl.cost.saved_memory import (
+    Saved,
+    saved_bytes,
+    saved_bytes_per_clip,
+)
 
 ROWS, WIDTH = 10, 8
 TENSOR = ROWS * WIDTH * 4
@@ -71,7 +75,9 @@ def test_checkpointed_modules_count_inputs_and_the_largest_recomputation() -> No
 
 def test_watching_leaves_no_hook() -> None:
     layers, x = _layers(), _x()
-    saved_bytes(lambda: checkpoint(layers, x, use_reentrant=False), recomputed=[layers])
+    saved_bytes(
+        lambda: checkpoint(layers, x, use_reentrant=False), recomputed=[layers]
+    )
     checkpoint(layers, x, use_reentrant=False).sum().backward()
     assert x.grad is not None
     assert not layers._forward_pre_hooks

@@ -36,7 +36,9 @@ class Model(nn.Module):
         return self.head(self.backbone(video))
 
 
-def parts(model: Model) -> tuple[Tensor, Callable[[], Tensor], Callable[[], Optimizer]]:
+def parts(
+    model: Model,
+) -> tuple[Tensor, Callable[[], Tensor], Callable[[], Optimizer]]:
     video = torch.zeros(4, FRAMES, 3, SIZE, SIZE, dtype=torch.uint8)
     optimizer = lambda: AdamW([p for p in model.parameters() if p.requires_grad])  # noqa: E731
     return (

@@ -32,7 +32,9 @@ def of(adapter: Adapter, plan: TrainingPlan = PLAN, **options: object) -> Summar
         vit = VideoViT(
             "vit_base_patch16_clip_quickgelu_224", weights="random", **options
         )
-        task = VideoClassifier(vit, [adapter], [str(number) for number in range(174)])
+        task = VideoClassifier(
+            vit, [adapter], [str(number) for number in range(174)]
+        )
     return summarize(task, plan)
 
 
@@ -72,7 +74,9 @@ def test_what_travels() -> None:
     assert (one.sent, ddp.sent) == (0, one.trainable - 4 * dead)
     fsdp = of(
         STAdapter(),
-        TrainingPlan(clips=2, num_frames=8, image_size=224, ranks=8, strategy="fsdp"),
+        TrainingPlan(
+            clips=2, num_frames=8, image_size=224, ranks=8, strategy="fsdp"
+        ),
     )
     # but for the one row of class token and positions, and statistics of pixels
     assert fsdp.frozen == pytest.approx(
@@ -106,7 +110,8 @@ def test_gradients_that_stay_are_counted_beside_what_is_saved() -> None:
     )  # 200 tensors in whole blocks
     assert (
         of(
-            STAdapter(), TrainingPlan(clips=2, num_frames=8, image_size=224, passes=2)
+            STAdapter(),
+            TrainingPlan(clips=2, num_frames=8, image_size=224, passes=2),
         ).sent
         == 0
     )
@@ -181,7 +186,11 @@ def test_no_data_no_weights(capsys: pytest.CaptureFixture[str]) -> None:
             "4 clips a pass, 32-true, 2 x fsdp",
         ),
         (
-            ["--trainer.devices=4", "--trainer.num_nodes=2", "--trainer.strategy=ddp"],
+            [
+                "--trainer.devices=4",
+                "--trainer.num_nodes=2",
+                "--trainer.strategy=ddp",
+            ],
             "4 clips a pass, 32-true, 8 x ddp",
         ),
         (
@@ -196,7 +205,10 @@ def test_no_data_no_weights(capsys: pytest.CaptureFixture[str]) -> None:
     ],
 )
 def test_flags_mean_what_they_mean_in_fit(
-    flags: list[str], told: str, command: Command, capsys: pytest.CaptureFixture[str]
+    flags: list[str],
+    told: str,
+    command: Command,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     cpu = [
         "summary",
@@ -240,7 +252,12 @@ def test_devices_that_cannot_be_counted_are_asked_for(
 def test_a_folder_without_files_says_what_is_missing(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    flags = [*SIDE, "-c", "configs/data/folder.yaml", "--data.init_args.root=nowhere"]
+    flags = [
+        *SIDE,
+        "-c",
+        "configs/data/folder.yaml",
+        "--data.init_args.root=nowhere",
+    ]
     assert main(["summary", *flags]) == 2
     assert "give --num_classes" in capsys.readouterr().err
     assert main(["summary", *flags, "--num_classes=7"]) == 0
@@ -305,14 +322,19 @@ def test_each_of_two_ranks_is_within_two_percent(command: Command) -> None:
         [
             command(
                 "fit",
-                [*every, *flags, f"--trainer.default_root_dir={command.runs / name}"],
+                [
+                    *every,
+                    *flags,
+                    f"--trainer.default_root_dir={command.runs / name}",
+                ],
             )
             for name, flags in recipes.items()
         ]
     )
     for name in recipes:
         assert (
-            abs(scalar(command.runs / name / "version_0", "z_cost/memory_error")) < 0.02
+            abs(scalar(command.runs / name / "version_0", "z_cost/memory_error"))
+            < 0.02
         ), name
 
 
@@ -321,13 +343,17 @@ def test_each_of_two_ranks_is_within_two_percent(command: Command) -> None:
     "adapter", [STAdapter(), Side4Video()], ids=["ST-Adapter", "Side4Video"]
 )
 def test_a_step_on_a_gpu_is_within_ten_percent(adapter: Adapter) -> None:
-    plan = TrainingPlan(clips=8, num_frames=8, image_size=224, precision="bf16-mixed")
+    plan = TrainingPlan(
+        clips=8, num_frames=8, image_size=224, precision="bf16-mixed"
+    )
     estimate = of(adapter, plan).peak
     vit = VideoViT("vit_base_patch16_clip_quickgelu_224", weights="random")
     task = VideoClassifier(
         vit, [adapter], [str(number) for number in range(174)]
     ).cuda()
-    optimizer = task.optim.optimizer(dict(task.named_parameters()), task.owners, 1e-3)
+    optimizer = task.optim.optimizer(
+        dict(task.named_parameters()), task.owners, 1e-3
+    )
     video = torch.zeros(8, 1, 8, 3, 224, 224, dtype=torch.uint8, device="cuda")
     torch.cuda.reset_peak_memory_stats()
     for _ in range(3):

@@ -22,7 +22,9 @@ def write(tmp_path: Path) -> WriteVideo:
     ) -> Path:
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_video(path, grey_frames(30) if frames is None else frames, fps, **options)
+        write_video(
+            path, grey_frames(30) if frames is None else frames, fps, **options
+        )
         return path
 
     return write

@@ -66,7 +66,10 @@ def flipped(data: bytes, generator: np.random.Generator) -> bytes:
 
 def holed(data: bytes, generator: np.random.Generator) -> bytes:
     """Up to a quarter is zero, as a download that was never finished leaves it."""
-    start, size = generator.integers(len(data)), generator.integers(16, len(data) // 4)
+    start, size = (
+        generator.integers(len(data)),
+        generator.integers(16, len(data) // 4),
+    )
     return data[:start] + bytes(min(size, len(data) - start)) + data[start + size :]
 
 
@@ -134,7 +137,9 @@ def verdict(damaged_and_original: tuple[Path, Path]) -> str:
             whole.frames(range(whole.num_frames)),
         )
     assert len(found.pixels) == info.num_frames
-    places = np.abs(expected.seconds.numpy() - found.seconds.numpy()[:, None]).argmin(1)
+    places = np.abs(
+        expected.seconds.numpy() - found.seconds.numpy()[:, None]
+    ).argmin(1)
     if found.pixels.shape[1:] != expected.pixels.shape[1:] or not torch.equal(
         found.pixels, expected.pixels[places]
     ):

@@ -16,7 +16,9 @@ def ffmpeg(*arguments: object, fed: bytes | None = None) -> bytes:
         "-y",
         *map(str, arguments),
     ]
-    done = subprocess.run(command, input=fed or b"", capture_output=True, timeout=120)
+    done = subprocess.run(
+        command, input=fed or b"", capture_output=True, timeout=120
+    )
     if done.returncode:
         raise RuntimeError(done.stderr.decode(errors="replace")[-800:])
     return done.stdout
@@ -65,4 +67,6 @@ def plain_frames(path: Path, height: int, width: int) -> np.ndarray:
         "rawvideo",
         "-",
     ]
-    return np.frombuffer(ffmpeg("-i", path, *raw), np.uint8).reshape(-1, height, width)
+    return np.frombuffer(ffmpeg("-i", path, *raw), np.uint8).reshape(
+        -1, height, width
+    )

@@ -80,7 +80,10 @@ def stream(count: int, in_fields: Callable[[int], bool]) -> bytes:
         in_fields: whether picture i is coded as two fields.
     """
     written, frame = parameter_sets(), 0
-    for i in [0, *(j for after in range(1, count - 1, 2) for j in (after + 1, after))]:
+    for i in [
+        0,
+        *(j for after in range(1, count - 1, 2) for j in (after + 1, after)),
+    ]:
         fields = ["10", "11"] if in_fields(i) else ["0"]
         for number, field in enumerate(fields):
             first = i == 0 and number == 0

@@ -74,7 +74,9 @@ ODDITIES = [
         "h264_open_gop.mp4",
         "open-gop=1:bframes=4:b-pyramid=normal:b-adapt=0:scenecut=0",
     ),
-    _x264("h264_open_gop.mkv", "open-gop=1:bframes=3:b-pyramid=none:b-adapt=0:ref=4"),
+    _x264(
+        "h264_open_gop.mkv", "open-gop=1:bframes=3:b-pyramid=none:b-adapt=0:ref=4"
+    ),
     _x264(
         "h264_open_gop_bluray.ts",
         "open-gop=1:bluray-compat=1:bframes=3:b-pyramid=strict:slices=4:b-adapt=0",

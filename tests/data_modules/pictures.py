@@ -13,9 +13,9 @@ def video_of(frames: int = 3, height: int = 48, width: int = 48) -> torch.Tensor
     generator = torch.Generator().manual_seed(height * width)
     coarse = torch.rand(frames, 3, 5, 6, generator=generator) * 300 - 20
     noise = torch.randn(frames, 3, height, width, generator=generator) * 8
-    video = (interpolate(coarse, size=(height, width), mode="bilinear") + noise).clamp(
-        0, 255
-    )
+    video = (
+        interpolate(coarse, size=(height, width), mode="bilinear") + noise
+    ).clamp(0, 255)
     video[0] = video[0] / 2 + 40
     return video.to(torch.uint8)
 

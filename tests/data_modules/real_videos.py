@@ -96,7 +96,12 @@ def _torchvision(work: Path, done: Path) -> None:
 def _opencv(work: Path, done: Path) -> None:
     _apt(work, "download", "opencv-doc")
     _run(
-        ["dpkg-deb", "--extract", str(next(work.glob("opencv-doc_*.deb"))), "package"],
+        [
+            "dpkg-deb",
+            "--extract",
+            str(next(work.glob("opencv-doc_*.deb"))),
+            "package",
+        ],
         work,
     )
     for path in (work / "package").rglob("*"):

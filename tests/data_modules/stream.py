@@ -51,7 +51,12 @@ class Writer(LightningModule):
 
 
 def main(
-    root: str, folder: str, ranks: int, workers: int, steps: int, checkpoint: str | None
+    root: str,
+    folder: str,
+    ranks: int,
+    workers: int,
+    steps: int,
+    checkpoint: str | None,
 ) -> None:
     """Train up to ``steps`` updates, from ``checkpoint`` on."""
     data = VideoFolder(

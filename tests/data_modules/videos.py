@@ -18,5 +18,7 @@ def grey_frames(count: int, height: int = 32, width: int = 48) -> np.ndarray:
 
 def noise_frames(count: int, height: int = 32, width: int = 48) -> np.ndarray:
     """Smooth moving noise, other in every frame."""
-    coarse = np.random.default_rng(0).integers(0, 256, (count, 4, 6, 3), dtype=np.uint8)
+    coarse = np.random.default_rng(0).integers(
+        0, 256, (count, 4, 6, 3), dtype=np.uint8
+    )
     return coarse.repeat(height // 4, axis=1).repeat(width // 6, axis=2)

@@ -63,7 +63,11 @@ def conditions(tree: ast.AST) -> Iterator[str]:
     """The conditions on which a call that waits for all ranks depends, each as text."""
     for function in ast.walk(tree):
         if isinstance(function, ast.FunctionDef | ast.Lambda):
-            body = function.body if isinstance(function.body, list) else [function.body]
+            body = (
+                function.body
+                if isinstance(function.body, list)
+                else [function.body]
+            )
             yield from _of_block(body, [])
 
 
@@ -110,9 +114,13 @@ def _of_operands(node: ast.BoolOp, above: list[str]) -> Iterator[str]:
     """``a and b``: whether b is asked depends on a."""
     for count, operand in enumerate(node.values):
         before = (
-            ast.BoolOp(node.op, node.values[:count]) if count > 1 else node.values[0]
+            ast.BoolOp(node.op, node.values[:count])
+            if count > 1
+            else node.values[0]
         )
-        yield from _of_node(operand, above + ([ast.unparse(before)] if count else []))
+        yield from _of_node(
+            operand, above + ([ast.unparse(before)] if count else [])
+        )
 
 
 def _decides(node: ast.AST, field: str) -> list[str]:
@@ -122,7 +130,9 @@ def _decides(node: ast.AST, field: str) -> list[str]:
     if isinstance(node, ast.For) and field != "iter":
         return [ast.unparse(node.iter)]
     if (
-        isinstance(node, ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp)
+        isinstance(
+            node, ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp
+        )
         and field != "generators"
     ):
         return [
@@ -144,11 +154,15 @@ def _waits(call: ast.Call) -> bool:
     return isinstance(function, ast.Name) and function.id in WAITS
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+@pytest.mark.parametrize(
+    "path", FILES, ids=lambda path: str(path.relative_to(ROOT))
+)
 def test_no_collective_under_a_condition_that_ranks_may_answer_differently(
     path: Path,
 ) -> None:
-    assert set(conditions(ast.parse(path.read_text("utf-8")))) - AGREED.keys() == set()
+    assert (
+        set(conditions(ast.parse(path.read_text("utf-8")))) - AGREED.keys() == set()
+    )
 
 
 def test_every_exception_is_needed() -> None:

@@ -76,9 +76,9 @@ def test_training_equals_one_process(
     assert losses[0] != pytest.approx(losses[-1], abs=1e-2)
     assert found["gradients"].keys() == gradients.keys()
     for name, gradient in gradients.items():
-        error = (found["gradients"][name] - gradient).norm() / gradient.norm().clamp(
-            min=1e-4
-        )
+        error = (
+            found["gradients"][name] - gradient
+        ).norm() / gradient.norm().clamp(min=1e-4)
         assert error < (1e-2 if dtype == "float32" else 0.2), (name, error)
 
 
@@ -95,7 +95,9 @@ def test_each_rank_holds_half_of_everything(
         part = sum(found[0]["held"][name] for name in names) / sum(
             sizes[name] for name in names
         )
-        assert part == pytest.approx(0.5, abs=0.05)  # three rows of a head are 2 and 1
+        assert part == pytest.approx(
+            0.5, abs=0.05
+        )  # three rows of a head are 2 and 1
     assert not found[0]["frozen"] & found[0]["gradients"].keys()
 
 
@@ -125,7 +127,9 @@ def test_an_overflow_on_one_rank_skips_the_update_on_all(
 
 
 def ordinary(path: str, name: str) -> VideoViT:
-    vit = VideoViT(name, weights=path, depth=2, image_size=SIZE_OF[name], num_frames=2)
+    vit = VideoViT(
+        name, weights=path, depth=2, image_size=SIZE_OF[name], num_frames=2
+    )
     attach(vit, [LoRA(rank=2)])
     return vit
 
@@ -154,7 +158,12 @@ def test_shares_of_a_deferred_trunk_are_those_of_the_file(
 def test_a_deferred_trunk_in_one_process(weights: str) -> None:
     vit, expected = (
         VideoViT(
-            TINY, weights=weights, depth=2, image_size=64, num_frames=2, deferred=True
+            TINY,
+            weights=weights,
+            depth=2,
+            image_size=64,
+            num_frames=2,
+            deferred=True,
         ),
         VideoViT(TINY, weights=weights, depth=2, image_size=64, num_frames=2),
     )

@@ -62,7 +62,9 @@ def test_without_slurm(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         ({"seconds": 2.0}, "slow", "GLOO_SOCKET_IFNAME"),
     ],
 )
-def test_what_ranks_report(report: dict[str, object], state: str, words: str) -> None:
+def test_what_ranks_report(
+    report: dict[str, object], state: str, words: str
+) -> None:
     base = {
         "ranks": 2,
         "hosts": ["a", "b"],
@@ -77,7 +79,9 @@ def test_what_ranks_report(report: dict[str, object], state: str, words: str) ->
 
 
 @pytest.mark.parametrize(("gpus", "state"), [("8", "bad"), ("2", "good")])
-def test_one_task_a_gpu(monkeypatch: pytest.MonkeyPatch, gpus: str, state: str) -> None:
+def test_one_task_a_gpu(
+    monkeypatch: pytest.MonkeyPatch, gpus: str, state: str
+) -> None:
     for name, value in (
         ("JOB_ID", "7"),
         ("NTASKS_PER_NODE", "2(x3)"),

@@ -65,7 +65,9 @@ def test_the_check_sees_a_neighbour_a_shift_and_an_order():
     assert measure.disagreement(right, expected, indices) is None
     assert measure.disagreement(video[indices + 1], expected, indices) is not None
     assert measure.disagreement(right.flip(0), expected, indices) is not None
-    assert measure.disagreement(right.roll(2, dims=-1), expected, indices) is not None
+    assert (
+        measure.disagreement(right.roll(2, dims=-1), expected, indices) is not None
+    )
 
 
 def test_a_ratio_is_the_median_over_repeats_and_absent_without_one_side():

@@ -22,7 +22,9 @@ def test_quick_run(tmp_path: Path) -> None:
         "--results",
         str(tmp_path),
     ]
-    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    run = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, check=False
+    )
     assert run.returncode == 0, run.stderr
     (page,) = tmp_path.iterdir()
     rows = [line for line in page.read_text().splitlines() if line.startswith("|")]

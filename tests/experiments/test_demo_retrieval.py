@@ -55,7 +55,9 @@ def test_the_picture_shows_the_best_in_order_and_frames_the_right_one(
             strip = part[
                 top + rank * picture.HEIGHT + 20, picture.MARGIN + picture.TEXT :
             ]
-            level = np.median(strip[: picture.FRAMES * (picture.SIDE + picture.GAP)])
+            level = np.median(
+                strip[: picture.FRAMES * (picture.SIDE + picture.GAP)]
+            )
             assert abs(level - int(best["video"].removesuffix(".mp4"))) < 8
             edge = part[
                 top + rank * picture.HEIGHT - 3, picture.MARGIN + picture.TEXT + 40

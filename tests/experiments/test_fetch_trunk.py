@@ -26,7 +26,8 @@ def _installed() -> bool:
 
 
 needs_package = pytest.mark.skipif(
-    not _installed(), reason=f"the extra 'demo' ({PACKAGE} and onnx) is not installed"
+    not _installed(),
+    reason=f"the extra 'demo' ({PACKAGE} and onnx) is not installed",
 )
 
 
@@ -48,7 +49,10 @@ def test_every_weight_has_a_place(weights: Path) -> None:
 @needs_package
 def test_digest_and_notice_lie_beside_the_weights(weights: Path) -> None:
     digest = hashlib.sha256(weights.read_bytes()).hexdigest()
-    assert weights.with_suffix(".sha256").read_text().split() == [digest, weights.name]
+    assert weights.with_suffix(".sha256").read_text().split() == [
+        digest,
+        weights.name,
+    ]
     notice = weights.with_suffix(".txt").read_text()
     assert "MIT" in notice
     assert "Apache-2.0" in notice
@@ -71,7 +75,9 @@ def test_the_second_call_converts_nothing(
 def test_tokens_equal_those_of_the_onnx_graph(weights: Path) -> None:
     """All 12 blocks and the final norm at 224 px, the position table resized as the graph does it."""
     image = (
-        np.random.default_rng(0).standard_normal((1, 3, 224, 224)).astype(np.float32)
+        np.random.default_rng(0)
+        .standard_normal((1, 3, 224, 224))
+        .astype(np.float32)
     )
     expected = torch.from_numpy(_graph_tokens(image))
     model: Any = load_trunk(NAME, str(weights), None).eval()
@@ -86,7 +92,10 @@ def test_tokens_equal_those_of_the_onnx_graph(weights: Path) -> None:
     model.pos_embed = torch.nn.Parameter(torch.cat([table[:, :1], patches], dim=1))
     with torch.inference_mode():
         torch.testing.assert_close(
-            model.forward_features(torch.from_numpy(image)), expected, rtol=0, atol=1e-4
+            model.forward_features(torch.from_numpy(image)),
+            expected,
+            rtol=0,
+            atol=1e-4,
         )
 
 
@@ -98,7 +107,9 @@ def _graph_tokens(image: np.ndarray) -> np.ndarray:
     )
     proto = onnx.load(str(find_onnx()))
     (last,) = (
-        n.output[0] for n in proto.graph.node if n.name == "/backbone/layernorm/Add_1"
+        n.output[0]
+        for n in proto.graph.node
+        if n.name == "/backbone/layernorm/Add_1"
     )
     proto.graph.output.append(
         onnx.helper.make_tensor_value_info(last, onnx.TensorProto.FLOAT, None)

@@ -42,11 +42,15 @@ def test_quick_run_writes_a_page(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr[-2000:]
     (page,) = tmp_path.glob("*.md")
     text = page.read_text()
-    lines = [line.split(" | ") for line in text.splitlines() if line.startswith("| ")]
+    lines = [
+        line.split(" | ") for line in text.splitlines() if line.startswith("| ")
+    ]
     assert {cells[0].removeprefix("| ") for cells in lines} >= set(ROWS)
     assert torch.__version__ in text
     assert (report.NOT_MEASURED in text) != torch.cuda.is_available()
-    assert "NO |" not in text  # counts without memory equal those of a computed pass
+    assert (
+        "NO |" not in text
+    )  # counts without memory equal those of a computed pass
     assert text.count("| yes |") == len(ROWS)
     assert "linear probe" in done.stdout
 
@@ -67,7 +71,9 @@ def test_every_method_has_a_row() -> None:
         (B16, "linear probe", 769 * 174), (B16, "full fine-tuning", 85_799_424 + 769 * 174),
     ],
 )  # fmt: skip
-def test_settings_are_the_published_ones(trunk: Trunk, name: str, count: int) -> None:
+def test_settings_are_the_published_ones(
+    trunk: Trunk, name: str, count: int
+) -> None:
     assert measure.trained_parameters(trunk, ROWS[name](trunk)) == count
 
 
@@ -79,7 +85,13 @@ def test_goals_as_a_share_of_aims() -> None:
 
 def test_a_goal_that_is_missed_says_so() -> None:
     mib = report.MIB
-    sizes = {AIM_ROW: 1000, LIGHT: 75, FULL: 221, LIGHT + PLAIN: 100, FULL + PLAIN: 1}
+    sizes = {
+        AIM_ROW: 1000,
+        LIGHT: 75,
+        FULL: 221,
+        LIGHT + PLAIN: 100,
+        FULL + PLAIN: 1,
+    }
     found = {
         name: report.Row(0, Saved(0, 0), Saved(size * mib, 0))
         for name, size in sizes.items()

@@ -89,9 +89,13 @@ def tested(run: str, *flags: str) -> dict[str, list[float]]:
     root = Path("tested")
     places = [f"--run_folder={run}", f"--trainer.default_root_dir={root}"]
     assert main(["test", *places, *flags]) == 0
-    lines = (root / "version_0" / "test_scores.jsonl").read_text("utf-8").splitlines()
+    lines = (
+        (root / "version_0" / "test_scores.jsonl").read_text("utf-8").splitlines()
+    )
     rows = map(json.loads, lines)
-    return {row["clip_id"]: np.array(row["logits"]).ravel().tolist() for row in rows}
+    return {
+        row["clip_id"]: np.array(row["logits"]).ravel().tolist() for row in rows
+    }
 
 
 def tested_on(copy: str) -> dict[str, list[float]]:
@@ -120,11 +124,15 @@ def parts(folder: Path) -> dict[str, Callable[[], Any]]:
     artifacts = sorted(path.parent.name for path in folder.rglob("adapter_model.*"))
     copies = ("ingested/files", "ingested/shards")
     return {
-        **{f"logits of {n}": partial(logits, Path("artifacts", n)) for n in artifacts},
+        **{
+            f"logits of {n}": partial(logits, Path("artifacts", n))
+            for n in artifacts
+        },
         **{f"resumed {n}": partial(resumed, f"trained/{n}") for n in RUNS},
         "tested stack": partial(tested, "trained/stack"),
         **{f"tested on {n}": partial(tested_on, n) for n in copies},
         **{
-            f"manifest of {n}": partial(indexed, Path(n)) for n in ("damaged", "videos")
+            f"manifest of {n}": partial(indexed, Path(n))
+            for n in ("damaged", "videos")
         },
     }

@@ -19,8 +19,13 @@ from lightning_petl.cli.names import BASES
 from tests.formats import measure
 
 HERE = Path(__file__).parent
-NEVER_NAMED = (".Task", ".ConfigFile")  # abstract, and only ever made by the program
-RELEASES = sorted(path for path in HERE.iterdir() if (path / "numbers.json").is_file())
+NEVER_NAMED = (
+    ".Task",
+    ".ConfigFile",
+)  # abstract, and only ever made by the program
+RELEASES = sorted(
+    path for path in HERE.iterdir() if (path / "numbers.json").is_file()
+)
 PARTS = [(folder, name) for folder in RELEASES for name in measure.parts(folder)]
 CONFIGS = [
     path.relative_to(HERE)
@@ -97,7 +102,9 @@ def test_the_methods_of_an_artifact_are_those_that_wrote_it(config: Path) -> Non
     entries = json.loads((HERE / config).read_text("utf-8"))["adapters"]
     for entry, recipe in zip(entries, measure.decoded(HERE / config), strict=True):
         assert type(recipe).__name__ == entry["class_path"].rpartition(".")[2]
-        values = json.loads(json.dumps(vars(recipe), default=lambda inner: vars(inner)))
+        values = json.loads(
+            json.dumps(vars(recipe), default=lambda inner: vars(inner))
+        )
         given = current_options(type(recipe).__name__, entry["init_args"])
         assert values == {key: plain(value) for key, value in given.items()}
 

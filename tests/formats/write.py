@@ -91,7 +91,9 @@ STACKS: dict[str, list[Any]] = {
 }
 # Stacks of which the configuration alone is kept: their weights are too large for a repository.
 LARGE: dict[str, list[Any]] = {
-    "AttentiveProbe": [{"class_path": "AttentiveProbe", "init_args": {"blocks": 1}}],
+    "AttentiveProbe": [
+        {"class_path": "AttentiveProbe", "init_args": {"blocks": 1}}
+    ],
     "FullFineTuning": ["FullFineTuning"],
     "Partial": ["Partial"],
     "Side4Video": [{"class_path": "Side4Video", "init_args": {"width": 64}}],
@@ -197,7 +199,10 @@ def shown(cls: type) -> bool:
 def data(root: str) -> dict[str, Any]:
     sampling = {"class_path": "SegmentSampling", "init_args": {"num_frames": 4}}
     options = {"root": root, "image_size": 32, "batch_size": 2, "num_workers": 0}
-    return {"class_path": "VideoFolder", "init_args": options | {"sampling": sampling}}
+    return {
+        "class_path": "VideoFolder",
+        "init_args": options | {"sampling": sampling},
+    }
 
 
 def model(adapters: list[Any], *, batch_norm: bool = False) -> dict[str, Any]:
@@ -263,7 +268,9 @@ def tidy() -> None:
         sorted(Path("trained").rglob("events.out.tfevents.*"))
     ):
         seconds = file.name.split(".")[3]
-        file.rename(file.with_name(f"events.out.tfevents.{seconds}.host.1.{number}"))
+        file.rename(
+            file.with_name(f"events.out.tfevents.{seconds}.host.1.{number}")
+        )
     for file in Path("trained").rglob(".run.lock"):
         file.unlink()
     for name in ("bank", "cached"):  # tested on their last checkpoint alone

@@ -36,7 +36,9 @@ def test_start_is_st_adapters() -> None:
         (LinearHead(std=-0.1), 3, "std.*-0.1"),
     ],
 )
-def test_wrong_values_are_named(recipe: LinearHead, classes: int, message: str) -> None:
+def test_wrong_values_are_named(
+    recipe: LinearHead, classes: int, message: str
+) -> None:
     with pytest.raises(ValueError, match=message):
         recipe.build(6, classes)
 
@@ -44,7 +46,9 @@ def test_wrong_values_are_named(recipe: LinearHead, classes: int, message: str) 
 def test_batch_norm_has_statistics_and_no_weights() -> None:
     head = LinearHead(batch_norm=True, dropout=0.0, std=0.01).build(6, 3)
     feature = 5 + 3 * torch.randn(8, 6)
-    centred = (feature - feature.mean(0)) / (feature.var(0, correction=0) + 1e-6).sqrt()
+    centred = (feature - feature.mean(0)) / (
+        feature.var(0, correction=0) + 1e-6
+    ).sqrt()
     torch.testing.assert_close(head(feature), head.classifier(centred))
     assert {name for name, _ in head.named_parameters()} == {
         "classifier.weight",

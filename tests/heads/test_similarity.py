@@ -99,7 +99,10 @@ def _interaction(
         words.tokens[q][there],
         (module.word_weight, module.frame_weight),
     )
-    alpha, beta = word_mlp(texts)[:, 0].softmax(0), frame_mlp(frames)[:, 0].softmax(0)
+    alpha, beta = (
+        word_mlp(texts)[:, 0].softmax(0),
+        frame_mlp(frames)[:, 0].softmax(0),
+    )
     cosine = torch.stack(
         [torch.stack([w @ v / w.norm() / v.norm() for v in frames]) for w in texts]
     )
@@ -161,7 +164,9 @@ def test_blocks_are_parts_of_the_whole(
     for largest in (2**25, 7 * 5 * 3 * 2, 1):
         monkeypatch.setattr(similarity, "MOST_ENTRIES", largest)
         torch.testing.assert_close(module(video, words).detach(), whole)
-        block = module.blocks(module.encode_texts(words), module.encode_videos(video))
+        block = module.blocks(
+            module.encode_texts(words), module.encode_videos(video)
+        )
         parts = [torch.cat([block(range(a, min(a + 4, 11)), range(b, min(b + 3, 7))) for b in (0, 3, 6)], dim=1)
                  for a in (0, 4, 8)]  # fmt: skip
         assert parts[0].dtype == torch.float64

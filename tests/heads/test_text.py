@@ -43,7 +43,9 @@ def pair(tmp_path: Path) -> tuple[Any, str]:
 
 
 def trunk(file: str, **options: Any) -> VideoViT:
-    return VideoViT("open_clip:toy-quickgelu", weights=file, num_frames=1, **options)
+    return VideoViT(
+        "open_clip:toy-quickgelu", weights=file, num_frames=1, **options
+    )
 
 
 @torch.no_grad()
@@ -59,7 +61,9 @@ def test_scores_of_one_frame_are_those_of_open_clip(pair: tuple[Any, str]) -> No
         model, tokenizer, words, templates, num_classes_per_batch=None
     )
     expected = (
-        model.logit_scale.exp() * model.encode_image(frame[0], normalize=True) @ weight
+        model.logit_scale.exp()
+        * model.encode_image(frame[0], normalize=True)
+        @ weight
     )
     torch.testing.assert_close(
         head(vit.features(frame)), expected, atol=1e-5, rtol=1e-5
@@ -74,7 +78,9 @@ def test_a_frozen_head_trains_nothing_and_a_tuned_one_its_classes(
     tuned = VideoClassifier(
         trunk(file), [LoRA(rank=2)], LABELS, head=TextHead(tuned=True)
     )
-    torch.testing.assert_close(tuned.head.weight, frozen.head.weight, rtol=0, atol=0)
+    torch.testing.assert_close(
+        tuned.head.weight, frozen.head.weight, rtol=0, atol=0
+    )
     assert set(frozen.owners.values()) == {"LoRA"}
     assert {name for name, owner in tuned.owners.items() if owner == "head"} == {
         "head.weight"
@@ -169,7 +175,8 @@ def test_a_reader_is_refused_though_it_were_of_the_width_of_the_trunk(
     vit = trunk(pair[1])
     assert vit.dim == 64
     with pytest.raises(
-        ValueError, match=rf"{type(reader).__name__} answers in its place.*LinearHead"
+        ValueError,
+        match=rf"{type(reader).__name__} answers in its place.*LinearHead",
     ):
         VideoClassifier(vit, [LoRA(rank=2), reader], LABELS, head=TextHead())
 

@@ -54,7 +54,9 @@ def _aim(adapters: int, norm: int = 2 * D) -> int:
 
 
 def _lora(*shapes: tuple[int, int], magnitudes: int = 0) -> int:
-    return L * (sum(4 * (inputs + outputs) for inputs, outputs in shapes) + magnitudes)
+    return L * (
+        sum(4 * (inputs + outputs) for inputs, outputs in shapes) + magnitudes
+    )
 
 
 def _side(taps: int, width: int = 64) -> int:
@@ -153,11 +155,17 @@ _ROWS: dict[str, tuple[Adapter, int]] = {
     "st_adapter": (_ST, _st(3, 2)),
     "st_adapter_attn": (replace(_ST, sites=("attn",)), _st(3, 1)),
     "st_adapter_mlp": (replace(_ST, sites=("mlp",)), _st(3, 1)),
-    "st_adapter_333": (replace(_ST, kernel=(3, 3, 3), activation="gelu"), _st(27, 2)),
+    "st_adapter_333": (
+        replace(_ST, kernel=(3, 3, 3), activation="gelu"),
+        _st(27, 2),
+    ),
     "st_adapter_space": (replace(_ST, kernel=(1, 3, 3)), _st(9, 2)),
     "st_adapter_last": (replace(_ST, blocks="last 1"), _st(3, 1)),
     "adapt_former": (_AF, _bottleneck()),
-    "adapt_former_sequential": (replace(_AF, placement="sequential"), _bottleneck()),
+    "adapt_former_sequential": (
+        replace(_AF, placement="sequential"),
+        _bottleneck(),
+    ),
     "adapt_former_after_block": (
         replace(_AF, placement="after_block", scale=1.0),
         _bottleneck(),
@@ -306,7 +314,9 @@ LINEAR_DELTAS = {
     *(
         name
         for name in METHODS
-        if name.startswith(("lora", "rslora", "dora", "pissa", "olora", "orthogonal"))
+        if name.startswith(
+            ("lora", "rslora", "dora", "pissa", "olora", "orthogonal")
+        )
     ),
 }
 """They live in the weights alone: folding leaves timm's own keys."""

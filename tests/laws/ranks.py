@@ -58,7 +58,9 @@ def trained_gradients(model: nn.Module) -> dict[str, Tensor]:
                 else parameter.grad
             )
             result[name] = (
-                gradient.full_tensor() if isinstance(gradient, DTensor) else gradient
+                gradient.full_tensor()
+                if isinstance(gradient, DTensor)
+                else gradient
             )
     return {name: gradient.detach().clone() for name, gradient in result.items()}
 

@@ -40,7 +40,9 @@ def test_two_ranks_equal_one(
 
 
 @pytest.mark.parametrize("method", ["side4video_group", "side4video_sync"])
-def test_two_ranks_train_like_one(two_ranks: dict[str, Result], method: str) -> None:
+def test_two_ranks_train_like_one(
+    two_ranks: dict[str, Result], method: str
+) -> None:
     """Where statistics are of a clip, or of all processes."""
     _compare(two_ranks[f"training-{method}"], Classifier(method).train())
 
@@ -60,5 +62,9 @@ def _compare(result: Result, model: Classifier) -> None:
     assert seen.keys() == expected.keys()
     for name, tensor in expected.items():
         torch.testing.assert_close(
-            seen[name], tensor, atol=1e-5, rtol=1e-4, msg=lambda m, n=name: f"{n}: {m}"
+            seen[name],
+            tensor,
+            atol=1e-5,
+            rtol=1e-4,
+            msg=lambda m, n=name: f"{n}: {m}",
         )

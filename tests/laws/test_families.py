@@ -121,7 +121,9 @@ def test_what_enters_with_the_positions_changes_the_feature(name: str) -> None:
     assert _changed(vit, reference) > 1e-4
 
 
-def _adapted(name: str, method: str, noise: float = 0.0, **options: object) -> VideoViT:
+def _adapted(
+    name: str, method: str, noise: float = 0.0, **options: object
+) -> VideoViT:
     vit = toy_vit(name, **options)
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -168,7 +170,8 @@ def test_three_steps_reach_all_but_the_unreachable(name: str, method: str) -> No
         optimizer.step()
     assert {key for key, total in seen.items() if total == 0} == unreachable(vit)
     assert all(
-        p.grad is None and torch.equal(p, before[key]) for key, p in frozen(vit).items()
+        p.grad is None and torch.equal(p, before[key])
+        for key, p in frozen(vit).items()
     )
 
 
@@ -219,7 +222,9 @@ def test_counts_of_biases_and_norms() -> None:
         _count("eva02_base_patch16_clip_224", "bitfit")
         == 2 * (3 * d + 2 * g + d + 2 * d + d + g) + 2 * d
     )
-    assert _count("eva02_enormous_patch14_clip_224", "ln_tuning") == 2 * 4 * d + 2 * d
+    assert (
+        _count("eva02_enormous_patch14_clip_224", "ln_tuning") == 2 * 4 * d + 2 * d
+    )
     assert (
         _count("eva02_base_patch16_clip_224", "ln_tuning")
         == 2 * 2 * (2 * d + d + g) + 2 * d

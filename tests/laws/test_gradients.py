@@ -12,7 +12,15 @@ from lightning_petl.adapters import Adapter, LinearProbe, LoRA, STAdapter, attac
 from lightning_petl.backbones import VideoViT
 from lightning_petl.backbones.reachability import unreachable
 from tests.laws.methods import DEAD, KINDS, METHODS
-from tests.tiny import adapted, clip, frozen, gradients, randomised, tiny_vit, trainable
+from tests.tiny import (
+    adapted,
+    clip,
+    frozen,
+    gradients,
+    randomised,
+    tiny_vit,
+    trainable,
+)
 
 every_method = pytest.mark.parametrize("method", METHODS)
 LEARNING = [name for name in METHODS if name != "linear_probe"]
@@ -40,11 +48,15 @@ def _step(
         *product(sorted({*LEARNING} & {*KINDS}), ["cls_mean_norm"]),
     ],
 )
-def test_three_steps_reach_all_but_the_unreachable(method: str, readout: str) -> None:
+def test_three_steps_reach_all_but_the_unreachable(
+    method: str, readout: str
+) -> None:
     vit = adapted(METHODS[method], readout=readout).train()
     optimizer = torch.optim.AdamW(trainable(vit).values(), lr=1e-2)
     steps = [_step(optimizer, vit, seed) for seed in range(3)]
-    still = {name for name in trainable(vit) if max(step[name] for step in steps) == 0}
+    still = {
+        name for name in trainable(vit) if max(step[name] for step in steps) == 0
+    }
     assert still == unreachable(vit)
     if readout == "patch_mean":
         assert still == DEAD.get(method, set())
@@ -81,7 +93,9 @@ def test_gradients_equal_under_checkpointing(method: str) -> None:
         results.append(gradients(vit, clip()))
     for name, expected in results[0].items():
         got = results[1][name]
-        assert (expected is None and got is None) or torch.equal(expected, got), name
+        assert (expected is None and got is None) or torch.equal(expected, got), (
+            name
+        )
 
 
 def test_checkpointing_keeps_less() -> None:
@@ -100,7 +114,9 @@ def _count_kept() -> Iterator[dict[int, int]]:
 
     def pack(tensor: Tensor) -> Tensor:
         held.append(tensor)
-        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        kept[tensor.untyped_storage().data_ptr()] = (
+            tensor.untyped_storage().nbytes()
+        )
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
@@ -160,7 +176,9 @@ def test_prefix_ends_at_the_first_thing_that_learns() -> None:
         "vpt_last": 2,
     }
     expected |= {"aim": 0, "vpt_project": 1, "vpt_shallow_project": 0}
-    assert {name: adapted(METHODS[name]).frozen_stages for name in expected} == expected
+    assert {
+        name: adapted(METHODS[name]).frozen_stages for name in expected
+    } == expected
 
 
 @pytest.mark.parametrize(

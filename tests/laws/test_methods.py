@@ -37,7 +37,9 @@ every_exported_method = pytest.mark.parametrize(
 def test_has_a_row_of_the_laws(kind: type[Adapter]) -> None:
     rows = {name for name, (method,) in METHODS.items() if type(method) is kind}
     assert rows, f"add a row for {kind.__name__} to tests/laws/methods.py"
-    assert rows & {*REPRESENTATIVES}, f"mark one of {sorted(rows)} as representative"
+    assert rows & {*REPRESENTATIVES}, (
+        f"mark one of {sorted(rows)} as representative"
+    )
     assert rows & {*KINDS}
 
 
@@ -48,7 +50,8 @@ def test_rows_are_of_exported_methods() -> None:
 @every_exported_method
 def test_has_a_configuration(kind: type[Adapter]) -> None:
     text = "\n".join(
-        path.read_text("utf-8") for path in (ROOT / "configs/adapters").glob("*.yaml")
+        path.read_text("utf-8")
+        for path in (ROOT / "configs/adapters").glob("*.yaml")
     )
     assert re.search(rf"\b{kind.__name__}\b", re.sub("#.*", "", text))
 

@@ -7,7 +7,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from lightning_petl.adapters import Adapter, BitFit, LNTuning, LoRA, LvAdapter, attach
+from lightning_petl.adapters import (
+    Adapter,
+    BitFit,
+    LNTuning,
+    LoRA,
+    LvAdapter,
+    attach,
+)
 from lightning_petl.backbones import VideoViT
 from tests.laws.methods import (
     ALL_PAIRS,
@@ -88,7 +95,9 @@ def _is_the_identity(vit: VideoViT, names: tuple[str, str]) -> None:
     if (MOVES_AT_INIT | READERS) & {*names}:
         return
     tolerance = 1e-5 if {*names} & ROUNDS_AT_INIT else 0
-    torch.testing.assert_close(vit(clip()), _plain_feature(), atol=tolerance, rtol=0)
+    torch.testing.assert_close(
+        vit(clip()), _plain_feature(), atol=tolerance, rtol=0
+    )
 
 
 def _trains_what_both_train(vit: VideoViT, names: tuple[str, str]) -> None:
@@ -96,8 +105,13 @@ def _trains_what_both_train(vit: VideoViT, names: tuple[str, str]) -> None:
     alone = [_trained_alone(name) for name in names]
     ours = trainable(vit)
     assert set(ours) & trunk_keys() == set().union(*alone) & trunk_keys()
-    assert sum(p.numel() for key, p in ours.items() if key not in trunk_keys()) == sum(
-        size for one in alone for key, size in one.items() if key not in trunk_keys()
+    assert sum(
+        p.numel() for key, p in ours.items() if key not in trunk_keys()
+    ) == sum(
+        size
+        for one in alone
+        for key, size in one.items()
+        if key not in trunk_keys()
     )
     assert set(vit.owners) == set(ours)
     assert trunk_keys() <= vit.state_dict().keys()
@@ -125,7 +139,9 @@ def _same(first: Tensor | None, second: Tensor | None) -> bool:
 def _state_round_trips(source: VideoViT, names: tuple[str, str]) -> None:
     target = adapted(_stack(*names), seed=7)
     own = trunk_keys() - trainable(source).keys()
-    state = {key: value for key, value in source.state_dict().items() if key not in own}
+    state = {
+        key: value for key, value in source.state_dict().items() if key not in own
+    }
     missing, unexpected = target.load_state_dict(state, strict=False)
     assert set(missing) == own
     assert not unexpected
@@ -141,7 +157,8 @@ def _step_moves_nothing_frozen(
     assert not added & set(frozen(vit))
     plain = _plain_state()
     assert all(
-        p.grad is None and torch.equal(p, plain[key]) for key, p in frozen(vit).items()
+        p.grad is None and torch.equal(p, plain[key])
+        for key, p in frozen(vit).items()
     )
 
 
@@ -173,12 +190,17 @@ def _randomised_by_owner(names: tuple[str, str]) -> VideoViT:
             shake(new, 0.05)
         seen |= set(trainable(vit))
     torch.manual_seed(0)
-    shake([p for key, p in sorted(trainable(vit).items()) if key in trunk_keys()], 0.05)
+    shake(
+        [p for key, p in sorted(trainable(vit).items()) if key in trunk_keys()],
+        0.05,
+    )
     return vit
 
 
 def _commutes(name: str) -> bool:
-    return all(part.commutes for adapter in METHODS[name] for part in adapter.parts())
+    return all(
+        part.commutes for adapter in METHODS[name] for part in adapter.parts()
+    )
 
 
 def _order_does_not_matter(names: tuple[str, str]) -> None:

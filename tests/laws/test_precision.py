@@ -54,7 +54,9 @@ def test_frozen_bf16_trunk_learns(method: str) -> None:
         grad is None or (grad.dtype == torch.float32 and grad.isfinite().all())
         for grad in grads.values()
     )
-    assert {name for name, grad in grads.items() if grad is None} <= unreachable(half)
+    assert {name for name, grad in grads.items() if grad is None} <= unreachable(
+        half
+    )
 
 
 @every_kind
@@ -91,7 +93,9 @@ class FiniteGradients(Callback):
 def test_bf16_training_of_short_clips(method: str, tmp_path: Path) -> None:
     """Two updates, as the command line runs them, on clips of fewer frames than a convolution spans."""
     torch.manual_seed(0)
-    model = VideoClassifier(tiny_vit(num_frames=2), METHODS[method], ["left", "right"])
+    model = VideoClassifier(
+        tiny_vit(num_frames=2), METHODS[method], ["left", "right"]
+    )
     trainer = Trainer(
         accelerator="cpu", precision="bf16-mixed", max_steps=2, logger=False, enable_checkpointing=False,
         enable_progress_bar=False, enable_model_summary=False, default_root_dir=tmp_path,

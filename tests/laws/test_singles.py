@@ -94,7 +94,9 @@ def test_own_state_round_trips(method: str) -> None:
         adapted(METHODS[method], seed=7),
     )
     own = trunk_keys() - trainable(source).keys()
-    state = {key: value for key, value in source.state_dict().items() if key not in own}
+    state = {
+        key: value for key, value in source.state_dict().items() if key not in own
+    }
     missing, unexpected = target.load_state_dict(state, strict=False)
     assert set(missing) == own
     assert not unexpected
@@ -125,7 +127,9 @@ def test_folding_moves_the_weights(method: str) -> None:
 def test_dropout_is_the_only_randomness(method: str) -> None:
     vit = randomised(METHODS[method]).train()
     first, second = vit(clip()), vit(clip())
-    dropout = any(isinstance(m, torch.nn.Dropout) and m.p > 0 for m in vit.modules())
+    dropout = any(
+        isinstance(m, torch.nn.Dropout) and m.p > 0 for m in vit.modules()
+    )
     assert torch.equal(first, second) != dropout
 
 

@@ -62,7 +62,9 @@ def test_clips_of_a_batch_do_not_mix(method: str) -> None:
 @every_method
 def test_a_clip_alone_gives_the_same(method: str) -> None:
     vit, video = randomised(METHODS[method]), clip(batch=3)
-    torch.testing.assert_close(vit(video)[1:2], vit(video[1:2]), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        vit(video)[1:2], vit(video[1:2]), atol=1e-5, rtol=1e-5
+    )
 
 
 @pytest.mark.parametrize(

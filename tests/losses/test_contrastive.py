@@ -117,9 +117,9 @@ def test_captions_of_one_video_are_no_negatives(block: int | None) -> None:
 
 @pytest.mark.parametrize("block", [None, 1])
 def test_one_video_alone_leaves_nothing_to_learn(block: int | None) -> None:
-    assert of_table(torch.randn(3, 3), number=[4, 4, 4], block=block) == pytest.approx(
-        0, abs=1e-6
-    )
+    assert of_table(
+        torch.randn(3, 3), number=[4, 4, 4], block=block
+    ) == pytest.approx(0, abs=1e-6)
 
 
 @every_recipe
@@ -154,7 +154,9 @@ def test_open_clips_loss(block: int | None) -> None:
     )
     torch.testing.assert_close(loss, expected)
     found = torch.autograd.grad(loss, leaves)
-    for ours, theirs in zip(found, torch.autograd.grad(expected, leaves), strict=True):
+    for ours, theirs in zip(
+        found, torch.autograd.grad(expected, leaves), strict=True
+    ):
         torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-4)
 
 
@@ -172,7 +174,8 @@ def test_the_temperature_has_an_end() -> None:
     z = 100 * module(video, words)
     assert losses[0] == losses[1]
     assert losses[0] == pytest.approx(
-        (-z.log_softmax(0) - z.log_softmax(1)).diagonal().mean().item() / 2, rel=1e-5
+        (-z.log_softmax(0) - z.log_softmax(1)).diagonal().mean().item() / 2,
+        rel=1e-5,
     )
     assert gradients[0] != 0
     assert gradients[1] == 0
@@ -211,7 +214,11 @@ def test_blocks_change_nothing(recipe: MeanPooling | WTI, block: int) -> None:
     assert len(found) == (4 if recipe == MeanPooling() else 4 + 8)
     for name, value in expected.items():
         torch.testing.assert_close(
-            found[name], value, atol=1e-6, rtol=1e-5, msg=lambda m, n=name: f"{n}: {m}"
+            found[name],
+            value,
+            atol=1e-6,
+            rtol=1e-5,
+            msg=lambda m, n=name: f"{n}: {m}",
         )
 
 
@@ -222,7 +229,9 @@ def test_gradients_are_difference_quotients(
 ) -> None:
     module, (video, words) = built(recipe).double(), inputs(5, torch.float64)
 
-    def loss(video: Tensor, tokens: Tensor, sentence: Tensor, scale: Tensor) -> Tensor:
+    def loss(
+        video: Tensor, tokens: Tensor, sentence: Tensor, scale: Tensor
+    ) -> Tensor:
         said = Words(tokens, words.mask, sentence)
         return contrastive_loss(
             module, video, said, number=NUMBERS[:5], logit_scale=scale, block=block
@@ -230,7 +239,8 @@ def test_gradients_are_difference_quotients(
 
     scale = torch.tensor(1.0, dtype=torch.float64)
     leaves = tuple(
-        leaf.requires_grad_() for leaf in (video, words.tokens, words.sentence, scale)
+        leaf.requires_grad_()
+        for leaf in (video, words.tokens, words.sentence, scale)
     )
     assert torch.autograd.gradcheck(loss, leaves, fast_mode=True)
 
@@ -391,6 +401,10 @@ def test_two_processes_are_one_with_the_joint_batch(
     assert found.keys() == expected.keys()
     for key, value in expected.items():
         torch.testing.assert_close(
-            found[key], value, atol=1e-6, rtol=1e-5, msg=lambda m, n=key: f"{n}: {m}"
+            found[key],
+            value,
+            atol=1e-6,
+            rtol=1e-5,
+            msg=lambda m, n=key: f"{n}: {m}",
         )
     assert expected["video.weight"].abs().max() > 1e-3

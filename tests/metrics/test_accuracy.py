@@ -29,7 +29,9 @@ def test_equal_counting_over_batches_of_unequal_size(classes: int) -> None:
     label = generator.integers(0, classes, 61)
     metrics = accuracies(classes, "x/")
     for rows in np.split(np.arange(61), [7, 30]):
-        metrics.update(torch.from_numpy(logits[rows]), torch.from_numpy(label[rows]))
+        metrics.update(
+            torch.from_numpy(logits[rows]), torch.from_numpy(label[rows])
+        )
     values = {name: value.item() for name, value in metrics.compute().items()}
     assert values == pytest.approx(numpy_accuracies(logits, label))
 
@@ -59,7 +61,9 @@ NAN, INF = float("nan"), float("inf")
 
 @pytest.mark.parametrize("classes", [2, 3, 5, 7])
 @pytest.mark.parametrize("bad", ["unreadable", "nan", "inf"])
-def test_a_clip_without_an_answer_is_wrong_for_any_k(classes: int, bad: str) -> None:
+def test_a_clip_without_an_answer_is_wrong_for_any_k(
+    classes: int, bad: str
+) -> None:
     """Three clips of class 0, which argmax makes of NaN; the first has the right answer, the others none."""
     outputs = torch.zeros(3, classes)
     outputs[:, 0] = 1.0
@@ -95,7 +99,9 @@ def test_the_loss_is_the_mean_over_readable_clips_of_all_batches() -> None:
 
 
 @pytest.mark.parametrize("bad", [NAN, INF, -INF])
-def test_outputs_that_are_no_numbers_never_make_the_loss_smaller(bad: float) -> None:
+def test_outputs_that_are_no_numbers_never_make_the_loss_smaller(
+    bad: float,
+) -> None:
     loss = MeanLoss()
     loss.update(
         torch.tensor([[[0.0, 9.0]], [[bad, 9.0]]]),

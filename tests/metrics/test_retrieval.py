@@ -68,7 +68,11 @@ def naive(matrix: Tensor, owner: Tensor) -> dict[str, list[float]]:
         for j in asked
     ]
     assert videos >= len(asked)
-    return {"t2v": summary(texts), "v2t_any": summary(any_), "v2t_set": summary(set_)}
+    return {
+        "t2v": summary(texts),
+        "v2t_any": summary(any_),
+        "v2t_set": summary(set_),
+    }
 
 
 def captions(videos: int, *, seed: int = 0, most: int = 4) -> Tensor:
@@ -84,7 +88,9 @@ def captions(videos: int, *, seed: int = 0, most: int = 4) -> Tensor:
 def test_the_definition(seed: int) -> None:
     """Several captions a video, some videos without any, in any order."""
     owner = captions(40, seed=seed)
-    matrix = torch.randn(len(owner), 40, generator=torch.Generator().manual_seed(seed))
+    matrix = torch.randn(
+        len(owner), 40, generator=torch.Generator().manual_seed(seed)
+    )
     matrix[torch.arange(len(owner)), owner] += 1.5
     assert len(owner.unique()) < 40
     assert matrix.unique().numel() == matrix.numel()
@@ -123,7 +129,8 @@ def broken(scores: Tensor, right: Tensor) -> list[float]:
             order, key=lambda entry: -entry[0]
         )  # stable: ties stay in the order of the permutation
         ranks.append(
-            1 + next(place for place, (_, is_right) in enumerate(ranked) if is_right)
+            1
+            + next(place for place, (_, is_right) in enumerate(ranked) if is_right)
         )
     array = np.array(ranks)
     return [*(float((array <= k).mean()) for k in (1, 5, 10)), float(array.mean())]
@@ -152,11 +159,13 @@ def test_ties_are_broken_at_random(seed: int) -> None:
     }
     for name, numbers in expected.items():
         *recalls, rank = np.array(numbers).mean(0)
-        assert chosen(found, name)[:3] == pytest.approx([100 * r for r in recalls]), (
-            name
-        )
+        assert chosen(found, name)[:3] == pytest.approx(
+            [100 * r for r in recalls]
+        ), name
         assert found[f"{name}/MnR"] == pytest.approx(rank)
-        assert found[f"{name}/MdR"] == pytest.approx(np.median(np.array(numbers)[:, 3]))
+        assert found[f"{name}/MdR"] == pytest.approx(
+            np.median(np.array(numbers)[:, 3])
+        )
 
 
 def test_a_constant_model_gets_chance() -> None:
@@ -242,7 +251,9 @@ def test_a_video_that_cannot_be_read_is_not_found() -> None:
     """Video 1: its caption and itself are last and no hit, though there are three places for ten."""
     bad = -torch.inf
     found = metrics([[0.9, bad, 0.1], [0.2, bad, 0.3], [0.1, bad, 0.4]], [0, 1, 2])
-    assert chosen(found, "t2v") == pytest.approx([200 / 3, 200 / 3, 200 / 3, 1, 5 / 3])
+    assert chosen(found, "t2v") == pytest.approx(
+        [200 / 3, 200 / 3, 200 / 3, 1, 5 / 3]
+    )
     for name in ("v2t_any", "v2t_set"):
         assert chosen(found, name) == pytest.approx(
             [200 / 3, 200 / 3, 200 / 3, 1, 5 / 3]
@@ -276,7 +287,9 @@ def test_dual_softmax() -> None:
         / 5
     )
     plain = retrieval_metrics(of(matrix), owner, 30)
-    found = retrieval_metrics(of(matrix), owner, 30, dual_softmax=20.0, block=(8, 8))
+    found = retrieval_metrics(
+        of(matrix), owner, 30, dual_softmax=20.0, block=(8, 8)
+    )
     assert {
         name: value for name, value in found.items() if not name.startswith("dual")
     } == plain
@@ -286,7 +299,9 @@ def test_dual_softmax() -> None:
     )
     assert chosen(found, "dual_softmax/t2v") == pytest.approx(by_caption["t2v"])
     for name in ("v2t_any", "v2t_set"):
-        assert chosen(found, f"dual_softmax/{name}") == pytest.approx(by_video[name])
+        assert chosen(found, f"dual_softmax/{name}") == pytest.approx(
+            by_video[name]
+        )
 
 
 def test_dual_softmax_takes_a_popular_video_from_others() -> None:
@@ -355,7 +370,9 @@ def test_what_is_not_a_number_has_no_rank(value: float) -> None:
     matrix[4, 3] = value
     message = f"the similarity of caption 4 and video 3 is {value}, which has no rank: the model has diverged"
     with pytest.raises(ValueError, match=message):
-        retrieval_metrics(of(matrix), torch.tensor([0, 1, 2, 3, 4, 4]), 5, block=(2, 2))
+        retrieval_metrics(
+            of(matrix), torch.tensor([0, 1, 2, 3, 4, 4]), 5, block=(2, 2)
+        )
 
 
 @pytest.mark.parametrize(
@@ -363,7 +380,10 @@ def test_what_is_not_a_number_has_no_rank(value: float) -> None:
     [
         ([], "there is no caption to rank: the set is empty"),
         ([0, 3], "captions are of videos 0 to 3; the videos of the set are 0 to 2"),
-        ([-1, 2], "captions are of videos -1 to 2; the videos of the set are 0 to 2"),
+        (
+            [-1, 2],
+            "captions are of videos -1 to 2; the videos of the set are 0 to 2",
+        ),
     ],
     ids=str,
 )

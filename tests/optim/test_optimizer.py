@@ -34,12 +34,15 @@ def test_a_fraction_per_epoch() -> None:
 
 def test_floor_and_constant() -> None:
     assert Schedule(floor=0.2).factor(steps=10, epochs=1.0)(5) == pytest.approx(0.6)
-    assert Schedule(floor=0.2).factor(steps=10, epochs=1.0)(10) == pytest.approx(0.2)
+    assert Schedule(floor=0.2).factor(steps=10, epochs=1.0)(10) == pytest.approx(
+        0.2
+    )
     assert Schedule(decay="constant").factor(steps=10, epochs=1.0)(9) == 1.0
 
 
 @pytest.mark.parametrize(
-    "options", [{"warmup": -1.0}, {"warmup": 1.0, "unit": "fraction"}, {"floor": 2.0}]
+    "options",
+    [{"warmup": -1.0}, {"warmup": 1.0, "unit": "fraction"}, {"floor": 2.0}],
 )
 def test_schedules_that_cannot_be(options: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="got"):
@@ -78,7 +81,12 @@ OWNERS = {
     [
         (
             "no_bias",
-            {"LoRA/decay": 12, "LoRA/no_decay": 3, "head/decay": 6, "head/no_decay": 2},
+            {
+                "LoRA/decay": 12,
+                "LoRA/no_decay": 3,
+                "head/decay": 6,
+                "head/no_decay": 2,
+            },
         ),
         ("all", {"LoRA/decay": 15, "head/decay": 8}),
         ("none", {"LoRA/no_decay": 15, "head/no_decay": 8}),
@@ -124,7 +132,9 @@ def test_an_owner_that_trains_nothing_is_an_error() -> None:
 
 
 def test_parameters_without_owner_and_nothing_to_train() -> None:
-    with pytest.raises(ValueError, match=r"'adapter\.weight' trains but belongs to no"):
+    with pytest.raises(
+        ValueError, match=r"'adapter\.weight' trains but belongs to no"
+    ):
         parameter_groups(dict(Two().named_parameters()), {}, "all")
     with pytest.raises(ValueError, match="nothing trains"):
         parameter_groups(
@@ -132,7 +142,9 @@ def test_parameters_without_owner_and_nothing_to_train() -> None:
         )
 
 
-@pytest.mark.parametrize(("global_batch", "expected"), [(None, 1), (16, 1), (64, 4)])
+@pytest.mark.parametrize(
+    ("global_batch", "expected"), [(None, 1), (16, 1), (64, 4)]
+)
 def test_accumulation(global_batch: int | None, expected: int) -> None:
     assert accumulation(global_batch, ranks=2, micro=8) == expected
 
@@ -230,7 +242,9 @@ def cosine(done: int, total: int, lr: float = 0.2) -> float:
 
 
 @pytest.mark.parametrize("done", [2, 4], ids=["unfinished", "finished"])
-def test_a_longer_training_goes_on_at_the_rate_of_its_own_schedule(done: int) -> None:
+def test_a_longer_training_goes_on_at_the_rate_of_its_own_schedule(
+    done: int,
+) -> None:
     shorter = Schedules(4)
     assert shorter.rates(done) == pytest.approx([cosine(i, 4) for i in range(done)])
     assert shorter.resumed(8).rates(8 - done) == pytest.approx(

@@ -43,7 +43,9 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
     folder = tmp_path_factory.mktemp("built")
     tree = folder / "tree"
     shutil.copytree(ROOT, tree, symlinks=True, ignore=_not_source)
-    files = {str(file.relative_to(tree)) for file in tree.rglob("*") if file.is_file()}
+    files = {
+        str(file.relative_to(tree)) for file in tree.rglob("*") if file.is_file()
+    }
     build = [sys.executable, "-m", "build", "--no-isolation", str(tree), "--outdir"]
     # without an option: the source distribution, and from it a wheel
     for more in ([str(folder / "of_source")], [str(folder / "of_tree"), "--wheel"]):
@@ -87,7 +89,9 @@ def test_the_wheel_holds_the_packages_and_the_configurations(built: Built) -> No
 
 def test_the_source_distribution_holds_the_whole_tree(built: Built) -> None:
     with tarfile.open(built.source) as archive:
-        names = {member.name.partition("/")[2] for member in archive if member.isfile()}
+        names = {
+            member.name.partition("/")[2] for member in archive if member.isfile()
+        }
     assert built.files <= names
 
 
@@ -125,7 +129,9 @@ def installed(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def called(
     environment: Path, *argv: str, folder: Path
 ) -> subprocess.CompletedProcess[str]:
-    variables = {key: value for key, value in os.environ.items() if "PYTHON" not in key}
+    variables = {
+        key: value for key, value in os.environ.items() if "PYTHON" not in key
+    }
     return subprocess.run(
         [str(environment / "bin" / argv[0]), *argv[1:]],
         cwd=folder,
@@ -144,14 +150,18 @@ def test_trains_by_names_away_from_the_checkout(
     assert all(path.startswith(str(installed)) for path in found)
     names = ["adapters/lora", "trainer/cpu", "backbone/vit_b16", "data/motion"]
     files = [word for name in names for word in ("-c", name)]
-    done = called(installed, "lightning-petl", "fit", *files, *SMALL, folder=tmp_path)
+    done = called(
+        installed, "lightning-petl", "fit", *files, *SMALL, folder=tmp_path
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     # what a configuration names by a relative path lies where the command is given
     assert list((tmp_path / "data/motion").glob("**/*.mp4"))
     assert (tmp_path / "runs/default/version_0/config.yaml").is_file()
 
 
-def test_configurations_come_from_the_wheel(installed: Path, tmp_path: Path) -> None:
+def test_configurations_come_from_the_wheel(
+    installed: Path, tmp_path: Path
+) -> None:
     listed = called(installed, "lightning-petl", "configs", "list", folder=tmp_path)
     count = len(list((ROOT / "configs").glob("**/*.yaml")))
     assert len(listed.stdout.splitlines()) == count
@@ -170,7 +180,12 @@ def test_a_wheel_without_its_configurations_is_told(
     shutil.move(folder, tmp_path / "gone")
     try:
         done = called(
-            installed, "lightning-petl", "fit", "-c", "adapters/lora", folder=tmp_path
+            installed,
+            "lightning-petl",
+            "fit",
+            "-c",
+            "adapters/lora",
+            folder=tmp_path,
         )
     finally:
         shutil.move(tmp_path / "gone", folder)

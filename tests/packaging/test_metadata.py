@@ -22,7 +22,9 @@ def test_the_package_page_has_no_relative_link_and_no_picture() -> None:
 
 def test_the_metadata_name_no_address() -> None:
     assert "urls" not in PROJECT
-    assert not re.search(r"https?://", (ROOT / PROJECT["readme"]).read_text("utf-8"))
+    assert not re.search(
+        r"https?://", (ROOT / PROJECT["readme"]).read_text("utf-8")
+    )
 
 
 def test_the_citation_agrees_with_the_project() -> None:
@@ -32,7 +34,9 @@ def test_the_citation_agrees_with_the_project() -> None:
     assert citation["version"] == PROJECT["version"]
     assert citation["license"] == PROJECT["license"]
     assert citation["authors"] == PROJECT["authors"]
-    assert citation["title"] == f"{PROJECT['name']}: {_lower(PROJECT['description'])}"
+    assert (
+        citation["title"] == f"{PROJECT['name']}: {_lower(PROJECT['description'])}"
+    )
 
 
 def test_each_third_package_that_is_imported_is_declared() -> None:

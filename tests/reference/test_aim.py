@@ -174,7 +174,11 @@ def test_init() -> None:
         if name.endswith(("bias", "up.weight"))
     )
     down = torch.cat(
-        [p.flatten() for name, p in adapters.items() if name.endswith("down.weight")]
+        [
+            p.flatten()
+            for name, p in adapters.items()
+            if name.endswith("down.weight")
+        ]
     )
     assert down.std().item() == pytest.approx(0.02, rel=0.02)
     assert not model.entry["AIM"].rows.any()
@@ -248,7 +252,9 @@ def test_published_counts_of_a_larger_trunk(temporal: int, millions: float) -> N
             "vit_large_patch14_clip_quickgelu_224.openai", weights="random"
         )
         attach(model, [AIM(temporal_adapters=temporal)])
-    count = sum(p.numel() for name, p in trainable(model).items() if "slots" in name)
+    count = sum(
+        p.numel() for name, p in trainable(model).items() if "slots" in name
+    )
     assert count / 1e6 == pytest.approx(millions, abs=0.01)
 
 

@@ -7,7 +7,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lightning_petl.adapters import VPT, AdaptFormer, LvAdapter, MultiTuneV, STAdapter
+from lightning_petl.adapters import (
+    VPT,
+    AdaptFormer,
+    LvAdapter,
+    MultiTuneV,
+    STAdapter,
+)
 from lightning_petl.adapters.adapter import Adapter
 from lightning_petl.adapters.st_adapter import SpatioTemporalBottleneck
 from lightning_petl.backbones import VideoViT
@@ -26,7 +32,9 @@ def _feature(vit: VideoViT, x: Tensor, frames: int = 4) -> Tensor:
     return vit.norm(x[:, 0]).unflatten(0, (-1, frames)).mean(1)
 
 
-def _attention(attn: torch.nn.Module, x: Tensor, qkv: Tensor | None = None) -> Tensor:
+def _attention(
+    attn: torch.nn.Module, x: Tensor, qkv: Tensor | None = None
+) -> Tensor:
     """Softmax attention head by head, without timm's fused kernel."""
     d = x.shape[-1]
     q, k, v = (qkv if qkv is not None else attn.qkv(x)).split(d, dim=-1)
@@ -125,7 +133,8 @@ def _loop(module: SpatioTemporalBottleneck, x: Tensor, grid: Grid) -> Tensor:
             for k in range(kernel.shape[3]):
                 out = (
                     out
-                    + kernel[:, i, j, k] * padded[:, i : i + t, j : j + h, k : k + w]
+                    + kernel[:, i, j, k]
+                    * padded[:, i : i + t, j : j + h, k : k + w]
                 )
     out = module.activation(out)
     y = torch.zeros_like(x)
@@ -171,7 +180,9 @@ def test_st_adapter_first_gradients() -> None:
         for n, p in vit.named_parameters()
         if n.startswith("blocks.0.slots.before_mlp")
     }
-    learning = {name for name, grad in grads.items() if grad is not None and grad.any()}
+    learning = {
+        name for name, grad in grads.items() if grad is not None and grad.any()
+    }
     assert learning == {"conv.weight", "conv.bias", "up.bias"}
 
 

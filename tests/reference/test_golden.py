@@ -74,7 +74,9 @@ def test_st_adapter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             parameter.copy_(golden[_published_name(name)])
         feature = ours.eval().features(golden["input/video"])
     logits = F.linear(feature, golden["fc.weight"], golden["fc.bias"])
-    torch.testing.assert_close(logits, golden["output/logits"], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        logits, golden["output/logits"], atol=1e-5, rtol=1e-5
+    )
 
 
 def test_lora_on_fused_q_and_v() -> None:

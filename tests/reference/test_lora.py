@@ -45,7 +45,9 @@ def _copy(delta: LoRADelta, model: nn.Module) -> None:
         delta.A.copy_(layer.lora_A["default"].weight[None])
         delta.B.copy_(layer.lora_B["default"].weight[None])
         if isinstance(delta, DoRADelta):
-            delta.magnitude.copy_(layer.lora_magnitude_vector["default"].weight[None])
+            delta.magnitude.copy_(
+                layer.lora_magnitude_vector["default"].weight[None]
+            )
 
 
 def _x() -> torch.Tensor:
@@ -70,7 +72,13 @@ def test_output_and_gradients_equal_peft(variant: str) -> None:
     torch.manual_seed(2)
     shake([p for p in theirs.parameters() if p.requires_grad], 0.2)
     linear, delta = _ours(
-        LoRA(rank=4, alpha=6.0, fused="shared", targets=("q", "k", "v"), **ours_options)
+        LoRA(
+            rank=4,
+            alpha=6.0,
+            fused="shared",
+            targets=("q", "k", "v"),
+            **ours_options,
+        )
     )
     _copy(delta, theirs)
     torch.testing.assert_close(linear(_x()), theirs(_x()), atol=1e-6, rtol=1e-5)
@@ -165,7 +173,9 @@ def test_start_that_is_not_zero_leaves_the_layer(init: str) -> None:
 def test_pissa_is_the_best_low_rank_part() -> None:
     """``s B A`` is the truncated SVD: the rest has exactly the remaining singular values."""
     linear, delta = _ours(
-        LoRA(rank=4, alpha=6.0, fused="shared", targets=("q", "k", "v"), init="pissa")
+        LoRA(
+            rank=4, alpha=6.0, fused="shared", targets=("q", "k", "v"), init="pissa"
+        )
     )
     rest = linear.weight - 1.5 * (delta.B @ delta.A)[0]
     expected = torch.linalg.svdvals(linear.weight)[4:]
@@ -180,13 +190,17 @@ def test_pissa_is_the_best_low_rank_part() -> None:
 
 def test_olora_is_the_head_of_a_qr() -> None:
     linear, delta = _ours(
-        LoRA(rank=4, alpha=6.0, fused="shared", targets=("q", "k", "v"), init="olora")
+        LoRA(
+            rank=4, alpha=6.0, fused="shared", targets=("q", "k", "v"), init="olora"
+        )
     )
     torch.testing.assert_close(
         (delta.B.mT @ delta.B)[0], torch.eye(4), atol=1e-5, rtol=0
     )
     projected = delta.B[0] @ delta.B[0].T @ linear.weight  # R_r = Q_r^T W
-    torch.testing.assert_close((delta.B @ delta.A)[0], projected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        (delta.B @ delta.A)[0], projected, atol=1e-5, rtol=1e-5
+    )
 
 
 def test_gaussian_and_kaiming_starts() -> None:

@@ -47,7 +47,8 @@ _PUBLISHED = {
 def _published_name(name: str) -> str:
     """``taps.0.norms.conv.weight`` in the released code."""
     match = re.fullmatch(
-        r"(?:taps\.(\d+)\.)?(.+?)(?:\.(weight|bias|running_mean|running_var))?", name
+        r"(?:taps\.(\d+)\.)?(.+?)(?:\.(weight|bias|running_mean|running_var))?",
+        name,
     )
     assert match is not None
     index, module, kind = match.groups()
@@ -76,7 +77,9 @@ def golden_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> VideoViT:
         "ln_post.weight": torch.ones(64),
         "ln_post.bias": torch.zeros(64),
     }  # the released model has none
-    clip_weights = {key: value for key, value in weights.items() if "side_" not in key}
+    clip_weights = {
+        key: value for key, value in weights.items() if "side_" not in key
+    }
     save_file(clip_weights | unread, tmp_path / "clip.safetensors")
     load_weights(trunk, tmp_path / "clip.safetensors")
     monkeypatch.setattr(vit, "load_trunk", lambda name, weights, depth: trunk)
@@ -100,10 +103,15 @@ def test_released_output(recipe: Side4Video, golden_model: VideoViT) -> None:
         key for key in GOLDEN if "side_" in key
     }
     reader.load_state_dict(
-        {k: GOLDEN[f"weights/{_published_name(k)}"].view_as(v) for k, v in own.items()}
+        {
+            k: GOLDEN[f"weights/{_published_name(k)}"].view_as(v)
+            for k, v in own.items()
+        }
     )
     feature = golden_model.eval().features(GOLDEN["input/video"])
-    torch.testing.assert_close(feature, GOLDEN["output/feature"], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        feature, GOLDEN["output/feature"], atol=1e-5, rtol=1e-5
+    )
 
 
 def _batch_norm(norm: nn.Module, x: Tensor, training: bool) -> Tensor:
@@ -155,7 +163,9 @@ def _written_out(trunk: VideoViT, video: Tensor, form: str) -> Tensor:
         torch.stack(frames, dim=2).flatten(1, 3).mT.unflatten(0, (b, t))
     )  # channel, frame, pixel
     s = _batch_norm(
-        net.norm_pre, patches @ net.stem.weight.flatten(1).T + net.stem.bias, training
+        net.norm_pre,
+        patches @ net.stem.weight.flatten(1).T + net.stem.bias,
+        training,
     )
     z = trunk.embed(pixels)
     for index, block in enumerate(trunk.blocks):
@@ -212,7 +222,8 @@ def _written_out(trunk: VideoViT, video: Tensor, form: str) -> Tensor:
 def test_written_out(form: str, taps: str, training: bool) -> None:
     vit = randomised([Side4Video(width=128, form=form, taps=taps)], depth=3)
     shake(
-        [buffer for name, buffer in vit.named_buffers() if "running_mean" in name], 0.3
+        [buffer for name, buffer in vit.named_buffers() if "running_mean" in name],
+        0.3,
     )
     vit.train(training)
     expected = _written_out(vit, clip(), form)
@@ -228,7 +239,9 @@ def test_initial_values() -> None:
     layer, d = SideLayer(768, Side4Video(width=320)), 320
     attention, mlp = layer.branches["attn"], layer.branches["mlp"]
     assert _std(attention.qkv.weight) == pytest.approx(d**-0.5, rel=0.01)
-    assert _std(attention.proj.weight) == pytest.approx(d**-0.5 * 24**-0.5, rel=0.01)
+    assert _std(attention.proj.weight) == pytest.approx(
+        d**-0.5 * 24**-0.5, rel=0.01
+    )
     assert _std(mlp.fc1.weight) == pytest.approx((2 * d) ** -0.5, rel=0.01)
     assert _std(mlp.fc2.weight) == pytest.approx(d**-0.5 * 24**-0.5, rel=0.01)
     assert not attention.qkv.bias.any()
@@ -236,9 +249,9 @@ def test_initial_values() -> None:
     assert layer.branches["conv"].inner.weight.abs().max().item() == pytest.approx(
         d**-0.5, rel=0.01
     )
-    assert layer.branches["conv"].temporal.weight.abs().max().item() == pytest.approx(
-        3**-0.5, rel=0.01
-    )
+    assert layer.branches[
+        "conv"
+    ].temporal.weight.abs().max().item() == pytest.approx(3**-0.5, rel=0.01)
     assert layer.tap.linear.weight.abs().max().item() == pytest.approx(
         768**-0.5, rel=0.01
     )
@@ -246,7 +259,12 @@ def test_initial_values() -> None:
 
 @pytest.mark.parametrize(
     ("form", "std"),
-    [("clip", 0.01), ("eva", 0.02), ("clip_retrieval", 0.01), ("eva_retrieval", 0.02)],
+    [
+        ("clip", 0.01),
+        ("eva", 0.02),
+        ("clip_retrieval", 0.01),
+        ("eva_retrieval", 0.02),
+    ],
 )
 def test_initial_positions(form: str, std: float) -> None:
     torch.manual_seed(0)
@@ -261,7 +279,9 @@ def test_initial_values_of_the_eva_form_are_pytorchs() -> None:
     torch.manual_seed(0)
     layer = SideLayer(1792, Side4Video(width=576, form="eva"))
     for linear in (layer.branches["attn"].qkv, layer.branches["mlp"].fc1):
-        assert _std(linear.weight) == pytest.approx(576**-0.5 / math.sqrt(3), rel=0.01)
+        assert _std(linear.weight) == pytest.approx(
+            576**-0.5 / math.sqrt(3), rel=0.01
+        )
         assert linear.bias.any()
 
 
@@ -297,7 +317,10 @@ def test_shift_moves_half_the_channels_each_way() -> None:
         shift(x)[..., :2], torch.cat([x[:, 1:, :, :2], zero], dim=1), atol=0, rtol=0
     )
     torch.testing.assert_close(
-        shift(x)[..., 2:], torch.cat([zero, x[:, :-1, :, 2:]], dim=1), atol=0, rtol=0
+        shift(x)[..., 2:],
+        torch.cat([zero, x[:, :-1, :, 2:]], dim=1),
+        atol=0,
+        rtol=0,
     )
     assert not shift(x[:, :1]).any()  # one frame has no neighbours
 

@@ -90,7 +90,8 @@ def test_another_runs_checkpoint_is_refused(folder: Path, tmp_path: Path) -> Non
     other.begin()
     (other.path / "checkpoints").mkdir()
     shutil.copy(
-        folder / "checkpoints" / "last.ckpt", other.path / "checkpoints" / "last.ckpt"
+        folder / "checkpoints" / "last.ckpt",
+        other.path / "checkpoints" / "last.ckpt",
     )
     with pytest.raises(
         ValueError, match=r"last\.ckpt belongs to another run than .*other"
@@ -155,10 +156,14 @@ def test_files_that_a_killed_process_left_are_removed(folder: Path) -> None:
 
 
 HOLD = "import sys, time; from pathlib import Path; from lightning_petl.runs.folder import RunFolder; "
-HOLD += "run = RunFolder(Path(sys.argv[1])); print('held', flush=True); time.sleep(600)"
+HOLD += (
+    "run = RunFolder(Path(sys.argv[1])); print('held', flush=True); time.sleep(600)"
+)
 
 
-def test_two_jobs_never_share_a_folder_and_a_dead_one_leaves_it(tmp_path: Path) -> None:
+def test_two_jobs_never_share_a_folder_and_a_dead_one_leaves_it(
+    tmp_path: Path,
+) -> None:
     environment = os.environ | {"SLURM_JOB_ID": "4711"}
     owner = subprocess.Popen(
         [sys.executable, "-c", HOLD, str(tmp_path / "run")],
@@ -207,7 +212,8 @@ def test_changes_are_named_with_both_values() -> None:
         ("new", "None", "3"),
     }
     assert {
-        (key, str(old), str(new)) for key, old, new in config_differences(before, now)
+        (key, str(old), str(new))
+        for key, old, new in config_differences(before, now)
     } == found
 
 
@@ -254,7 +260,8 @@ def test_a_changed_adapter_is_one_line(
 ) -> None:
     run = command.runs / "mine"
     assert (
-        main(command("fit", [f"--run_folder={run}", "--model.adapters+=BitFit"])) == 0
+        main(command("fit", [f"--run_folder={run}", "--model.adapters+=BitFit"]))
+        == 0
     )
     capsys.readouterr()
     for _ in range(
@@ -298,7 +305,9 @@ def test_a_changed_adapter_is_one_line(
 def test_what_a_resume_needs_lies_in_the_folder(
     flag: str, told: str, command: Command, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(command("fit", [f"--run_folder={command.runs / 'mine'}", flag])) == 2
+    assert (
+        main(command("fit", [f"--run_folder={command.runs / 'mine'}", flag])) == 2
+    )
     assert re.search(told, capsys.readouterr().err.splitlines()[-1])
     assert not (command.runs / "mine").exists()
 
@@ -359,7 +368,11 @@ def test_without_a_run_folder_nothing_is_resumed(
 def test_a_run_folder_is_for_training(command: Command, tmp_path: Path) -> None:
     """A run's own configuration names its folder; a test of it goes elsewhere."""
     assert (
-        main(command("test", ["--untrained=true", f"--run_folder={tmp_path / 'run'}"]))
+        main(
+            command(
+                "test", ["--untrained=true", f"--run_folder={tmp_path / 'run'}"]
+            )
+        )
         == 0
     )
     assert not (tmp_path / "run").exists()
@@ -368,7 +381,13 @@ def test_a_run_folder_is_for_training(command: Command, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "record",
-    [b"{", b"[1]", b"\xff", b'{"id": 3, "starts": []}', b'{"id": "a", "starts": "x"}'],
+    [
+        b"{",
+        b"[1]",
+        b"\xff",
+        b'{"id": 3, "starts": []}',
+        b'{"id": "a", "starts": "x"}',
+    ],
 )
 def test_a_spoiled_record_of_a_run_is_told(record: bytes, tmp_path: Path) -> None:
     (tmp_path / "run.json").write_bytes(record)

@@ -57,7 +57,13 @@ def test_other_tags_keep_their_names(tag: str) -> None:
 
 @pytest.mark.parametrize(
     "tag",
-    ["cost/clips_per_s", "data/bad_files", "epoch", "lr-AdamW/head/decay", "lr/head"],
+    [
+        "cost/clips_per_s",
+        "data/bad_files",
+        "epoch",
+        "lr-AdamW/head/decay",
+        "lr/head",
+    ],
 )
 def test_what_is_seldom_looked_at_comes_last(tag: str) -> None:
     assert shown_as(tag) == f"z_{tag}"

@@ -24,5 +24,6 @@ def test_a_signal_while_the_interpreter_ends_makes_no_failure_of_a_success(
     name: str,
 ) -> None:
     assert (
-        subprocess.run([sys.executable, "-c", LATE.format(name=name)]).returncode == 0
+        subprocess.run([sys.executable, "-c", LATE.format(name=name)]).returncode
+        == 0
     )

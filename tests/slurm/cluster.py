@@ -81,7 +81,9 @@ def missing(tracker: str) -> str | None:
         return "a SLURM cluster is started by root"
     if tracker == "cgroup" and not FREEZER.is_dir():
         return f"proctrack/cgroup of this SLURM needs the freezer of cgroup v1; there is no {FREEZER}"
-    needed = [package for program, package in PACKAGES.items() if not _which(program)]
+    needed = [
+        package for program, package in PACKAGES.items() if not _which(program)
+    ]
     if needed and not shutil.which("apt-get"):
         return f"there is no {', '.join(needed)} and no apt-get to install it"
     if needed:
@@ -94,7 +96,9 @@ def missing(tracker: str) -> str | None:
             ["apt-get", "install", "-y", "-q", "--no-install-recommends", *needed],
             **quiet,
         )
-    absent = [package for program, package in PACKAGES.items() if not _which(program)]
+    absent = [
+        package for program, package in PACKAGES.items() if not _which(program)
+    ]
     return f"apt-get cannot install {', '.join(absent)}" if absent else None
 
 
@@ -121,7 +125,9 @@ class Cluster:
         self._start("munged", "munged", *self._munge())
         self._start("slurmctld", "slurmctld", "-f", str(self.conf))
         for node in NODES:
-            self._start(f"slurmd-{node}", "slurmd", "-N", node, "-f", str(self.conf))
+            self._start(
+                f"slurmd-{node}", "slurmd", "-N", node, "-f", str(self.conf)
+            )
         self._wait_for_nodes()
 
     def lose(self, node: str) -> None:
@@ -140,9 +146,9 @@ class Cluster:
 
     def state(self, node: str) -> str:
         """Of a node, as the controller sees it; sinfo calls one that is down "completing" while a job leaves it."""
-        return re.findall(r"State=(\S+)", self.run("scontrol", "show", "node", node))[
-            0
-        ].lower()
+        return re.findall(
+            r"State=(\S+)", self.run("scontrol", "show", "node", node)
+        )[0].lower()
 
     def down(self) -> None:
         """Cancel all jobs, then end the daemons."""
@@ -180,7 +186,9 @@ class Cluster:
         )  # any character device will do
         if self.tracker == "cgroup":
             (self.folder / "cgroup.conf").write_text(_CGROUP)
-        self.conf.write_text(_CONF.format(**values, ports=_free_ports(3), nodes=NODES))
+        self.conf.write_text(
+            _CONF.format(**values, ports=_free_ports(3), nodes=NODES)
+        )
 
     def _munge(self) -> list[str]:
         files = {
@@ -225,9 +233,9 @@ class Cluster:
                 capture_output=True,
                 text=True,
             )
-            return [state in ready for state in done.stdout.split()] == [True] * len(
-                NODES
-            )
+            return [state in ready for state in done.stdout.split()] == [
+                True
+            ] * len(NODES)
 
         if not self._wait(up, 60):
             logs = "\n".join(
@@ -264,7 +272,9 @@ def _processes() -> list[int]:
 
 def _environment(pid: int) -> set[str]:
     try:
-        return set(Path(f"/proc/{pid}/environ").read_text(errors="replace").split("\0"))
+        return set(
+            Path(f"/proc/{pid}/environ").read_text(errors="replace").split("\0")
+        )
     except OSError:
         return set()
 

@@ -74,7 +74,9 @@ class Site:
     def job(self, number: str) -> dict[str, str]:
         """What the controller says of a job."""
         return _fields(
-            self.cluster.run("scontrol", "show", "job", "-o", number).splitlines()[0]
+            self.cluster.run("scontrol", "show", "job", "-o", number).splitlines()[
+                0
+            ]
         )
 
     def ends(self, number: str, patience: float = PATIENCE) -> dict[str, str]:
@@ -94,7 +96,8 @@ class Site:
         while not condition():
             if time.monotonic() > end:
                 logs = "\n".join(
-                    file.read_text()[-3000:] for file in self.folder.rglob("log.txt")
+                    file.read_text()[-3000:]
+                    for file in self.folder.rglob("log.txt")
                 )
                 pytest.fail(
                     f"waited {patience:.0f} s for {what}\n{self.make('status').stdout}\n{logs}"
@@ -141,7 +144,9 @@ def site(cluster: Cluster, folder: Path, videos: Path) -> Site:
         "num_workers": 0,
     }
     (folder / "data.yaml").write_text(
-        yaml.safe_dump({"data": {"class_path": "VideoFolder", "init_args": options}})
+        yaml.safe_dump(
+            {"data": {"class_path": "VideoFolder", "init_args": options}}
+        )
     )
     (folder / "run.yaml").write_text(
         yaml.safe_dump({"model": MODEL, "trainer": TRAINER})
@@ -167,4 +172,6 @@ def tracked(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Site:
     """One for each way in which SLURM tracks processes."""
-    return site(clusters(request.param), tmp_path_factory.mktemp(request.param), videos)
+    return site(
+        clusters(request.param), tmp_path_factory.mktemp(request.param), videos
+    )

@@ -22,11 +22,20 @@ Findings = dict[str, dict[str, str]]
 def doctor(site: Site, *flags: str) -> tuple[int, Findings]:
     """The exit code, and the findings by their checks."""
     done = subprocess.run(
-        [sys.executable, "-m", "lightning_petl", "doctor", "--slurm", "--json", *flags],
+        [
+            sys.executable,
+            "-m",
+            "lightning_petl",
+            "doctor",
+            "--slurm",
+            "--json",
+            *flags,
+        ],
         cwd=site.folder,
         capture_output=True,
         text=True,
-        env=os.environ | {"SLURM_CONF": str(site.cluster.conf), "OMP_NUM_THREADS": "1"},
+        env=os.environ
+        | {"SLURM_CONF": str(site.cluster.conf), "OMP_NUM_THREADS": "1"},
     )
     found = [json.loads(line) for line in done.stdout.splitlines()]
     return done.returncode, {finding["check"]: finding for finding in found}
@@ -43,7 +52,9 @@ def here(two_nodes: Site, monkeypatch: pytest.MonkeyPatch) -> Site:
 @pytest.fixture
 def without_n2(here: Site) -> Iterator[None]:
     """As who runs the cluster does it; it is back when the controller has heard of it again."""
-    here.cluster.run("scontrol", "update", "NodeName=n2", "State=DOWN", "Reason=fire")
+    here.cluster.run(
+        "scontrol", "update", "NodeName=n2", "State=DOWN", "Reason=fire"
+    )
     yield
     here.cluster.run("scontrol", "update", "NodeName=n2", "State=RESUME")
     here.until(lambda: here.cluster.state("n2") == "idle", "n2 to come back")
@@ -66,7 +77,12 @@ def test_a_node_that_is_down_matters_to_who_asks_for_both(
 ) -> None:
     (both,), (one,) = cluster.overview(None, 2), cluster.overview(None, 1)
     told = "2 node(s) with gpu:2, time limit 01:00:00; 1 take(s) no jobs: n2 is down (fire)"
-    assert (both.state, both.found, one.state, one.found) == ("bad", told, "slow", told)
+    assert (both.state, both.found, one.state, one.found) == (
+        "bad",
+        told,
+        "slow",
+        told,
+    )
 
 
 def test_a_cluster_without_its_controller(
@@ -109,7 +125,8 @@ def test_a_cluster_that_is_well(two_nodes: Site) -> None:
     code, found = doctor(two_nodes)
     assert code == 0, found
     assert (
-        "2 node(s) with gpu:2, time limit 01:00:00" in found["partition debug"]["found"]
+        "2 node(s) with gpu:2, time limit 01:00:00"
+        in found["partition debug"]["found"]
     )
     assert found["requeue"]["found"] == "JobRequeue = 1"
     assert "proctrack/linuxproc" in found["signals"]["found"]
@@ -121,5 +138,7 @@ def test_a_cluster_that_is_well(two_nodes: Site) -> None:
         "wrote a checkpoint at SIGUSR1, was requeued, and went on at update"
         in found["preempted job"]["found"]
     )
-    assert not list((two_nodes.folder / "runs").iterdir()), "it leaves nothing behind"
+    assert not list((two_nodes.folder / "runs").iterdir()), (
+        "it leaves nothing behind"
+    )
     assert not two_nodes.cluster.run("squeue", "-h")

@@ -18,7 +18,9 @@ CONFIG = {
 
 def test_modules_are_found_at_any_depth() -> None:
     assert user_modules([CONFIG]) == {"my_package", "my_file", "torch"}
-    assert user_modules([{"class_path": "lightning_petl.adapters.lora.LoRA"}]) == set()
+    assert (
+        user_modules([{"class_path": "lightning_petl.adapters.lora.LoRA"}]) == set()
+    )
 
 
 @pytest.fixture

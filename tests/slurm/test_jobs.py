@@ -41,7 +41,9 @@ def test_an_array_of_seeds_then_a_chain(two_nodes: Site) -> None:
     assert two_nodes.job(f"{array}_1")["EndTime"] <= ended["StartTime"]
     assert ended["EndTime"] <= started["StartTime"]
     assert (last / "checkpoints/last.ckpt").is_file()
-    assert (last / "log.txt").read_text().count("Seed set to") == 2  # both in one run
+    assert (last / "log.txt").read_text().count(
+        "Seed set to"
+    ) == 2  # both in one run
 
     table = two_nodes.make("status").stdout.splitlines()
     assert table[0].split() == [
@@ -66,7 +68,9 @@ def test_an_array_of_seeds_then_a_chain(two_nodes: Site) -> None:
     )
 
 
-def test_a_wrong_value_fails_once_and_ends_what_waits_for_it(two_nodes: Site) -> None:
+def test_a_wrong_value_fails_once_and_ends_what_waits_for_it(
+    two_nodes: Site,
+) -> None:
     (two_nodes.folder / "held.yaml").write_text(
         "sbatch: [--hold]\n"
     )  # else it may fail before the other one waits
@@ -76,7 +80,11 @@ def test_a_wrong_value_fails_once_and_ends_what_waits_for_it(two_nodes: Site) ->
     waiting, _ = two_nodes.submit(NAME="waiting", AFTER=number)
     two_nodes.cluster.run("scontrol", "release", number)
     job = two_nodes.ends(number)
-    assert (job["JobState"], job["ExitCode"], job["Restarts"]) == ("FAILED", "2:0", "0")
+    assert (job["JobState"], job["ExitCode"], job["Restarts"]) == (
+        "FAILED",
+        "2:0",
+        "0",
+    )
     assert "nowhere" in (folder / "log.txt").read_text()
     assert two_nodes.ends(waiting)["JobState"] == "CANCELLED"
     assert "FAILED" in two_nodes.make("status", NAME="wrong").stdout
@@ -130,7 +138,8 @@ def test_cancel_ends_a_job_for_good(two_nodes: Site) -> None:
     refused = two_nodes.make("cancel", NAME="long")
     assert refused.returncode != 0
     assert (
-        "lightning-petl: cancel: long has nothing that waits or runs" in refused.stderr
+        "lightning-petl: cancel: long has nothing that waits or runs"
+        in refused.stderr
     )
 
 

@@ -54,7 +54,11 @@ def test_points_without_anything_varied() -> None:
 
 
 def test_names_of_points_differ_and_are_folders() -> None:
-    keys = {"a.lr": ["1", "2"], "b.lr": ["1"], "adapters": ["[LoRA, BitFit]", "../x"]}
+    keys = {
+        "a.lr": ["1", "2"],
+        "b.lr": ["1"],
+        "adapters": ["[LoRA, BitFit]", "../x"],
+    }
     folders = [point.folder for point in points(keys)]
     assert len(set(folders)) == 4
     assert folders[0] == "a.lr=1,b.lr=1,adapters=_LoRA,_BitFit_"
@@ -70,7 +74,10 @@ def test_commas_in_brackets_separate_nothing() -> None:
     [
         (["--nodes=0"], "nodes must be at least 1, not 0"),
         (["--gpus=-1"], "gpus must be 0"),
-        (["--gpus=4", "--tasks_per_node=2"], "4 GPUs a node make as many tasks, not 2"),
+        (
+            ["--gpus=4", "--tasks_per_node=2"],
+            "4 GPUs a node make as many tasks, not 2",
+        ),
         (["--time=tomorrow"], "time 'tomorrow' is not"),
         (["--time=1:00", "--notice=60"], "longer than the notice of 60 seconds"),
         (["--time=0"], "longer than the notice"),
@@ -136,6 +143,8 @@ def test_help_without_torch(command: str) -> None:
         f"import sys, lightning_petl.__main__ as m; m.main(['{command}', '--help']); "
         "sys.exit('torch' in sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     assert f"usage: lightning-petl {command}" in done.stdout

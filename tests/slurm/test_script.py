@@ -79,7 +79,9 @@ def test_directives() -> None:
 
 def test_a_job_without_gpus_asks_for_none() -> None:
     options = directives(
-        script(request(tasks=Tasks(tasks_per_node=2, cpus_per_task=1)), FOLDER, array=0)
+        script(
+            request(tasks=Tasks(tasks_per_node=2, cpus_per_task=1)), FOLDER, array=0
+        )
     )
     assert options["--ntasks-per-node"] == "2"
     assert not {"--gres", "--array", "--dependency"} & options.keys()
@@ -153,7 +155,9 @@ def test_memory_that_ran_out_in_an_earlier_start_keeps_no_job_out_of_the_queue(
 ) -> None:
     first = started(tmp_path, f"srun() {{ echo '{OOM}'; return 137; }}", code=137)
     assert "requeue" not in first
-    told = started(tmp_path, "SLURM_RESTART_COUNT=1; srun() { return 137; }", code=137)
+    told = started(
+        tmp_path, "SLURM_RESTART_COUNT=1; srun() { return 137; }", code=137
+    )
     assert re.findall(
         r"^start (\d+) of job 7 on n1,n2, \d{4}-", told, re.MULTILINE
     ) == ["1", "2"]
@@ -216,7 +220,9 @@ def test_no_two_submissions_have_one_folder(tmp_path: Path) -> None:
 
 
 def test_a_dry_run_prints_the_script_and_writes_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     command = Command(tmp_path)
     monkeypatch.chdir(tmp_path)
@@ -232,7 +238,9 @@ def test_a_dry_run_prints_the_script_and_writes_nothing(
         "--dry-run",
     ]
     assert (
-        main([*argv, "--sweep=model.optim.lr=0.1,0.2", "--", "--data.num_workers=3"])
+        main(
+            [*argv, "--sweep=model.optim.lr=0.1,0.2", "--", "--data.num_workers=3"]
+        )
         == 0
     )
     options = directives(capsys.readouterr().out)
@@ -282,7 +290,9 @@ def test_seeds_that_the_data_would_not_follow_are_refused(
 
 
 def test_every_configuration_is_read_whole(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     config = yaml.safe_load(Command(tmp_path).config.read_text())
     good = [
@@ -297,9 +307,7 @@ def test_every_configuration_is_read_whole(
     for (
         told,
         line,
-    ) in (
-        wrong.items()
-    ):  # a required value that is missing is told as well, unlike with --print_config
+    ) in wrong.items():  # a required value that is missing is told as well, unlike with --print_config
         monkeypatch.setattr(
             "sys.stdin", io.StringIO(json.dumps([[*good, "--data.root=x"], line]))
         )
@@ -329,7 +337,9 @@ def test_gpus_are_for_what_trains_on_them(
 
 
 def test_without_slurm_the_way_out_is_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", str(tmp_path))

@@ -84,11 +84,14 @@ def test_a_lost_node_comes_back(
     two_nodes: Site, uninterrupted: Path, node: str, wait: int
 ) -> None:
     (two_nodes.folder / "wait.yaml").write_text(f"wait: {wait}\n")
-    number, folder = two_nodes.submit(SLURM="wait.yaml", NAME=f"lost-{node}", **LONG)
+    number, folder = two_nodes.submit(
+        SLURM="wait.yaml", NAME=f"lost-{node}", **LONG
+    )
     two_nodes.until((folder / "checkpoints/last.ckpt").exists, "a checkpoint")
     two_nodes.cluster.lose(node)
     two_nodes.until(
-        lambda: two_nodes.cluster.state(node).startswith("down"), f"{node} to be missed"
+        lambda: two_nodes.cluster.state(node).startswith("down"),
+        f"{node} to be missed",
     )
     two_nodes.cluster.up()
     job = two_nodes.ends(number)
@@ -114,7 +117,9 @@ def test_a_time_limit_is_only_a_pause(two_nodes: Site) -> None:
     log = (folder / "log.txt").read_text()
     assert job["JobState"] == "COMPLETED"
     assert (
-        int(job["Restarts"]) == log.count("a signal asked to stop: after update") >= 1
+        int(job["Restarts"])
+        == log.count("a signal asked to stop: after update")
+        >= 1
     )
     stopped = [
         int(update)

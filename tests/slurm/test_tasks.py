@@ -15,7 +15,13 @@ from lightning_petl.strategies.slurm_tasks import check_tasks
         ("4", "0", 2, [0, 1], None),
         ("4", "0", 2, "auto", None),
         ("1", None, 1, 1, None),
-        ("2", "0", 1, 1, "SLURM started 2 tasks"),  # two trainings beside each other
+        (
+            "2",
+            "0",
+            1,
+            1,
+            "SLURM started 2 tasks",
+        ),  # two trainings beside each other
         ("4", "0", 1, 2, "SLURM started 4 tasks"),
         (
             "2",

@@ -94,7 +94,10 @@ def fit(module: LightningModule, passes: int) -> dict[str, Any]:
         return {"told": str(error)}
     state = {name: value.tolist() for name, value in module.state_dict().items()}
     watcher.seen["mean"] = trainer.callback_metrics["val/mean"].item()
-    return watcher.seen | {"strategy": type(trainer.strategy).__name__, "state": state}
+    return watcher.seen | {
+        "strategy": type(trainer.strategy).__name__,
+        "state": state,
+    }
 
 
 def work() -> None:
@@ -138,7 +141,10 @@ def test_several_devices_replicate_what_trains_and_has_a_gradient(
     for seen in ranks:
         plain = seen["plain"]
         assert plain["strategy"] == TrainableDDP.__name__
-        assert {name.removeprefix(".") for name in plain["stays"]} == {"dead", "frozen"}
+        assert {name.removeprefix(".") for name in plain["stays"]} == {
+            "dead",
+            "frozen",
+        }
         assert (plain["static"], plain["buffers"], plain["views"]) == (
             True,
             False,
@@ -184,7 +190,9 @@ def test_what_gets_no_gradient_is_named(
         )
 
 
-def test_another_trunk_on_another_rank_is_named(ranks: list[dict[str, Any]]) -> None:
+def test_another_trunk_on_another_rank_is_named(
+    ranks: list[dict[str, Any]],
+) -> None:
     for rank, seen in enumerate(ranks):
         other = f"rank {1 - rank} holds other frozen weights than rank {rank}: 1 tensor(s), frozen among them"
         assert seen["other_trunk"]["told"].startswith(other)

@@ -128,7 +128,11 @@ def close(
     assert type(actual) is type(expected), place
     if isinstance(expected, torch.Tensor):
         torch.testing.assert_close(
-            actual, expected, atol=atol, rtol=rtol, msg=lambda text: f"{place}: {text}"
+            actual,
+            expected,
+            atol=atol,
+            rtol=rtol,
+            msg=lambda text: f"{place}: {text}",
         )
     elif isinstance(expected, dict):
         assert actual.keys() == expected.keys(), place
@@ -137,7 +141,13 @@ def close(
     elif isinstance(expected, list | tuple):
         assert len(actual) == len(expected), place
         for index, value in enumerate(expected):
-            close(actual[index], value, rtol=rtol, atol=atol, place=f"{place}[{index}]")
+            close(
+                actual[index],
+                value,
+                rtol=rtol,
+                atol=atol,
+                place=f"{place}[{index}]",
+            )
     else:
         assert actual == (
             pytest.approx(expected, rel=rtol)

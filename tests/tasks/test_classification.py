@@ -22,7 +22,11 @@ def model(**options: object) -> VideoClassifier:
 def batch(videos: int = 2, views: int = 3) -> VideoBatch:
     generator = torch.Generator().manual_seed(1)
     video = torch.randint(
-        0, 256, (videos, views, 4, 3, 32, 32), dtype=torch.uint8, generator=generator
+        0,
+        256,
+        (videos, views, 4, 3, 32, 32),
+        dtype=torch.uint8,
+        generator=generator,
     )
     return VideoBatch(video, torch.arange(videos), [str(n) for n in range(videos)])
 
@@ -43,7 +47,9 @@ def test_each_view_is_a_clip_of_its_own_in_training(
     data = batch()
     losses = [
         cross_entropy(
-            module.head(module.backbone(clip[None])), label[None], label_smoothing=0.1
+            module.head(module.backbone(clip[None])),
+            label[None],
+            label_smoothing=0.1,
         )
         for clips, label in zip(data.video, data.label, strict=True)
         for clip in clips
@@ -122,4 +128,6 @@ def test_wrong_values_are_named(
     labels: list[str], smoothing: float, message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
-        VideoClassifier(tiny_vit(), [LinearProbe()], labels, label_smoothing=smoothing)
+        VideoClassifier(
+            tiny_vit(), [LinearProbe()], labels, label_smoothing=smoothing
+        )

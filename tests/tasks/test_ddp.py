@@ -63,7 +63,9 @@ class Runs:
         return next((self(name) / "checkpoints").glob(f"epoch=*-step={step}.ckpt"))
 
     def final(self, name: str) -> dict[str, Any]:
-        return torch.load(self(name) / "checkpoints" / "last.ckpt", weights_only=True)
+        return torch.load(
+            self(name) / "checkpoints" / "last.ckpt", weights_only=True
+        )
 
     def losses(self, name: str) -> list[float]:
         return scalars(self(name), "val/loss")
@@ -81,7 +83,9 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
         "mixed_two": [*MIXED, "--trainer.strategy=ddp"],
         "clipped": CLIPPED,
     }
-    for told in on_ranks([runs.fit(name, 3, flags) for name, flags in recipes.items()]):
+    for told in on_ranks(
+        [runs.fit(name, 3, flags) for name, flags in recipes.items()]
+    ):
         assert (
             "It is recommended to use" not in told
         )  # Lightning's advice where ranks log values of their own
@@ -93,13 +97,18 @@ def long_runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
     """Two epochs; resumes after four updates onto the other number of ranks; 18 passes of one clip."""
     runs = Runs(tmp_path_factory.mktemp("ddp"))
     assert main(runs.fit("one", 6, LONG)) == 0
-    assert main(runs.fit("full_one", 6, [*FULL, "--trainer.val_check_interval=1"])) == 0
+    assert (
+        main(runs.fit("full_one", 6, [*FULL, "--trainer.val_check_interval=1"]))
+        == 0
+    )
     on_ranks(
         [
             runs.fit("two", 3, LONG),
             runs.fit("full_two", 1, [*FULL, "--trainer.val_check_interval=3"]),
             runs.fit(
-                "one_then_two", 3, [*LONG, f"--ckpt_path={runs.checkpoint('one', 4)}"]
+                "one_then_two",
+                3,
+                [*LONG, f"--ckpt_path={runs.checkpoint('one', 4)}"],
             ),
         ]
     )
@@ -164,7 +173,9 @@ def test_what_trains_is_all_that_travels(runs: Runs, name: str) -> None:
         sent(runs, name.replace("two", "one"))
 
 
-@pytest.mark.parametrize("name", ["trunk_one", "trunk_two", "mixed_one", "mixed_two"])
+@pytest.mark.parametrize(
+    "name", ["trunk_one", "trunk_two", "mixed_one", "mixed_two"]
+)
 def test_bfloat16_stays_near_float32(runs: Runs, name: str) -> None:
     """Its rounding is 2^-9 = 0.2 % of a value."""
     assert runs.losses(name) != runs.losses("one")
@@ -174,14 +185,17 @@ def test_bfloat16_stays_near_float32(runs: Runs, name: str) -> None:
 def test_the_norm_over_all_that_trains_is_clipped(runs: Runs) -> None:
     """A step of SGD is lr times the clipped gradient of the whole update: 0.1 x 0.01 long."""
     before, behind = (
-        torch.load(runs.checkpoint("clipped", step))["state_dict"] for step in (1, 2)
+        torch.load(runs.checkpoint("clipped", step))["state_dict"]
+        for step in (1, 2)
     )
     assert step_length(before, behind) == pytest.approx(1e-3, rel=1e-3)
 
 
 def step_length(before: dict[str, Tensor], behind: dict[str, Tensor]) -> float:
     return float(
-        torch.cat([(behind[name] - before[name]).flatten() for name in before]).norm()
+        torch.cat(
+            [(behind[name] - before[name]).flatten() for name in before]
+        ).norm()
     )
 
 

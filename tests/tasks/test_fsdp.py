@@ -110,7 +110,9 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
     on_ranks(
         [
             *one,
-            texts("fit", [*pairs, "--data.batch_size=4", *found.where("texts_1", 1)]),
+            texts(
+                "fit", [*pairs, "--data.batch_size=4", *found.where("texts_1", 1)]
+            ),
         ],
         1,
         quiet=True,
@@ -125,8 +127,12 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
     on_ranks(
         [
             *two,
-            texts("fit", [*pairs, "--data.batch_size=2", *found.where("texts_2", 2)]),
-            found.fit("one_then_two", "lora", 2, found.stopped("one", 2), *AVERAGED),
+            texts(
+                "fit", [*pairs, "--data.batch_size=2", *found.where("texts_2", 2)]
+            ),
+            found.fit(
+                "one_then_two", "lora", 2, found.stopped("one", 2), *AVERAGED
+            ),
             found.fit("one_then_ddp", "lora", 2, found.stopped("one", 2), *ddp),
         ],
         2,
@@ -245,7 +251,8 @@ def test_the_checkpoint_is_one_file_of_what_trains(runs: Runs) -> None:
 def test_each_clip_is_tested_once(runs: Runs) -> None:
     """Seven clips on two ranks, of which one has a clip less."""
     found = [
-        scores(runs.folder(f"test_{ranks}") / "test_scores.jsonl") for ranks in (1, 2)
+        scores(runs.folder(f"test_{ranks}") / "test_scores.jsonl")
+        for ranks in (1, 2)
     ]
     assert found[0].keys() == found[1].keys()
     assert len(found[0]) == 7
@@ -289,10 +296,16 @@ def test_the_first_gradient_is_that_of_one_process(runs: Runs) -> None:
 def test_what_travels_is_what_the_summary_says(runs: Runs) -> None:
     """In an epoch of 3 updates of 5 passes, each of which gathers the weights."""
     vit = VideoViT(
-        "vit_tiny_patch16_224", weights="random", depth=2, image_size=32, num_frames=4
+        "vit_tiny_patch16_224",
+        weights="random",
+        depth=2,
+        image_size=32,
+        num_frames=4,
     )
     task = VideoClassifier(vit, [LoRA(rank=2)], ["left", "right"])
-    plan = TrainingPlan(clips=1, num_frames=4, image_size=32, ranks=2, strategy="fsdp")
+    plan = TrainingPlan(
+        clips=1, num_frames=4, image_size=32, ranks=2, strategy="fsdp"
+    )
     gradients = 4 * sum(
         p.numel() for p in task.parameters() if p.requires_grad
     )  # of an even number of rows

@@ -23,7 +23,11 @@ def launch(count: int, flags: list[str]) -> None:
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     python = [sys.executable, "-m", "lightning_petl"]
     done = subprocess.run(
-        [*python, *flags], capture_output=True, text=True, env=environment, timeout=300
+        [*python, *flags],
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=300,
     )
     assert done.returncode == 0, done.stderr
 
@@ -86,7 +90,11 @@ def test_training_leaves_one_artifact_and_the_random_state_of_each_rank(
     command: Command,
 ) -> None:
     on_ranks(
-        [command("fit", ["--model.optim.global_batch=12", "--trainer.strategy=ddp"])]
+        [
+            command(
+                "fit", ["--model.optim.global_batch=12", "--trainer.strategy=ddp"]
+            )
+        ]
     )
     run = command.runs / "version_0"
     checkpoint = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)

@@ -42,7 +42,9 @@ def start(arguments: list[str]) -> "Generator[subprocess.Popen[str]]":
 
 def ranks(process: "subprocess.Popen[str]") -> list[int]:
     """The processes that rank zero started as ranks."""
-    tasks = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    tasks = (
+        Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    )
     commands = {
         int(child): Path(f"/proc/{child}/cmdline").read_bytes() for child in tasks
     }
@@ -73,7 +75,13 @@ def test_two_of_the_stops_of_the_drill(method: str, tmp_path: Path) -> None:
 
 
 def test_a_drill_of_too_many_stops_is_refused_before_it_trains() -> None:
-    command = [sys.executable, "-m", "experiments.drill.run", "--stops=5", "--epochs=2"]
+    command = [
+        sys.executable,
+        "-m",
+        "experiments.drill.run",
+        "--stops=5",
+        "--epochs=2",
+    ]
     done = subprocess.run(
         command, capture_output=True, text=True, cwd=Path(__file__).parents[2]
     )
@@ -174,7 +182,9 @@ def test_the_clips_of_every_update_stay_on_another_number_of_ranks(
     with pytest.warns(UserWarning, match=r"random states of 2 rank"):
         assert main(fit("one", "run")) == 0
     assert main(fit("alone", "another")) == 0
-    before = clips(tmp_path / "two" / "rank_0.jsonl", tmp_path / "two" / "rank_1.jsonl")
+    before = clips(
+        tmp_path / "two" / "rank_0.jsonl", tmp_path / "two" / "rank_1.jsonl"
+    )
     after, alone = (
         clips(tmp_path / "one" / "rank_0.jsonl"),
         clips(tmp_path / "alone" / "rank_0.jsonl"),
@@ -219,11 +229,15 @@ def test_a_full_disk_stops_with_one_error_and_the_checkpoint_before(
     )
     assert os.listdir(run / "checkpoints") == ["last.ckpt"]
     assert (
-        torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"]
+        torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)[
+            "global_step"
+        ]
         == 3
     )
     assert main(command("fit", [*flags, "--trainer.max_epochs=2"])) == 0
     assert (
-        torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"]
+        torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)[
+            "global_step"
+        ]
         == 6
     )

@@ -46,7 +46,9 @@ def captioned(command: RetrievalCommand) -> RetrievalCommand:
         for path in sorted((command.videos / "val").rglob("*.mp4"))
     ]
     rows = [f"{name},{name.stem} moves {name.parent.name}" for name in names]
-    (command.videos / "val.csv").write_text("\n".join(["video,caption", *rows]) + "\n")
+    (command.videos / "val.csv").write_text(
+        "\n".join(["video,caption", *rows]) + "\n"
+    )
     return command
 
 
@@ -74,7 +76,9 @@ def test_a_rank_without_clips_takes_part(strategy: str, tmp_path: Path) -> None:
         ),
     }
     commands = [
-        command(name, ["--data.batch_size=2", *flags, *where(command, label, strategy)])
+        command(
+            name, ["--data.batch_size=2", *flags, *where(command, label, strategy)]
+        )
         for label, (name, flags) in runs.items()
     ]
     assert on_two_ranks(commands) == [[0, 0, 0, 0, 0, 2, 0]] * 2
@@ -85,7 +89,9 @@ def test_a_rank_without_clips_takes_part(strategy: str, tmp_path: Path) -> None:
     )
     assert [json.loads(line)["clip_id"] for line in tested] == ["left/0.mp4"]
     (predicted,) = command.runs.glob("predict/*/predictions.csv")
-    assert len(predicted.read_text().splitlines()) == 1 + 2  # two classes of one clip
+    assert (
+        len(predicted.read_text().splitlines()) == 1 + 2
+    )  # two classes of one clip
     for label in ("fit", "limited", "overfit"):
         assert set(scalars(command.runs / label / "version_0", "val/top1")) <= {
             0.0,
@@ -101,10 +107,13 @@ def test_a_rank_without_a_readable_clip_counts_it_as_wrong(
     command = second_unreadable(Command(tmp_path))
     commands = [
         command(
-            "fit", [COUNTED, "--data.batch_size=2", *where(command, "fit", strategy)]
+            "fit",
+            [COUNTED, "--data.batch_size=2", *where(command, "fit", strategy)],
         ),
         command("test", [COUNTED, *UNTRAINED, *where(command, "test", strategy)]),
-        command("fit", ["--data.batch_size=2", *where(command, "stopped", strategy)]),
+        command(
+            "fit", ["--data.batch_size=2", *where(command, "stopped", strategy)]
+        ),
     ]
     assert on_two_ranks(commands) == [[0, 0, 2]] * 2
     rows = [
@@ -115,9 +124,12 @@ def test_a_rank_without_a_readable_clip_counts_it_as_wrong(
     ]
     assert ["fault" in row for row in rows] == [False, True]
     right = [
-        row["logits"][0].index(max(row["logits"][0])) == row["label"] for row in rows
+        row["logits"][0].index(max(row["logits"][0])) == row["label"]
+        for row in rows
     ]
-    assert scalars(command.runs / "test" / "version_0", "test/top1") == [right[0] / 2]
+    assert scalars(command.runs / "test" / "version_0", "test/top1") == [
+        right[0] / 2
+    ]
     assert scalars(command.runs / "test" / "version_0", "test/top5") == [1 / 2]
 
 

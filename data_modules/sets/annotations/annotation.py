@@ -89,7 +89,10 @@ def records(path: Path, found: object, *keys: str) -> list[dict[str, Any]]:
         raise ValueError(f"{path}: expected a list that is not empty")
     wanted = set(keys)
     for number, record in enumerate(cast(list[Any], found)):
-        if isinstance(record, dict) and wanted <= cast(dict[str, Any], record).keys():
+        if (
+            isinstance(record, dict)
+            and wanted <= cast(dict[str, Any], record).keys()
+        ):
             continue
         raise ValueError(
             f"{path}: entry {number} is {short(record)}; expected at least "
@@ -220,7 +223,9 @@ def clips(
         raise ValueError(f"{source}: the list is empty")
     require_unique(source, entries, [entry.clip_id for entry in entries])
     numbers = _numbers(source, entries, labels)
-    return [Clip(entry.clip_id, entry.path, numbers[entry.label]) for entry in entries]
+    return [
+        Clip(entry.clip_id, entry.path, numbers[entry.label]) for entry in entries
+    ]
 
 
 def require_unique(

@@ -13,7 +13,16 @@ NUMBER = re.compile("0|[1-9][0-9]*")  # 007 is a name
 _NEARLY_NUMBER = re.compile(r"[+-]?\d+(\.\d*)?")
 _SEVERAL = re.compile(r"[\[(]?\d+(\s*[,;|\s]\s*\d+)+[\])]?")  # "1 3", "[1, 3]"
 _HEADERS = frozenset(
-    {"label", "labels", "class", "classes", "class_name", "label_name", "name", "names"}
+    {
+        "label",
+        "labels",
+        "class",
+        "classes",
+        "class_name",
+        "label_name",
+        "name",
+        "names",
+    }
 )
 # fewer numbers than a tenth of the classes that they would make are rather names, such
 # as years: 2019 and 2021 would make 2,022 classes
@@ -55,14 +64,18 @@ def read_names(path: Path) -> list[str]:
     return names
 
 
-def require_names(path: Path, labels: Sequence[str], classes: Sequence[str]) -> None:
+def require_names(
+    path: Path, labels: Sequence[str], classes: Sequence[str]
+) -> None:
     """Refuse labels that are numbers where the classes are names of unknown order.
 
     Raises:
         ValueError: no file gives the order of the names.
     """
     others = set(labels) - set(classes)
-    numbers = [label for label in labels if label in others and NUMBER.fullmatch(label)]
+    numbers = [
+        label for label in labels if label in others and NUMBER.fullmatch(label)
+    ]
     if numbers and not all(map(NUMBER.fullmatch, classes)):
         raise ValueError(
             f"{path}: the label {numbers[0]!r} is a number, and the labels of training "
@@ -135,7 +148,9 @@ def _numbered_classes(path: Path, numbers: set[int]) -> list[str]:
         )
     absent = sorted(set(range(last)) - numbers)
     if absent:
-        shown = ", ".join(map(str, absent[:10])) + (", ..." if len(absent) > 10 else "")
+        shown = ", ".join(map(str, absent[:10])) + (
+            ", ..." if len(absent) > 10 else ""
+        )
         rank_zero_warn(
             f"{path}: the labels are the numbers up to {last}, and {len(absent)} "
             f"classes have no video: {shown}"

@@ -49,7 +49,9 @@ class ListColumns(NamedTuple):
     def orders(self) -> list[tuple[str, ...]]:
         """The columns that a line without a header may have."""
         plain = ("path", self.value)
-        return [plain, ("path", "num_frames", self.value)] if self.counted else [plain]
+        return (
+            [plain, ("path", "num_frames", self.value)] if self.counted else [plain]
+        )
 
     def role(self, cell: str) -> str:
         """Return the role of the column that a cell of a header names.

@@ -57,7 +57,9 @@ def _of_csv(path: Path) -> list[TrimmedClip]:
 def _of_json(path: Path) -> list[TrimmedClip]:
     content = annotation.read_json(path)
     if not isinstance(content, dict) or not content:
-        raise ValueError(f"{path}: expected {_FORM}, got {annotation.short(content)}")
+        raise ValueError(
+            f"{path}: expected {_FORM}, got {annotation.short(content)}"
+        )
     entries = cast(dict[str, Any], content)
     return [_of_object(path, name, entry) for name, entry in entries.items()]
 

@@ -201,11 +201,15 @@ class ListReader:
         if reading.table.separator != LAST_BLANK:
             return self._seen.are_videos(reading.body("path"))
         names = reading.column("path")
-        return not any(map(self._may_be_two, names)) and self._seen.are_videos(names)
+        return not any(map(self._may_be_two, names)) and self._seen.are_videos(
+            names
+        )
 
     def _may_be_two(self, name: str) -> bool:
         """Tell whether a blank may part a video from something, as in "a.mp4 b.mp4"."""
-        return any(map(is_video, name.split()[:-1])) and not self._seen.is_there(name)
+        return any(map(is_video, name.split()[:-1])) and not self._seen.is_there(
+            name
+        )
 
     def _require_no_header(self, reading: Interpretation) -> None:
         """Refuse a first line in other words than those of a header.

@@ -72,7 +72,9 @@ def _is_of_coco(content: Any) -> bool:
     return isinstance(content, dict) and "annotations" in content
 
 
-def _records(path: Path, content: Any, name: str, *keys: str) -> list[dict[str, Any]]:
+def _records(
+    path: Path, content: Any, name: str, *keys: str
+) -> list[dict[str, Any]]:
     if not isinstance(content, dict) or name not in content:
         raise ValueError(
             f"{path}: expected an object with the lists videos and sentences, got "

@@ -76,7 +76,9 @@ def _entries(path: Path) -> Iterator[tuple[str, object]]:
         for record in annotation.records(path, content, "videoID", "enCap"):
             yield annotation.text(path, record, "videoID"), record
     else:
-        raise ValueError(f"{path}: expected {_FORMS}, got {annotation.short(content)}")
+        raise ValueError(
+            f"{path}: expected {_FORMS}, got {annotation.short(content)}"
+        )
 
 
 def _english(path: Path, video: str, entry: object) -> list[object]:
@@ -85,5 +87,7 @@ def _english(path: Path, video: str, entry: object) -> list[object]:
     if isinstance(entry, dict):
         english = cast(dict[str, object], entry).get("enCap")
     if not isinstance(english, list):
-        raise ValueError(f"{path}: expected {_FORMS}; video {video} has no such list")
+        raise ValueError(
+            f"{path}: expected {_FORMS}; video {video} has no such list"
+        )
     return cast(list[object], english)

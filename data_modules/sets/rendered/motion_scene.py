@@ -120,7 +120,9 @@ def _edge(level: Plane) -> Plane:
     return np.clip(4 * level + 0.5, 0, 1)
 
 
-def _noise(rng: np.random.Generator, size: int, cells: int) -> Float[np.ndarray, "h w"]:
+def _noise(
+    rng: np.random.Generator, size: int, cells: int
+) -> Float[np.ndarray, "h w"]:
     """Return values 0-1 at the corners of ``cells`` x ``cells`` cells.
 
     Between the corners are cosine ramps.
@@ -159,7 +161,9 @@ def _background(
         case "marble":
             return 0.5 + 0.5 * np.sin(14 * u + 7 * _noise(rng, size, 5))
         case "tiles":
-            return np.maximum(_edge(np.cos(24 * u) - 0.8), _edge(np.cos(24 * v) - 0.8))
+            return np.maximum(
+                _edge(np.cos(24 * u) - 0.8), _edge(np.cos(24 * v) - 0.8)
+            )
         case _:
             return _edge(_noise(rng, size, 20) - 0.5)
 

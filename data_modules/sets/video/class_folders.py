@@ -107,7 +107,9 @@ class ClassFolders(NamedTuple):
         if self.passed_over:
             return f"there are files, but no videos: {counted(self.passed_over)}"
         if self.empty:
-            return f"there are {len(self.empty)} empty folder(s): {listed(self.empty)}"
+            return (
+                f"there are {len(self.empty)} empty folder(s): {listed(self.empty)}"
+            )
         return "it is empty"
 
     def _num_images(self) -> int:
@@ -145,7 +147,9 @@ def _videos(folders: Folders, folder: Path, found: ClassFolders) -> list[Path]:
         elif count := _count_videos(folders, folder / name):
             found.nested[f"{folder.name}/{name}"] = count
         else:
-            found.passed_over.update(by_suffix(folders.content(folder / name).files))
+            found.passed_over.update(
+                by_suffix(folders.content(folder / name).files)
+            )
     return [folder / name for name in sorted(names)]
 
 

@@ -50,7 +50,9 @@ class HMDB51(AnnotatedVideos):
         self.videos = self.root / videos
         self.splits = self.root / splits
         if split_number not in (1, 2, 3):
-            raise ValueError(f"split_number: expected 1, 2 or 3, got {split_number}")
+            raise ValueError(
+                f"split_number: expected 1, 2 or 3, got {split_number}"
+            )
         self.ending = f"_test_split{split_number}.txt"
         # "._" begins what macOS leaves behind
         files = self.splits.glob(f"[!.]*{self.ending}")

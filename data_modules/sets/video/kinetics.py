@@ -108,7 +108,9 @@ class Kinetics(AnnotatedVideos):
         entries = list[ListedClip]()
         for clip in trimmed:
             clip_id = _clip_id(clip)
-            entries.append(ListedClip(clip_id, folder / f"{clip_id}.mp4", clip.label))
+            entries.append(
+                ListedClip(clip_id, folder / f"{clip_id}.mp4", clip.label)
+            )
         entries = self.with_paths(split, entries, in_class_folders=True)
         return annotation.clips(path, entries, self.labels)
 

@@ -96,7 +96,10 @@ class SomethingSomething(AnnotatedVideos):
         return self._find("validation", "val_videofolder.txt", "val.txt")
 
     def _require_frames(
-        self, path: Path, rows: Sequence[_CountedClip], entries: Sequence[ListedClip]
+        self,
+        path: Path,
+        rows: Sequence[_CountedClip],
+        entries: Sequence[ListedClip],
     ) -> None:
         """Refuse a second column that is far below the number of frames of a few videos.
 
@@ -105,7 +108,9 @@ class SomethingSomething(AnnotatedVideos):
         """
         seen = VideoLookup(Path(), self.files, self.root)
         wrong = list[tuple[_CountedClip, int]]()
-        pairs = list(zip(rows, entries, strict=False))  # an official list has no rows
+        pairs = list(
+            zip(rows, entries, strict=False)
+        )  # an official list has no rows
         for row, entry in sample(pairs, _COMPARED):
             frames = seen.num_frames(str(entry.path))
             if not frames:

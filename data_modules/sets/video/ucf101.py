@@ -48,7 +48,9 @@ class UCF101(AnnotatedVideos):
         self.videos = self.root / videos
         self.splits = self.root / splits
         if split_number not in (1, 2, 3):
-            raise ValueError(f"split_number: expected 1, 2 or 3, got {split_number}")
+            raise ValueError(
+                f"split_number: expected 1, 2 or 3, got {split_number}"
+            )
         self.split_number = split_number
         super().__init__(_classes(self.splits), **kwargs)
 

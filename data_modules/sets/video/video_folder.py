@@ -41,7 +41,9 @@ class VideoFolder(VideoDataModule):
         self.root = Path(root)
         self.files = files
         self._read = dict[Split, ClassFolders]()
-        super().__init__(sorted(self._by_class("train").videos), files=files, **kwargs)
+        super().__init__(
+            sorted(self._by_class("train").videos), files=files, **kwargs
+        )
 
     def clips(self, split: Split) -> list[Clip]:
         """Return the videos of a split, sorted by class, then by file name.

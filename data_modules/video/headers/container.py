@@ -19,7 +19,9 @@ _PROJECTION = bytes.fromhex("7670")
 _TRACKS = bytes.fromhex("1654ae6b")
 _CLUSTER = bytes.fromhex("1f43b675")
 
-_HEADER = 1 << 16  # bytes of a Matroska file that are searched for the first cluster
+_HEADER = (
+    1 << 16
+)  # bytes of a Matroska file that are searched for the first cluster
 _LARGEST_BOX = 1 << 26  # bytes of a movie header that are still searched
 
 

@@ -24,7 +24,11 @@ from data_modules.video.headers.nal_units import (
     length_size,
     marked_units,
 )
-from data_modules.video.headers.parameter_set import Numbering, SliceStart, numbering
+from data_modules.video.headers.parameter_set import (
+    Numbering,
+    SliceStart,
+    numbering,
+)
 from data_modules.video.headers.slice_heads import HEAD_BYTES, SliceHeads
 
 # Types of units with slices that refer to nothing before them, and of others.
@@ -107,7 +111,9 @@ class PictureOrder:
                 heads.append(unpack(packet)[0])
         except struct.error:  # a packet is shorter
             end = self._length + HEAD_BYTES
-            return [bytes(memoryview(packet)[self._length : end]) for packet in packets]
+            return [
+                bytes(memoryview(packet)[self._length : end]) for packet in packets
+            ]
         return heads
 
     def _first_slice(self, packet: bytes) -> bytes:
@@ -154,7 +160,9 @@ class PictureOrder:
             return None
         if any(tail in _HEVC_ENDS for tail in self._tails[:-1]):
             return None
-        return _hevc(SliceHeads(self._heads, 2), sequences[0], pictures[0].extra_bits)
+        return _hevc(
+            SliceHeads(self._heads, 2), sequences[0], pictures[0].extra_bits
+        )
 
 
 def _h264(heads: SliceHeads, told: Numbering) -> Int64[np.ndarray, " p"] | None:

@@ -97,10 +97,14 @@ def members(size: Size) -> dict[str, Member]:
 def contenders(size: Size) -> dict[str, LightningModule]:
     """Each member alone, all in a bank, and a bank of sixteen heads."""
     models: dict[str, LightningModule] = {
-        name: VideoClassifier(trunk(size), member.adapters or [LinearProbe()], LABELS)
+        name: VideoClassifier(
+            trunk(size), member.adapters or [LinearProbe()], LABELS
+        )
         for name, member in members(size).items()
     }
-    names = {name.replace(" ", "_"): member for name, member in members(size).items()}
+    names = {
+        name.replace(" ", "_"): member for name, member in members(size).items()
+    }
     return models | {
         "bank of these": Bank(trunk(size), names, LABELS),
         "bank of 16 linear heads": Bank(
@@ -140,7 +144,9 @@ def clips(size: Size) -> VideoBatch:
     shape = (size.clips, 1, size.frames, 3, size.pixels, size.pixels)
     video = torch.randint(0, 256, shape, dtype=torch.uint8)
     return VideoBatch(
-        video, torch.arange(size.clips), [str(number) for number in range(size.clips)]
+        video,
+        torch.arange(size.clips),
+        [str(number) for number in range(size.clips)],
     )
 
 
@@ -181,7 +187,10 @@ def page(seconds: dict[str, float], size: Size) -> str:
         [
             "| a step of | ms of process time |",
             "|---|---:|",
-            *(f"| {name} | {1000 * value:.0f} |" for name, value in seconds.items()),
+            *(
+                f"| {name} | {1000 * value:.0f} |"
+                for name, value in seconds.items()
+            ),
             "",
             f"- Bank of {len(alone)} readers / (trunk + sum of what each adds): **{bank / bound:.3f}** (at most "
             f"{MOST['readers']}); / sum of {len(alone)} runs: {bank / sum(alone):.2f}.",
@@ -219,9 +228,13 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument(
         "--rounds", type=int, default=Size.rounds, help="turns of every contender"
     )
-    found.add_argument("--output", type=Path, default=None, help="file for the table")
     found.add_argument(
-        "--quick", action="store_true", help="a tiny trunk: shows that everything runs"
+        "--output", type=Path, default=None, help="file for the table"
+    )
+    found.add_argument(
+        "--quick",
+        action="store_true",
+        help="a tiny trunk: shows that everything runs",
     )
     return found
 

@@ -158,7 +158,9 @@ def measure(
 
     def read() -> Mapping[str, Tensor]:
         batch = Collate()([dataset[n] for n in range(clips)])
-        return {name: part[:, 0] for name, part in unpack(batch.video, dtypes).items()}
+        return {
+            name: part[:, 0] for name, part in unpack(batch.video, dtypes).items()
+        }
 
     runs = {
         "live": lambda: step(lambda: vit(video)),
@@ -188,7 +190,8 @@ def _cache(
     write(path, rows)
     names = [Clip(str(n), Path(), 0) for n in range(len(video))]
     dtypes = {
-        name: str(values.dtype).removeprefix("torch.") for name, values in parts.items()
+        name: str(values.dtype).removeprefix("torch.")
+        for name, values in parts.items()
     }
     dataset = FeatureDataset(
         [path], SplitLayout(len(video), 1, len(video)), names, None
@@ -239,7 +242,9 @@ HEADER = [
 
 
 def _cells(name: str, result: Result) -> list[str]:
-    times = [f"{value:.4g}" for value in (result.live, result.cached, result.reading)]
+    times = [
+        f"{value:.4g}" for value in (result.live, result.cached, result.reading)
+    ]
     bound = "" if result.bound is None else f"{result.bound:.2f}"
     reached = "yes" if result.gain >= result.goal else "NO"
     return [
@@ -260,7 +265,9 @@ def _table(results: Mapping[str, Result]) -> Table:
     return table
 
 
-def _page(trunk: Trunk, clips: int, repeats: int, results: Mapping[str, Result]) -> str:
+def _page(
+    trunk: Trunk, clips: int, repeats: int, results: Mapping[str, Result]
+) -> str:
     rows = [
         HEADER,
         ["---"] * len(HEADER),
@@ -304,7 +311,9 @@ def parser() -> argparse.ArgumentParser:
         help="folder of the page of results",
     )
     found.add_argument(
-        "--quick", action="store_true", help="a tiny trunk: shows that everything runs"
+        "--quick",
+        action="store_true",
+        help="a tiny trunk: shows that everything runs",
     )
     return found
 

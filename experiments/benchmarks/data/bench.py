@@ -46,7 +46,9 @@ class Bench:
     lengths: dict[Path, Length] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.missing = {one.name: reason for one in ALL if (reason := one.missing())}
+        self.missing = {
+            one.name: reason for one in ALL if (reason := one.missing())
+        }
 
     def paths(self, footage: files.Footage, encoding: files.Encoding) -> list[Path]:
         """The clips of one encoding."""
@@ -82,13 +84,18 @@ class Bench:
         """
         able = {one.name: one for one in ALL if one.name not in self.missing}
         found = {
-            name: one.make(footage.height, footage.width) for name, one in able.items()
+            name: one.make(footage.height, footage.width)
+            for name, one in able.items()
         }
-        tick = self.ticks(f"checking the frames of {paths[0].parent.name}", len(paths))
+        tick = self.ticks(
+            f"checking the frames of {paths[0].parent.name}", len(paths)
+        )
         for path, indices in self.draws(paths, SegmentSampling(8))[0]:
             for name, reason in _wrong(able, found, path, indices).items():
                 if name in (YUV.name, RGB.name):
-                    raise ValueError(f"{name} gives wrong frames of {path}: {reason}")
+                    raise ValueError(
+                        f"{name} gives wrong frames of {path}: {reason}"
+                    )
                 self.missing[f"{name}, {paths[0].parent.name}"] = (
                     f"wrong frames of {path.name}: {reason}"
                 )

@@ -159,7 +159,10 @@ def _torchcodec(height: int, width: int) -> Read:
 
     def read(path: Path, indices: Indices) -> Video:
         decoder = VideoDecoder(
-            str(path), num_ffmpeg_threads=1, seek_mode="exact", transforms=transforms
+            str(path),
+            num_ffmpeg_threads=1,
+            seek_mode="exact",
+            transforms=transforms,
         )
         return decoder.get_frames_at(indices.tolist()).data
 
@@ -174,7 +177,9 @@ def _opencv(height: int, width: int) -> Read:
 
     def frame(capture: Any) -> UInt8[np.ndarray, "h w c"]:
         rgb = cv2.cvtColor(capture.retrieve()[1], cv2.COLOR_BGR2RGB)
-        rgb = rgb if (tall, wide) == rgb.shape[:2] else cv2.resize(rgb, (wide, tall))
+        rgb = (
+            rgb if (tall, wide) == rgb.shape[:2] else cv2.resize(rgb, (wide, tall))
+        )
         return rgb[top : top + SIZE, left : left + SIZE]
 
     def read(path: Path, indices: Indices) -> Video:
@@ -200,7 +205,8 @@ def _naive(height: int, width: int) -> Read:
     def read(path: Path, indices: Indices) -> Video:
         with av.open(str(path)) as container:
             frames = [
-                frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)
+                frame.to_ndarray(format="rgb24")
+                for frame in container.decode(video=0)
             ]
         video = rearrange(
             torch.from_numpy(np.stack([frames[i] for i in indices])),

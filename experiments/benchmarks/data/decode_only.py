@@ -22,7 +22,8 @@ class DecodeOnly:
 
     def __init__(self, items: Sequence[Item]) -> None:
         self._plans = {
-            (path, indices.tobytes()): _plan(path, indices) for path, indices in items
+            (path, indices.tobytes()): _plan(path, indices)
+            for path, indices in items
         }
 
     def __call__(self, path: Path, indices: Int64[np.ndarray, " t"]) -> None:

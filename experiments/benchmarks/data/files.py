@@ -73,10 +73,14 @@ def default_cache() -> Path:
 
 def digest(function: Callable[..., Any]) -> str:
     """Of the source file that holds ``function``: other code makes other files."""
-    return hashlib.sha256(Path(inspect.getfile(function)).read_bytes()).hexdigest()[:8]
+    return hashlib.sha256(Path(inspect.getfile(function)).read_bytes()).hexdigest()[
+        :8
+    ]
 
 
-def paths(footage: Footage, encoding: Encoding, count: int, cache: Path) -> list[Path]:
+def paths(
+    footage: Footage, encoding: Encoding, count: int, cache: Path
+) -> list[Path]:
     """Where the clips of one encoding are."""
     recipe = hashlib.sha256(repr((footage, encoding)).encode()).hexdigest()[
         :8
@@ -103,7 +107,8 @@ def write_all(
         return
     with ProcessPoolExecutor(mp_context=get_context("forkserver")) as pool:
         jobs = [
-            pool.submit(_write_clip, footage, index, cache) for footage, index in todo
+            pool.submit(_write_clip, footage, index, cache)
+            for footage, index in todo
         ]
         for done, job in enumerate(as_completed(jobs), 1):
             job.result()
@@ -132,9 +137,15 @@ def _encode(
         video = container.add_stream(
             encoding.codec, rate=fps, options=dict(encoding.options)
         )
-        assert isinstance(video, av.VideoStream), "a video codec gives a video stream"
+        assert isinstance(video, av.VideoStream), (
+            "a video codec gives a video stream"
+        )
         video.height, video.width = frames.shape[1:3]
-        video.pix_fmt, video.thread_count, video.gop_size = "yuv420p", 1, encoding.gop
+        video.pix_fmt, video.thread_count, video.gop_size = (
+            "yuv420p",
+            1,
+            encoding.gop,
+        )
         sound = container.add_stream("aac", rate=44100) if encoding.sound else None
         for frame in frames:
             container.mux(
@@ -150,8 +161,12 @@ def _encode(
 def _hum(seconds: float) -> Iterator[av.AudioFrame]:
     generator = np.random.default_rng(0)
     for start in range(0, int(seconds * 44100), 1024):
-        samples = 0.1 * np.sin(2 * np.pi * 220 * np.arange(start, start + 1024) / 44100)
-        noisy = (samples + 0.02 * generator.standard_normal(1024)).astype(np.float32)
+        samples = 0.1 * np.sin(
+            2 * np.pi * 220 * np.arange(start, start + 1024) / 44100
+        )
+        noisy = (samples + 0.02 * generator.standard_normal(1024)).astype(
+            np.float32
+        )
         frame = av.AudioFrame.from_ndarray(
             np.stack([noisy, noisy]), format="fltp", layout="stereo"
         )

@@ -51,7 +51,10 @@ def sequential(path: Path) -> UInt8[Tensor, "n c h w"]:
     """Every frame by the simplest code there is: what the others are checked against."""
     with av.open(str(path)) as container:
         frames = np.stack(
-            [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+            [
+                frame.to_ndarray(format="rgb24")
+                for frame in container.decode(video=0)
+            ]
         )
     return torch.from_numpy(frames).permute(0, 3, 1, 2)
 

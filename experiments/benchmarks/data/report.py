@@ -11,7 +11,14 @@ from rich.table import Table
 from experiments.benchmarks.grid import Grid
 from experiments.benchmarks.machine import cpu
 
-PACKAGES = ("torch", "av", "decord", "torchcodec", "opencv-python-headless", "numpy")
+PACKAGES = (
+    "torch",
+    "av",
+    "decord",
+    "torchcodec",
+    "opencv-python-headless",
+    "numpy",
+)
 
 
 @dataclass(frozen=True)

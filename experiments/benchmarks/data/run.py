@@ -105,7 +105,10 @@ def parser() -> argparse.ArgumentParser:
         help="read to see whether memory grows",
     )
     found.add_argument(
-        "--cache", type=Path, default=default_cache(), help="folder of the drawn clips"
+        "--cache",
+        type=Path,
+        default=default_cache(),
+        help="folder of the drawn clips",
     )
     found.add_argument(
         "--results",

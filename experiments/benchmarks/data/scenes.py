@@ -19,7 +19,11 @@ _NOISE = 1.7  # standard deviation of the sensor, of 255
 
 
 def draw_clip(
-    generator: np.random.Generator, num_frames: int, height: int, width: int, fps: float
+    generator: np.random.Generator,
+    num_frames: int,
+    height: int,
+    width: int,
+    fps: float,
 ) -> UInt8[np.ndarray, "t h w 3"]:
     """RGB 0-255; a new scene begins about every six seconds."""
     cuts = generator.random(num_frames) < 1 / (6 * fps)
@@ -33,7 +37,11 @@ def draw_clip(
 
 
 def _shot(
-    generator: np.random.Generator, num_frames: int, height: int, width: int, fps: float
+    generator: np.random.Generator,
+    num_frames: int,
+    height: int,
+    width: int,
+    fps: float,
 ) -> UInt8[np.ndarray, "t h w 3"]:
     scene, thing = _leaves(generator), _leaves(generator)
     camera = _camera(generator, num_frames, height / width, fps)
@@ -44,7 +52,9 @@ def _shot(
         for x, y in (places[:2], places[2:]):
             frame = _put(frame, thing, x[index], y[index])
         noise = generator.standard_normal((height, width), np.float32) * _NOISE
-        frames[index] = (frame.permute(1, 2, 0).numpy() + noise[..., None]).clip(0, 255)
+        frames[index] = (frame.permute(1, 2, 0).numpy() + noise[..., None]).clip(
+            0, 255
+        )
     return frames
 
 
@@ -57,7 +67,9 @@ def _leaves(generator: np.random.Generator) -> Float[Tensor, "3 s s"]:
         x, y = generator.uniform(0, _CANVAS, 2)
         top, left = max(int(y - radius), 0), max(int(x - radius), 0)
         part = picture[top : int(y + radius) + 1, left : int(x + radius) + 1]
-        rows, columns = np.ogrid[top : top + part.shape[0], left : left + part.shape[1]]
+        rows, columns = np.ogrid[
+            top : top + part.shape[0], left : left + part.shape[1]
+        ]
         inside = (rows - y) ** 2 + (columns - x) ** 2 < radius**2
         colour = generator.uniform(20, 235) + generator.normal(0, 20, 3)
         texture = grain[
@@ -72,9 +84,9 @@ def _grain(generator: np.random.Generator) -> Float[np.ndarray, "s s"]:
     frequency = np.hypot(
         np.fft.fftfreq(_CANVAS)[:, None], np.fft.rfftfreq(_CANVAS)[None]
     )
-    spectrum = np.fft.rfft2(generator.standard_normal((_CANVAS, _CANVAS))) / np.maximum(
-        frequency, 1 / _CANVAS
-    )
+    spectrum = np.fft.rfft2(
+        generator.standard_normal((_CANVAS, _CANVAS))
+    ) / np.maximum(frequency, 1 / _CANVAS)
     noise = np.fft.irfft2(spectrum, (_CANVAS, _CANVAS))
     return noise / noise.std()
 
@@ -141,7 +153,9 @@ def _put(
     height, width = frame.shape[-2:]
     rows, columns = torch.arange(height)[:, None], torch.arange(width)[None]
     dy, dx = rows - (1 + y) / 2 * height, columns - (1 + x) / 2 * width
-    cover = (height / 12 - torch.hypot(dx, dy.expand(height, width)) + 0.5).clamp(0, 1)
+    cover = (height / 12 - torch.hypot(dx, dy.expand(height, width)) + 0.5).clamp(
+        0, 1
+    )
     look = np.array([[0.4, 0, 0], [0, 0.4, 0]])
     moved = torch.roll(
         _look(thing, look, height, width),

@@ -91,7 +91,9 @@ def _comparison(
         times_decord = ratio(times, DECORD.name, row)
         against = "" if times_decord is None else f" ({times_decord:.2f}x)"
         return (
-            f"{median(times[row]):.1f}{against}" if times.get(row) else "wrong frames"
+            f"{median(times[row]):.1f}{against}"
+            if times.get(row)
+            else "wrong frames"
         )
 
     def line(row: str) -> list[str]:
@@ -108,9 +110,12 @@ def test_views(bench: Bench, report: Report) -> None:
     for encoding in footage.encodings:
         paths = bench.paths(footage, encoding)[: max(2, bench.clips // 3)]
         views = [
-            (path, DenseSampling(16, 4).test(bench.length(path), 5)) for path in paths
+            (path, DenseSampling(16, 4).test(bench.length(path), 5))
+            for path in paths
         ]
-        tick = bench.ticks(f"{encoding.name}, 5x3 views", bench.repeats * len(paths))
+        tick = bench.ticks(
+            f"{encoding.name}, 5x3 views", bench.repeats * len(paths)
+        )
         times = measure.interleaved(
             _view_readers(bench, footage), [views] * bench.repeats, tick
         )
@@ -180,7 +185,8 @@ def ingested(bench: Bench, report: Report) -> None:
                     )
                 )
         sizes = [
-            sum(path.stat().st_size for path in paths) for paths in (copies, originals)
+            sum(path.stat().st_size for path in paths)
+            for paths in (copies, originals)
         ]
         report.notes.append(
             f"{source.name} ingested: {sizes[0] / sizes[1]:.2f} times the bytes, {decibels:.1f} dB"
@@ -192,7 +198,9 @@ def ingested(bench: Bench, report: Report) -> None:
         f"{TORCHCODEC.name}, ingested",
         DECORD.name,
     ]
-    title = "CPU ms a clip on ingested files (x decord on the source, the last line)"
+    title = (
+        "CPU ms a clip on ingested files (x decord on the source, the last line)"
+    )
     report.grids.append(_comparison(title, rows, columns, bench.missing))
 
 
@@ -207,7 +215,9 @@ def _copies(bench: Bench, originals: list[Path]) -> tuple[list[Path], float]:
     for original, copy in zip(originals, copies, strict=True):
         note = copy.with_suffix(".psnr")
         if not note.exists():
-            note.write_text(f"{transcode(original, copy, Profile(psnr_floor=25)).psnr}")
+            note.write_text(
+                f"{transcode(original, copy, Profile(psnr_floor=25)).psnr}"
+            )
         tick()
     return copies, sum(
         float(copy.with_suffix(".psnr").read_text()) for copy in copies
@@ -219,7 +229,9 @@ def _ingested_readers(
 ) -> dict[str, Callable[[Path, Any], Any]]:
     """By name; each is given the original's path."""
     able = [
-        one for one in (YUV, RGB, DECORD, TORCHCODEC) if one.name not in bench.missing
+        one
+        for one in (YUV, RGB, DECORD, TORCHCODEC)
+        if one.name not in bench.missing
     ]
     by_original = {copy.stem: copy for copy in copies}
 
@@ -232,7 +244,9 @@ def _ingested_readers(
         name if name in ours else f"{name}, ingested": on_copy(read)
         for name, read in made.items()
     }
-    return readers | {name: read for name, read in made.items() if name == DECORD.name}
+    return readers | {
+        name: read for name, read in made.items() if name == DECORD.name
+    }
 
 
 def delivered(bench: Bench, report: Report) -> None:
@@ -262,7 +276,11 @@ def delivered(bench: Bench, report: Report) -> None:
     for one in (RGB, YUV):
         what = f"{encoding.name}, TSN-8, batches by 2 workers: {one.name}, against DataLoader + decord (wall)"
         report.goals.append(
-            Goal(what, DELIVERED_GOAL, ratio(columns, theirs, f"{one.name}, 2 workers"))
+            Goal(
+                what,
+                DELIVERED_GOAL,
+                ratio(columns, theirs, f"{one.name}, 2 workers"),
+            )
         )
     rows = [
         [name, f"{1000 / median(times):.1f}", _times(columns, theirs, name)]
@@ -282,7 +300,9 @@ def memory(bench: Bench, report: Report) -> None:
         for path in bench.paths(footage, footage.encodings[0])
     ]
     readers = {
-        footage.name: [one.make(footage.height, footage.width) for one in (YUV, RGB)]
+        footage.name: [
+            one.make(footage.height, footage.width) for one in (YUV, RGB)
+        ]
         for footage, _ in pairs
     }
     generator, tick = (

@@ -74,7 +74,9 @@ class Classifier(nn.Module):
     @property
     def trained(self) -> list[nn.Parameter]:
         """What the optimiser holds."""
-        return [parameter for parameter in self.parameters() if parameter.requires_grad]
+        return [
+            parameter for parameter in self.parameters() if parameter.requires_grad
+        ]
 
 
 def trained_parameters(trunk: Trunk, adapter: Adapter) -> int:

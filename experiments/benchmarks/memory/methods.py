@@ -55,7 +55,12 @@ L14 = Trunk(
     branch=384,
 )
 E14 = Trunk(
-    "ViT-E/14", "eva02_enormous_patch14_clip_224", 4, side=576, light=576, branch=384
+    "ViT-E/14",
+    "eva02_enormous_patch14_clip_224",
+    4,
+    side=576,
+    light=576,
+    branch=384,
 )
 TINY = Trunk(
     "tiny",
@@ -82,7 +87,9 @@ ROWS: dict[str, Callable[[Trunk], Adapter]] = {
         width=trunk.branch, checkpoint=("fusion",)
     ),
     "M-adapter": lambda trunk: MAdapter(width=trunk.branch),
-    LIGHT: lambda trunk: Side4Video(width=trunk.light, taps="odd", checkpoint=("mlp",)),
+    LIGHT: lambda trunk: Side4Video(
+        width=trunk.light, taps="odd", checkpoint=("mlp",)
+    ),
     LIGHT + PLAIN: lambda trunk: Side4Video(width=trunk.light, taps="odd"),
     LIGHT + ", as released": lambda trunk: Side4Video(
         width=trunk.light, taps="odd", save_memory=False

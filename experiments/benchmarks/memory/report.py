@@ -75,10 +75,16 @@ def bytes_grid(trunk: Trunk, rows: Mapping[str, Row]) -> Grid:
 def device_grid(trunk: Trunk, rows: Mapping[str, Row]) -> Grid:
     """What a GPU allocates, in GiB."""
     sizes = {
-        name: row.device for name, row in rows.items() if isinstance(row.device, Device)
+        name: row.device
+        for name, row in rows.items()
+        if isinstance(row.device, Device)
     }
     cells = [
-        (name, str(trunk.device_batch), *(f"{size / GIB:.2f}" for size in device.sizes))
+        (
+            name,
+            str(trunk.device_batch),
+            *(f"{size / GIB:.2f}" for size in device.sizes),
+        )
         for name, device in sizes.items()
     ]
     return Grid(f"{trunk.label} on {gpu()}, GiB", DEVICE_HEADER, cells)
@@ -100,7 +106,9 @@ def goals_grid(rows: Mapping[str, Row]) -> Grid:
         for what, most, got in limits + shares
     ]
     return Grid(
-        "Goals", ("ViT-B/16, bf16 autocast", "at most", "measured", "reached"), cells
+        "Goals",
+        ("ViT-B/16, bf16 autocast", "at most", "measured", "reached"),
+        cells,
     )
 
 
@@ -137,7 +145,9 @@ def show(grids: Sequence[Grid], console: Console) -> None:
 
 def gpu() -> str:
     """The model of the GPU."""
-    return torch.cuda.get_device_name() if torch.cuda.is_available() else NOT_MEASURED
+    return (
+        torch.cuda.get_device_name() if torch.cuda.is_available() else NOT_MEASURED
+    )
 
 
 def versions() -> str:

@@ -70,7 +70,10 @@ def parser() -> argparse.ArgumentParser:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     found.add_argument(
-        "--steps", type=int, default=1, help="on the CPU, of each method; 0: no times"
+        "--steps",
+        type=int,
+        default=1,
+        help="on the CPU, of each method; 0: no times",
     )
     found.add_argument(
         "--results",
@@ -79,7 +82,9 @@ def parser() -> argparse.ArgumentParser:
         help="folder of the page of results",
     )
     found.add_argument(
-        "--quick", action="store_true", help="a tiny trunk: shows that everything runs"
+        "--quick",
+        action="store_true",
+        help="a tiny trunk: shows that everything runs",
     )
     return found
 
@@ -96,7 +101,9 @@ def _rows(
     return results
 
 
-def _row(trunk: Trunk, name: str, adapter: Adapter, options: argparse.Namespace) -> Row:
+def _row(
+    trunk: Trunk, name: str, adapter: Adapter, options: argparse.Namespace
+) -> Row:
     row = Row(
         measure.trained_parameters(trunk, adapter),
         measure.counted(trunk, adapter, half=False),

@@ -130,7 +130,9 @@ class BatchNorm(Norm):
     running_mean: Tensor
     running_var: Tensor
 
-    def __init__(self, width: int, *, save_memory: bool, sync: bool = False) -> None:
+    def __init__(
+        self, width: int, *, save_memory: bool, sync: bool = False
+    ) -> None:
         super().__init__(width, save_memory=save_memory or sync)
         self.sync = sync
         self.register_buffer("running_mean", torch.zeros(width))
@@ -146,7 +148,9 @@ class BatchNorm(Norm):
         with torch.no_grad():
             # as PyTorch: the running variance is the unbiased one
             self.running_mean.lerp_(mean.flatten(), self.momentum)
-            self.running_var.lerp_(var.flatten() * count / (count - 1), self.momentum)
+            self.running_var.lerp_(
+                var.flatten() * count / (count - 1), self.momentum
+            )
         return standardize(x, (0, 1, 2), self.eps, (mean, var), sync=self.sync)
 
     @override
@@ -228,10 +232,18 @@ class _Standardize(torch.autograd.Function):
         g = _wide(gradient)
         shift, _ = _mean(g, ctx.dims, ctx.sync)
         slope, _ = _mean(g * x, ctx.dims, ctx.sync)
-        return (scale * (g - shift - x * slope)).to(ctx.dtype), None, None, None, None
+        return (
+            (scale * (g - shift - x * slope)).to(ctx.dtype),
+            None,
+            None,
+            None,
+            None,
+        )
 
 
-def _mean(x: Tensor, dims: Sequence[int], sync: bool) -> tuple[Tensor, Tensor | int]:
+def _mean(
+    x: Tensor, dims: Sequence[int], sync: bool
+) -> tuple[Tensor, Tensor | int]:
     """Return mean and count over ``dims``, of all processes if they share statistics."""
     total = x.sum(list(dims), keepdim=True)
     count = x.numel() // total.numel()
@@ -254,4 +266,6 @@ def _half(x: Tensor) -> Tensor:
 
 
 def _autocast(device: str) -> bool:
-    return torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+    return torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(
+        device
+    )

@@ -7,7 +7,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from lightning_petl.adapters.layers.lean_norm import LayerNorm, LeanNormLinear, Normed
+from lightning_petl.adapters.layers.lean_norm import (
+    LayerNorm,
+    LeanNormLinear,
+    Normed,
+)
 from lightning_petl.backbones.encoder import Blocks, block_indices
 from lightning_petl.shapes import Grid, Tokens
 
@@ -39,10 +43,14 @@ class TapProjection(nn.Module):
         save_memory: as :class:`~lightning_petl.adapters.layers.lean_norm.Norm`.
     """
 
-    def __init__(self, dim: int, width: int, *, norm: str, save_memory: bool) -> None:
+    def __init__(
+        self, dim: int, width: int, *, norm: str, save_memory: bool
+    ) -> None:
         super().__init__()
         self.before = norm == "before"
-        self.norm = LayerNorm(dim if self.before else width, save_memory=save_memory)
+        self.norm = LayerNorm(
+            dim if self.before else width, save_memory=save_memory
+        )
         self.linear = LeanNormLinear(dim, width)
 
     def forward(self, x: Tokens, grid: Grid) -> Float[Tensor, "b t n s"]:

@@ -33,7 +33,9 @@ class ClipConv(nn.Conv3d):
     """Convolve over the frames, rows and columns of a clip, with a stride of one frame."""
 
     @override
-    def forward(self, input: Float[Tensor, "b c t h w"]) -> Float[Tensor, "b d t y x"]:
+    def forward(
+        self, input: Float[Tensor, "b c t h w"]
+    ) -> Float[Tensor, "b d t y x"]:
         # where a clip of several frames is shorter than the kernel, oneDNN (3.12) leaves taps of the weight's bfloat16
         # gradient wrong or unwritten; frames of zeros behind the clip, whose outputs are dropped, change nothing else
         frames = input.shape[2]
@@ -41,7 +43,9 @@ class ClipConv(nn.Conv3d):
         if input.device.type != "cpu" or not 1 < frames < span:
             return super().forward(input)
         missing = span - frames
-        return super().forward(F.pad(input, (0, 0, 0, 0, 0, missing)))[:, :, :-missing]
+        return super().forward(F.pad(input, (0, 0, 0, 0, 0, missing)))[
+            :, :, :-missing
+        ]
 
 
 class FrameAttention(nn.Module):
@@ -57,7 +61,9 @@ class FrameAttention(nn.Module):
 
     def forward(self, x: Features) -> Features:
         qkv = self.qkv(x + frame_sines(x))
-        q, k, v = rearrange(qkv, "b t n (x h c) -> x (b n) h t c", x=3, h=self.heads)
+        q, k, v = rearrange(
+            qkv, "b t n (x h c) -> x (b n) h t c", x=3, h=self.heads
+        )
         return rearrange(
             F.scaled_dot_product_attention(q, k, v),
             "(b n) h t c -> b t n (h c)",

@@ -68,7 +68,8 @@ def load_image_tower(name: str, weights: str, depth: int | None) -> Trunk:
 def published_tags(name: str) -> list[str]:
     """Return the tags of the weights that open_clip knows of a model; none if it does not know the model."""
     return cast(
-        list[str], library().list_pretrained_tags_by_model(name.removeprefix(PREFIX))
+        list[str],
+        library().list_pretrained_tags_by_model(name.removeprefix(PREFIX)),
     )
 
 
@@ -102,7 +103,9 @@ def known_options(
     return {option: value for option, value in options.items() if option in known}
 
 
-def _build_image_tower(name: str, config: dict[str, Any], depth: int | None) -> Trunk:
+def _build_image_tower(
+    name: str, config: dict[str, Any], depth: int | None
+) -> Trunk:
     image = library().CLIPVisionCfg(
         **known_options(name, config["vision_cfg"], _OF_IMAGE)
     )
@@ -112,7 +115,9 @@ def _build_image_tower(name: str, config: dict[str, Any], depth: int | None) -> 
             f"the image tower of {name!r} is a ResNet; a VisionTransformer or Eva is needed"
         )
     if depth is not None:
-        require_depth(name, depth, blocks_of(timm_name) if timm_name else image.layers)
+        require_depth(
+            name, depth, blocks_of(timm_name) if timm_name else image.layers
+        )
     if timm_name:
         return create(
             timm_name, pretrained=False, cut=depth, global_pool=image.timm_pool
@@ -135,7 +140,9 @@ def _build_image_tower(name: str, config: dict[str, Any], depth: int | None) -> 
     return model
 
 
-def _build_head(name: str, config: dict[str, Any], dim: int) -> nn.Linear | nn.Identity:
+def _build_head(
+    name: str, config: dict[str, Any], dim: int
+) -> nn.Linear | nn.Identity:
     image = library().CLIPVisionCfg(**config["vision_cfg"])
     width = config["embed_dim"]
     own = bool(image.timm_model_name)
@@ -180,7 +187,9 @@ def activation_of(config: dict[str, Any], tower: Any) -> Activation:
     if config.get("quick_gelu"):
         return "quick_gelu"
     return (
-        "gelu_tanh" if (tower.act_kwargs or {}).get("approximate") == "tanh" else "gelu"
+        "gelu_tanh"
+        if (tower.act_kwargs or {}).get("approximate") == "tanh"
+        else "gelu"
     )
 
 
@@ -218,7 +227,9 @@ def _require_activation(
     model: str, weights: str, quick: bool, *, trained: bool
 ) -> None:
     if quick != trained:
-        other = f"{model}-quickgelu" if trained else model.removesuffix("-quickgelu")
+        other = (
+            f"{model}-quickgelu" if trained else model.removesuffix("-quickgelu")
+        )
         raise ValueError(
             f"weights {weights!r} were trained with {'Quick' * trained}GELU: take {PREFIX}{other}"
         )
@@ -247,5 +258,7 @@ def _download(model: str, tag: str, published: dict[str, Any]) -> Path:
         ) from error
 
 
-def _pixels(mean: tuple[float, ...], std: tuple[float, ...]) -> dict[str, list[float]]:
+def _pixels(
+    mean: tuple[float, ...], std: tuple[float, ...]
+) -> dict[str, list[float]]:
     return {"mean": list(mean), "std": list(std)}

@@ -89,7 +89,9 @@ def blocks_of(name: str) -> int:
     """Return the number of blocks of timm's published trunk."""
     # asked for depth=13 of 12, timm would add a random thirteenth
     with torch.device("meta"):
-        return len(cast(nn.Sequential, create(name, pretrained=False, cut=None).blocks))
+        return len(
+            cast(nn.Sequential, create(name, pretrained=False, cut=None).blocks)
+        )
 
 
 def load_weights(model: Trunk, path: Path, depth: int | None = None) -> None:
@@ -209,7 +211,9 @@ def to_timm_names(state: Mapping[str, Tensor]) -> State:
         return {f"visual.{key}": value for key, value in state.items()}
     if not any("embeddings." in key for key in state):
         return dict(state)
-    return _fuse(_add_batch_axis({_rename(key): value for key, value in state.items()}))
+    return _fuse(
+        _add_batch_axis({_rename(key): value for key, value in state.items()})
+    )
 
 
 def weights_hash(model: nn.Module) -> str:
@@ -241,7 +245,9 @@ def create(name: str, pretrained: bool, cut: int | None, **options: Any) -> Trun
     _require_known(name)
     options |= {} if cut is None else {"depth": cut}
     try:
-        model = timm.create_model(name, pretrained=pretrained, num_classes=0, **options)
+        model = timm.create_model(
+            name, pretrained=pretrained, num_classes=0, **options
+        )
     except (OSError, RuntimeError) as error:
         if not pretrained:
             raise
@@ -261,7 +267,9 @@ def _require_known(name: str) -> None:
     architecture, _, tag = name.partition(".")
     if not timm.is_model(architecture):
         near = get_close_matches(architecture, timm.list_models(), n=5)
-        found = f"near: {', '.join(near)}" if near else "timm.list_models() lists them"
+        found = (
+            f"near: {', '.join(near)}" if near else "timm.list_models() lists them"
+        )
         raise ValueError(f"backbone {name!r} is not a timm model; {found}")
     try:
         timm.get_pretrained_cfg(name)
@@ -318,7 +326,14 @@ def _fuse(state: State) -> State:
                 [fused.pop(part) for part in parts]
             )
     for kind in ("weight", "bias"):
-        if (packed := fused.pop(f"head.attention.in_proj_{kind}", None)) is not None:
-            query, key_value = packed.split([len(packed) // 3, 2 * len(packed) // 3])
-            fused |= {f"attn_pool.q.{kind}": query, f"attn_pool.kv.{kind}": key_value}
+        if (
+            packed := fused.pop(f"head.attention.in_proj_{kind}", None)
+        ) is not None:
+            query, key_value = packed.split(
+                [len(packed) // 3, 2 * len(packed) // 3]
+            )
+            fused |= {
+                f"attn_pool.q.{kind}": query,
+                f"attn_pool.kv.{kind}": key_value,
+            }
     return fused

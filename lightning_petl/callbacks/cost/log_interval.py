@@ -21,7 +21,9 @@ class LogInterval(Callback):
     """
 
     @override
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+    def setup(
+        self, trainer: Trainer, pl_module: LightningModule, stage: str
+    ) -> None:
         # 1: Lightning would advise to lower its default, before the number of updates is known
         _set(trainer, 1)
 

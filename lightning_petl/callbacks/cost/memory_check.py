@@ -44,7 +44,9 @@ class MemoryCheck(Callback):
         self._whole: Task | None = None
 
     @override
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+    def setup(
+        self, trainer: Trainer, pl_module: LightningModule, stage: str
+    ) -> None:
         if stage != "fit" or not isinstance(trainer.strategy, FSDP2):
             return
         if isinstance(pl_module, Task):
@@ -57,10 +59,18 @@ class MemoryCheck(Callback):
 
     @override
     def on_train_batch_start(
-        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        batch: Any,
+        batch_idx: int,
     ) -> None:
         updates = trainer.global_step - self._first
-        if self._plan is None and updates == _UPDATES and _comparable(pl_module, batch):
+        if (
+            self._plan is None
+            and updates == _UPDATES
+            and _comparable(pl_module, batch)
+        ):
             self._plan = _plan(trainer, batch)
             # here, because the forward pass will gather shards
             self._measured = size(_held(trainer, pl_module))
@@ -123,7 +133,9 @@ class MemoryCheck(Callback):
 
 def _comparable(model: LightningModule, batch: Any) -> bool:
     known = isinstance(model, Task) and not isinstance(model, Bank)
-    return known and isinstance(batch, VideoBatch) and isinstance(batch.video, Tensor)
+    return (
+        known and isinstance(batch, VideoBatch) and isinstance(batch.video, Tensor)
+    )
 
 
 def _held(trainer: Trainer, model: LightningModule) -> Iterator[Tensor]:

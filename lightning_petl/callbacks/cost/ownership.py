@@ -28,7 +28,9 @@ class Ownership(Callback):
         Console().print(ownership_table(rows, _title(rows, total)))
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
-                logger.experiment.add_text("trainable parameters", _markdown(rows), 0)
+                logger.experiment.add_text(
+                    "trainable parameters", _markdown(rows), 0
+                )
 
 
 def _title(rows: list[OwnedParameters], total: int) -> str:

@@ -63,13 +63,17 @@ class Throughput(Callback):
             self._clips += len(batch.label)
 
     @override
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_train_epoch_end(
+        self, trainer: Trainer, pl_module: LightningModule
+    ) -> None:
         # on every rank, also on one without a second batch: sync_dist is a collective
         # times the ranks: it takes the mean over them
         rate = self._rate() * trainer.world_size
         pl_module.log("cost/clips_per_s", rate, sync_dist=True)
         memory = peak_memory_mib(pl_module.device)
-        pl_module.log("cost/peak_memory_mib", memory, sync_dist=True, reduce_fx="max")
+        pl_module.log(
+            "cost/peak_memory_mib", memory, sync_dist=True, reduce_fx="max"
+        )
         steps = trainer.global_step - self._step
         for kind, total in sent(trainer).items() if steps else ():
             per_step = (total - self._sent[kind]) / steps

@@ -57,7 +57,9 @@ class BadFiles(Callback):
             self._agree(trainer, pl_module)
 
     @override
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_train_epoch_end(
+        self, trainer: Trainer, pl_module: LightningModule
+    ) -> None:
         # the limit of time (``max_time``) may end an epoch in the middle of an update
         if trainer.fit_loop._should_accumulate():  # pyright: ignore[reportPrivateUsage]
             self._agree(trainer, pl_module)
@@ -78,7 +80,9 @@ class BadFiles(Callback):
         self._evaluated |= _faults(batch)
 
     @override
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_validation_end(
+        self, trainer: Trainer, pl_module: LightningModule
+    ) -> None:
         faults = sorted(union_over_ranks(self._evaluated))
         self._evaluated = set()
         if faults:

@@ -69,7 +69,9 @@ class LossGuard(Callback):
         self._folder = Path()
 
     @override
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+    def setup(
+        self, trainer: Trainer, pl_module: LightningModule, stage: str
+    ) -> None:
         # log_dir is broadcast from rank 0: here all ranks ask for it, at a bad loss one alone would
         self._folder = Path(trainer.log_dir or ".")
 
@@ -85,7 +87,11 @@ class LossGuard(Callback):
 
     @override
     def on_train_batch_start(
-        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        batch: Any,
+        batch_idx: int,
     ) -> None:
         self._batch = batch
         self._random = RandomState.now()
@@ -100,7 +106,9 @@ class LossGuard(Callback):
         self._loss = loss.detach()
 
     @override
-    def on_after_backward(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_after_backward(
+        self, trainer: Trainer, pl_module: LightningModule
+    ) -> None:
         # here, not before the backward pass: reading the loss waits for the GPU, which by now has the backward
         # pass queued
         value = _unscaled(cast(Tensor, self._loss), trainer)
@@ -108,9 +116,7 @@ class LossGuard(Callback):
             self._losses.append(value)
         elif self._found is None:
             kept = self._keep(trainer, value)
-            self._found = (
-                f"loss {value:g} in update {trainer.global_step}, its batch is {kept}"
-            )
+            self._found = f"loss {value:g} in update {trainer.global_step}, its batch is {kept}"
 
     @override
     def on_before_optimizer_step(
@@ -120,11 +126,15 @@ class LossGuard(Callback):
         statistics = self._statistics
         self._found = None
         self._statistics = []
-        if not trainer.strategy.reduce_boolean_decision(found is not None, all=False):
+        if not trainer.strategy.reduce_boolean_decision(
+            found is not None, all=False
+        ):
             return
         told = "; ".join(text for text in gather_objects(found) if text)
         if self.on_bad == "stop":
-            raise ValueError(f"{told}; loss_guard.on_bad=skip leaves such updates out")
+            raise ValueError(
+                f"{told}; loss_guard.on_bad=skip leaves such updates out"
+            )
         self._skipped += 1
         if self._skipped > self.budget:
             raise ValueError(
@@ -153,7 +163,10 @@ class LossGuard(Callback):
     @override
     def state_dict(self) -> dict[str, Any]:
         """Return the last losses of each rank. All ranks must call it, as they do in ``Trainer.save_checkpoint``."""
-        return {"losses": gather_objects(list(self._losses)), "skipped": self._skipped}
+        return {
+            "losses": gather_objects(list(self._losses)),
+            "skipped": self._skipped,
+        }
 
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -189,7 +202,8 @@ def _plain(batch: VideoBatch) -> dict[str, Any]:
     video = batch.video if isinstance(batch.video, Tensor) else dict(batch.video)
     partners = batch.partners and batch.partners._asdict()
     lists = {
-        name: list(getattr(batch, name)) for name in ("clip_id", "fault", "captions")
+        name: list(getattr(batch, name))
+        for name in ("clip_id", "fault", "captions")
     }
     return {"video": video, "label": batch.label, "partners": partners, **lists}
 
@@ -206,7 +220,9 @@ def _unscaled(loss: Tensor, trainer: Trainer) -> float:
 
 def _parameters(optimizer: Optimizer) -> list[Tensor]:
     return [
-        parameter for group in optimizer.param_groups for parameter in group["params"]
+        parameter
+        for group in optimizer.param_groups
+        for parameter in group["params"]
     ]
 
 

@@ -26,7 +26,9 @@ _CLOSING = 2.0
 _OBSERVER = "child-process-observer"
 
 # what gloo (torch 2.13) says in the ranks that are left
-_CUT_OFF = re.compile(r"connection (closed|reset) by peer|broken pipe", re.IGNORECASE)
+_CUT_OFF = re.compile(
+    r"connection (closed|reset) by peer|broken pipe", re.IGNORECASE
+)
 
 
 class RankLost(RuntimeError):
@@ -54,7 +56,9 @@ class Ranks(Callback):
         self._processes: list[subprocess.Popen[bytes]] = []
 
     @override
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+    def setup(
+        self, trainer: Trainer, pl_module: LightningModule, stage: str
+    ) -> None:
         launcher = trainer.strategy.launcher
         if (
             not isinstance(launcher, _SubprocessScriptLauncher)

@@ -57,7 +57,9 @@ class EpochLines(Callback):
         self._losses += _sum_and_number(outputs, trainer.accumulate_grad_batches)
 
     @override
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_validation_end(
+        self, trainer: Trainer, pl_module: LightningModule
+    ) -> None:
         if trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking:
             return
         self._validated = {}
@@ -69,7 +71,9 @@ class EpochLines(Callback):
             self._tell_line(trainer)
 
     @override
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_train_epoch_end(
+        self, trainer: Trainer, pl_module: LightningModule
+    ) -> None:
         self._tell_line(trainer)
         self._losses.zero_()
         self._validated = {}
@@ -95,7 +99,9 @@ class EpochLines(Callback):
         if number:
             parts.append(f"train loss {total / number:.4g}")
         if self._validated:
-            found = [f"{name} {value:.4g}" for name, value in self._validated.items()]
+            found = [
+                f"{name} {value:.4g}" for name, value in self._validated.items()
+            ]
             parts.append(f"val {', '.join(found)}")
         rate = trainer.callback_metrics.get("cost/clips_per_s")
         if rate is not None:

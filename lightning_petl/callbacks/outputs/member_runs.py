@@ -80,7 +80,9 @@ class MemberRuns(Callback):
                 self._runs[name].log_metrics({"train/loss": loss, **rates}, step)
 
     @override
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_validation_end(
+        self, trainer: Trainer, pl_module: LightningModule
+    ) -> None:
         if not isinstance(pl_module, Bank) or trainer.sanity_checking:
             return
         fitting = trainer.state.fn == TrainerFn.FITTING
@@ -115,7 +117,9 @@ class MemberRuns(Callback):
                 self._write(trainer, pl_module, name, place)
             if name in self._runs:
                 score = self._best.get(name, {}).get(MONITOR, math.nan)
-                self._runs[name].log_hyperparams(settings(member), {"best/top1": score})
+                self._runs[name].log_hyperparams(
+                    settings(member), {"best/top1": score}
+                )
         self._close()
         self._rank(trainer, pl_module, self._best, MONITOR)
 
@@ -174,7 +178,11 @@ def ranking(
     rows: list[dict[str, Any]] = []
     for name, values in table.items():
         score = found.get(name, {})
-        row = {"member": name, monitor: score.get(monitor), "step": score.get("step")}
+        row = {
+            "member": name,
+            monitor: score.get(monitor),
+            "step": score.get("step"),
+        }
         for path in differing:
             row[path] = values.get(path)
         if bank.stopped:
@@ -207,7 +215,9 @@ def _rates(trainer: Trainer, name: str) -> dict[str, float]:
     return found
 
 
-def _scores(trainer: Trainer, bank: Bank, prefix: str) -> dict[str, dict[str, float]]:
+def _scores(
+    trainer: Trainer, bank: Bank, prefix: str
+) -> dict[str, dict[str, float]]:
     """Return the metrics by member, without members whose outputs are no numbers: these come last."""
     found: dict[str, dict[str, float]] = {}
     for name in bank.members:

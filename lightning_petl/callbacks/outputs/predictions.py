@@ -86,7 +86,9 @@ class TopClassTable(Callback):
         self.faults: dict[str, str] = {}
 
     @override
-    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_predict_start(
+        self, trainer: Trainer, pl_module: LightningModule
+    ) -> None:
         self._rows = []
 
     @override
@@ -101,14 +103,21 @@ class TopClassTable(Callback):
     ) -> None:
         top = cast(TopClasses, outputs)
         labels = cast(VideoClassifier, pl_module).labels
-        columns = (top.clip_id, top.label.tolist(), top.probability.tolist(), top.fault)
+        columns = (
+            top.clip_id,
+            top.label.tolist(),
+            top.probability.tolist(),
+            top.fault,
+        )
         for clip, indices, values, fault in zip(*columns, strict=True):
             if fault:
                 self._rows.append(_row(clip, "", "", "", fault))
                 continue
             found = zip(indices, values, strict=True)
             for rank, (index, value) in enumerate(found, start=1):
-                self._rows.append(_row(clip, rank, labels[index], round(value, 6), ""))
+                self._rows.append(
+                    _row(clip, rank, labels[index], round(value, 6), "")
+                )
 
     @override
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -121,7 +130,9 @@ class TopClassTable(Callback):
             print(f"written to {visible(str(path))}", flush=True)
 
 
-def _row(clip: str, rank: Any, label: str, probability: Any, fault: str) -> Prediction:
+def _row(
+    clip: str, rank: Any, label: str, probability: Any, fault: str
+) -> Prediction:
     return {
         "clip_id": clip,
         "rank": rank,

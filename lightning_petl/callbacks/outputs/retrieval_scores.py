@@ -26,7 +26,10 @@ class RetrievalScores(Callback):
 
     @override
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if not isinstance(pl_module, VideoTextRetrieval) or not trainer.is_global_zero:
+        if (
+            not isinstance(pl_module, VideoTextRetrieval)
+            or not trainer.is_global_zero
+        ):
             return
         path = run_folder(trainer) / "retrieval.jsonl"
         lines = b"".join(_line(answer) + b"\n" for answer in pl_module.results)

@@ -32,7 +32,11 @@ class BestCheckpoint(ModelCheckpoint):
     def check_monitor_top_k(
         self, trainer: Trainer, current: Tensor | None = None
     ) -> bool:
-        if current is not None and self.save_top_k != -1 and not math.isfinite(current):
+        if (
+            current is not None
+            and self.save_top_k != -1
+            and not math.isfinite(current)
+        ):
             return False
         return super().check_monitor_top_k(trainer, current)
 

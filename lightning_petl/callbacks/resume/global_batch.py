@@ -54,13 +54,19 @@ class GlobalBatch(Callback):
 
     @override
     def on_save_checkpoint(
-        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        checkpoint: dict[str, Any],
     ) -> None:
         checkpoint["share"] = list(_split_of(trainer))
 
     @override
     def on_load_checkpoint(
-        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        checkpoint: dict[str, Any],
     ) -> None:
         if "share" not in checkpoint or not trainer.training:
             return
@@ -94,7 +100,9 @@ def _split_of(trainer: Trainer) -> UpdateSplit:
     )
 
 
-def _translate(progress: dict[str, Any], before: UpdateSplit, now: UpdateSplit) -> None:
+def _translate(
+    progress: dict[str, Any], before: UpdateSplit, now: UpdateSplit
+) -> None:
     """Count the batches of Lightning's progress in passes of ``now``, in place.
 
     ``current`` counts the batches of this epoch, ``total`` those of all. Each has counters of batches that

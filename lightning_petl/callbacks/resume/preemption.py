@@ -47,13 +47,18 @@ class Preemption(Checkpoint):
         self._written = -1
 
     @override
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+    def setup(
+        self, trainer: Trainer, pl_module: LightningModule, stage: str
+    ) -> None:
         if isinstance(trainer.logger, RunLogger):
             _require_same(trainer, trainer.logger.row.step)
 
     @override
     def on_load_checkpoint(
-        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        checkpoint: dict[str, Any],
     ) -> None:
         if not trainer.training or not isinstance(trainer.logger, RunLogger):
             return
@@ -94,7 +99,9 @@ class Preemption(Checkpoint):
         _listen()
 
     @override
-    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_validation_start(
+        self, trainer: Trainer, pl_module: LightningModule
+    ) -> None:
         _listen()
 
     on_test_start = on_predict_start = on_validation_start
@@ -119,7 +126,9 @@ class Preemption(Checkpoint):
     on_test_batch_end = on_predict_batch_end = on_validation_batch_end  # pyright: ignore[reportAssignmentType]
 
     @override
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_validation_end(
+        self, trainer: Trainer, pl_module: LightningModule
+    ) -> None:
         # behind the last batch on_train_epoch_end follows, which does the same
         if _trains(trainer) and not trainer.is_last_batch:
             self._agreed(trainer)
@@ -127,14 +136,19 @@ class Preemption(Checkpoint):
             self._leave(trainer)
 
     @override
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_train_epoch_end(
+        self, trainer: Trainer, pl_module: LightningModule
+    ) -> None:
         self._agreed(trainer)
         self._write(trainer)
         self._leave(trainer)
 
     @override
     def on_save_checkpoint(
-        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        checkpoint: dict[str, Any],
     ) -> None:
         logger = trainer.logger
         if not isinstance(logger, RunLogger):
@@ -154,7 +168,9 @@ class Preemption(Checkpoint):
         if not self._stop:
             request = current_request()
             received = request is not None and request.received is not None
-            self._stop = trainer.strategy.reduce_boolean_decision(received, all=False)
+            self._stop = trainer.strategy.reduce_boolean_decision(
+                received, all=False
+            )
             if self._stop:
                 # a second signal must not end the process while it writes the checkpoint
                 StopRequest.ignore()

@@ -46,7 +46,11 @@ class RandomStates(Callback):
 
     @override
     def on_train_batch_start(
-        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        batch: Any,
+        batch_idx: int,
     ) -> None:
         if len(self._pending) == trainer.world_size:
             self._pending[trainer.global_rank].restore()

@@ -50,10 +50,14 @@ def _points(grid: HyperparameterGrid) -> list[dict[str, Any]]:
     for path, values in grid.items():
         if len(values) == 0:
             raise ValueError(f"grid: {path} has no values")
-    return [dict(zip(grid, values, strict=True)) for values in product(*grid.values())]
+    return [
+        dict(zip(grid, values, strict=True)) for values in product(*grid.values())
+    ]
 
 
-def _named_part(point: Mapping[str, Any], grid: HyperparameterGrid) -> dict[str, Any]:
+def _named_part(
+    point: Mapping[str, Any], grid: HyperparameterGrid
+) -> dict[str, Any]:
     return {path: value for path, value in point.items() if len(grid[path]) > 1}
 
 

@@ -44,7 +44,9 @@ def build_modules(
     return MemberModules(readers, head)
 
 
-def _build_readers(vit: VideoViT, name: str, adapters: Sequence[Adapter]) -> Readers:
+def _build_readers(
+    vit: VideoViT, name: str, adapters: Sequence[Adapter]
+) -> Readers:
     """Return the readers that methods hang beside the trunk, and take them off it again.
 
     A method builds its modules where it attaches them, for it asks the trunk for widths and blocks. The other members

@@ -130,7 +130,9 @@ class Bank(Task):
     def owners(self) -> dict[str, str]:
         """Owner of each trainable parameter: ``<member>/<adapter>``, or ``<member>/head``."""
         found: dict[str, str] = {}
-        for member, owners in zip(self.members, self._owners_by_member(), strict=True):
+        for member, owners in zip(
+            self.members, self._owners_by_member(), strict=True
+        ):
             for name, owner in owners.items():
                 found[name] = f"{member}/{owner}"
         return found
@@ -172,7 +174,9 @@ class Bank(Task):
         readers = self.parallel_readers
         of_each = readers.of_each(features)
         logits: list[ViewLogits] = []
-        for head, stream, own in zip(self.heads, readers.streams, of_each, strict=True):
+        for head, stream, own in zip(
+            self.heads, readers.streams, of_each, strict=True
+        ):
             # the head's dropout goes on in the stream that its readers have drawn from
             with stream.drawing(own.device):
                 logits.append(rearrange(head(own), "(b v) k -> b v k", v=views))

@@ -29,7 +29,10 @@ class JointSpace:
     dual_softmax: float | None = None
 
     def __post_init__(self) -> None:
-        for name, value in (("block", self.block), ("dual_softmax", self.dual_softmax)):
+        for name, value in (
+            ("block", self.block),
+            ("dual_softmax", self.dual_softmax),
+        ):
             if value is not None and value <= 0:
                 raise ValueError(
                     f"joint.{name} {value} must be above zero, or left out"

@@ -122,7 +122,9 @@ class VideoTextRetrieval(Task):
             # these pool what is behind `norm`, which is then no part of N
             names = ["fc_norm"]
         for name in names:
-            for key, parameter in self.backbone.get_submodule(name).named_parameters():
+            for key, parameter in self.backbone.get_submodule(
+                name
+            ).named_parameters():
                 parameter.requires_grad_(True)
                 self.backbone.owners.setdefault(f"{name}.{key}", "projection")
 
@@ -167,7 +169,9 @@ class VideoTextRetrieval(Task):
     @property
     def unreachable(self) -> set[str]:
         """Trainable parameters that no frame and no word depends on."""
-        return {f"backbone.{name}" for name in unreachable_from_frames(self.backbone)}
+        return {
+            f"backbone.{name}" for name in unreachable_from_frames(self.backbone)
+        }
 
     def videos(self, video: Video) -> Embeddings:
         """Return videos in the joint space, a row a frame, frames of one view behind those of another."""

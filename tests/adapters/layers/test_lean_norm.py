@@ -35,7 +35,9 @@ _PAIRS: dict[str, tuple[Callable[..., Norm], Callable[[], nn.Module]]] = {
     "group": (GroupNorm, lambda: _ChannelsLast(nn.GroupNorm(32, WIDTH))),
 }
 every_norm = pytest.mark.parametrize("kind", _PAIRS)
-lean_or_plain = pytest.mark.parametrize("lean", [True, False], ids=["lean", "plain"])
+lean_or_plain = pytest.mark.parametrize(
+    "lean", [True, False], ids=["lean", "plain"]
+)
 
 
 def _pair(kind: str, lean: bool) -> tuple[Norm, nn.Module]:
@@ -116,7 +118,9 @@ def test_keeps_one_copy_in_the_precision_of_the_computation(
         x = _x()
         with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
             kept[lean] = saved_bytes(lambda: linear(norm.split(x))).kept  # noqa: B023
-        kept[lean] -= sum(4 * weight.numel() for weight in weights if weight.ndim < 3)
+        kept[lean] -= sum(
+            4 * weight.numel() for weight in weights if weight.ndim < 3
+        )
     tokens = _x().numel()
     assert (
         tokens * bytes_each <= kept[True] < tokens * bytes_each + 5_000

@@ -17,7 +17,9 @@ from lightning_petl.adapters.layers.temporal import (
 
 
 def _x(frames: int = 4, width: int = 6) -> Tensor:
-    return torch.randn(2, frames, 3, width, generator=torch.Generator().manual_seed(0))
+    return torch.randn(
+        2, frames, 3, width, generator=torch.Generator().manual_seed(0)
+    )
 
 
 def _neighbours(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -57,7 +59,9 @@ def test_attention_among_the_frames_of_a_token(width: int, head: int) -> None:
     for token in range(x.shape[2]):
         for start in range(0, width, head):
             part = slice(start, start + head)
-            scores = q[:, :, token, part] @ k[:, :, token, part].mT / math.sqrt(head)
+            scores = (
+                q[:, :, token, part] @ k[:, :, token, part].mT / math.sqrt(head)
+            )
             expected[:, :, token, part] = scores.softmax(-1) @ v[:, :, token, part]
     torch.testing.assert_close(attention(x), expected, atol=1e-6, rtol=1e-5)
 
@@ -111,7 +115,8 @@ def test_gradients_of_a_convolution_over_frames(
     g = torch.randn_like(y)
     got = torch.autograd.grad(y, [x, *conv.parameters()], g)
     inputs = [
-        v.detach().to(dtype).double().requires_grad_() for v in (x, *conv.parameters())
+        v.detach().to(dtype).double().requires_grad_()
+        for v in (x, *conv.parameters())
     ]
     exact = torch.conv3d(*inputs, stride=stride, padding=padding, groups=groups)
     assert y.shape == exact.shape

@@ -50,7 +50,9 @@ def pair(
     model = theirs(request.param)
     file = written(model, tmp_path / "weights.pt")
     name = f"open_clip:{request.param}"
-    vit = VideoViT(name, weights=file, readout=readout_of(request.param), num_frames=2)
+    vit = VideoViT(
+        name, weights=file, readout=readout_of(request.param), num_frames=2
+    )
     return model, vit.eval(), text_tower(name, file)
 
 
@@ -76,7 +78,9 @@ def test_frames_and_texts_and_their_similarity_are_those_of_open_clip(
     torch.testing.assert_close(
         image, model.encode_image(frames[0]), atol=ATOL, rtol=ATOL
     )
-    torch.testing.assert_close(sentence, model.encode_text(ids), atol=ATOL, rtol=ATOL)
+    torch.testing.assert_close(
+        sentence, model.encode_text(ids), atol=ATOL, rtol=ATOL
+    )
     joint = (
         text.logit_scale.exp()
         * normalize(image, dim=-1)
@@ -150,7 +154,8 @@ def _dialect(kind: str, state: dict[str, Tensor], path: Path) -> str:
     ):  # the image tower's names stay, those of the text tower get a prefix
         own = ("visual.", "logit_")
         torch.save(
-            {k if k.startswith(own) else f"text.{k}": v for k, v in state.items()}, path
+            {k if k.startswith(own) else f"text.{k}": v for k, v in state.items()},
+            path,
         )
     else:
         torch.jit.save(torch.jit.script(_Archive(state)), path)
@@ -158,7 +163,9 @@ def _dialect(kind: str, state: dict[str, Tensor], path: Path) -> str:
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
-@pytest.mark.parametrize("kind", ["safetensors", "training", "custom_text", "archive"])
+@pytest.mark.parametrize(
+    "kind", ["safetensors", "training", "custom_text", "archive"]
+)
 @torch.no_grad()
 def test_files_of_every_kind(kind: str, tmp_path: Path) -> None:
     model = theirs("toy-quickgelu")
@@ -211,14 +218,17 @@ def test_a_tag_brings_its_file_its_pixels_and_its_activation(
     ):
         towers("toy", "other")
     with pytest.raises(
-        ValueError, match=r"weights 'hub' of 'toy' are neither .* tags \(good, other\)"
+        ValueError,
+        match=r"weights 'hub' of 'toy' are neither .* tags \(good, other\)",
     ):
         towers("toy", "hub")
     del tags["other"]
     assert towers("toy", "hub")[0].weights_hash == vit.weights_hash
 
 
-def test_a_hub_that_cannot_be_reached_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hub_that_cannot_be_reached_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     def unreachable(_: Any) -> str:
         raise FileNotFoundError("check your connection")
 
@@ -266,7 +276,9 @@ def test_text_towers_of_another_kind_are_refused() -> None:
     ):
         with pytest.raises(ValueError, match=told):
             text_tower(f"open_clip:{name}", "random")
-    with pytest.raises(ValueError, match=r"'vit_tiny_patch16_224' has no text tower"):
+    with pytest.raises(
+        ValueError, match=r"'vit_tiny_patch16_224' has no text tower"
+    ):
         text_tower("vit_tiny_patch16_224", "random")
     with pytest.raises(
         ValueError, match="has no text tower: take a model of open_clip"
@@ -321,7 +333,10 @@ def test_a_short_text_means_the_same_in_a_short_context(tmp_path: Path) -> None:
     ids = short.tokenize(texts)
     assert torch.equal(ids, long.tokenize(texts)[:, :32])
     torch.testing.assert_close(
-        short(ids).sentence, long(long.tokenize(texts)).sentence, atol=1e-6, rtol=1e-5
+        short(ids).sentence,
+        long(long.tokenize(texts)).sentence,
+        atol=1e-6,
+        rtol=1e-5,
     )
     torch.testing.assert_close(
         short(ids).sentence,
@@ -351,7 +366,11 @@ def test_the_image_tower_is_a_trunk_as_any_other(tmp_path: Path) -> None:
     )
     assert set(vit.state_dict()) == timms
     large = VideoViT(
-        "open_clip:toy-quickgelu", weights=file, image_size=64, num_frames=2, depth=1
+        "open_clip:toy-quickgelu",
+        weights=file,
+        image_size=64,
+        num_frames=2,
+        depth=1,
     )
     assert (
         large.weights_hash

@@ -68,7 +68,11 @@ def _openai_names(model: VisionTransformer) -> dict[str, Tensor]:
     outside |= {"norm_pre": "ln_pre", "blocks.": "transformer.resblocks."}
     state = {}
     for key, value in model.state_dict().items():
-        new = "ln_post." + key.removeprefix("norm.") if key.startswith("norm.") else key
+        new = (
+            "ln_post." + key.removeprefix("norm.")
+            if key.startswith("norm.")
+            else key
+        )
         for ours, theirs in (blocks if key.startswith("blocks") else {}).items():
             new = new.replace(ours, theirs)
         for ours, theirs in outside.items():
@@ -96,7 +100,9 @@ def _same(first: VisionTransformer, second: VisionTransformer) -> bool:
 @pytest.mark.parametrize("suffix", [".safetensors", ".pth", ".pt", ".bin"])
 def test_timm_names(tmp_path: Path, suffix: str) -> None:
     source, path = _toy(), tmp_path / f"weights{suffix}"
-    (save_file if suffix == ".safetensors" else torch.save)(source.state_dict(), path)
+    (save_file if suffix == ".safetensors" else torch.save)(
+        source.state_dict(), path
+    )
     assert _same(_load(path), source)
 
 
@@ -258,7 +264,9 @@ def test_hugging_face_clip_with_its_text_tower(tmp_path: Path) -> None:
     model.save_pretrained(tmp_path)
     ours = _load(tmp_path / "model.safetensors")
     expected = _hf_feature("clip", model.vision_model)
-    torch.testing.assert_close(ours(_frames()).detach(), expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        ours(_frames()).detach(), expected, atol=1e-5, rtol=1e-5
+    )
 
 
 def _broken(change: str) -> dict[str, Tensor]:
@@ -280,7 +288,9 @@ def _broken(change: str) -> dict[str, Tensor]:
         ("shape", r"1 tensors are of another shape: blocks\.0\.mlp\.fc1\.bias"),
     ],
 )
-def test_what_does_not_fit_is_named(tmp_path: Path, change: str, message: str) -> None:
+def test_what_does_not_fit_is_named(
+    tmp_path: Path, change: str, message: str
+) -> None:
     save_file(_broken(change), tmp_path / "w.safetensors")
     model = _toy(seed=1)
     before = {key: value.clone() for key, value in model.state_dict().items()}

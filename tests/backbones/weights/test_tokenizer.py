@@ -78,7 +78,9 @@ def _saved(folder: Path) -> str:
         pytest.importorskip("transformers"),
     )
     words = {"<pad>": 0, "</s>": 1, "<unk>": 2, "cat": 3, "jumps": 4}
-    plain = tokenizers.Tokenizer(tokenizers.models.WordLevel(words, unk_token="<unk>"))
+    plain = tokenizers.Tokenizer(
+        tokenizers.models.WordLevel(words, unk_token="<unk>")
+    )
     plain.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
     plain.post_processor = tokenizers.processors.TemplateProcessing(
         single="$A </s>", special_tokens=[("</s>", 1)]
@@ -115,5 +117,7 @@ def test_without_open_clip_one_is_told_what_to_install(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(sys.modules, "open_clip", None)
-    with pytest.raises(ValueError, match=r"pip install 'lightning_petl\[retrieval\]'"):
+    with pytest.raises(
+        ValueError, match=r"pip install 'lightning_petl\[retrieval\]'"
+    ):
         Tokenizer(None, (("clean", "whitespace"),))(["a"], 8)

@@ -40,7 +40,9 @@ def test_a_file_is_named_and_counted_once() -> None:
         BadFiles(budget=0.5),
         Mock(spec=LightningModule, device=torch.device("cpu")),
     )
-    with pytest.warns(UserWarning, match=r"a\.mp4: damaged; another clip stands in"):
+    with pytest.warns(
+        UserWarning, match=r"a\.mp4: damaged; another clip stands in"
+    ):
         after(callback, 4, "", "a.mp4: damaged")
     after(callback, 4, "a.mp4: damaged", "")  # no warning, which would be an error
     callback.on_train_epoch_end(trainer(4), module)
@@ -133,7 +135,9 @@ def test_a_resumed_run_goes_on_counting() -> None:
 
 def test_what_counts_as_wrong_is_told_at_the_end() -> None:
     callback = BadFiles()
-    callback.on_test_batch_end(trainer(4), MODULE, None, batch("", "a: x", "b: y"), 0)
+    callback.on_test_batch_end(
+        trainer(4), MODULE, None, batch("", "a: x", "b: y"), 0
+    )
     with pytest.warns(
         UserWarning,
         match=r"2 video\(s\) could not be read and count as wrong: a: x; b: y",

@@ -37,12 +37,18 @@ class Clips(Dataset[Sample]):
 def model(adapter: Adapter) -> VideoClassifier:
     torch.manual_seed(0)
     trunk = VideoViT(
-        "vit_tiny_patch16_224", weights="random", image_size=32, depth=2, num_frames=2
+        "vit_tiny_patch16_224",
+        weights="random",
+        image_size=32,
+        depth=2,
+        num_frames=2,
     )
     return VideoClassifier(trunk, [adapter], ["a", "b"])
 
 
-def fit(module: VideoClassifier, folder: Path, *callbacks: Any, steps: int = 4) -> None:
+def fit(
+    module: VideoClassifier, folder: Path, *callbacks: Any, steps: int = 4
+) -> None:
     trainer = Trainer(
         accelerator="cpu", max_steps=steps, logger=False, enable_checkpointing=False, enable_progress_bar=False,
         enable_model_summary=False, default_root_dir=folder, callbacks=list(callbacks), use_distributed_sampler=False,
@@ -77,7 +83,9 @@ def test_declared_tensors_are_counted_and_stay_exactly_as_they_are(
 
 def test_a_tensor_without_gradient_stops_the_run_by_name(tmp_path: Path) -> None:
     module = model(AdaptFormer(bottleneck=4))
-    layer = module.backbone.get_submodule("blocks.0.slots.beside_mlp.AdaptFormer.up")
+    layer = module.backbone.get_submodule(
+        "blocks.0.slots.beside_mlp.AdaptFormer.up"
+    )
     layer.register_parameter("lonely", torch.nn.Parameter(torch.zeros(3)))
     module.backbone.owners["blocks.0.slots.beside_mlp.AdaptFormer.up.lonely"] = (
         "AdaptFormer"
@@ -108,5 +116,7 @@ def test_a_changed_frozen_weight_is_named(tmp_path: Path) -> None:
 
     module = model(AdaptFormer(bottleneck=4))
     module.__class__ = Vandal
-    with pytest.raises(ValueError, match=re.escape("backbone.blocks.0.mlp.fc1.weight")):
+    with pytest.raises(
+        ValueError, match=re.escape("backbone.blocks.0.mlp.fc1.weight")
+    ):
         fit(module, tmp_path, FrozenGuard())

@@ -52,7 +52,9 @@ def test_stops_with_the_batch(
     assert main(command("fit", FLAGS)) == 2
     run = command.runs / "version_0"
     told = capsys.readouterr().err.splitlines()[-1]
-    assert f"loss nan in update 4, its batch is in {run}/bad_batch_step=4.pt" in told
+    assert (
+        f"loss nan in update 4, its batch is in {run}/bad_batch_step=4.pt" in told
+    )
     assert "loss_guard.on_bad=skip leaves such updates out" in told
     kept = torch.load(run / "bad_batch_step=4.pt", weights_only=True)
     assert len(kept["clip_id"]) == len(kept["video"]) == len(kept["label"]) == 3
@@ -82,7 +84,8 @@ def test_skip_leaves_one_update_out(
     )
     assert not same(found[6]["state_dict"], found[5]["state_dict"])
     assert all(
-        bool(torch.isfinite(value).all()) for value in found[6]["state_dict"].values()
+        bool(torch.isfinite(value).all())
+        for value in found[6]["state_dict"].values()
     )
     assert (command.runs / "version_0" / "bad_batch_step=4.pt").is_file()
 
@@ -93,7 +96,11 @@ def test_one_bad_pass_costs_the_whole_accumulated_update(
     bad[3] = float(
         "nan"
     )  # the first of two passes of the third update, with one pass at the end of each epoch
-    flags = [*FLAGS, "--loss_guard.on_bad=skip", "--trainer.accumulate_grad_batches=2"]
+    flags = [
+        *FLAGS,
+        "--loss_guard.on_bad=skip",
+        "--trainer.accumulate_grad_batches=2",
+    ]
     with pytest.warns(UserWarning, match="this update is left out"):
         assert main(command("fit", flags)) == 0
     found = states(command.runs / "version_0")
@@ -127,7 +134,9 @@ def test_a_skipped_update_leaves_no_trace_in_statistics(
     with pytest.warns(UserWarning, match="this update is left out"):
         assert main(command("fit", [*FLAGS, *flags])) == 0
     found = states(command.runs / "version_0")
-    before, skipped, after = (found[step] for step in (update - 1, update, update + 1))
+    before, skipped, after = (
+        found[step] for step in (update - 1, update, update + 1)
+    )
     assert any("running_var" in name for name in before["state_dict"])
     assert same(skipped["state_dict"], before["state_dict"])
     assert not same(after["state_dict"], before["state_dict"])
@@ -188,7 +197,9 @@ def test_what_was_mixed_is_kept(command: Command) -> None:
         "--trainer.callbacks.batch=0",
     ]
     assert (
-        main(command("fit", [*flags, "--data.mixing=Mixing", "--data.batch_size=4"]))
+        main(
+            command("fit", [*flags, "--data.mixing=Mixing", "--data.batch_size=4"])
+        )
         == 2
     )
     kept = kept_of(command.runs / "version_0")
@@ -206,7 +217,8 @@ def test_more_than_the_budget_stop(
         assert (
             main(
                 command(
-                    "fit", [*FLAGS, "--loss_guard.on_bad=skip", "--loss_guard.budget=1"]
+                    "fit",
+                    [*FLAGS, "--loss_guard.on_bad=skip", "--loss_guard.budget=1"],
                 )
             )
             == 2

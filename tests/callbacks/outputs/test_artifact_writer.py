@@ -62,7 +62,15 @@ def test_the_best_and_the_last(averages: bool, command: Command) -> None:
             f"--data.predict_path={command.videos / 'val'}",
         ]
         assert (
-            main(["predict", "--artifact", str(run / place), *command.trainer, *flags])
+            main(
+                [
+                    "predict",
+                    "--artifact",
+                    str(run / place),
+                    *command.trainer,
+                    *flags,
+                ]
+            )
             == 0
         )
 
@@ -71,7 +79,8 @@ def test_where_nothing_was_chosen_both_are_the_last(command: Command) -> None:
     assert (
         main(
             command(
-                "fit", ["--trainer.limit_val_batches=0", "--checkpoint.monitor=null"]
+                "fit",
+                ["--trainer.limit_val_batches=0", "--checkpoint.monitor=null"],
             )
         )
         == 0

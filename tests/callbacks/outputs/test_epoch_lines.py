@@ -54,7 +54,9 @@ def epochs(text: str) -> list[str]:
     ]
     return [
         " | ".join(
-            part for part in line.split(" | ") if not re.search(r"clips/s| left", part)
+            part
+            for part in line.split(" | ")
+            if not re.search(r"clips/s| left", part)
         )
         for line in lines
     ]
@@ -95,7 +97,11 @@ def test_a_line_an_epoch_tells_what_was_seen(
 
 def test_each_validation_within_an_epoch_has_a_line(command: Command) -> None:
     assert (
-        main(command("fit", ["--data.batch_size=2", "--trainer.val_check_interval=2"]))
+        main(
+            command(
+                "fit", ["--data.batch_size=2", "--trainer.val_check_interval=2"]
+            )
+        )
         == 0
     )
     lines = epochs((command.runs / "version_0" / "epochs.txt").read_text())
@@ -110,7 +116,8 @@ def test_an_epoch_without_validation_tells_no_old_one(command: Command) -> None:
     assert (
         main(
             command(
-                "fit", ["--trainer.max_epochs=3", "--trainer.check_val_every_n_epoch=2"]
+                "fit",
+                ["--trainer.max_epochs=3", "--trainer.check_val_every_n_epoch=2"],
             )
         )
         == 0
@@ -176,11 +183,14 @@ def test_the_closing_paragraph_leads_to_files_and_commands_that_work(
     monkeypatch.chdir(command.runs.parent)
     folder = "-it's a run"
     assert (
-        main(command("fit", [f"--run_folder={folder}", "--trainer.max_epochs=2"])) == 0
+        main(command("fit", [f"--run_folder={folder}", "--trainer.max_epochs=2"]))
+        == 0
     )
     printed = capsys.readouterr().out
     paragraph = printed[printed.index("finished after update") :]
-    assert paragraph.startswith(f"finished after update 6; everything is in {folder}\n")
+    assert paragraph.startswith(
+        f"finished after update 6; everything is in {folder}\n"
+    )
     found = re.findall(
         r"^  (best|last|artifact): +(.*?)(?: \((?:val/top1 )?(.*)\))?$",
         paragraph,
@@ -197,11 +207,15 @@ def test_the_closing_paragraph_leads_to_files_and_commands_that_work(
     ]
     (score,) = [score for name, _, score in found if name == "best"]
     assert (
-        score == f"{max(value for _, value in scalars(Path(folder), 'val/top1')):.4g}"
+        score
+        == f"{max(value for _, value in scalars(Path(folder), 'val/top1')):.4g}"
     )
     assert """  tensorboard --logdir './-it'"'"'s a run'""" in paragraph
     for argv in commands(paragraph):
-        values = {"VIDEO": str(command.videos / "val" / "left" / "0.mp4"), "MORE": "3"}
+        values = {
+            "VIDEO": str(command.videos / "val" / "left" / "0.mp4"),
+            "MORE": "3",
+        }
         assert main([values.get(word, word) for word in argv]) == 0, argv
     assert "training goes on | update 6/9" in capsys.readouterr().out
 
@@ -239,11 +253,15 @@ def test_a_short_training_has_a_curve(
 def test_an_interval_of_the_users_own_is_kept(command: Command) -> None:
     assert (
         main(
-            command("fit", ["--trainer.max_epochs=2", "--trainer.log_every_n_steps=3"])
+            command(
+                "fit", ["--trainer.max_epochs=2", "--trainer.log_every_n_steps=3"]
+            )
         )
         == 0
     )
-    assert [step for step, _ in scalars(command.runs / "version_0", "train/loss")] == [
+    assert [
+        step for step, _ in scalars(command.runs / "version_0", "train/loss")
+    ] == [
         2,
         5,
     ]
@@ -309,14 +327,17 @@ def spoken() -> Iterator[list[str]]:
     logger.removeHandler(handler)
 
 
-def test_no_other_product_is_advertised(command: Command, spoken: list[str]) -> None:
+def test_no_other_product_is_advertised(
+    command: Command, spoken: list[str]
+) -> None:
     assert main(command("fit")) == 0
     assert any("GPU available" in line for line in spoken)
     assert not any("litlogger" in line or "litmodels" in line for line in spoken)
 
 
 @pytest.mark.parametrize(
-    ("terminal", "flags", "bar"), [(True, [], 1), (False, [], 0), (False, ["true"], 1)]
+    ("terminal", "flags", "bar"),
+    [(True, [], 1), (False, [], 0), (False, ["true"], 1)],
 )
 def test_a_bar_is_for_terminals_alone(
     terminal: bool,
@@ -333,6 +354,7 @@ def test_a_bar_is_for_terminals_alone(
     monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal)
     argv = [word for word in command("fit") if "enable_progress_bar" not in word]
     assert (
-        main([*argv, *(f"--trainer.enable_progress_bar={flag}" for flag in flags)]) == 0
+        main([*argv, *(f"--trainer.enable_progress_bar={flag}" for flag in flags)])
+        == 0
     )
     assert len(begun) == bar

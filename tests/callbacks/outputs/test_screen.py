@@ -42,6 +42,7 @@ def test_a_warning_of_ours_is_one_line_without_its_place(
     before = warnings.formatwarning
     with plainly_told():
         assert (
-            warnings.formatwarning("\x1b[2Jone\ntwo", UserWarning, file, 9) == expected
+            warnings.formatwarning("\x1b[2Jone\ntwo", UserWarning, file, 9)
+            == expected
         )
     assert warnings.formatwarning is before

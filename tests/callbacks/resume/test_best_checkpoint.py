@@ -27,11 +27,17 @@ def best(
     )
     for step, score in enumerate(scores):
         trainer = Mock(
-            spec=Trainer, global_step=step, current_epoch=0, fit_loop=Mock(), loggers=[]
+            spec=Trainer,
+            global_step=step,
+            current_epoch=0,
+            fit_loop=Mock(),
+            loggers=[],
         )
         trainer.callback_metrics = {"score": torch.tensor(score)}
         trainer.lightning_module = Mock(silent=step == silent)
-        trainer.strategy.reduce_boolean_decision = lambda decision, all=True: decision
+        trainer.strategy.reduce_boolean_decision = lambda decision, all=True: (
+            decision
+        )
         folder.mkdir(exist_ok=True)
         trainer.save_checkpoint = lambda path, *_: Path(path).touch()
         found = callback._monitor_candidates(trainer)  # pyright: ignore[reportPrivateUsage]
@@ -52,12 +58,15 @@ def test_a_number_is_better_than_none(
     assert best(tmp_path / "b", [bad, bad], mode=mode, save_top_k=save_top_k) == ""
 
 
-def test_nothing_is_best_by_a_validation_that_answered_nothing(tmp_path: Path) -> None:
+def test_nothing_is_best_by_a_validation_that_answered_nothing(
+    tmp_path: Path,
+) -> None:
     assert best(tmp_path / "a", [0.0, 0.0], mode="max", silent=0) == "step=1"
     assert best(tmp_path / "b", [0.0], mode="max", silent=0) == ""
 
 
 def test_it_goes_on_with_the_state_of_lightnings_own_class() -> None:
     assert (
-        BestCheckpoint(monitor="x").state_key == ModelCheckpoint(monitor="x").state_key
+        BestCheckpoint(monitor="x").state_key
+        == ModelCheckpoint(monitor="x").state_key
     )

@@ -53,7 +53,9 @@ def last(run: Path) -> dict[str, Any]:
     return torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
 
 
-def scalars(run: Path, *, costs: bool = False) -> dict[str, list[tuple[int, float]]]:
+def scalars(
+    run: Path, *, costs: bool = False
+) -> dict[str, list[tuple[int, float]]]:
     events = EventAccumulator(str(run))
     events.Reload()
     tags = [
@@ -70,14 +72,21 @@ def scalars(run: Path, *, costs: bool = False) -> dict[str, list[tuple[int, floa
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Command:
     command = Command(tmp_path_factory.mktemp("undisturbed"))
-    assert main(command("fit", [*FLAGS, f"--run_folder={command.runs / 'run'}"])) == 0
+    assert (
+        main(command("fit", [*FLAGS, f"--run_folder={command.runs / 'run'}"])) == 0
+    )
     return command
 
 
 @pytest.mark.parametrize(
     ("step", "number", "which", "reached"),
     [
-        ("training_step", 1, signal.SIGUSR1, 1),  # the second pass of the first update
+        (
+            "training_step",
+            1,
+            signal.SIGUSR1,
+            1,
+        ),  # the second pass of the first update
         (
             "training_step",
             2,
@@ -144,7 +153,11 @@ def test_what_trains_no_further_changes_no_event(
     assert main(undisturbed("fit", [*FLAGS, f"--run_folder={run}"])) == 0
     assert scalars(run, costs=True) == before
     assert (
-        main(undisturbed("fit", [*FLAGS, f"--run_folder={run}", "--data.batch_size=3"]))
+        main(
+            undisturbed(
+                "fit", [*FLAGS, f"--run_folder={run}", "--data.batch_size=3"]
+            )
+        )
         == 2
     )
     assert "an update was 4 clips" in capsys.readouterr().err
@@ -161,7 +174,9 @@ def test_what_trains_nothing_stops_at_the_next_batch(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    step = {"test": "test_step", "predict": "predict_step"}.get(name, "validation_step")
+    step = {"test": "test_step", "predict": "predict_step"}.get(
+        name, "validation_step"
+    )
     verb = "fit" if name == "sanity check" else name
     flags = ["--data.batch_size=1", f"--trainer.default_root_dir={tmp_path}"]
     flags += [f"--data.predict_path={undisturbed.videos}", "--untrained=true"]
@@ -229,7 +244,8 @@ def test_the_best_are_known_wherever_the_folder_is(
         assert (
             main(
                 command(
-                    "fit", [*flags, f"--run_folder={place}", "--trainer.max_epochs=3"]
+                    "fit",
+                    [*flags, f"--run_folder={place}", "--trainer.max_epochs=3"],
                 )
             )
             == 0

@@ -42,7 +42,13 @@ def command(root: Path, tmp_path: Path) -> list[str]:
         "trainer": {"max_epochs": 3},
     }
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
-    return ["data", "index", "--config", str(tmp_path / "config.yaml"), "--workers=2"]
+    return [
+        "data",
+        "index",
+        "--config",
+        str(tmp_path / "config.yaml"),
+        "--workers=2",
+    ]
 
 
 def test_good_files(
@@ -50,7 +56,9 @@ def test_good_files(
 ) -> None:
     assert main(command) == 0
     entries = read(root / "manifest.csv")
-    files = sorted(path.relative_to(root).as_posix() for path in root.rglob("*.mp4"))
+    files = sorted(
+        path.relative_to(root).as_posix() for path in root.rglob("*.mp4")
+    )
     assert list(entries) == files
     assert len(files) == 6
     for name, entry in entries.items():
@@ -83,7 +91,9 @@ def test_bad_and_missing_files_are_told(
     cut, gone = root / "train/class_0/000.mp4", root / "val/class_0/000.mp4"
     cut.write_bytes(cut.read_bytes()[:700])
     gone.unlink()
-    gone.symlink_to("nowhere.mp4")  # listed by the folder, but there is no such file
+    gone.symlink_to(
+        "nowhere.mp4"
+    )  # listed by the folder, but there is no such file
     assert main(command) == 1
     entries = read(root / "manifest.csv")
     assert entries["train/class_0/000.mp4"].status == "bad"
@@ -175,7 +185,10 @@ def test_a_decoder_that_hangs_or_crashes(
         write_video(root / f"train/class_0/{name}.mp4", grey_frames(6, 16, 16), 10)
     assert main([*command, "--timeout=1"]) == 1
     entries = read(root / "manifest.csv")
-    assert entries["train/class_0/hang in C.mp4"][1:3] == ("hung", "no answer in 1 s")
+    assert entries["train/class_0/hang in C.mp4"][1:3] == (
+        "hung",
+        "no answer in 1 s",
+    )
     assert entries["train/class_0/crash.mp4"][1:3] == (
         "bad",
         "crashed with signal 11 (SIGSEGV)",
@@ -206,7 +219,8 @@ def test_a_run_that_is_stopped_goes_on(
     assert main(command) == 130
     stopper.join()
     assert (
-        f"stopped; the same command goes on from {manifest}" in capsys.readouterr().out
+        f"stopped; the same command goes on from {manifest}"
+        in capsys.readouterr().out
     )
     before = manifest.read_text().splitlines()
     assert 10 <= len(before) < 47
@@ -265,7 +279,9 @@ def test_a_wrong_value_is_told_in_one_paragraph(
     assert shown.count("\n") == 1
 
 
-def test_the_commands_on_data_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_commands_on_data_are_listed(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     assert main(["data"]) == 0
     assert "data index   probe every file" in capsys.readouterr().out
     assert main(["data", "index", "--help"]) == 0
@@ -280,7 +296,9 @@ def test_without_a_configuration_data_is_asked_for(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert main(["data", "index"]) == 2
-    assert "not given: data (-c data/NAME, or --data CLASS)" in capsys.readouterr().err
+    assert (
+        "not given: data (-c data/NAME, or --data CLASS)" in capsys.readouterr().err
+    )
 
 
 def test_a_data_set_that_makes_its_files_makes_them_first(tmp_path: Path) -> None:
@@ -291,6 +309,7 @@ def test_a_data_set_that_makes_its_files_makes_them_first(tmp_path: Path) -> Non
         "--data.num_test=6",
     ]
     assert (
-        main(["data", "index", *motion, f"--data.root={tmp_path}", "--workers=1"]) == 0
+        main(["data", "index", *motion, f"--data.root={tmp_path}", "--workers=1"])
+        == 0
     )
     assert len(read(tmp_path / "manifest.csv")) == 12

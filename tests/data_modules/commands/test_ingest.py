@@ -75,7 +75,9 @@ def data_set(folder: Path, root: Path) -> DataSet:
     }
     config = root.parent / f"{folder.name}.yaml"
     config.write_text(
-        yaml.safe_dump({"data": {"class_path": "VideoFolder", "init_args": init_args}})
+        yaml.safe_dump(
+            {"data": {"class_path": "VideoFolder", "init_args": init_args}}
+        )
     )
     return DataSet(root, config, folder / "copy")
 
@@ -118,7 +120,9 @@ def contents(folder: Path) -> dict[str, bytes]:
         for path in folder.rglob("*")
         if path.is_file() and path.name != ".journal.csv"
     )
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes() for path in files
+    }
 
 
 def all_frames(source: Any) -> np.ndarray:
@@ -260,7 +264,9 @@ def processes(session: int) -> list[int]:
     found = list[int]()
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
-            state, _, _, of_session = path.read_text().rpartition(")")[2].split()[:4]
+            state, _, _, of_session = (
+                path.read_text().rpartition(")")[2].split()[:4]
+            )
         except OSError:
             continue
         if int(of_session) == session and state != "Z":
@@ -344,7 +350,12 @@ def test_a_replaced_original_is_told_and_copied_anew(
 ) -> None:
     root = tmp_path / "videos"
     for number, name in enumerate(
-        ("train/left/0.mp4", "train/right/0.mp4", "val/left/0.mp4", "val/right/0.mp4")
+        (
+            "train/left/0.mp4",
+            "train/right/0.mp4",
+            "val/left/0.mp4",
+            "val/right/0.mp4",
+        )
     ):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         write_video(root / name, np.full((4, 32, 32, 3), 60 * number, np.uint8), 8)
@@ -352,12 +363,18 @@ def test_a_replaced_original_is_told_and_copied_anew(
     assert data.ingest(*options) == 0
     before = contents(data.output)
     copied = VideoFolder(
-        str(root), files=Files(ingested=str(data.output)), sampling=SegmentSampling(2)
+        str(root),
+        files=Files(ingested=str(data.output)),
+        sampling=SegmentSampling(2),
     )
     copied.setup("fit")
-    write_video(root / "train/right/0.mp4", np.full((5, 32, 32, 3), 200, np.uint8), 8)
+    write_video(
+        root / "train/right/0.mp4", np.full((5, 32, 32, 3), 200, np.uint8), 8
+    )
     again = VideoFolder(
-        str(root), files=Files(ingested=str(data.output)), sampling=SegmentSampling(2)
+        str(root),
+        files=Files(ingested=str(data.output)),
+        sampling=SegmentSampling(2),
     )
     with pytest.raises(
         ValueError,
@@ -372,11 +389,15 @@ def test_a_replaced_original_is_told_and_copied_anew(
     )
     assert contents(data.output) != before
     entry = next(
-        entry for entry in read_index(data.output) if entry.path == "train/right/0.mp4"
+        entry
+        for entry in read_index(data.output)
+        if entry.path == "train/right/0.mp4"
     )
     assert entry.num_frames == 5
     VideoFolder(
-        str(root), files=Files(ingested=str(data.output)), sampling=SegmentSampling(2)
+        str(root),
+        files=Files(ingested=str(data.output)),
+        sampling=SegmentSampling(2),
     ).setup("fit")
 
 
@@ -454,12 +475,17 @@ def told(data: DataSet, capsys: pytest.CaptureFixture[str], *options: str) -> st
 
 
 def test_too_little_room_is_told_before_it_is_used(
-    data: DataSet, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    data: DataSet,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     usage = shutil.disk_usage(data.root)
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=10_000))
+    monkeypatch.setattr(
+        shutil, "disk_usage", lambda path: usage._replace(free=10_000)
+    )
     assert re.search(
-        r"5 more clips need about .* 10\.0 kB are free; make room", told(data, capsys)
+        r"5 more clips need about .* 10\.0 kB are free; make room",
+        told(data, capsys),
     )
     monkeypatch.undo()
     assert data.ingest() == 0
@@ -472,7 +498,9 @@ def test_another_data_set_or_way_does_not_go_into_the_same_folder(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     shutil.copytree(finished(), data.output)
-    assert "clips 7, now 5" in told(damaged_data._replace(output=data.output), capsys)
+    assert "clips 7, now 5" in told(
+        damaged_data._replace(output=data.output), capsys
+    )
     assert "'crf': 24" in told(data, capsys, "--crf=26")
     assert "tar False, now True" in told(data, capsys, "--tar=true")
 

@@ -40,7 +40,10 @@ def folder(tmp_path: Path) -> Path:
     for name, numbers in layout.shards("train"):
         parts = [
             pack(
-                {"feature": torch.full((1, 2), float(n)), "block.0": torch.zeros(1, 1)},
+                {
+                    "feature": torch.full((1, 2), float(n)),
+                    "block.0": torch.zeros(1, 1),
+                },
                 "bf16",
             )
             for n in numbers
@@ -55,7 +58,10 @@ def folder(tmp_path: Path) -> Path:
     write_index(
         tmp_path,
         Index(
-            KEY, {"feature": "float32", "block.0": "float32"}, "bf16", {"train": layout}
+            KEY,
+            {"feature": "float32", "block.0": "float32"},
+            "bf16",
+            {"train": layout},
         ),
     )
     return tmp_path
@@ -66,7 +72,12 @@ def test_rows_are_cut_into_shards() -> None:
     assert [name for name, _ in shards] == [
         f"train-0000{n}.safetensors" for n in range(4)
     ]
-    assert [list(rows) for _, rows in shards] == [[0, 1, 2], [3, 4, 5], [6, 7, 8], [9]]
+    assert [list(rows) for _, rows in shards] == [
+        [0, 1, 2],
+        [3, 4, 5],
+        [6, 7, 8],
+        [9],
+    ]
 
 
 @pytest.mark.parametrize(("epoch", "draw"), [(0, 0), (1, 1), (2, 0), (7, 1)])
@@ -117,7 +128,8 @@ def test_every_difference_is_named(folder: Path) -> None:
     ):
         cache.require_trunk({"name": "clip"}, [])
     with pytest.raises(
-        ValueError, match=r"holds no val split; build it with --splits=\[train,val\]"
+        ValueError,
+        match=r"holds no val split; build it with --splits=\[train,val\]",
     ):
         cache.require_data({"val": {}})
 
@@ -145,7 +157,9 @@ def test_the_key_sees_the_view(name: str) -> None:
     other = replace(VIEW, **CHANGES[name])
     assert [
         text.split(" ")[0]
-        for text in differences({"view": described(VIEW)}, {"view": described(other)})
+        for text in differences(
+            {"view": described(VIEW)}, {"view": described(other)}
+        )
     ] == [name]
 
 
@@ -182,7 +196,8 @@ SPOILED: dict[str, Callable[[Path], object]] = {
     "a field": lambda folder: changed(folder, more=1),
     **{
         f"layout {value}": partial(
-            lambda folder, value: changed(folder, layout={"train": value}), value=value
+            lambda folder, value: changed(folder, layout={"train": value}),
+            value=value,
         )
         for value in (
             [5, 2],
@@ -197,13 +212,19 @@ SPOILED: dict[str, Callable[[Path], object]] = {
         )
     },
     "a link": lambda folder: linked(folder, "index.json"),
-    "a shard that is a link": lambda folder: linked(folder, "train-00001.safetensors"),
+    "a shard that is a link": lambda folder: linked(
+        folder, "train-00001.safetensors"
+    ),
     "a long header": lambda folder: headed(folder, (1 << 60).to_bytes(8, "little")),
-    "a header of another type": lambda folder: replaced(folder, b'"BF16"', b'"F16" '),
+    "a header of another type": lambda folder: replaced(
+        folder, b'"BF16"', b'"F16" '
+    ),
     "a header of another shape": lambda folder: replaced(
         folder, b'"shape":[3,1,2]', b'"shape":[3,2,1]'
     ),
-    "a header of other names": lambda folder: replaced(folder, b'"clip"', b'"flip"'),
+    "a header of other names": lambda folder: replaced(
+        folder, b'"clip"', b'"flip"'
+    ),
     "faults that are none": lambda folder: replaced(
         folder, b'"faults":"{}"', b'"faults":"[]"'
     ),
@@ -212,7 +233,8 @@ SPOILED: dict[str, Callable[[Path], object]] = {
         [
             FeatureRow(
                 pack(
-                    {"feature": torch.zeros(1, 2), "block.0": torch.zeros(1, 1)}, "bf16"
+                    {"feature": torch.zeros(1, 2), "block.0": torch.zeros(1, 1)},
+                    "bf16",
                 ),
                 (0,),
                 5,
@@ -257,7 +279,9 @@ def read_all(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("name", SPOILED)
-def test_a_cache_of_a_stranger_is_told_in_one_sentence(folder: Path, name: str) -> None:
+def test_a_cache_of_a_stranger_is_told_in_one_sentence(
+    folder: Path, name: str
+) -> None:
     SPOILED[name](folder)
     with pytest.raises((ValueError, OSError)) as caught:
         read_all(folder)

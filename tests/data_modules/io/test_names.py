@@ -101,9 +101,9 @@ def test_an_index_and_a_shard_give_them_back(
         folder / "shard.tar", entries, [folder / "content"] * len(entries)
     )
     copy_index.write_index(folder, placed)
-    assert [(entry.path, entry.reason) for entry in copy_index.read_index(folder)] == [
-        (name, name) for name in found
-    ]
+    assert [
+        (entry.path, entry.reason) for entry in copy_index.read_index(folder)
+    ] == [(name, name) for name in found]
     with tarfile.open(folder / "shard.tar") as shard:
         assert shard.getnames() == found
 
@@ -154,7 +154,9 @@ def test_a_narrow_table_folds_and_leaves_nothing_out() -> None:
     assert terminal.getvalue().count("x") == 150
 
 
-def test_a_manifest_with_a_cut_name_of_two_lines_loses_no_other(tmp_path: Path) -> None:
+def test_a_manifest_with_a_cut_name_of_two_lines_loses_no_other(
+    tmp_path: Path,
+) -> None:
     path, good, last = (
         tmp_path / "m.csv",
         ManifestEntry("a.mp4", "bad", "cut"),
@@ -166,4 +168,6 @@ def test_a_manifest_with_a_cut_name_of_two_lines_loses_no_other(tmp_path: Path) 
     for lost in range(1, 35):
         path.write_bytes(whole[:-lost])
         manifest.append(path, last)
-        assert {good.path: good, last.path: last}.items() <= manifest.read(path).items()
+        assert {good.path: good, last.path: last}.items() <= manifest.read(
+            path
+        ).items()

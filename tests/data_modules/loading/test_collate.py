@@ -60,7 +60,9 @@ def batch(
     data: VideoDataset, indices: Sequence[int], collate: Collate = PLAIN
 ) -> VideoBatch:
     collated = collate([data[3, index] for index in indices])
-    return collate.render(collated) if isinstance(collated, PlaneBatch) else collated
+    return (
+        collate.render(collated) if isinstance(collated, PlaneBatch) else collated
+    )
 
 
 @pytest.mark.parametrize(
@@ -72,7 +74,9 @@ def batch(
     ],
     ids=["crop", "odd size", "views"],
 )
-def test_the_device_sees_what_a_worker_would_have_made(clips: list[Clip], view: View):
+def test_the_device_sees_what_a_worker_would_have_made(
+    clips: list[Clip], view: View
+):
     """Space alone: conversions of colour round differently, by a level or two, and operations on pixels amplify it."""
     worker = batch(VideoDataset(clips, view), range(8))
     device = batch(VideoDataset(clips, view, on_device=True), range(8))
@@ -86,7 +90,9 @@ def test_the_device_sees_what_a_worker_would_have_made(clips: list[Clip], view: 
 
 def test_the_device_draws_the_same_augmentations(clips: list[Clip]):
     worker = batch(train(clips, augmentations=AUGMENTATIONS), range(8))
-    device = batch(train(clips, augmentations=AUGMENTATIONS, on_device=True), range(8))
+    device = batch(
+        train(clips, augmentations=AUGMENTATIONS, on_device=True), range(8)
+    )
     plain = batch(train(clips), range(8))
     apart = [
         (a.float() - b.float()).abs().mean()
@@ -96,10 +102,14 @@ def test_the_device_draws_the_same_augmentations(clips: list[Clip]):
 
 
 def test_a_plane_batch_is_pinned_and_moved_as_one_tensor(clips: list[Clip]):
-    packed = Collate()([train(clips, on_device=True)[0, index] for index in range(4)])
+    packed = Collate()(
+        [train(clips, on_device=True)[0, index] for index in range(4)]
+    )
     assert isinstance(packed, PlaneBatch)
     assert packed.data.dtype == torch.uint8
-    assert packed.data.numel() < 4 * 4 * 48 * 60 * 1.5 + 1  # bytes: half of RGB at most
+    assert (
+        packed.data.numel() < 4 * 4 * 48 * 60 * 1.5 + 1
+    )  # bytes: half of RGB at most
     moved = packed.to(torch.device("meta"), non_blocking=True)
     assert moved.data.device.type == "meta"
     assert (
@@ -137,7 +147,9 @@ def test_a_mirrored_clip_takes_the_label_of_its_mirror_image(clips: list[Clip]):
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 4])
-def test_mixing_is_the_same_for_any_number_of_ranks(clips: list[Clip], world_size: int):
+def test_mixing_is_the_same_for_any_number_of_ranks(
+    clips: list[Clip], world_size: int
+):
     collate, data = Collate(Mixing(), seed=1), train(clips, num_sample=2)
     whole = batch(data, range(8), collate)
     size = 8 // world_size

@@ -74,7 +74,9 @@ class Recorder(LightningModule):
             self.trainer.estimated_stepping_batches
         )  # makes the loader before progress is restored
         return [optimizer], [
-            torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.1, total_iters=steps)
+            torch.optim.lr_scheduler.LinearLR(
+                optimizer, 1.0, 0.1, total_iters=steps
+            )
         ]
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -100,10 +102,16 @@ def trainer(folder: Path, **options: Any) -> Trainer:
 
 
 def trained(
-    root: Path, length: dict[str, int], checkpoint: Path | None = None, **options: Any
+    root: Path,
+    length: dict[str, int],
+    checkpoint: Path | None = None,
+    **options: Any,
 ) -> Recorder:
     """Train and save at every step and at every epoch's end; 7 batches of 2 of the 15 clips an epoch."""
-    module, data = Recorder(), folder(root, num_workers=options.pop("num_workers", 0))
+    module, data = (
+        Recorder(),
+        folder(root, num_workers=options.pop("num_workers", 0)),
+    )
     saving_trainer(root, **length, **options).fit(
         module, datamodule=data, ckpt_path=checkpoint
     )
@@ -138,7 +146,9 @@ def test_the_data_follow_the_seed_of_everything_unless_they_have_their_own(
     )
     assert followed.clip_id == expected.clip_id
     assert torch.equal(followed.video, expected.video)
-    other = [next(iter(_training(root, seed=value))) for value in (seed + 1, seed + 2)]
+    other = [
+        next(iter(_training(root, seed=value))) for value in (seed + 1, seed + 2)
+    ]
     assert any(
         batch.clip_id != expected.clip_id
         or not torch.equal(batch.video, expected.video)
@@ -163,7 +173,9 @@ def test_resume_after_any_step_sees_the_clips_that_are_left(
 ):
     root = class_folders()
     whole = trained(root, length, accumulate_grad_batches=accumulate)
-    checkpoints = sorted(root.glob("steps/*.ckpt")) + sorted(root.glob("epochs/*.ckpt"))
+    checkpoints = sorted(root.glob("steps/*.ckpt")) + sorted(
+        root.glob("epochs/*.ckpt")
+    )
     places = set()
     for checkpoint in checkpoints:
         rest = trained(root, length, checkpoint, accumulate_grad_batches=accumulate)
@@ -251,7 +263,9 @@ def test_overfitting_takes_the_same_batches_each_epoch(class_folders: MakeFolder
 def test_evaluation_sees_each_clip_once_on_any_number_of_ranks(
     class_folders: MakeFolders, world_size: int
 ):
-    data = folder(class_folders(train=3, val=101), batch_size=8, transforms_on="worker")
+    data = folder(
+        class_folders(train=3, val=101), batch_size=8, transforms_on="worker"
+    )
     data.setup("validate")
 
     class Rank:
@@ -275,9 +289,9 @@ class Reporter(Recorder):
     def on_train_end(self) -> None:
         seen = {"trained": self.seen, "evaluated": self.evaluated}
         folder = Path(self.trainer.default_root_dir)
-        (folder / f"from {self.already_seen} rank {self.global_rank}.json").write_text(
-            json.dumps(seen)
-        )
+        (
+            folder / f"from {self.already_seen} rank {self.global_rank}.json"
+        ).write_text(json.dumps(seen))
 
 
 def _train_rank(rank: int, port: int, root: Path, checkpoint: Path | None) -> None:
@@ -299,7 +313,9 @@ def _train_rank(rank: int, port: int, root: Path, checkpoint: Path | None) -> No
 
 
 @pytest.mark.slow
-def test_two_ranks_share_training_and_evaluation_and_resume(class_folders: MakeFolders):
+def test_two_ranks_share_training_and_evaluation_and_resume(
+    class_folders: MakeFolders,
+):
     root = class_folders(val=7)
     with socket.socket() as free:
         free.bind(("localhost", 0))
@@ -342,8 +358,12 @@ def test_predict_a_folder_and_a_file(class_folders: MakeFolders):
         data = folder(root, predict_path=str(path), views="1x3")
         batches = trainer(root).predict(Recorder(), datamodule=data)
         assert batches is not None
-        assert [name for batch in batches for name in batch.clip_id] == sorted(names)
-        assert {label for batch in batches for label in batch.label.tolist()} == {-1}
+        assert [name for batch in batches for name in batch.clip_id] == sorted(
+            names
+        )
+        assert {label for batch in batches for label in batch.label.tolist()} == {
+            -1
+        }
         assert batches[0].video.shape[1:] == (3, 2, 3, 8, 8)
 
 

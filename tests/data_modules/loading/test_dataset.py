@@ -31,9 +31,15 @@ def test_a_training_sample_is_a_function_of_seed_epoch_and_name(clip: Clip):
         (1, 4, 3, 16, 16),
     )
     alone = VideoDataset([clip], view, seed=3)
-    assert torch.equal(alone[2, 0].video, sample.video)  # not of its place in the list
+    assert torch.equal(
+        alone[2, 0].video, sample.video
+    )  # not of its place in the list
     assert len(dataset) == 2
-    others = [dataset[3, 1], dataset[2, 0], VideoDataset([clip], view, seed=4)[2, 0]]
+    others = [
+        dataset[3, 1],
+        dataset[2, 0],
+        VideoDataset([clip], view, seed=4)[2, 0],
+    ]
     assert not any(torch.equal(other.video, sample.video) for other in others)
 
 
@@ -42,7 +48,9 @@ def test_views_are_temporal_outside_and_crops_inside(clip: Clip):
     video = VideoDataset([clip], view)[0].video
     assert video.shape == (6, 4, 3, 32, 32)
     for temporal in range(2):
-        frames = decode(clip.path, SegmentSampling(4).test(Length(30, 25), 2)[temporal])
+        frames = decode(
+            clip.path, SegmentSampling(4).test(Length(30, 25), 2)[temporal]
+        )
         for spatial, left in enumerate((0, 8, 16)):
             assert torch.equal(
                 video[3 * temporal + spatial], frames[..., left : left + 32]
@@ -74,7 +82,8 @@ def test_datasets_travel_to_workers(clip: Clip):
 )
 def test_bad_views(text: str):
     with pytest.raises(
-        ValueError, match="views: expected temporal x spatial such as '1x1' or '4x3'"
+        ValueError,
+        match="views: expected temporal x spatial such as '1x1' or '4x3'",
     ):
         Views.parse(text)
 
@@ -85,10 +94,13 @@ def test_good_views():
 
 @pytest.mark.slow
 @pytest.mark.skipif(
-    not Path("/proc/self/task").exists(), reason="counts threads as Linux shows them"
+    not Path("/proc/self/task").exists(),
+    reason="counts threads as Linux shows them",
 )
 @pytest.mark.parametrize("on_device", [False, True])
-def test_samples_take_neither_memory_nor_threads(write: WriteVideo, on_device: bool):
+def test_samples_take_neither_memory_nor_threads(
+    write: WriteVideo, on_device: bool
+):
     files = [
         write("a.mp4"),
         write("b.webm", codec="libvpx-vp9"),

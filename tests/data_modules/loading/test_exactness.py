@@ -10,7 +10,13 @@ import torch
 from data_modules.transforms.crops import Box
 from data_modules.video.decode import VideoReader, open_video
 from data_modules.video.track import FileTrack
-from tests.data_modules.oddities import ODDITIES, Oddity, sequential, uneven, write_odd
+from tests.data_modules.oddities import (
+    ODDITIES,
+    Oddity,
+    sequential,
+    uneven,
+    write_odd,
+)
 
 PLAIN_FORMATS = {"yuv420p", "yuvj420p"}
 
@@ -61,7 +67,9 @@ def test_ten_thousand_frames(folder: Path):
         expected = torch.from_numpy(sequential(path)[0]).permute(0, 3, 1, 2)
         with open_video(path) as video:
             for rank in range(odd.count):
-                assert torch.equal(video.frames([rank]).pixels[0], expected[rank]), (
+                assert torch.equal(
+                    video.frames([rank]).pixels[0], expected[rank]
+                ), (
                     odd.name,
                     rank,
                 )
@@ -120,7 +128,8 @@ def test_which_files_are_planned(folder: Path):
         with open_video(path) as video:
             fed = _fed(video, [odd.count // 2])
         assert (fed == len(packets)) == (
-            odd.name in decoded or sum(packet.is_keyframe for packet in packets) == 0
+            odd.name in decoded
+            or sum(packet.is_keyframe for packet in packets) == 0
         )
 
 
@@ -149,7 +158,9 @@ def test_times_of_uneven_frames(folder: Path):
                     seconds[[0, 21, 49]], abs=1e-3
                 )
                 assert video.ranks(seconds + 0.002).tolist() == list(range(50))
-                assert video.ranks(np.array([-1, seconds[21] - 0.5, 99])).tolist() == [
+                assert video.ranks(
+                    np.array([-1, seconds[21] - 0.5, 99])
+                ).tolist() == [
                     0,
                     20,
                     49,

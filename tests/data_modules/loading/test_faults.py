@@ -33,7 +33,8 @@ def clips(tmp_path: Path) -> list[Clip]:
     cut.write_bytes(cut.read_bytes()[:500])
     (tmp_path / "5.mp4").unlink()
     return [
-        Clip(str(number), tmp_path / f"{number}.mp4", number) for number in range(12)
+        Clip(str(number), tmp_path / f"{number}.mp4", number)
+        for number in range(12)
     ]
 
 
@@ -44,8 +45,12 @@ def dataset(clips: list[Clip], policy: FaultPolicy, **options: Any) -> VideoData
 @pytest.mark.parametrize(
     ("bad", "reason"), [(3, "cannot be read as a video"), (5, "no such video file")]
 )
-def test_evaluation_stops_and_names_the_file(clips: list[Clip], bad: int, reason: str):
-    with pytest.raises((ValueError, FileNotFoundError), match=rf"{bad}\.mp4: {reason}"):
+def test_evaluation_stops_and_names_the_file(
+    clips: list[Clip], bad: int, reason: str
+):
+    with pytest.raises(
+        (ValueError, FileNotFoundError), match=rf"{bad}\.mp4: {reason}"
+    ):
         dataset(clips, FaultPolicy("stop"), view=EVAL)[bad]
 
 
@@ -63,17 +68,22 @@ def test_the_stand_in_is_a_function_of_seed_epoch_and_clip(clips: list[Clip]):
     assert first.clip_id == again.clip_id
     assert torch.equal(first.video, again.video)
     chosen = {
-        dataset(clips, FaultPolicy("replace"))[epoch, 3].clip_id for epoch in range(20)
+        dataset(clips, FaultPolicy("replace"))[epoch, 3].clip_id
+        for epoch in range(20)
     }
-    assert len(chosen) > 5  # 1 - P(at most 5 of 10 clips in 20 draws) is above 0.999
+    assert (
+        len(chosen) > 5
+    )  # 1 - P(at most 5 of 10 clips in 20 draws) is above 0.999
 
 
-def test_what_is_known_to_be_bad_is_not_tried_and_changes_nothing(clips: list[Clip]):
+def test_what_is_known_to_be_bad_is_not_tried_and_changes_nothing(
+    clips: list[Clip],
+):
     """A file noted as hung during a run leaves the order of a resumed run as it was."""
     unknown = dataset(clips, FaultPolicy("replace"))[2, 3]
-    known = dataset(clips, FaultPolicy("replace", {str(clips[3].path): "bad: cut"}))[
-        2, 3
-    ]
+    known = dataset(
+        clips, FaultPolicy("replace", {str(clips[3].path): "bad: cut"})
+    )[2, 3]
     assert known.fault == f"{clips[3].path}: bad: cut"
     assert (known.clip_id, known.labels) == (unknown.clip_id, unknown.labels)
     assert torch.equal(known.video, unknown.video)
@@ -91,7 +101,9 @@ def test_where_nothing_can_be_read_the_run_stops(clips: list[Clip]):
 def test_a_file_that_counts_as_wrong_keeps_its_place(
     clips: list[Clip], on_device: bool
 ):
-    data = dataset(clips, FaultPolicy("count_wrong"), view=EVAL, on_device=on_device)
+    data = dataset(
+        clips, FaultPolicy("count_wrong"), view=EVAL, on_device=on_device
+    )
     batch = Collate()([data[2], data[3]])
     rendered = Collate().render(batch) if isinstance(batch, PlaneBatch) else batch
     assert rendered.clip_id == ["2", "3"]

@@ -23,7 +23,9 @@ if __name__ == "__main__":
 
 
 @pytest.mark.parametrize(("way", "code"), [("error", 1), ("kill", -9)])
-def test_workers_end_with_the_main_process(way: str, code: int, tmp_path: Path) -> None:
+def test_workers_end_with_the_main_process(
+    way: str, code: int, tmp_path: Path
+) -> None:
     (tmp_path / "program.py").write_text(PROGRAM)
     command = [sys.executable, "-W", "ignore", str(tmp_path / "program.py"), way]
     with (tmp_path / "out").open("w") as output:
@@ -42,6 +44,8 @@ def test_workers_end_with_the_main_process(way: str, code: int, tmp_path: Path) 
 
 def _runs(process: Path) -> bool:
     try:
-        return "Z" not in (process / "stat").read_text().rpartition(")")[2].split()[0]
+        return (
+            "Z" not in (process / "stat").read_text().rpartition(")")[2].split()[0]
+        )
     except FileNotFoundError:
         return False

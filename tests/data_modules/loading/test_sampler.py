@@ -32,7 +32,12 @@ def test_an_epoch_sees_each_clip_at_most_once_and_drops_less_than_a_batch():
 def test_order_is_a_function_of_seed_and_epoch():
     order = Order(50, 5, 7)
     assert batches(order, 2) == batches(order, 2)
-    orders = [order.epoch(0), order.epoch(1), Order(50, 5, 8).epoch(0), list(range(50))]
+    orders = [
+        order.epoch(0),
+        order.epoch(1),
+        Order(50, 5, 8).epoch(0),
+        list(range(50)),
+    ]
     assert all(sorted(one) == list(range(50)) for one in orders)
     assert len({tuple(one) for one in orders}) == 4
     assert Order(50, 5, 7, shuffled=False).epoch(9) == list(range(50))
@@ -45,7 +50,9 @@ def test_ranks_share_out_the_global_batch(world_size: int):
         batches(order, 1, rank=rank, world_size=world_size)
         for rank in range(world_size)
     ]
-    joined = [list(chain.from_iterable(parts)) for parts in zip(*ranks, strict=True)]
+    joined = [
+        list(chain.from_iterable(parts)) for parts in zip(*ranks, strict=True)
+    ]
     assert joined == batches(order, 1)
 
 

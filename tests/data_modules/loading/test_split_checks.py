@@ -131,7 +131,9 @@ def test_no_byte_is_read_where_sizes_differ_and_no_size_asked_for_in_large_sets(
 
 
 @pytest.mark.parametrize(("stage", "split"), [("fit", "val"), ("test", "test")])
-def test_the_data_module_tells_of_them(stage: str, split: str, tmp_path: Path) -> None:
+def test_the_data_module_tells_of_them(
+    stage: str, split: str, tmp_path: Path
+) -> None:
     for name in ("train/a/1.mp4", "val/a/2.mp4"):
         clip(tmp_path / name, b"the same")
     data = VideoFolder(str(tmp_path), sampling=SegmentSampling(2))

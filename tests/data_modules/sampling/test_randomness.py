@@ -13,7 +13,13 @@ def test_same_key_same_numbers_whatever_was_drawn_before():
 
 @pytest.mark.parametrize(
     "key",
-    [(4, 5, "clip"), (3, 6, "clip"), (3, 5, "clip2"), (35, 0, "clip"), (3, 50, "clip")],
+    [
+        (4, 5, "clip"),
+        (3, 6, "clip"),
+        (3, 5, "clip2"),
+        (35, 0, "clip"),
+        (3, 50, "clip"),
+    ],
 )
 def test_every_part_of_the_key_matters(key: tuple[int, int, str]):
     assert not np.array_equal(

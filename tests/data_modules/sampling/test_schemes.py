@@ -103,7 +103,9 @@ def test_segments_share_out_the_whole_video_evenly(length: int):
         )
         counts = Counter(column.tolist())
         assert set(counts) == set(range(first, last))
-        assert len(counts) == 1 or chi_squared(counts) < (11 if len(counts) == 2 else 2)
+        assert len(counts) == 1 or chi_squared(counts) < (
+            11 if len(counts) == 2 else 2
+        )
 
 
 def test_dense_starts_are_uniform_over_every_place_that_fits():
@@ -115,7 +117,9 @@ def test_dense_starts_are_uniform_over_every_place_that_fits():
 def test_other_starts_and_segments_are_uniform():
     starts = Counter(drawn(FpsSampling(4, 4.0), video(60, 30), 4000)[:, 0].tolist())
     assert set(starts) == set(range(60 - 22))  # offsets 0, 7, 15, 22
-    middle = Counter(drawn(RoundedSegmentSampling(4), video(81), 4000)[:, 1].tolist())
+    middle = Counter(
+        drawn(RoundedSegmentSampling(4), video(81), 4000)[:, 1].tolist()
+    )
     assert set(middle) == set(range(20, 41))  # s = 20, with both ends
     assert chi_squared(starts) < 2
     assert chi_squared(middle) < 2.5
@@ -126,7 +130,10 @@ def test_other_starts_and_segments_are_uniform():
 def test_segment_views_are_equal_steps_inside_each_segment(length: int, views: int):
     segment = Fraction(length, 8)
     expected = [
-        [floor(j * segment + segment * Fraction(k + 1, views + 1)) for j in range(8)]
+        [
+            floor(j * segment + segment * Fraction(k + 1, views + 1))
+            for j in range(8)
+        ]
         for k in range(views)
     ]
     assert SegmentSampling(8).test(video(length), views).tolist() == expected
@@ -155,7 +162,9 @@ def test_dense_by_hand():
         [0, 4, 8, 2]
     ]
     # 18 frames leave 12 places for a span of 7: the middles of 3 parts of 4
-    assert DenseSampling(4, 2, spacing="centres").test(video(18), 3)[:, 0].tolist() == [
+    assert DenseSampling(4, 2, spacing="centres").test(video(18), 3)[
+        :, 0
+    ].tolist() == [
         2,
         6,
         10,
@@ -173,7 +182,9 @@ def test_rates_by_hand():
         [0, 0, 1, 1]
     ]  # above the video's rate
     # 2 s of 25 fps in 4 frames: every 12.5th
-    assert SecondsSampling(4, 2.0).test(video(38, 25), 1).tolist() == [[0, 12, 25, 37]]
+    assert SecondsSampling(4, 2.0).test(video(38, 25), 1).tolist() == [
+        [0, 12, 25, 37]
+    ]
 
 
 def test_a_rate_equal_to_the_videos_is_every_frame():
@@ -246,7 +257,8 @@ def test_side4video_on_kinetics_by_hand():
     ]
     assert scheme.test(video(2), 3).tolist() == [[0, 0, 1, 1]] * 3
     assert (
-        drawn(scheme, video(30), 50) == drawn(RoundedSegmentSampling(4), video(30), 50)
+        drawn(scheme, video(30), 50)
+        == drawn(RoundedSegmentSampling(4), video(30), 50)
     ).all()
 
 
@@ -260,7 +272,9 @@ def test_side4video_on_retrieval_by_hand():
     ]  # the second has 1, 3, 5, 7, 9
     assert scheme.test(video(12), 1).tolist() == [[0, 3, 6, 9]]
     assert scheme.test(video(3), 1).tolist() == [[0, 0, 1, 2]]
-    clips = drawn(scheme, video(11), 500)  # 4 segments of 2, and three frames are left
+    clips = drawn(
+        scheme, video(11), 500
+    )  # 4 segments of 2, and three frames are left
     assert [set(column.tolist()) for column in clips.T] == [
         {0, 1},
         {2, 3},
@@ -272,7 +286,9 @@ def test_side4video_on_retrieval_by_hand():
     ).all()
 
 
-@pytest.mark.parametrize("length", [12, 13, 23, 24, 35, 36, 250, 299, 300, 451, 1000])
+@pytest.mark.parametrize(
+    "length", [12, 13, 23, 24, 35, 36, 250, 299, 300, 451, 1000]
+)
 def test_side4video_on_retrieval_is_every_dth_frame_thinned_to_twelve(length: int):
     every = [
         frame + 1 for frame in range(0, length, length // 12)
@@ -287,7 +303,9 @@ def test_aim_on_kinetics_by_hand():
     clips = AIMKineticsSampling(32, 4).test(video(300), 3)
     assert clips[:, 0].tolist() == [28, 86, 144]
     assert (np.diff(clips) == 4).all()
-    assert set(drawn(AIMKineticsSampling(4, 4), video(20), 200)[:, 0]) == set(range(5))
+    assert set(drawn(AIMKineticsSampling(4, 4), video(20), 200)[:, 0]) == set(
+        range(5)
+    )
     assert (
         AIMKineticsSampling(4, 4).test(video(10), 3).tolist() == [[0, 4, 8, 2]] * 3
     )  # starts again
@@ -297,7 +315,10 @@ def test_videomae_by_hand():
     # T = 4, s = 3: 12 frames in steps of 4, the last one back from 12 to 11
     scheme = VideoMAESampling(4, 3)
     clips = drawn(scheme, video(14), 200)
-    assert {tuple(clip) for clip in clips.tolist()} == {(0, 4, 8, 11), (1, 5, 9, 12)}
+    assert {tuple(clip) for clip in clips.tolist()} == {
+        (0, 4, 8, 11),
+        (1, 5, 9, 12),
+    }
     # 11 frames: floor(11/3) = 3 steps over [0, 11], at 0, 5.5 and the end, then the last frame
     assert drawn(scheme, video(11), 1).tolist() == [[0, 5, 10, 10]]
     assert drawn(scheme, video(2), 1).tolist() == [[1, 1, 1, 1]]
@@ -315,7 +336,10 @@ def test_videomae_by_hand():
     ("make", "message"),
     [
         (lambda: SegmentSampling(0), "num_frames: expected 1 or more, got 0"),
-        (lambda: RoundedSegmentSampling(0), "num_frames: expected 1 or more, got 0"),
+        (
+            lambda: RoundedSegmentSampling(0),
+            "num_frames: expected 1 or more, got 0",
+        ),
         (lambda: DenseSampling(8, 0), "stride: expected 1 or more, got 0"),
         (lambda: FpsSampling(8, 0.0), "fps: expected more than 0, got 0"),
         (lambda: SecondsSampling(8, -1.0), "seconds: expected more than 0, got -1"),

@@ -34,7 +34,10 @@ def test_labels_are_names_or_numbers(
     ("listed", "message"),
     [
         ([], "list: the list is empty"),
-        ([("a", "0"), ("b", "0"), ("a", "0")], "list: clip a is listed twice or more"),
+        (
+            [("a", "0"), ("b", "0"), ("a", "0")],
+            "list: clip a is listed twice or more",
+        ),
         (
             [("a", "0"), ("a", "1")],
             "list: clip a is listed twice or more, with the labels '0' and '1'",
@@ -113,7 +116,10 @@ def test_a_semicolon_leaves_commas_in_labels(tmp_path: Path):
             b"a 1\nb\n",
             "list, line 2 'b': expected 'path label' in each line, all of one form",
         ),
-        (b"a 1\nb 1 2\n", "list, line 2 'b 1 2': expected 'path label' in each line"),
+        (
+            b"a 1\nb 1 2\n",
+            "list, line 2 'b 1 2': expected 'path label' in each line",
+        ),
         (b"a 1\nb \xe9\n", "list, line 2: is not UTF-8 text"),
     ],
 )
@@ -174,7 +180,9 @@ def test_one_form_for_all_lines(tmp_path: Path):
         ValueError,
         match="line 2 'a/y': expected 'video' or 'video number' in each line, all of one",
     ):
-        annotation.read_rows(tmp_path / "list", "video", "video number", separator=" ")
+        annotation.read_rows(
+            tmp_path / "list", "video", "video number", separator=" "
+        )
     (tmp_path / "list").write_text("a/x \na/y\n")
     assert annotation.read_rows(
         tmp_path / "list", "video", "video number", separator=" "

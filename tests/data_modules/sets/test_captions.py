@@ -32,7 +32,9 @@ MODULES: dict[str, Callable[..., CaptionedVideos]] = {
     "caption_list": CaptionList,
     "msrvtt_1ka": MSRVTT,
     "msrvtt_7k": lambda *args, **options: MSRVTT(*args, split_name="7k", **options),
-    "msrvtt_full": lambda *args, **options: MSRVTT(*args, split_name="full", **options),
+    "msrvtt_full": lambda *args, **options: MSRVTT(
+        *args, split_name="full", **options
+    ),
     "msvd": MSVD,
     "vatex": VATEX,
 }
@@ -87,7 +89,9 @@ def test_each_video_is_listed_once_with_all_its_captions(
 ):
     root = laid_out(name)
     clips = data_of(name, root).clips(split)
-    assert [(clip.clip_id, clip.captions) for clip in clips] == expected(name, split)
+    assert [(clip.clip_id, clip.captions) for clip in clips] == expected(
+        name, split
+    )
     assert [clip.label for clip in clips] == list(range(len(clips)))
     numbers = NUMBERS["test" if name in PAIRED and split == "val" else split]
     assert [clip.path for clip in clips] == [
@@ -132,10 +136,12 @@ def test_a_random_caption_is_a_function_of_seed_epoch_and_clip(
     data.setup("fit")
     dataset = data._dataset("train")
     drawn = [
-        [dataset[epoch, index].captions for index in range(4)] for epoch in range(30)
+        [dataset[epoch, index].captions for index in range(4)]
+        for epoch in range(30)
     ]
     assert drawn == [
-        [dataset[epoch, index].captions for index in range(4)] for epoch in range(30)
+        [dataset[epoch, index].captions for index in range(4)]
+        for epoch in range(30)
     ]
     for index, number in enumerate(
         NUMBERS["train"]
@@ -143,7 +149,9 @@ def test_a_random_caption_is_a_function_of_seed_epoch_and_clip(
         assert {row[index] for row in drawn} == {(text,) for text in said(number)}
     (batch,) = data.train_dataloader()
     assert batch.clip_id[:4] == batch.clip_id[4:]
-    assert batch.captions[:4] == batch.captions[4:]  # two clips of a video say the same
+    assert (
+        batch.captions[:4] == batch.captions[4:]
+    )  # two clips of a video say the same
     for clip, text in zip(batch.clip_id, batch.captions, strict=True):
         assert text == drawn[0][int(clip.split("-")[1][0])]
 
@@ -185,7 +193,9 @@ def test_a_video_that_cannot_be_read_keeps_its_captions_in_evaluation(
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_missing_videos_are_counted_as_videos(name: str, own: Callable[[str], Path]):
+def test_missing_videos_are_counted_as_videos(
+    name: str, own: Callable[[str], Path]
+):
     root = own(name)
     (root / FILE[name].format(2)).unlink()
     with pytest.raises(
@@ -255,9 +265,13 @@ def test_a_flip_is_refused(
         match=r"train_transform.flip mirrors videos, and captions say left and right: set",
     ):
         data_of(
-            "caption_list", laid_out("caption_list"), train_transform=crop(flip=True)
+            "caption_list",
+            laid_out("caption_list"),
+            train_transform=crop(flip=True),
         )
-    data_of("caption_list", laid_out("caption_list"), train_transform=crop(flip=False))
+    data_of(
+        "caption_list", laid_out("caption_list"), train_transform=crop(flip=False)
+    )
 
 
 def test_frames_are_those_of_the_video(laid_out: Callable[[str], Path]):
@@ -268,5 +282,6 @@ def test_frames_are_those_of_the_video(laid_out: Callable[[str], Path]):
     (batch,) = data.test_dataloader()
     grey = batch.video.float().mean(dim=(-3, -2, -1))[:, 0]
     assert (
-        grey - (10 + 20 * torch.arange(FRAMES) + torch.tensor(NUMBERS["test"])[:, None])
+        grey
+        - (10 + 20 * torch.arange(FRAMES) + torch.tensor(NUMBERS["test"])[:, None])
     ).abs().max() < 5

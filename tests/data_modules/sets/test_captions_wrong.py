@@ -52,7 +52,9 @@ class Outsider:
 @pytest.fixture
 def own(tmp_path: Path) -> Callable[[str], Path]:
     """The annotation alone."""
-    return lambda name: lay_out(name, tmp_path / name, videos=name == "caption_list")
+    return lambda name: lay_out(
+        name, tmp_path / name, videos=name == "caption_list"
+    )
 
 
 def edit(path: Path, change: Callable[[Any], Any]) -> None:
@@ -174,7 +176,11 @@ def test_captions_of_any_script_arrive_as_they_are(
     ],
 )
 def test_a_list_of_training_in_the_place_of_another(
-    name: str, listing: str, first_video: str, other: str, own: Callable[[str], Path]
+    name: str,
+    listing: str,
+    first_video: str,
+    other: str,
+    own: Callable[[str], Path],
 ):
     root = own(name)
     (root / listing.format(other)).write_text(
@@ -222,7 +228,9 @@ def test_one_file_for_all_splits(own: Callable[[str], Path]):
     )
 
 
-def test_the_official_split_of_msr_vtt_has_each_video_once(own: Callable[[str], Path]):
+def test_the_official_split_of_msr_vtt_has_each_video_once(
+    own: Callable[[str], Path],
+):
     root = own("msrvtt_full")
     edit(root / "MSRVTT_data.json", lambda content: content | {
         "videos": [*content["videos"], content["videos"][2] | {"split": "test"}]
@@ -244,7 +252,9 @@ def test_validation_may_be_test(own: Callable[[str], Path]):
 
 
 @pytest.mark.parametrize(
-    "spoil", [Path.unlink, lambda path: path.write_text("\n")], ids=["absent", "empty"]
+    "spoil",
+    [Path.unlink, lambda path: path.write_text("\n")],
+    ids=["absent", "empty"],
 )
 def test_a_list_that_is_not_needed_may_be_absent(
     spoil: Callable[[Path], Any], own: Callable[[str], Path]
@@ -283,7 +293,9 @@ def test_a_list_that_is_not_needed_may_be_absent(
     ],
 )
 def test_forms_of_a_list(text: str, own: Callable[[str], Path]):
-    clips = CaptionList(str(rows(own("caption_list"), text)), **OPTIONS).clips("train")
+    clips = CaptionList(str(rows(own("caption_list"), text)), **OPTIONS).clips(
+        "train"
+    )
     assert [(clip.clip_id, clip.captions) for clip in clips] == [
         ("clips/0.mp4", ("one", "three")), ("clips/1.mp4", ("two",))
     ]  # fmt: skip
@@ -296,7 +308,9 @@ def test_a_quoted_caption_holds_commas_quotes_and_lines(own: Callable[[str], Pat
     )
 
 
-def test_test_is_validation_where_there_is_no_list_of_it(own: Callable[[str], Path]):
+def test_test_is_validation_where_there_is_no_list_of_it(
+    own: Callable[[str], Path],
+):
     root = own("caption_list")
     (root / "test.csv").unlink()
     data = CaptionList(str(root), **OPTIONS)
@@ -323,7 +337,9 @@ def test_test_is_validation_where_there_is_no_list_of_it(own: Callable[[str], Pa
     ],
 )  # fmt: skip
 def test_wrong_lists(text: str, message: str, own: Callable[[str], Path]):
-    assert message in told(CaptionList(str(rows(own("caption_list"), text)), **OPTIONS))
+    assert message in told(
+        CaptionList(str(rows(own("caption_list"), text)), **OPTIONS)
+    )
 
 
 def test_a_list_that_is_not_text(own: Callable[[str], Path]):
@@ -378,7 +394,9 @@ def test_files_of_the_wrong_split_of_msr_vtt(own: Callable[[str], Path]):
     data = MSRVTT(
         str(root), split_name="full", **OPTIONS
     )  # as train_val_videodatainfo.json is
-    assert "MSRVTT_data.json: lists no video of the test split" in told(data, "test")
+    assert "MSRVTT_data.json: lists no video of the test split" in told(
+        data, "test"
+    )
 
 
 def test_a_video_listed_twice(own: Callable[[str], Path]):
@@ -475,7 +493,9 @@ def test_wrong_captions_of_vatex(
 def test_files_that_are_not_there(own: Callable[[str], Path]):
     root = own("vatex")
     (root / "vatex_data.json").write_text("{")
-    assert "vatex_data.json: is not a JSON file" in told(VATEX(str(root), **OPTIONS))
+    assert "vatex_data.json: is not a JSON file" in told(
+        VATEX(str(root), **OPTIONS)
+    )
     (root / "train_list.txt").write_text("\n")
     assert "train_list.txt: the list is empty" in told(VATEX(str(root), **OPTIONS))
     (root / "train_list.txt").unlink()

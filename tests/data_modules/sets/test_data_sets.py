@@ -91,7 +91,10 @@ LABELS = {
     "folder": ["class_0", "class_1"],
     "hmdb51": ["brush_hair", "wave"],
     "k400": ["abseiling", "air drumming"],
-    "ssv1": ["Holding something", "Turning the camera upwards while filming something"],
+    "ssv1": [
+        "Holding something",
+        "Turning the camera upwards while filming something",
+    ],
     "ssv2": ["Holding something", "Pushing something from left to right"],
     "ucf101": ["ApplyEyeMakeup", "YoYo"],
     "video_list": ["cat", "dog"],
@@ -170,7 +173,9 @@ def test_the_frames_are_those_asked_for(name: str, laid_out: Callable[[str], Pat
 
 
 @pytest.mark.parametrize("name", [name for name in MODULES if name != "folder"])
-def test_missing_videos_are_listed_and_counted(name: str, own: Callable[[str], Path]):
+def test_missing_videos_are_listed_and_counted(
+    name: str, own: Callable[[str], Path]
+):
     root = own(name)
     path = root / FIRST[name][0][1]
     path.rename(path.with_name("elsewhere"))
@@ -216,7 +221,9 @@ def test_something_in_lists_of_published_code(
 
 def test_something_v1_wrong_files(own: Callable[[str], Path]):
     root = own("ssv1")
-    (root / "something-something-v1-validation.csv").write_text("4;Eating something\n")
+    (root / "something-something-v1-validation.csv").write_text(
+        "4;Eating something\n"
+    )
     with pytest.raises(
         ValueError,
         match=r"validation\.csv: clip 4 has label 'Eating something', not among the 2",
@@ -281,7 +288,9 @@ def test_kinetics_wrong_files(own: Callable[[str], Path]):
     ):
         data_of("k400", root).setup("validate")
     (root / "val.csv").write_text(f"{header}abseiling,x,zero,10,val\n")
-    with pytest.raises(ValueError, match=r"val\.csv: times of clip x are no numbers"):
+    with pytest.raises(
+        ValueError, match=r"val\.csv: times of clip x are no numbers"
+    ):
         data_of("k400", root).setup("validate")
     (root / "val.csv").write_text(
         "youtube_id,time_start,time_end,split\nx,0,10,test\n"
@@ -298,7 +307,9 @@ def test_kinetics_wrong_files(own: Callable[[str], Path]):
 
 def test_hmdb51_splits(own: Callable[[str], Path]):
     root = own("hmdb51")
-    first, second = (data_of("hmdb51", root, split_number=number) for number in (1, 2))
+    first, second = (
+        data_of("hmdb51", root, split_number=number) for number in (1, 2)
+    )
     assert set(first.clips("train")) == set(second.clips("test"))
     with pytest.raises(ValueError, match="split_number: expected 1, 2 or 3, got 4"):
         data_of("hmdb51", root, split_number=4)
@@ -307,7 +318,9 @@ def test_hmdb51_splits(own: Callable[[str], Path]):
         match=r"elsewhere: holds no annotation file <class>_test_split1\.txt",
     ):
         data_of("hmdb51", root, splits="elsewhere")
-    (root / "testTrainMulti_7030_splits/wave_test_split1.txt").write_text("a.avi 3\n")
+    (root / "testTrainMulti_7030_splits/wave_test_split1.txt").write_text(
+        "a.avi 3\n"
+    )
     with pytest.raises(
         ValueError,
         match=r"wave_test_split1\.txt: expected the name of a video and 0, 1 or 2, got 'a\.avi 3'",
@@ -322,7 +335,8 @@ def test_ucf101_wrong_files(own: Callable[[str], Path]):
         data_of("ucf101", root, split_number=0)
     (lists / "trainlist02.txt").write_text("YoYo/v_YoYo_g01_c01.avi 1\n")
     with pytest.raises(
-        ValueError, match=r"trainlist02\.txt: YoYo/v_.* has number 1, its class has 2"
+        ValueError,
+        match=r"trainlist02\.txt: YoYo/v_.* has number 1, its class has 2",
     ):
         data_of("ucf101", root, split_number=2).setup("fit")
     (lists / "testlist02.txt").write_text("Swing/v_Swing_g01_c01.avi\n")
@@ -360,7 +374,9 @@ def test_diving48_wrong_files(own: Callable[[str], Path]):
     ):
         data_of("diving48", root).setup("validate")
     (root / "Diving48_vocab.json").write_text("{}")
-    with pytest.raises(ValueError, match=r"vocab\.json: expected a list of classes"):
+    with pytest.raises(
+        ValueError, match=r"vocab\.json: expected a list of classes"
+    ):
         data_of("diving48", root)
 
 
@@ -398,7 +414,9 @@ def test_a_list_with_names_test_and_absolute_paths(
     )
     assert data.clips("train")[0].label == 1
     assert data.clips("train")[0].path == tmp_path / "elsewhere/clips/0.mp4"
-    assert data.clips("test") == [Clip(f"{root}/clips/5.mp4", root / "clips/5.mp4", 0)]
+    assert data.clips("test") == [
+        Clip(f"{root}/clips/5.mp4", root / "clips/5.mp4", 0)
+    ]
 
 
 def test_a_list_of_folders_of_frames(own: Callable[[str], Path]):
@@ -418,10 +436,13 @@ def test_a_list_of_folders_of_frames(own: Callable[[str], Path]):
     )
     data.setup("fit")
     (batch,) = data.val_dataloader()
-    assert batch.clip_id == [f"20bn-something-something-v1/{n}" for n in range(4, 8)]
+    assert batch.clip_id == [
+        f"20bn-something-something-v1/{n}" for n in range(4, 8)
+    ]
     assert batch.label.tolist() == [0, 1, 0, 1]
     assert (
-        batch.video[0].float().mean(dim=(-3, -2, -1)) - (14 + 20 * torch.arange(FRAMES))
+        batch.video[0].float().mean(dim=(-3, -2, -1))
+        - (14 + 20 * torch.arange(FRAMES))
     ).abs().max() < 5
 
 
@@ -433,7 +454,9 @@ def test_wrong_lists(own: Callable[[str], Path]):
         match=r"val\.csv, line 1: clip clips/5\.mp4 has label 'bird', not among the 2",
     ):
         data_of("video_list", root).setup("fit")
-    with pytest.raises(FileNotFoundError, match=r"no annotation file .*nothing\.csv"):
+    with pytest.raises(
+        FileNotFoundError, match=r"no annotation file .*nothing\.csv"
+    ):
         data_of("video_list", root, train="nothing.csv")
 
 

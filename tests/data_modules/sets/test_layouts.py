@@ -135,11 +135,15 @@ def test_captioned_videos_in_every_layout(layout: str, tmp_path: Path) -> None:
     data = module(str(root), **options, **OPTIONS)  # pyright: ignore[reportCallIssue]
     data.setup("fit")
     data.setup("test")
-    found = [clip for split in ("train", "val", "test") for clip in data.located(split)]
+    found = [
+        clip for split in ("train", "val", "test") for clip in data.located(split)
+    ]
     numbers = [
         int(
             "".join(
-                filter(str.isdigit, clip.clip_id.partition("_")[0].partition("#")[0])
+                filter(
+                    str.isdigit, clip.clip_id.partition("_")[0].partition("#")[0]
+                )
             )
         )
         for clip in found
@@ -170,7 +174,8 @@ def test_two_files_of_one_clip_are_told(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("missing", ["stop", "leave_out"])
 @pytest.mark.parametrize(
-    ("name", "place"), [("k400", "train"), ("hmdb51", "videos"), ("ucf101", "UCF-101")]
+    ("name", "place"),
+    [("k400", "train"), ("hmdb51", "videos"), ("ucf101", "UCF-101")],
 )
 def test_a_whole_class_is_never_left_out_and_what_is_there_is_told(
     name: str, place: str, missing: str, tmp_path: Path
@@ -181,7 +186,9 @@ def test_a_whole_class_is_never_left_out_and_what_is_there_is_told(
     with pytest.raises(
         FileNotFoundError, match=f"2 of the 4 videos .*{place} holds 1 folder"
     ) as error:
-        MODULES[name](str(root), files=Files(missing=missing), **OPTIONS).setup("fit")  # pyright: ignore[reportArgumentType]
+        MODULES[name](str(root), files=Files(missing=missing), **OPTIONS).setup(
+            "fit"
+        )  # pyright: ignore[reportArgumentType]
     assert ("A class cannot be left out" in str(error.value)) == (
         missing == "leave_out"
     )
@@ -195,6 +202,6 @@ def test_where_nothing_is_found_the_folders_that_are_there_are_told(
     with pytest.raises(
         FileNotFoundError, match=r"4 of the 4 videos .* there is no folder .*train"
     ):
-        MODULES["k400"](str(root), files=Files(missing="leave_out"), **OPTIONS).setup(
-            "fit"
-        )
+        MODULES["k400"](
+            str(root), files=Files(missing="leave_out"), **OPTIONS
+        ).setup("fit")

@@ -30,7 +30,11 @@ def write(root: Path, *names: str) -> None:
 def folder(root: Path, classes: list[str], **options: Any) -> VideoFolder:
     write(
         root,
-        *(f"{split}/{name}/1.mp4" for split in ("train", "val") for name in classes),
+        *(
+            f"{split}/{name}/1.mp4"
+            for split in ("train", "val")
+            for name in classes
+        ),
     )
     return VideoFolder(str(root), **options)
 
@@ -113,12 +117,18 @@ def test_about_half_of_the_clips_change_their_label(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "transform",
-    [TrainCrop(flip=True), MultiScaleCrop(flip=True), ShortSideJitterCrop(flip=True)],
+    [
+        TrainCrop(flip=True),
+        MultiScaleCrop(flip=True),
+        ShortSideJitterCrop(flip=True),
+    ],
 )
 def test_a_flip_is_refused_where_a_mirror_image_is_no_class(
     transform: Transform, tmp_path: Path
 ) -> None:
-    data = folder(tmp_path, ["turn left", "walk"], train_transform=transform, **OPTIONS)
+    data = folder(
+        tmp_path, ["turn left", "walk"], train_transform=transform, **OPTIONS
+    )
     with pytest.raises(
         ValueError,
         match=r"train_transform\.flip .* 1 of the 2 .*: 'turn left'; set it to false",

@@ -9,7 +9,14 @@ import av
 import numpy as np
 import pytest
 
-from data_modules.sets.rendered.motion import FPS, FRAMES, SIZE, ClipPlan, main, render
+from data_modules.sets.rendered.motion import (
+    FPS,
+    FRAMES,
+    SIZE,
+    ClipPlan,
+    main,
+    render,
+)
 from data_modules.sets.rendered.motion_scene import (
     MOTIONS,
     SHAPES,
@@ -64,8 +71,12 @@ def test_frames_as_a_set_are_equally_likely_in_both_directions(
         np.array([draw_trajectory(motion, rng, 8) for _ in range(4000)])
         for motion in (forward, backward)
     )
-    np.testing.assert_allclose(ahead.mean((0, 2))[:3], back.mean((0, 2))[:3], atol=0.01)
-    np.testing.assert_allclose(ahead.std((0, 2))[:3], back.std((0, 2))[:3], atol=0.01)
+    np.testing.assert_allclose(
+        ahead.mean((0, 2))[:3], back.mean((0, 2))[:3], atol=0.01
+    )
+    np.testing.assert_allclose(
+        ahead.std((0, 2))[:3], back.std((0, 2))[:3], atol=0.01
+    )
     column = ("x", "y", "depth").index(forward.axis)
     assert np.abs(ahead[:, column, 0].mean() - back[:, column, 0].mean()) > 0.2
 
@@ -116,7 +127,8 @@ def test_annotations_have_the_format_of_something_something(root: Path) -> None:
 @pytest.mark.parametrize(("split", "each"), [("train", 2), ("validation", 1)])
 def test_classes_are_balanced(root: Path, split: str, each: int) -> None:
     counts = Counter(
-        entry["template"] for entry in json.loads((root / f"{split}.json").read_text())
+        entry["template"]
+        for entry in json.loads((root / f"{split}.json").read_text())
     )
     assert set(counts.values()) == {each}
     assert len(counts) == len(MOTIONS)
@@ -126,7 +138,10 @@ def test_files_hold_the_drawn_frames(root: Path) -> None:
     with av.open(str(root / "videos" / "13.mp4")) as container:
         assert container.streams.video[0].average_rate == FPS
         decoded = np.stack(
-            [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+            [
+                frame.to_ndarray(format="rgb24")
+                for frame in container.decode(video=0)
+            ]
         )
     drawn = ClipPlan("13", "validation", 0, 3).draw().video
     assert decoded.shape == drawn.shape == (FRAMES, SIZE, SIZE, 3)
@@ -138,7 +153,9 @@ def test_files_hold_the_drawn_frames(root: Path) -> None:
 def test_the_seed_decides_every_byte(root: Path, tmp_path: Path) -> None:
     """Whichever process draws."""
     again = render(tmp_path / "again", num_train=12, num_test=6, seed=3)
-    for file in (path.relative_to(root) for path in root.rglob("*") if path.is_file()):
+    for file in (
+        path.relative_to(root) for path in root.rglob("*") if path.is_file()
+    ):
         assert (again / file).read_bytes() == (root / file).read_bytes(), file
     assert (
         ClipPlan("1", "train", 0, 4).draw().video
@@ -155,7 +172,9 @@ def test_an_interrupted_render_is_completed(root: Path, tmp_path: Path) -> None:
     kept = (broken / "videos" / "1.mp4").stat().st_mtime_ns
     with in_this_process():
         render(broken, num_train=12, num_test=6, seed=3)
-    assert (broken / "train.json").read_bytes() == (root / "train.json").read_bytes()
+    assert (broken / "train.json").read_bytes() == (
+        root / "train.json"
+    ).read_bytes()
     assert (broken / "videos" / "5.mp4").read_bytes() == (
         root / "videos" / "5.mp4"
     ).read_bytes()
@@ -187,5 +206,6 @@ def test_a_wrong_request_is_told_in_one_line(
     with pytest.raises(SystemExit, match="2"):
         main([str(tmp_path), "--num-train", "3"])
     assert (
-        "num_train=3, num_test=240: each class needs a clip" in capsys.readouterr().err
+        "num_train=3, num_test=240: each class needs a clip"
+        in capsys.readouterr().err
     )

@@ -11,7 +11,12 @@ from data_modules.sampling.schemes import SegmentSampling
 from data_modules.sets import MotionCaptions
 from data_modules.sets.rendered.motion import FRAMES
 from data_modules.sets.rendered.motion import render as render_classes
-from data_modules.sets.rendered.motion_captions import SIZE, CaptionPlan, plans, render
+from data_modules.sets.rendered.motion_captions import (
+    SIZE,
+    CaptionPlan,
+    plans,
+    render,
+)
 from data_modules.sets.rendered.motion_scene import COLORS, MOTIONS, SHAPES
 from tests.rendering import render_two_objects
 
@@ -90,7 +95,10 @@ def test_files_hold_the_drawn_frames(root: Path):
     plan = next(plan for plan in plans(1, 3) if plan.is_test)
     with av.open(str(root / "videos" / f"{plan.clip_id}.mp4")) as container:
         decoded = np.stack(
-            [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+            [
+                frame.to_ndarray(format="rgb24")
+                for frame in container.decode(video=0)
+            ]
         )
     assert decoded.shape == (FRAMES, SIZE, SIZE, 3)
     assert (

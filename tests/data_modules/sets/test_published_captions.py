@@ -40,7 +40,9 @@ def test_vatex_in_the_published_files(tmp_path: Path):
     """The split of HGR takes validation and test from the published validation."""
     root = lay_out("vatex", tmp_path / "vatex", videos=False)
     (root / "vatex_data.json").unlink()
-    (root / "vatex_training_v1.0.json").write_text(json.dumps(vatex_objects(range(4))))
+    (root / "vatex_training_v1.0.json").write_text(
+        json.dumps(vatex_objects(range(4)))
+    )
     (root / "vatex_validation_v1.0.json").write_text(
         json.dumps(vatex_objects(range(4, 10)))
     )
@@ -113,7 +115,9 @@ def test_msr_vtt_as_coco_names_it(tmp_path: Path):
 
 
 def test_half_of_the_files_of_2016(tmp_path: Path):
-    (tmp_path / "train_val_videodatainfo.json").write_text(json.dumps(msr_vtt("train")))
+    (tmp_path / "train_val_videodatainfo.json").write_text(
+        json.dumps(msr_vtt("train"))
+    )
     with pytest.raises(
         FileNotFoundError, match=r"no annotation file .*/test_videodatainfo\.json"
     ):
@@ -137,7 +141,9 @@ def test_msvd_as_a_text(tmp_path: Path):
     assert [(clip.clip_id, clip.captions) for clip in MSVD(str(tmp_path), **OPTIONS).clips("train")] == [
         ("vid-2_0_8", ("a cat, runs", "a cat, sleeps")), ("vid-0_0_8", ("a cat, runs", "a cat, sleeps"))
     ]  # fmt: skip
-    (tmp_path / "AllVideoDescriptions.txt").write_text("vid-2_0_8 a cat\nvid-0_0_8\n")
+    (tmp_path / "AllVideoDescriptions.txt").write_text(
+        "vid-2_0_8 a cat\nvid-0_0_8\n"
+    )
     with pytest.raises(
         ValueError,
         match=r"AllVideoDescriptions\.txt, line 2: caption 0 of video vid-0_0_8 is empty",
@@ -157,7 +163,9 @@ def test_captions_as_texts_in_a_pickle(tmp_path: Path):
 
 
 def test_a_list_of_files_in_place_of_names(tmp_path: Path):
-    (tmp_path / "raw-captions.pkl").write_bytes(pickle.dumps({"a_0_8": [["a", "cat"]]}))
+    (tmp_path / "raw-captions.pkl").write_bytes(
+        pickle.dumps({"a_0_8": [["a", "cat"]]})
+    )
     (tmp_path / "train_list.txt").write_text("a_0_8.avi\n")
     with pytest.raises(
         ValueError,

@@ -83,7 +83,11 @@ def test_kinetics(name: str, tmp_path: Path):
             "label,youtube_id,time_start,time_end\nyoga,b,x,1\n",
             "times of clip b are no numbers",
         ),
-        ("train.json", [{"label": "yoga"}], 'expected {youtube_id: {"annotations": '),
+        (
+            "train.json",
+            [{"label": "yoga"}],
+            'expected {youtube_id: {"annotations": ',
+        ),
         ("train.json", {}, 'expected {youtube_id: {"annotations": '),
         (
             "train.json",
@@ -107,7 +111,9 @@ def test_kinetics(name: str, tmp_path: Path):
         ),
     ],
 )
-def test_wrong_lists_of_kinetics(name: str, content: Any, message: str, tmp_path: Path):
+def test_wrong_lists_of_kinetics(
+    name: str, content: Any, message: str, tmp_path: Path
+):
     (tmp_path / name).write_text(
         content if isinstance(content, str) else json.dumps(content)
     )
@@ -174,7 +180,10 @@ def test_something_v1(files: dict[str, Any], tmp_path: Path):
             "7 12 1\n8 12 1 0\n",
             "line 2 '8 12 1 0': expected 'id num_frames label' in each line",
         ),
-        ("7 12 1\n8 12 2\n", "clip 8 has label '2', not among the 2 of the data set"),
+        (
+            "7 12 1\n8 12 2\n",
+            "clip 8 has label '2', not among the 2 of the data set",
+        ),
         (
             "7 12 1\n7 12 0\n",
             "clip 7 is listed twice or more, with the labels '1' and '0'",
@@ -230,7 +239,10 @@ V2 = {"labels.json": {"Holding something": "0", "Putting something": "1"}}
             "expected a name or a whole number as id",
         ),
         ({"7": "Holding [something]"}, "expected a list that is not empty"),
-        ([{"id": "7", "label": "holding a cup"}], "expected at least id and template"),
+        (
+            [{"id": "7", "label": "holding a cup"}],
+            "expected at least id and template",
+        ),
     ],
 )
 def test_wrong_lists_of_something_v2(train: Any, message: str, tmp_path: Path):

@@ -49,13 +49,18 @@ def data_of(root: Path, **options: Any) -> SomethingSomething:
 @pytest.mark.parametrize("prefix", ["", "something-something-v2-"])
 def test_official_files(tmp_path: Path, prefix: str):
     data = data_of(lay_out(tmp_path, prefix))
-    assert data.labels == ["Pushing something from left to right", "Holding something"]
+    assert data.labels == [
+        "Pushing something from left to right",
+        "Holding something",
+    ]
     folder = tmp_path / "20bn-something-something-v2"
     assert data.clips("train") == [
         Clip("34870", folder / "34870.webm", 1),
         Clip("7", folder / "7.mp4", 0),
     ]
-    assert data.clips("val") == data.clips("test") == [Clip("9", folder / "9.webm", 1)]
+    assert (
+        data.clips("val") == data.clips("test") == [Clip("9", folder / "9.webm", 1)]
+    )
 
 
 def test_videos_elsewhere(tmp_path: Path):
@@ -89,14 +94,21 @@ def test_missing_annotation(tmp_path: Path):
 
 
 def test_a_label_file_with_the_brackets_of_the_templates(tmp_path: Path):
-    labels = {"Pushing [something] from left to right": 0, "Holding [something]": "1"}
+    labels = {
+        "Pushing [something] from left to right": 0,
+        "Holding [something]": "1",
+    }
     data = data_of(lay_out(tmp_path, labels=labels))
-    assert data.labels == ["Pushing something from left to right", "Holding something"]
+    assert data.labels == [
+        "Pushing something from left to right",
+        "Holding something",
+    ]
     assert [clip.label for clip in data.clips("train")] == [1, 0]
 
 
 @pytest.mark.parametrize(
-    "labels", [{}, {"a": "1", "b": "2"}, {"a": "0", "b": "2"}, {"0": "a"}, ["a", "b"]]
+    "labels",
+    [{}, {"a": "1", "b": "2"}, {"a": "0", "b": "2"}, {"0": "a"}, ["a", "b"]],
 )
 def test_labels_must_number_the_classes(tmp_path: Path, labels: object):
     with pytest.raises(
@@ -131,7 +143,9 @@ def test_a_label_outside_the_map(tmp_path: Path):
 
 
 def test_an_id_twice(tmp_path: Path):
-    with pytest.raises(ValueError, match=r"validation\.json: clip 9 is listed twice"):
+    with pytest.raises(
+        ValueError, match=r"validation\.json: clip 9 is listed twice"
+    ):
         data_of(lay_out(tmp_path, validation=[*VALIDATION, *VALIDATION])).setup(
             "validate"
         )

@@ -56,9 +56,9 @@ def test_a_class_that_training_lacks(tmp_path: Path):
     with pytest.raises(
         ValueError, match=r"val: class folders \['c'\] are not among the 1 of train"
     ):
-        folder(touch(tmp_path, "train/a/1.mp4", "val/a/1.mp4", "val/c/1.mp4")).setup(
-            "validate"
-        )
+        folder(
+            touch(tmp_path, "train/a/1.mp4", "val/a/1.mp4", "val/c/1.mp4")
+        ).setup("validate")
 
 
 def test_a_split_without_videos(tmp_path: Path):
@@ -133,7 +133,11 @@ def test_what_is_passed_over_is_counted_once_by_suffix(tmp_path: Path):
 
 def test_folders_inside_class_folders_are_told(tmp_path: Path):
     touch(
-        tmp_path, "train/a/1.mp4", "train/a/x/2.mp4", "train/a/x/y/3.mp4", "val/a/4.mp4"
+        tmp_path,
+        "train/a/1.mp4",
+        "train/a/x/2.mp4",
+        "train/a/x/y/3.mp4",
+        "val/a/4.mp4",
     )
     (told,) = seen(tmp_path)[1]
     assert (
@@ -147,7 +151,9 @@ def test_folders_inside_class_folders_are_told(tmp_path: Path):
 def test_a_class_with_all_its_videos_too_deep_is_refused(
     beside: tuple[str, ...], tmp_path: Path
 ):
-    touch(tmp_path, "train/a/anna/1.mp4", "train/a/bert/2.mp4", *beside, "val/a/4.mp4")
+    touch(
+        tmp_path, "train/a/anna/1.mp4", "train/a/bert/2.mp4", *beside, "val/a/4.mp4"
+    )
     with pytest.raises(
         ValueError,
         match=r"train: .*hold 2 video\(s\) in folders of their own, such as a/anna, a/bert",
@@ -223,20 +229,27 @@ def test_a_link_of_a_video_that_is_gone_is_a_missing_video(tmp_path: Path):
             ["Train/a/1.mp4"],
             r"train: no such folder; .*there is .*Train: rename it to train",
         ),
-        (["other/list.txt"], r"train: no such folder; .* holds the folder\(s\) other"),
+        (
+            ["other/list.txt"],
+            r"train: no such folder; .* holds the folder\(s\) other",
+        ),
         (
             ["list.txt"],
             r"train: no such folder; .* holds files, but no folders: \.txt 1",
         ),
     ],
 )
-def test_what_is_there_instead_is_told(names: list[str], message: str, tmp_path: Path):
+def test_what_is_there_instead_is_told(
+    names: list[str], message: str, tmp_path: Path
+):
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         folder(touch(tmp_path, *names))
 
 
 def test_an_empty_and_a_missing_root(tmp_path: Path):
-    with pytest.raises(FileNotFoundError, match=r"train: no such folder; .* is empty"):
+    with pytest.raises(
+        FileNotFoundError, match=r"train: no such folder; .* is empty"
+    ):
         folder(tmp_path)
     with pytest.raises(
         FileNotFoundError,
@@ -245,7 +258,8 @@ def test_an_empty_and_a_missing_root(tmp_path: Path):
         folder(tmp_path / "nowhere")
     (tmp_path / "train").mkdir()
     with pytest.raises(
-        ValueError, match=r"train: holds no class folders with videos; .* it is empty"
+        ValueError,
+        match=r"train: holds no class folders with videos; .* it is empty",
     ):
         folder(tmp_path)
 
@@ -253,7 +267,9 @@ def test_an_empty_and_a_missing_root(tmp_path: Path):
 @pytest.mark.parametrize(
     ("there", "split"), [("validation", "validate"), ("testing", "test")]
 )
-def test_a_split_of_another_name_is_not_guessed(there: str, split: str, tmp_path: Path):
+def test_a_split_of_another_name_is_not_guessed(
+    there: str, split: str, tmp_path: Path
+):
     touch(
         tmp_path,
         "train/a/1.mp4",

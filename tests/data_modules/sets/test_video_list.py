@@ -42,7 +42,10 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Videos of four frames, and folders of three frames: v1, v2, and "v 3"."""
     root = tmp_path_factory.mktemp("videos")
     write_video(
-        root / "first.mp4", np.full((FRAMES, 48, 64, 3), 99, np.uint8), 8, codec="mpeg4"
+        root / "first.mp4",
+        np.full((FRAMES, 48, 64, 3), 99, np.uint8),
+        8,
+        codec="mpeg4",
     )
     for name in VIDEOS:
         (root / name).parent.mkdir(exist_ok=True)
@@ -152,7 +155,10 @@ def test_a_byte_order_mark_is_no_part_of_a_name(
             'a.mp4,"left, right"\nb.mp4,up\n',
             [("a.mp4", "left, right"), ("b.mp4", "up")],
         ),
-        ('a.mp4,"12"" pizza"\nb.mp4,7\'\n', [("a.mp4", '12" pizza'), ("b.mp4", "7'")]),
+        (
+            'a.mp4,"12"" pizza"\nb.mp4,7\'\n',
+            [("a.mp4", '12" pizza'), ("b.mp4", "7'")],
+        ),
         ('"x,y.mp4",run\na.mp4,run\n', [("x,y.mp4", "run"), ("a.mp4", "run")]),
         ("x,y.mp4 run\na.mp4 walk\n", [("x,y.mp4", "run"), ("a.mp4", "walk")]),
         ("#1.mp4,run\na.mp4,walk\n", [("#1.mp4", "run"), ("a.mp4", "walk")]),
@@ -275,9 +281,12 @@ def test_what_is_refused(text: str, message: str, videos: Path, tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    "text", ["w1,run\nw2,walk\n", "w1 run\nw2 walk\n", "w.mp4,run\n", "my w.mp4,run\n"]
+    "text",
+    ["w1,run\nw2,walk\n", "w1 run\nw2 walk\n", "w.mp4,run\n", "my w.mp4,run\n"],
 )
-def test_videos_that_are_not_there_are_missing(text: str, videos: Path, tmp_path: Path):
+def test_videos_that_are_not_there_are_missing(
+    text: str, videos: Path, tmp_path: Path
+):
     """Not a matter of columns."""
     read(videos, tmp_path, text)
     with pytest.raises(
@@ -305,7 +314,9 @@ def test_numbers_with_holes(
     with pytest.warns(UserWarning, match=absent):
         listed = read(videos, tmp_path, text)
     assert listed == [tuple(line.split(",")) for line in text.split()]
-    (tmp_path / "names.txt").write_text("".join(f"class {n}\n" for n in range(labels)))
+    (tmp_path / "names.txt").write_text(
+        "".join(f"class {n}\n" for n in range(labels))
+    )
     assert (
         read(videos, tmp_path, text, names="names.txt")[2][1]
         == f"class {text.split()[2].split(',')[1]}"
@@ -322,14 +333,17 @@ def test_numbers_of_names_that_no_file_orders(videos: Path, tmp_path: Path):
         match=r"val\.csv: the label '0' is a number, and the labels of training are names",
     ):
         data.clips("val")
-    named = VideoList(str(tmp_path), videos=str(videos), names="names.txt", **OPTIONS)
+    named = VideoList(
+        str(tmp_path), videos=str(videos), names="names.txt", **OPTIONS
+    )
     assert named.labels[named.clips("val")[0].label] == "walk"
     (tmp_path / "train.csv").write_text("a.mp4,0\nb.mp4,2\n")
     (tmp_path / "val.csv").write_text("c.mp4,3\n")
     with (
         pytest.warns(UserWarning, match="1 classes have no video: 1"),
         pytest.raises(
-            ValueError, match=r"c\.mp4 has label '3', not among the 3 of the data set"
+            ValueError,
+            match=r"c\.mp4 has label '3', not among the 3 of the data set",
         ),
     ):
         VideoList(str(tmp_path), videos=str(videos), **OPTIONS).clips("val")
@@ -402,7 +416,9 @@ SIGNS = st.characters(
 LABELS = st.lists(st.text(SIGNS, min_size=1), min_size=2, max_size=7)
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
     labels=LABELS.filter(lambda labels: not any(map(str.isdecimal, labels))),
     dialect=st.sampled_from([(mark, end) for mark in ",;\t" for end in ("\n", "\r\n", "\r")]),
@@ -443,4 +459,7 @@ def test_the_ingested_copy_tells_what_is_there(
     monkeypatch.setattr(Files, "place", lambda _, path, root: places.get(path))
     (tmp_path / "train.csv").write_text("v1 4 run\nv2 4 walk\n")
     data = VideoList(str(tmp_path), videos="clips", **OPTIONS)
-    assert [data.labels[clip.label] for clip in data.clips("train")] == ["run", "walk"]
+    assert [data.labels[clip.label] for clip in data.clips("train")] == [
+        "run",
+        "walk",
+    ]

@@ -25,7 +25,8 @@ SIZE = 300_000
 
 def bytes_of(seed: int, size: int = SIZE) -> bytes:
     return b"".join(
-        hashlib.sha256(f"{seed} {n}".encode()).digest() for n in range(size // 32 + 1)
+        hashlib.sha256(f"{seed} {n}".encode()).digest()
+        for n in range(size // 32 + 1)
     )[:size]
 
 

@@ -70,7 +70,9 @@ class OneMore(VideoFolder):
         return [*super().clips(split), Clip("gone", self.root / "gone.mp4", 0)]
 
 
-def test_the_data_module_stops_or_goes_on_as_told(class_folders: Callable[..., Path]):
+def test_the_data_module_stops_or_goes_on_as_told(
+    class_folders: Callable[..., Path],
+):
     root = str(class_folders())
     options = {
         "sampling": SegmentSampling(2),
@@ -79,7 +81,8 @@ def test_the_data_module_stops_or_goes_on_as_told(class_folders: Callable[..., P
         "num_workers": 0,
     }
     with pytest.raises(
-        FileNotFoundError, match=r"1 of the 16 videos of the train split .*gone\.mp4"
+        FileNotFoundError,
+        match=r"1 of the 16 videos of the train split .*gone\.mp4",
     ):
         OneMore(root, **options).setup("fit")
     data = OneMore(root, files=Files(missing="leave_out"), **options)

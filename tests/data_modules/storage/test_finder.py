@@ -44,9 +44,15 @@ def test_the_folder_of_another_class_is_left_alone(tmp_path: Path) -> None:
         "",
     )
     touch(tmp_path, "petting animal (not cat)/x.mp4")
-    wanted = [Wanted(expected, "petting animal (not cat)"), Wanted(expected, "wave")]
+    wanted = [
+        Wanted(expected, "petting animal (not cat)"),
+        Wanted(expected, "wave"),
+    ]
     found = finder(tmp_path).find(wanted).paths
-    assert [path.parent.name for path in found] == ["petting animal (not cat)", "wave"]
+    assert [path.parent.name for path in found] == [
+        "petting animal (not cat)",
+        "wave",
+    ]
 
 
 def test_what_is_nowhere_is_where_it_would_be(tmp_path: Path) -> None:

@@ -41,7 +41,9 @@ def test_what_is_data(name: str) -> None:
 def test_a_folder_is_read_without_what_is_no_data_and_without_dead_links(
     tmp_path: Path,
 ) -> None:
-    touch(tmp_path, "b.mp4", "a.txt", "z/1.mp4", "y/1.mp4", ".hidden", "@eaDir/1.mp4")
+    touch(
+        tmp_path, "b.mp4", "a.txt", "z/1.mp4", "y/1.mp4", ".hidden", "@eaDir/1.mp4"
+    )
     (tmp_path / "link.mp4").symlink_to(tmp_path / "b.mp4")
     (tmp_path / "dead.mp4").symlink_to(tmp_path / "gone.mp4")
     (tmp_path / "linked").symlink_to(tmp_path / "z")
@@ -137,7 +139,11 @@ def test_what_is_on_disk_goes_before_the_copy(tmp_path: Path) -> None:
     (tmp_path / "copy").mkdir()
     write_index(
         tmp_path / "copy",
-        [CopyEntry("videos/1.mp4", "x.mp4", 0, 1, 1, "", "encoded", "", 40.0, 1, 1.0)],
+        [
+            CopyEntry(
+                "videos/1.mp4", "x.mp4", 0, 1, 1, "", "encoded", "", 40.0, 1, 1.0
+            )
+        ],
     )
     touch(tmp_path, "root/videos/6.mp4")
     folders = Files(ingested=str(tmp_path / "copy")).folders(tmp_path / "root")

@@ -114,14 +114,18 @@ def test_a_place_that_cannot_be_written_is_told_with_the_way_out(
 
 
 def test_a_key_is_relative_inside_the_root_and_whole_outside() -> None:
-    assert key(Path("/data/set/train/a b.mp4"), Path("/data/set")) == "train/a b.mp4"
+    assert (
+        key(Path("/data/set/train/a b.mp4"), Path("/data/set")) == "train/a b.mp4"
+    )
     assert key(Path("/data/other/a.mp4"), Path("/data/set")) == "/data/other/a.mp4"
     assert key(Path("set/train/a.mp4"), Path("set")) == "train/a.mp4"
     assert (
-        key(Path("/data/set/../other/a.mp4"), Path("/data/set")) == "/data/other/a.mp4"
+        key(Path("/data/set/../other/a.mp4"), Path("/data/set"))
+        == "/data/other/a.mp4"
     )
     assert (
-        key(Path("/data/set/lists/../train/a.mp4"), Path("/data/set")) == "train/a.mp4"
+        key(Path("/data/set/lists/../train/a.mp4"), Path("/data/set"))
+        == "train/a.mp4"
     )
 
 
@@ -167,7 +171,9 @@ def test_a_pipe_is_not_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "field", ["x" * 200_000, "nan", "inf", "-1", "9" * 5000, "", "1e400", "\0"]
 )
-def test_a_line_of_a_stranger_counts_as_not_there(tmp_path: Path, field: str) -> None:
+def test_a_line_of_a_stranger_counts_as_not_there(
+    tmp_path: Path, field: str
+) -> None:
     write(tmp_path / "m.csv", [GOOD])
     assert GOOD.info is not None
     line = (tmp_path / "m.csv").read_text().splitlines()[1].split(",")

@@ -34,7 +34,9 @@ def test_each_item_is_answered_once_and_a_process_is_reused() -> None:
         for outcome in found
     )
     assert len({outcome.result[1] for outcome in found if outcome.result}) <= 2
-    assert os.getpid() not in {outcome.result[1] for outcome in found if outcome.result}
+    assert os.getpid() not in {
+        outcome.result[1] for outcome in found if outcome.result
+    }
 
 
 @pytest.mark.parametrize("hang", ["hang", "hang in C", "hang stopped"])
@@ -105,7 +107,9 @@ def test_items_are_taken_one_a_process_ahead() -> None:
 
 def test_no_process_stays_behind() -> None:
     found = outcomes(act, [*"abcd", "hang"], workers=3, timeout=30)
-    processes = [outcome.result[1] for outcome in islice(found, 4) if outcome.result]
+    processes = [
+        outcome.result[1] for outcome in islice(found, 4) if outcome.result
+    ]
     found.close()  # pyright: ignore[reportAttributeAccessIssue]
     assert eventually(lambda: not any(alive(process) for process in processes))
 
@@ -141,7 +145,8 @@ def alive(process: int) -> bool:
 
 def zombie(process: int) -> bool:
     return (
-        Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+        Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+        == "Z"
     )
 
 

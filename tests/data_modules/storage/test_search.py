@@ -46,7 +46,9 @@ def test_what_is_passed_over_is_counted(tmp_path: Path) -> None:
 def test_a_file_and_a_folder_of_frames_stand_for_themselves(tmp_path: Path) -> None:
     touch(tmp_path, "clip/00001.jpg", "clip/00002.jpg", "odd.name")
     assert names(tmp_path / "clip") == ["clip"]
-    assert names(tmp_path / "odd.name") == ["odd.name"]  # what a user names is tried
+    assert names(tmp_path / "odd.name") == [
+        "odd.name"
+    ]  # what a user names is tried
 
 
 def test_links_in_a_circle_end(tmp_path: Path) -> None:

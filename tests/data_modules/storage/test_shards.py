@@ -120,7 +120,9 @@ def test_long_names_keep_their_places(tmp_path: Path) -> None:
     for placed, content in zip(
         write_shard(path, entries, files), contents.values(), strict=True
     ):
-        assert path.read_bytes()[placed.start : placed.start + placed.size] == content
+        assert (
+            path.read_bytes()[placed.start : placed.start + placed.size] == content
+        )
 
 
 def test_the_same_clips_give_the_same_shard(tmp_path: Path) -> None:
@@ -215,7 +217,9 @@ def test_changed_bytes_are_told(shards: Path) -> None:
         match=r"shard-00000\.tar: the bytes of b/3, 4é\.mp4, 512 from \d+, are not those",
     ):
         check(shards / last.file, last)
-    with pytest.raises(FileNotFoundError, match=r"gone\.tar: is missing; it holds b/3"):
+    with pytest.raises(
+        FileNotFoundError, match=r"gone\.tar: is missing; it holds b/3"
+    ):
         check(shards / "gone.tar", last)
 
 
@@ -229,7 +233,8 @@ def test_a_shard_of_changed_files_is_not_written(tmp_path: Path) -> None:
 
 def test_a_shard_of_other_clips_is_told(shards: Path) -> None:
     with pytest.raises(
-        ValueError, match=r"shard-00000\.tar: does not hold the 1 clips that it should"
+        ValueError,
+        match=r"shard-00000\.tar: does not hold the 1 clips that it should",
     ):
         shard_places(
             shards / "shard-00000.tar", [entry("a/1.mp4", CONTENTS["a/1.mp4"])]
@@ -307,7 +312,9 @@ def test_originals_at_hand_are_compared(tmp_path: Path) -> None:
         match=rf"{copy}: 1 of 2 originals are not those that were copied: b/3, 4.\.mp4; run",
     ):
         storage.require_originals(originals)
-    storage.require_originals({name: tmp_path / "nowhere" / name for name in CONTENTS})
+    storage.require_originals(
+        {name: tmp_path / "nowhere" / name for name in CONTENTS}
+    )
     assert [each.path for each in of_others(noted, originals)] == [
         "a/2.webm",
         "b/3, 4\u00e9.mp4",
@@ -322,4 +329,6 @@ def test_an_index_of_an_earlier_version_knows_no_originals(tmp_path: Path) -> No
     old = [line.removesuffix("original").removesuffix(",") for line in lines]
     (tmp_path / "index.csv").write_text("\n".join(old) + "\n")
     assert list(read_index(tmp_path)) == entries
-    IngestedCopy(tmp_path).require_originals(dict(zip(CONTENTS, files, strict=True)))
+    IngestedCopy(tmp_path).require_originals(
+        dict(zip(CONTENTS, files, strict=True))
+    )

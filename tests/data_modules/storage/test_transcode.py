@@ -84,7 +84,8 @@ def packets(path: Path) -> list[Packet]:
 def decoded_times(path: Path) -> list[float]:
     with av.open(str(path)) as container:
         times = [
-            float(frame.pts * frame.time_base) for frame in container.decode(video=0)
+            float(frame.pts * frame.time_base)
+            for frame in container.decode(video=0)
         ]
     return [time - times[0] for time in times]
 
@@ -139,7 +140,9 @@ def test_every_frame_keeps_its_time(
     with open_video(original) as before, open_video(tmp_path / "copy.mp4") as after:
         assert after.fps == pytest.approx(before.fps, rel=1e-9)
         for sampling in (SegmentSampling(8), DenseSampling(8, 4)):
-            lengths = [Length(video.num_frames, video.fps) for video in (before, after)]
+            lengths = [
+                Length(video.num_frames, video.fps) for video in (before, after)
+            ]
             assert np.array_equal(
                 sampling.test(lengths[0], 3), sampling.test(lengths[1], 3)
             )
@@ -165,7 +168,9 @@ def test_short_clips(count: int, write: WriteVideo, tmp_path: Path) -> None:
     assert transcode(original, tmp_path / "copy.mp4", Profile()).num_frames == count
 
 
-def test_the_quality_is_what_another_decoder_finds(clip: Path, tmp_path: Path) -> None:
+def test_the_quality_is_what_another_decoder_finds(
+    clip: Path, tmp_path: Path
+) -> None:
     quality = transcode(clip, tmp_path / "copy.mp4", Profile())
     lumas = list[np.ndarray]()
     for path in (clip, tmp_path / "copy.mp4"):
@@ -220,7 +225,9 @@ def test_pictures_are_reduced(
                 video.encode(av.VideoFrame.from_ndarray(picture, format="rgb24"))
             )
         container.mux(video.encode(None))
-    assert transcode(original, tmp_path / "copy.mp4", Profile(short_side=64)).psnr > 35
+    assert (
+        transcode(original, tmp_path / "copy.mp4", Profile(short_side=64)).psnr > 35
+    )
     with av.open(str(tmp_path / "copy.mp4")) as container:
         stream = container.streams.video[0]
         assert (stream.height, stream.width) == expected
@@ -250,7 +257,10 @@ def test_the_copy_is_upright_and_silent(tmp_path: Path) -> None:
     with av.open(str(tmp_path / "copy.mp4")) as container:
         assert [stream.type for stream in container.streams] == ["video"]
         pictures = np.stack(
-            [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+            [
+                frame.to_ndarray(format="rgb24")
+                for frame in container.decode(video=0)
+            ]
         )
     assert pictures.shape == (20, 96, 64, 3)
     turned = moving(20)[:, ::-1].swapaxes(1, 2)  # the first row on the right
@@ -295,7 +305,9 @@ def test_colors_mean_the_same(
 
 
 def test_a_worse_copy_is_no_copy(write: WriteVideo, tmp_path: Path) -> None:
-    noise = np.random.default_rng(0).integers(0, 256, (20, 64, 96, 3), dtype=np.uint8)
+    noise = np.random.default_rng(0).integers(
+        0, 256, (20, 64, 96, 3), dtype=np.uint8
+    )
     original = write("noise.mkv", noise, codec="libx264", gop=1)
     with pytest.raises(
         Unfaithful,
@@ -306,7 +318,9 @@ def test_a_worse_copy_is_no_copy(write: WriteVideo, tmp_path: Path) -> None:
     assert not list(tmp_path.glob(".partial*"))
 
 
-def test_no_room_says_nothing_about_the_original(clip: Path, tmp_path: Path) -> None:
+def test_no_room_says_nothing_about_the_original(
+    clip: Path, tmp_path: Path
+) -> None:
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2000, before[1]))
     try:
@@ -355,7 +369,9 @@ def test_frame_images_become_a_video(tmp_path: Path) -> None:
         20,
         "encoded",
     )
-    assert entry.source_size == sum(file.stat().st_size for file in folder.iterdir())
+    assert entry.source_size == sum(
+        file.stat().st_size for file in folder.iterdir()
+    )
     with open_video(tmp_path / "out" / "frames" / "7.mp4") as video:
         means = video.frames(range(20)).pixels.float().mean((1, 2, 3))
     assert ((means - 20) / 4).round().tolist() == list(range(20))
@@ -375,7 +391,9 @@ def test_what_cannot_be_encoded_faithfully_is_kept(
         raise Unfaithful("as a test")
 
     monkeypatch.setattr("data_modules.storage.transcode.transcode", unfaithful)
-    entry = copy_clip(CopyTask("a/clip.mkv", clip, tmp_path / "out", Profile(crf=20)))
+    entry = copy_clip(
+        CopyTask("a/clip.mkv", clip, tmp_path / "out", Profile(crf=20))
+    )
     assert tried == [20, 10]
     assert (entry.status, entry.reason, entry.file, entry.num_frames) == (
         "kept",
@@ -386,7 +404,9 @@ def test_what_cannot_be_encoded_faithfully_is_kept(
     assert (tmp_path / "out" / "a" / "clip.mkv").read_bytes() == clip.read_bytes()
 
 
-def test_a_clip_that_does_not_decode_is_kept_as_bad_as_it_is(tmp_path: Path) -> None:
+def test_a_clip_that_does_not_decode_is_kept_as_bad_as_it_is(
+    tmp_path: Path,
+) -> None:
     bad = tmp_path / "bad.mp4"
     bad.write_bytes(struct.pack("100I", *range(100)))
     entry = copy_clip(CopyTask("bad.mp4", bad, tmp_path / "out", Profile()))

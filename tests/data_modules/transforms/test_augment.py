@@ -73,7 +73,8 @@ def test_apply_is_space_then_each_change():
 
 def test_color_jitter_draws_uniform_factors_in_any_order():
     drawn = [
-        ColorJitter(0.4, 1.5, 0.2, 0.1).draw(8, 224, rng(k)).steps for k in range(2000)
+        ColorJitter(0.4, 1.5, 0.2, 0.1).draw(8, 224, rng(k)).steps
+        for k in range(2000)
     ]
     limits = {
         "Brightness": (0.6, 1.4),
@@ -101,7 +102,10 @@ def test_grayscale():
     changes = [Grayscale().draw(2, 32, rng(k)) for k in range(2000)]
     assert (
         abs(
-            sum(change == Operations((Operation("Color", 0.0),)) for change in changes)
+            sum(
+                change == Operations((Operation("Color", 0.0),))
+                for change in changes
+            )
             - 400
         )
         < 4 * 18
@@ -153,7 +157,9 @@ def test_one_box_for_all_frames_and_noise_for_each():
     assert not erased.any()
     assert not torch.equal(inside[0], inside[1])
     count = 40 * 20 * 14
-    for channel, (mean, std) in enumerate(zip(change.mean, change.std, strict=True)):
+    for channel, (mean, std) in enumerate(
+        zip(change.mean, change.std, strict=True)
+    ):
         values = inside[:, channel]
         assert abs(values.mean() - mean) < 4 * std / count**0.5
         assert (
@@ -172,7 +178,10 @@ def test_const_is_the_mean():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: ColorJitter(contrast=-0.1), "contrast: expected 0 or more, got -0.1"),
+        (
+            lambda: ColorJitter(contrast=-0.1),
+            "contrast: expected 0 or more, got -0.1",
+        ),
         (
             lambda: ColorJitter(hue=0.6),
             "hue: expected at most 0.5, half of the color circle, got 0.6",

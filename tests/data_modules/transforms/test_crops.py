@@ -26,7 +26,10 @@ def rng(name: object = 0) -> np.random.Generator:
 
 
 def follow(
-    transform: Transform, video: torch.Tensor, size: int, generator: np.random.Generator
+    transform: Transform,
+    video: torch.Tensor,
+    size: int,
+    generator: np.random.Generator,
 ) -> torch.Tensor:
     """Draw, cut and apply."""
     recipe = transform.draw(video.shape[-2], video.shape[-1], size, generator)
@@ -62,19 +65,29 @@ def test_halving_is_the_triangle_filter():
         @ torch.tensor([1, 3, 3, 1], dtype=torch.double)
         / 8
     )
-    assert (resize(video, 32, 32, "bilinear")[0, 0, 5, 1:-1] - taps).abs().max() <= 1
+    assert (
+        resize(video, 32, 32, "bilinear")[0, 0, 5, 1:-1] - taps
+    ).abs().max() <= 1
 
 
-@pytest.mark.parametrize(("interpolation", "levels"), [("bilinear", 1), ("bicubic", 2)])
+@pytest.mark.parametrize(
+    ("interpolation", "levels"), [("bilinear", 1), ("bicubic", 2)]
+)
 def test_resize_is_close_to_floats(interpolation, levels: int):
     ramp = (torch.rand(2, 3, 6, 8) * 255).to(torch.uint8).float()
-    video = interpolate(ramp, size=(90, 120), mode="bilinear").round().to(torch.uint8)
+    video = (
+        interpolate(ramp, size=(90, 120), mode="bilinear").round().to(torch.uint8)
+    )
     floats = (
-        interpolate(video.float(), size=(37, 53), mode=interpolation, antialias=True)
+        interpolate(
+            video.float(), size=(37, 53), mode=interpolation, antialias=True
+        )
         .round()
         .clamp(0, 255)
     )
-    assert (resize(video, 37, 53, interpolation).float() - floats).abs().max() <= levels
+    assert (
+        resize(video, 37, 53, interpolation).float() - floats
+    ).abs().max() <= levels
 
 
 def test_train_boxes_keep_the_law():
@@ -116,15 +129,16 @@ def test_a_frame_no_box_fits_gets_the_largest_centred_one():
     assert TrainCrop(scale=(1.0, 1.0), ratio=(1.0, 1.0)).box(200, 50, rng()) == Box(
         75, 0, 50, 50
     )
-    assert TrainCrop(scale=(1.0, 1.0), ratio=(2.0, 3.0)).box(100, 100, rng()) == Box(
-        25, 0, 50, 100
-    )
+    assert TrainCrop(scale=(1.0, 1.0), ratio=(2.0, 3.0)).box(
+        100, 100, rng()
+    ) == Box(25, 0, 50, 100)
 
 
 def test_whole_frame_box_is_a_plain_resize():
     video = torch.randint(0, 256, (2, 3, 40, 40), dtype=torch.uint8)
     assert torch.equal(
-        follow(TrainCrop(scale=(1.0, 1.0), ratio=(1.0, 1.0)), video, 40, rng()), video
+        follow(TrainCrop(scale=(1.0, 1.0), ratio=(1.0, 1.0)), video, 40, rng()),
+        video,
     )
 
 
@@ -189,7 +203,9 @@ def test_multi_scale_boxes_are_those_of_tsn():
         down, right = (256 - h) // 4, (340 - w) // 4
         expected = {(i * down, k * right) for i, k in corners + edges_and_quarters}
         assert {
-            (box.top, box.left) for box in count if (box.height, box.width) == (h, w)
+            (box.top, box.left)
+            for box in count
+            if (box.height, box.width) == (h, w)
         } == expected
     share = Counter[tuple[int, int]]()
     for box, times in count.items():
@@ -221,7 +237,9 @@ def test_short_side_jitter_sees_what_the_resized_frame_would_show():
     )
     top, left, height, width = boxes.T
     assert (height == width).all()
-    short = 240 * 224 / height  # between 256 and 320, up to the half pixel of the box
+    short = (
+        240 * 224 / height
+    )  # between 256 and 320, up to the half pixel of the box
     assert short.min() > 256 * (1 - 0.5 / 210)
     assert short.max() < 320 * (1 + 0.5 / 168)
     expected = 256 + 64 * (np.arange(3000) + 0.5) / 3000
@@ -233,9 +251,9 @@ def test_short_side_jitter_sees_what_the_resized_frame_would_show():
     assert (top + height).max() == 240
     assert (left + width).max() == 320
     assert abs((left / (320 - width)).mean() - 0.5) < 0.03
-    assert ShortSideJitterCrop(scale=(1.0, 1.0)).draw(112, 112, 56, rng()).box == Box(
-        0, 0, 112, 112
-    )
+    assert ShortSideJitterCrop(scale=(1.0, 1.0)).draw(
+        112, 112, 56, rng()
+    ).box == Box(0, 0, 112, 112)
 
 
 def test_eval_crop_trains_without_drawing():

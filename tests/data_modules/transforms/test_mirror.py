@@ -32,14 +32,16 @@ def test_mirrored_labels_of_something_something():
 
 
 def test_mirrored_labels_of_any_case():
-    assert mirrored_labels(["Left turn", "right turn", "Right turn", "leftover"]) == {
+    assert mirrored_labels(
+        ["Left turn", "right turn", "Right turn", "leftover"]
+    ) == {
         0: 2,
         2: 0,
     }
     assert mirrored_labels([]) == {}
-    assert unmirrored_labels(["Left turn", "right turn", "Right turn", "leftover"]) == [
-        "right turn"
-    ]
+    assert unmirrored_labels(
+        ["Left turn", "right turn", "Right turn", "leftover"]
+    ) == ["right turn"]
 
 
 @pytest.mark.parametrize(
@@ -76,7 +78,8 @@ def test_letters_are_no_sides(labels: list[str]):
 
 
 @pytest.mark.parametrize(
-    "name", ["turn left", "Swiping Right", "TurnLeft", "from left to right", "spin ccw"]
+    "name",
+    ["turn left", "Swiping Right", "TurnLeft", "from left to right", "spin ccw"],
 )
 def test_a_side_without_its_mirror_image_is_named(name: str):
     assert mirrored_labels(["walk", name]) == {}

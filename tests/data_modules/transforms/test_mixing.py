@@ -29,14 +29,18 @@ def mixed(
     video, label, names = clips
     size = len(names) // parts
     cuts = [slice(part * size, (part + 1) * size) for part in range(parts)]
-    each = [mixing(video[cut], label[cut], names[cut], seed=1, epoch=2) for cut in cuts]
+    each = [
+        mixing(video[cut], label[cut], names[cut], seed=1, epoch=2) for cut in cuts
+    ]
     return Mixed(*(torch.cat(tensors) for tensors in zip(*each, strict=True)))
 
 
 class Chosen(np.random.Generator):
     """What it draws is given."""
 
-    def __init__(self, weight: float, cutmix: bool, center: tuple[int, int]) -> None:
+    def __init__(
+        self, weight: float, cutmix: bool, center: tuple[int, int]
+    ) -> None:
         super().__init__(np.random.Philox(0))
         self.weight, self.cutmix, self.places = weight, cutmix, iter(center)
         self.alphas: list[float] = []
@@ -87,7 +91,9 @@ def test_pairs_are_mixed_as_by_timm(
     assert (
         mix_pair(video, mix).flatten(1, 2) - expected
     ).abs().max() <= 0.5001  # rounded
-    assert [mix.weight, 1 - mix.weight] == pytest.approx(target[0].tolist(), abs=1e-6)
+    assert [mix.weight, 1 - mix.weight] == pytest.approx(
+        target[0].tolist(), abs=1e-6
+    )
 
 
 def test_the_batch_is_pairs_of_neighbours():
@@ -138,18 +144,24 @@ def test_weights_are_the_share_of_own_pixels():
 
 def test_switch_probability_and_beta():
     mixes = [
-        Mixing(mixup=2.0, cutmix=1.0, switch=0.3, probability=0.8).draw(16, 16, rng(k))
+        Mixing(mixup=2.0, cutmix=1.0, switch=0.3, probability=0.8).draw(
+            16, 16, rng(k)
+        )
         for k in range(4000)
     ]
     assert (
         abs(sum(mix.weight == 1.0 and mix.box is None for mix in mixes) - 800)
         < 4 * 25.3
     )
-    assert abs(sum(mix.box is not None for mix in mixes) - 4000 * 0.8 * 0.3) < 4 * 27
+    assert (
+        abs(sum(mix.box is not None for mix in mixes) - 4000 * 0.8 * 0.3) < 4 * 27
+    )
     weights = np.sort(
         [mix.weight for mix in mixes if mix.box is None and mix.weight < 1]
     )
-    expected = 3 * weights**2 - 2 * weights**3  # distribution function of Beta(2, 2)
+    expected = (
+        3 * weights**2 - 2 * weights**3
+    )  # distribution function of Beta(2, 2)
     steps = (np.arange(len(weights)) + 0.5) / len(weights)
     assert np.abs(expected - steps).max() < 1.95 / np.sqrt(
         len(weights)
@@ -172,7 +184,9 @@ def test_one_of_the_two():
 
 
 @pytest.mark.parametrize(
-    "mix", [Mix(0.37), Mix(0.75, Box(2, 3, 8, 8)), Mix(1.0, Box(0, 0, 0, 0))], ids=repr
+    "mix",
+    [Mix(0.37), Mix(0.75, Box(2, 3, 8, 8)), Mix(1.0, Box(0, 0, 0, 0))],
+    ids=repr,
 )
 def test_inputs_stay(mix: Mix):
     video = batch(2)[0]

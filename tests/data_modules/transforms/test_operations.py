@@ -19,7 +19,11 @@ EXACT = [
     ("Equalize", 0.0, ImageOps.equalize),
     ("Invert", 0.0, ImageOps.invert),
     *[
-        ("Posterize", bits, lambda image, bits=bits: timm_ops.posterize(image, bits))
+        (
+            "Posterize",
+            bits,
+            lambda image, bits=bits: timm_ops.posterize(image, bits),
+        )
         for bits in range(1, 9)
     ],
     *[
@@ -27,7 +31,11 @@ EXACT = [
         for at in (0, 1, 77, 255, 256)
     ],
     *[
-        ("SolarizeAdd", add, lambda image, add=add: timm_ops.solarize_add(image, add))
+        (
+            "SolarizeAdd",
+            add,
+            lambda image, add=add: timm_ops.solarize_add(image, add),
+        )
         for add in (0, 1, 77, 128)
     ],
     *[
@@ -57,7 +65,8 @@ def test_equal_to_pillow_bit_for_bit(
     video = video_of(*size)
     kept = video.clone()
     assert torch.equal(
-        Operations((Operation(name, float(value)),))(video), by_pillow(pillow, video)
+        Operations((Operation(name, float(value)),))(video),
+        by_pillow(pillow, video),
     )
     assert torch.equal(video, kept)
 
@@ -65,7 +74,8 @@ def test_equal_to_pillow_bit_for_bit(
 def edge_clips() -> list[torch.Tensor]:
     """Clips at the limits of what operations measure, in every frame and channel."""
     flat = [
-        torch.full((1, 3, 20, 20), level, dtype=torch.uint8) for level in (0, 93, 255)
+        torch.full((1, 3, 20, 20), level, dtype=torch.uint8)
+        for level in (0, 93, 255)
     ]
     lonely = flat[1].clone()
     lonely[..., 0, 0] = 255
@@ -89,7 +99,9 @@ def test_equal_to_pillow_at_the_limits(name: str, value: float, pillow):
 
 def test_brightness_of_every_level_is_pillows():
     levels = torch.arange(256, dtype=torch.uint8).expand(1, 3, 1, 256)
-    for factor in torch.rand(200, generator=torch.Generator().manual_seed(0)).tolist():
+    for factor in torch.rand(
+        200, generator=torch.Generator().manual_seed(0)
+    ).tolist():
         for value in (factor, 1 + factor):
             expected = by_pillow(
                 lambda image, value=value: ImageEnhance.Brightness(image).enhance(
@@ -125,9 +137,12 @@ def test_hue_is_that_of_colorsys(turn: float):
         .T
     )
     for color, found in zip(colors, turned, strict=True):
-        hue, saturation, value = colorsys.rgb_to_hsv(*(color.double() / 255).tolist())
+        hue, saturation, value = colorsys.rgb_to_hsv(
+            *(color.double() / 255).tolist()
+        )
         expected = (
-            torch.tensor(colorsys.hsv_to_rgb((hue + turn) % 1, saturation, value)) * 255
+            torch.tensor(colorsys.hsv_to_rgb((hue + turn) % 1, saturation, value))
+            * 255
         )
         assert (
             found - expected

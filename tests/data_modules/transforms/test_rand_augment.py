@@ -61,7 +61,9 @@ def test_policies_are_read_as_timm_reads_them(text: str):
         operation.prob,
         operation.magnitude,
     )
-    assert (math.inf if policy.mstd > 100 else policy.mstd) == operation.magnitude_std
+    assert (
+        math.inf if policy.mstd > 100 else policy.mstd
+    ) == operation.magnitude_std
     assert policy.mmax == (operation.magnitude_max or 10)
     assert list(INCREASING if policy.inc else ARGUMENTS) == [
         name.removesuffix("Increasing") for name in names
@@ -70,7 +72,9 @@ def test_policies_are_read_as_timm_reads_them(text: str):
 
 @pytest.mark.parametrize("sign", [1, -1])
 @pytest.mark.parametrize("increasing", [False, True])
-def test_arguments_are_timms_at_every_level(increasing: bool, sign: int, monkeypatch):
+def test_arguments_are_timms_at_every_level(
+    increasing: bool, sign: int, monkeypatch
+):
     monkeypatch.setattr(
         random, "random", lambda: 0.4 if sign > 0 else 0.6
     )  # timm turns the sign above one half
@@ -86,7 +90,9 @@ def test_arguments_are_timms_at_every_level(increasing: bool, sign: int, monkeyp
             found = arguments[name.removesuffix("Increasing")](magnitude / 10, sign)
             expected = theirs(magnitude, {})[0] if theirs else 0
             # beyond level 10 timm's Posterize leaves the range of bits; it then keeps all, or none
-            limits = (0, 8) if name.startswith("Posterize") else (-math.inf, math.inf)
+            limits = (
+                (0, 8) if name.startswith("Posterize") else (-math.inf, math.inf)
+            )
             assert found == pytest.approx(np.clip(expected, *limits), abs=1e-12), (
                 name,
                 magnitude,
@@ -165,14 +171,20 @@ def by_timm(step: Operation, video: torch.Tensor) -> torch.Tensor:
         if step.name in ("Posterize", "Solarize", "SolarizeAdd")
         else step.value
     )
-    arguments = () if step.name in ("AutoContrast", "Equalize", "Invert") else (value,)
+    arguments = (
+        () if step.name in ("AutoContrast", "Equalize", "Invert") else (value,)
+    )
     return by_pillow(
-        lambda image: auto_augment.NAME_TO_OP[step.name](image, *arguments, **options),
+        lambda image: auto_augment.NAME_TO_OP[step.name](
+            image, *arguments, **options
+        ),
         video,
     )
 
 
-@pytest.mark.parametrize("policy", ["rand-m7-n4-mstd0.5-inc1", "rand-m9-n4-mstd0.5"])
+@pytest.mark.parametrize(
+    "policy", ["rand-m7-n4-mstd0.5-inc1", "rand-m9-n4-mstd0.5"]
+)
 def test_every_step_is_timms(policy: str):
     """Each from where ours stands: a level apart may be many after an equalisation."""
     seen = set[str]()

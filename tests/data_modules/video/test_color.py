@@ -23,7 +23,13 @@ LUMA = {
     "fcc": ("0.30", "0.59", "0.11"),
     "smpte240m": ("0.212", "0.701", "0.087"),
 }
-SPACES = {"bt601": 6, "bt709": 1, "bt2020": 9, "fcc": 4, "smpte240m": 7}  # ITU-T H.273
+SPACES = {
+    "bt601": 6,
+    "bt709": 1,
+    "bt2020": 9,
+    "fcc": 4,
+    "smpte240m": 7,
+}  # ITU-T H.273
 # What FFmpeg takes each number of ITU-T H.273 table 4 for; None: it refuses to convert.
 ALL = {0: "bt601", 1: "bt709", 2: "bt601", 4: "fcc", 5: "bt601", 6: "bt601", 7: "smpte240m", 8: None, 9: "bt2020",
        10: None, 11: None, 12: None, 13: None, 14: None, 15: None, 16: None, 17: None}  # fmt: skip
@@ -82,7 +88,9 @@ def frame(
 @pytest.mark.parametrize("matrix", LUMA)
 def test_it_agrees_with_ffmpeg_to_43_decibels(matrix: str, full_range: bool):
     picture = frame(matrix, full_range)
-    data = torch.from_numpy(picture.to_ndarray(format="yuv420p").reshape(1, -1).copy())
+    data = torch.from_numpy(
+        picture.to_ndarray(format="yuv420p").reshape(1, -1).copy()
+    )
     ours = (
         to_rgb(Planes(data, 48, 64, Box(0, 0, 48, 64), matrix, full_range))[0]
         .permute(1, 2, 0)
@@ -111,7 +119,9 @@ def test_the_box_is_cut_out_of_what_it_lies_in():
 def encoded(folder: Path, number: int, full_range: bool, pixel_format: str) -> Path:
     """Flat, so that no scaler of chroma matters, and of this matrix by its header."""
     path = folder / "clip.mp4"
-    colors = f"scale=out_range={'pc' if full_range else 'tv'},geq=lum=120:cb=90:cr=170"
+    colors = (
+        f"scale=out_range={'pc' if full_range else 'tv'},geq=lum=120:cb=90:cr=170"
+    )
     header = f"h264_metadata=matrix_coefficients={number}:video_full_range_flag={int(full_range)}"
     command = [
         imageio_ffmpeg.get_ffmpeg_exe(),
@@ -141,12 +151,19 @@ def encoded(folder: Path, number: int, full_range: bool, pixel_format: str) -> P
 @pytest.mark.parametrize("full_range", [False, True])
 @pytest.mark.parametrize(("number", "matrix"), ALL.items())
 def test_every_matrix_that_a_file_may_name(
-    tmp_path: Path, number: int, matrix: str | None, full_range: bool, pixel_format: str
+    tmp_path: Path,
+    number: int,
+    matrix: str | None,
+    full_range: bool,
+    pixel_format: str,
 ):
     if (number, pixel_format) == (0, "yuv444p"):
         pytest.skip("the three planes are green, blue and red themselves")
     with open_video(encoded(tmp_path, number, full_range, pixel_format)) as video:
-        reads = [lambda: video.frames([1]).pixels, lambda: to_rgb(video.planes([1]))]
+        reads = [
+            lambda: video.frames([1]).pixels,
+            lambda: to_rgb(video.planes([1])),
+        ]
         if matrix is None:
             told = rf"clip\.mp4: its color matrix is .* \(number {number} of ITU-T H.273\), .* zscale=matrix=709"
             for read in (*reads, video.check):

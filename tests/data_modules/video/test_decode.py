@@ -30,7 +30,10 @@ FILES = [
 def sequential(path: Path) -> np.ndarray:
     with av.open(str(path)) as container:
         return np.stack(
-            [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+            [
+                frame.to_ndarray(format="rgb24")
+                for frame in container.decode(video=0)
+            ]
         )
 
 
@@ -84,7 +87,9 @@ def display_matrix(path: Path, a: int, b: int, c: int, d: int) -> None:
         struct.pack(">9i", 1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30),
         data.index(b"tkhd"),
     )
-    matrix = struct.pack(">9i", a << 16, b << 16, 0, c << 16, d << 16, 0, 0, 0, 1 << 30)
+    matrix = struct.pack(
+        ">9i", a << 16, b << 16, 0, c << 16, d << 16, 0, 0, 0, 1 << 30
+    )
     path.write_bytes(data[:start] + matrix + data[start + 36 :])
 
 
@@ -109,7 +114,9 @@ def test_frames_come_upright(
     stored = sequential(path)
     display_matrix(path, *matrix)
     expected = shown(stored)
-    assert np.array_equal(decode(path, range(3)).permute(0, 2, 3, 1).numpy(), expected)
+    assert np.array_equal(
+        decode(path, range(3)).permute(0, 2, 3, 1).numpy(), expected
+    )
     assert probe(path)[3:5] == expected.shape[1:3]
 
 
@@ -137,7 +144,9 @@ def test_sound_and_foreign_titles_do_not_disturb(tmp_path: Path):
 
 
 def test_missing_file(tmp_path: Path):
-    with pytest.raises(FileNotFoundError, match=r"nowhere\.mp4: no such video file"):
+    with pytest.raises(
+        FileNotFoundError, match=r"nowhere\.mp4: no such video file"
+    ):
         probe(tmp_path / "nowhere.mp4")
 
 
@@ -145,7 +154,9 @@ def test_missing_file(tmp_path: Path):
 def test_garbage(tmp_path: Path, content: bytes):
     path = tmp_path / "garbage.mp4"
     path.write_bytes(content)
-    with pytest.raises(ValueError, match=r"garbage\.mp4: cannot be read as a video: "):
+    with pytest.raises(
+        ValueError, match=r"garbage\.mp4: cannot be read as a video: "
+    ):
         decode(path, [0])
 
 
@@ -196,9 +207,12 @@ def test_a_check_tells_that_a_file_is_cut_short(
 def test_header_without_frames(write: WriteVideo):
     path = write("empty.mkv", grey_frames(30))
     data = path.read_bytes()
-    path.write_bytes(data[: data.index(b"\x1f\x43\xb6\x75")])  # up to the first cluster
+    path.write_bytes(
+        data[: data.index(b"\x1f\x43\xb6\x75")]
+    )  # up to the first cluster
     with pytest.raises(
-        ValueError, match=r"empty\.mkv: (holds no frame that decodes|cannot be read)"
+        ValueError,
+        match=r"empty\.mkv: (holds no frame that decodes|cannot be read)",
     ):
         probe(path)
     with pytest.raises(
@@ -225,7 +239,8 @@ def test_index_beyond_the_end(write: WriteVideo):
 
 
 @pytest.mark.skipif(
-    not Path("/proc/self/fd").exists(), reason="counts open files as Linux shows them"
+    not Path("/proc/self/fd").exists(),
+    reason="counts open files as Linux shows them",
 )
 def test_files_are_closed_also_after_errors(write: WriteVideo):
     path = write()
@@ -309,7 +324,8 @@ def test_a_part_of_a_file_is_a_video(write: WriteVideo, tmp_path: Path):
     assert torch.equal(decode(source, range(20)), decode(whole, range(20)))
     assert probe(source) == probe(whole)
     with pytest.raises(
-        ValueError, match=r"archive\.tar \(byte 1 to 500\): cannot be read as a video"
+        ValueError,
+        match=r"archive\.tar \(byte 1 to 500\): cannot be read as a video",
     ):
         probe(Source(archive, 1, 499))
 
@@ -365,7 +381,8 @@ def test_a_damaged_frame_is_an_error_and_those_before_it_are_not(
 
 @pytest.mark.slow
 @pytest.mark.skipif(
-    not Path("/proc/self/task").exists(), reason="counts threads as Linux shows them"
+    not Path("/proc/self/task").exists(),
+    reason="counts threads as Linux shows them",
 )
 def test_opening_clips_takes_neither_memory_nor_threads(write: WriteVideo):
     paths = [
@@ -416,7 +433,9 @@ def test_the_rate_of_the_header_holds_where_stamps_only_round_it(
     write: WriteVideo, fps: float, name: str
 ):
     codec = {"a.webm": "libvpx-vp9", "a.avi": "mpeg4"}.get(name, "libx264")
-    assert probe(write(name, fps=fps, codec=codec)).fps == pytest.approx(fps, rel=1e-3)
+    assert probe(write(name, fps=fps, codec=codec)).fps == pytest.approx(
+        fps, rel=1e-3
+    )
 
 
 def test_pictures_that_were_decoded_to_be_counted_are_not_decoded_again(

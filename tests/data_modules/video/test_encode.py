@@ -16,9 +16,12 @@ from data_modules.video.encode import write_video
 def _ramp(time: int = 10, height: int = 48, width: int = 64) -> np.ndarray:
     """Smooth frames whose brightness tells their index: 20 levels a frame."""
     level = (
-        20 * np.arange(time)[:, None, None] + np.linspace(0, 30, width)[None, None, :]
+        20 * np.arange(time)[:, None, None]
+        + np.linspace(0, 30, width)[None, None, :]
     )
-    return np.broadcast_to(level[..., None], (time, height, width, 3)).astype(np.uint8)
+    return np.broadcast_to(level[..., None], (time, height, width, 3)).astype(
+        np.uint8
+    )
 
 
 def _drawing() -> np.ndarray:
@@ -31,12 +34,16 @@ def _read(path: Path) -> tuple[np.ndarray, Fraction | None]:
     with av.open(str(path)) as container:
         rate = container.streams.video[0].average_rate
         return np.stack(
-            [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+            [
+                frame.to_ndarray(format="rgb24")
+                for frame in container.decode(video=0)
+            ]
         ), rate
 
 
 @pytest.mark.parametrize(
-    ("codec", "suffix"), [("libx264", "mp4"), ("mpeg4", "avi"), ("libvpx-vp9", "mkv")]
+    ("codec", "suffix"),
+    [("libx264", "mp4"), ("mpeg4", "avi"), ("libvpx-vp9", "mkv")],
 )
 def test_frames_come_back_in_order(tmp_path: Path, codec: str, suffix: str) -> None:
     path = tmp_path / f"ramp.{suffix}"
@@ -44,7 +51,9 @@ def test_frames_come_back_in_order(tmp_path: Path, codec: str, suffix: str) -> N
     decoded, rate = _read(path)
     assert rate == 12
     assert decoded.shape == (10, 48, 64, 3)
-    assert np.abs(decoded.astype(int) - _ramp()).mean() < 6  # a frame away would be 20
+    assert (
+        np.abs(decoded.astype(int) - _ramp()).mean() < 6
+    )  # a frame away would be 20
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "mkv"])
@@ -101,6 +110,8 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
     write_video(path, _ramp(), 12)
     before = path.read_bytes()
     with pytest.raises(FFmpegError):
-        write_video(path, _ramp(height=20000, width=20000, time=1), 12, codec="mpeg4")
+        write_video(
+            path, _ramp(height=20000, width=20000, time=1), 12, codec="mpeg4"
+        )
     assert path.read_bytes() == before
     assert [entry.name for entry in tmp_path.iterdir()] == ["clip.mp4"]

@@ -69,7 +69,9 @@ def test_rate_and_times(tmp_path: Path):
         assert video.ranks([0.0, 0.3, 9.0]).tolist() == [0, 1, 2]
         assert video.frames([1], Box(3, 5, 7, 9)).pixels.shape == (1, 3, 7, 9)
     with (
-        pytest.raises(ValueError, match="fps: a folder of images needs a rate above 0"),
+        pytest.raises(
+            ValueError, match="fps: a folder of images needs a rate above 0"
+        ),
         open_video(tmp_path / "clip", image_fps=0),
     ):
         pass
@@ -160,11 +162,15 @@ SERIES = [f"img_{n:05d}.jpg" for n in range(1, 5)]
         ),
     ],
 )
-def test_images_beside_a_series_are_told(tmp_path: Path, others: list[str], told: str):
+def test_images_beside_a_series_are_told(
+    tmp_path: Path, others: list[str], told: str
+):
     (tmp_path / "clip").mkdir()
     for name in [*SERIES, *others]:
         save(
-            tmp_path / "clip" / name.replace(".tif", ".png").replace(".gif", ".png"),
+            tmp_path
+            / "clip"
+            / name.replace(".tif", ".png").replace(".gif", ".png"),
             gray(50),
         )
         (
@@ -259,14 +265,23 @@ def test_images_are_shown_as_their_exif_says(
 
 def test_each_image_is_turned_by_itself(tmp_path: Path):
     upright = smooth()
-    stored = {1: upright, 3: upright.rotate(180), 6: upright.rotate(90, expand=True)}
+    stored = {
+        1: upright,
+        3: upright.rotate(180),
+        6: upright.rotate(90, expand=True),
+    }
     for number, (orientation, image) in enumerate(stored.items()):
         exif = image.getexif()
         exif[0x0112] = orientation
-        save(tmp_path / f"{number}.jpg", image, exif=exif, quality=95, subsampling=0)
+        save(
+            tmp_path / f"{number}.jpg", image, exif=exif, quality=95, subsampling=0
+        )
     expected = torch.tensor(np.asarray(upright)).permute(2, 0, 1).float()
     with open_video(tmp_path) as video:
-        for pixels in (video.frames([0, 1, 2]).pixels, to_rgb(video.planes([0, 1, 2]))):
+        for pixels in (
+            video.frames([0, 1, 2]).pixels,
+            to_rgb(video.planes([0, 1, 2])),
+        ):
             assert (pixels.float() - expected).abs().mean((1, 2, 3)).max() < 3
 
 
@@ -328,6 +343,7 @@ def test_gray_and_color_images_in_one_series(tmp_path: Path):
     with open_video(tmp_path) as video:
         for order in ([0, 1, 2], [2, 1, 0], [1, 2, 0]):
             apart = (
-                to_rgb(video.planes(order)).float() - video.frames(order).pixels.float()
+                to_rgb(video.planes(order)).float()
+                - video.frames(order).pixels.float()
             )
             assert apart.abs().mean((1, 2, 3)).max() < 3

@@ -77,7 +77,11 @@ SETTS = ("-bsf:v", "setts=pts=DTS")
 COPIED: dict[
     str, tuple[str, tuple[object, ...], tuple[object, ...]]
 ] = {  # source, options of reading, of writing
-    "begins_late.mp4": ("h264.mp4", ("-ss", 0.3), ()),  # an edit list leaves frames out
+    "begins_late.mp4": (
+        "h264.mp4",
+        ("-ss", 0.3),
+        (),
+    ),  # an edit list leaves frames out
     "begins_late.mkv": ("h264.mp4", ("-ss", 0.7), ()),
     "fragments.mp4": ("h264.mp4", (), ("-movflags", "frag_keyframe+empty_moov")),
     "a_fragment_a_frame.mp4": (
@@ -85,7 +89,11 @@ COPIED: dict[
         (),
         ("-movflags", "frag_every_frame+empty_moov+default_base_moof"),
     ),
-    "negative_offsets.mp4": ("pyramid.mp4", (), ("-movflags", "negative_cts_offsets")),
+    "negative_offsets.mp4": (
+        "pyramid.mp4",
+        (),
+        ("-movflags", "negative_cts_offsets"),
+    ),
     "no_edit_list.mp4": ("h264.mp4", (), ("-use_editlist", 0)),
     "from_500_s.mkv": ("h264.mp4", (), ("-output_ts_offset", 500)),
     "from_26_h.ts": ("h264.mp4", (), ("-output_ts_offset", 95000)),
@@ -168,7 +176,9 @@ def make(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
             ffmpeg(*reading, "-i", make(source), "-c:v", "copy", *writing, path)
             return path
         if name == "next.ts":
-            ffmpeg("-i", make("h264.ts"), "-c", "copy", "-output_ts_offset", 1.44, path)
+            ffmpeg(
+                "-i", make("h264.ts"), "-c", "copy", "-output_ts_offset", 1.44, path
+            )
             return path
         return encoded(path, *ENCODED[name], frames=ramp(36, *SIZE))
 
@@ -196,7 +206,9 @@ def compare(path: Path, size: tuple[int, int] = SIZE) -> tuple[np.ndarray, float
 
 def test_the_ramp_tells_frames_apart():
     frames = ramp(36, *SIZE).astype(np.float32)
-    apart = [np.abs(frames[i] - frames[j]).mean() for i in range(36) for j in range(i)]
+    apart = [
+        np.abs(frames[i] - frames[j]).mean() for i in range(36) for j in range(i)
+    ]
     assert min(apart) > 5
 
 

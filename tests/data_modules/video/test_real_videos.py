@@ -27,7 +27,9 @@ MOST = 320  # frames looked at; vtest.avi has 795
 def counted(path: Path) -> tuple[int, int, int]:
     """Frames, height and width, by nothing but a plain loop."""
     with av.open(str(path), metadata_errors="ignore") as container:
-        shapes = [(frame.height, frame.width) for frame in container.decode(video=0)]
+        shapes = [
+            (frame.height, frame.width) for frame in container.decode(video=0)
+        ]
     return len(shapes), *shapes[0]
 
 
@@ -54,7 +56,10 @@ def test_it_is_good_and_holds_what_a_plain_loop_counts(name: str) -> None:
 @pytest.mark.parametrize("name", GOOD)
 def test_planned_frames_are_those_of_a_sequential_decode(name: str) -> None:
     path = real_video(name)
-    with open_video(path) as planned, open_video(path, sequential=True) as sequential:
+    with (
+        open_video(path) as planned,
+        open_video(path, sequential=True) as sequential,
+    ):
         for start in range(0, min(planned.num_frames, MOST), 64):
             indices = np.arange(start, min(start + 64, planned.num_frames))
             expected = sequential.frames(indices)
@@ -107,7 +112,9 @@ def test_damage_that_was_filmed_is_not_damage_of_the_file() -> None:
     ):
         assert buggy.num_frames == clean.num_frames == 270
         buggy.check()
-        apart = buggy.frames([40]).pixels.double() - clean.frames([40]).pixels.double()
+        apart = (
+            buggy.frames([40]).pixels.double() - clean.frames([40]).pixels.double()
+        )
     assert (
         10 * np.log10(255**2 / float(apart.square().mean())) < 10
     )  # decibels; about 43 in most frames

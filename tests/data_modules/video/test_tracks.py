@@ -25,7 +25,10 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     encoded(folder / "large.mp4", *X264[:-1], 45, frames=ramp(30, *LARGE))
     for name in ("cover.jpg", "cover.png"):
         encoded(
-            folder / name, "-update", 1, frames=np.full((1, 256, 256), 200, np.uint8)
+            folder / name,
+            "-update",
+            1,
+            frames=np.full((1, 256, 256), 200, np.uint8),
         )
     return folder
 
@@ -46,7 +49,9 @@ def covered(path: Path, parts: Path, cover: bytes) -> Path:
         place += int.from_bytes(data[place : place + 4], "big")
     size = int.from_bytes(data[place : place + 4], "big")
     head = place + 8 + int.from_bytes(data[place + 8 : place + 12], "big")
-    values = box(b"ilst", box(b"covr", box(b"data", struct.pack(">II", 13, 0) + cover)))
+    values = box(
+        b"ilst", box(b"covr", box(b"data", struct.pack(">II", 13, 0) + cover))
+    )
     handler = box(b"hdlr", bytes(8) + b"mdirappl" + bytes(9))
     added = box(b"udta", box(b"meta", bytes(4) + handler + values))
     movie = (
@@ -105,9 +110,15 @@ def test_the_film_is_found(
         else plain_frames(parts / "film.mp4", *FILM)
     )
     with open_video(path) as video:
-        assert (video.num_frames, video.height, video.width) == (len(expected), *FILM)
+        assert (video.num_frames, video.height, video.width) == (
+            len(expected),
+            *FILM,
+        )
         means = (
-            video.frames(range(video.num_frames)).pixels.float().mean((1, 2, 3)).numpy()
+            video.frames(range(video.num_frames))
+            .pixels.float()
+            .mean((1, 2, 3))
+            .numpy()
         )
         video.check()
     assert np.abs(means - expected.mean((1, 2))).max() < 2
@@ -123,7 +134,12 @@ def test_the_larger_of_two_films(parts: Path, tmp_path: Path, suffix: str):
 
 def test_a_copy_is_of_the_film(parts: Path, tmp_path: Path):
     ffmpeg(
-        "-i", parts / "small.mp4", "-i", parts / "film.mp4", *COPY, tmp_path / "two.mp4"
+        "-i",
+        parts / "small.mp4",
+        "-i",
+        parts / "film.mp4",
+        *COPY,
+        tmp_path / "two.mp4",
     )
     assert (
         transcode(tmp_path / "two.mp4", tmp_path / "copy.mp4", Profile()).num_frames

@@ -70,7 +70,9 @@ def comes_in_order(path: Path) -> None:
 
 
 @pytest.mark.parametrize("times", TIMES.values(), ids=TIMES)
-@pytest.mark.parametrize("source", ["flat.mp4", "pyramid.mp4", "open.mp4", "hevc.mp4"])
+@pytest.mark.parametrize(
+    "source", ["flat.mp4", "pyramid.mp4", "open.mp4", "hevc.mp4"]
+)
 def test_times_that_a_writer_got_wrong(
     sources: Path, tmp_path: Path, source: str, times: str
 ):

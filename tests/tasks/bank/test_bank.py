@@ -23,7 +23,10 @@ from lightning_petl.adapters import (
 from lightning_petl.callbacks.guards.frozen_guard import FrozenGuard
 from lightning_petl.callbacks.guards.gradient_guard import GradientGuard
 from lightning_petl.callbacks.resume.random_state import RandomStates
-from lightning_petl.checkpoints.trainable_state import load_trainable, trainable_state
+from lightning_petl.checkpoints.trainable_state import (
+    load_trainable,
+    trainable_state,
+)
 from lightning_petl.heads.linear import LinearHead
 from lightning_petl.optim.optimizer import OptimizerConfig
 from lightning_petl.optim.schedule import Schedule
@@ -75,11 +78,17 @@ class Losses(Callback):
     def on_train_batch_end(
         self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        self.found.append(outputs["losses"] if "losses" in outputs else outputs["loss"])
+        self.found.append(
+            outputs["losses"] if "losses" in outputs else outputs["loss"]
+        )
 
 
 def fit(
-    module: Any, folder: Path, *, callbacks: tuple[Callback, ...] = (), **options: Any
+    module: Any,
+    folder: Path,
+    *,
+    callbacks: tuple[Callback, ...] = (),
+    **options: Any,
 ) -> Tensor:
     """Two epochs of four batches; the losses."""
     losses = Losses()
@@ -151,8 +160,12 @@ def same(left: dict[str, Tensor], right: dict[str, Tensor], name: str) -> None:
 
 def test_a_member_that_diverges_stops_and_harms_no_other(tmp_path: Path) -> None:
     wild = Member(optim=OptimizerConfig(algorithm="sgd", lr=1e38, momentum=0.0))
-    together = bank({"first": MEMBERS["linear"], "wild": wild, "last": MEMBERS["side"]})
-    with pytest.warns(UserWarning, match="member wild: its loss is no number after"):
+    together = bank(
+        {"first": MEMBERS["linear"], "wild": wild, "last": MEMBERS["side"]}
+    )
+    with pytest.warns(
+        UserWarning, match="member wild: its loss is no number after"
+    ):
         losses = fit(together, tmp_path)
     assert list(together.stopped) == ["wild"]
     assert not losses[-1, 1].isfinite()
@@ -162,10 +175,13 @@ def test_a_member_that_diverges_stops_and_harms_no_other(tmp_path: Path) -> None
     ):
         single = alone(member)
         torch.testing.assert_close(
-            losses[:, number], fit(single, tmp_path, gradient_clip_val=member.clip_norm)
+            losses[:, number],
+            fit(single, tmp_path, gradient_clip_val=member.clip_norm),
         )
         same(together.trained(name).weights, trainable_state(single), name)
-    owned = {name for name, owner in together.owners.items() if owner == "wild/head"}
+    owned = {
+        name for name, owner in together.owners.items() if owner == "wild/head"
+    }
     assert owned <= together.unreachable
 
 
@@ -266,7 +282,10 @@ def test_a_reader_beside_an_adapter_is_refused_by_the_name_of_the_adapter() -> N
     ],
 )
 def test_what_members_share_must_agree(
-    members: dict[str, Member], options: dict[str, Any], message: str, tmp_path: Path
+    members: dict[str, Member],
+    options: dict[str, Any],
+    message: str,
+    tmp_path: Path,
 ) -> None:
     with pytest.raises(ValueError, match=message):
         fit(bank(members), tmp_path, **options)

@@ -135,7 +135,11 @@ def test_another_bank_is_not_resumed(
     path = command.runs / "version_0" / "checkpoints" / "last.ckpt"
     assert (
         main(
-            [*command("fit"), "--model.grid={optim.lr: [1, 2]}", f"--ckpt_path={path}"]
+            [
+                *command("fit"),
+                "--model.grid={optim.lr: [1, 2]}",
+                f"--ckpt_path={path}",
+            ]
         )
         == 2
     )
@@ -167,9 +171,11 @@ def test_an_adapter_inside_the_trunk_is_told(
 ) -> None:
     assert (
         main(
-            bank(command, {"a": {}, "b": {"adapters": ["LoRA"]}}, {"clip_norm": [1.0]})(
-                "fit"
-            )
+            bank(
+                command,
+                {"a": {}, "b": {"adapters": ["LoRA"]}},
+                {"clip_norm": [1.0]},
+            )("fit")
         )
         == 2
     )
@@ -198,7 +204,9 @@ def test_two_ranks_equal_one_process_and_each_has_its_own_streams(
             torch.testing.assert_close(
                 two["state_dict"][key], value, rtol=1e-3, atol=1e-4, msg=key
             )
-    assert list(two["bank"]["stopped"]) == ["a_wild"] == list(one["bank"]["stopped"])
+    assert (
+        list(two["bank"]["stopped"]) == ["a_wild"] == list(one["bank"]["stopped"])
+    )
     streams = two["bank"]["streams"]
     assert len(streams) == 2
     assert not torch.equal(streams[0][0][0], streams[1][0][0])
@@ -225,7 +233,11 @@ def test_a_bank_trains_from_cached_features(
     )
     assert main(command("fit")) == 0
     assert main(command("fit", [f"--data.cache={tmp_path / 'cache'}"])) == 0
-    live, cached = (final(command.runs / f"version_{n}")["state_dict"] for n in (0, 1))
+    live, cached = (
+        final(command.runs / f"version_{n}")["state_dict"] for n in (0, 1)
+    )
     assert live.keys() == cached.keys()
     for key, value in live.items():
-        torch.testing.assert_close(cached[key], value, rtol=1e-3, atol=1e-4, msg=key)
+        torch.testing.assert_close(
+            cached[key], value, rtol=1e-3, atol=1e-4, msg=key
+        )

@@ -67,8 +67,9 @@ def test_equal_last_parts_are_told_apart_by_their_paths() -> None:
         "adapters.Side4Video.width": [64, 128],
         "adapters.MAdapter.width": [64, 128],
     }
-    assert "side-adapters.Side4Video.width=64-adapters.MAdapter.width=128" in expand(
-        {"side": SIDE}, grid
+    assert (
+        "side-adapters.Side4Video.width=64-adapters.MAdapter.width=128"
+        in expand({"side": SIDE}, grid)
     )
 
 
@@ -82,7 +83,11 @@ WRONG: list[tuple[dict[str, Member], dict[str, Any], str]] = [
     ),
     ({"a": Member()}, {"optim.lr": []}, r"optim\.lr has no values"),
     ({"a": Member()}, {"optim.lr": ["fast"]}, r"grid: optim\.lr: .*fast"),
-    ({"a": Member()}, {"optim.algorithm": ["adam"]}, r"grid: optim\.algorithm: .*adam"),
+    (
+        {"a": Member()},
+        {"optim.algorithm": ["adam"]},
+        r"grid: optim\.algorithm: .*adam",
+    ),
     ({"a": Member()}, {"optim.lr": [0.1, 0.1]}, "two members are called a-lr=0.1"),
     ({"a": Member()}, {"optim.lr": [-1.0]}, "lr must be above 0"),
     ({"a": Member()}, {"optim.lr.x": [1]}, r"optim\.lr\.x leads into 0\.001"),

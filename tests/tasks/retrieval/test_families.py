@@ -56,7 +56,10 @@ def task(
     file, ids = models[pair]
     torch.manual_seed(0)
     vit = VideoViT(
-        f"open_clip:{pair}", weights=file, num_frames=FRAMES, readout=readout_of(pair)
+        f"open_clip:{pair}",
+        weights=file,
+        num_frames=FRAMES,
+        readout=readout_of(pair),
     )
     model = VideoTextRetrieval(vit, METHODS[method], **options)
     model.texts = partial(
@@ -74,10 +77,16 @@ def batch() -> VideoBatch:
     """Three videos of one view."""
     generator = torch.Generator().manual_seed(1)
     video = torch.randint(
-        0, 256, (VIDEOS, 1, FRAMES, 3, 32, 32), dtype=torch.uint8, generator=generator
+        0,
+        256,
+        (VIDEOS, 1, FRAMES, 3, 32, 32),
+        dtype=torch.uint8,
+        generator=generator,
     )
     names = [f"video{n}" for n in range(VIDEOS)]
-    return VideoBatch(video, torch.arange(VIDEOS), names, captions=[("said",)] * VIDEOS)
+    return VideoBatch(
+        video, torch.arange(VIDEOS), names, captions=[("said",)] * VIDEOS
+    )
 
 
 @every_pair_and_method
@@ -112,9 +121,13 @@ def test_all_that_trains_has_an_owner_and_a_gradient(
         (p for p in model.parameters() if p.requires_grad and p.ndim), 0.02
     )  # zeros hide paths
     model.training_step(batch(), 0).backward()
-    trained = {name: p.grad for name, p in model.named_parameters() if p.requires_grad}
+    trained = {
+        name: p.grad for name, p in model.named_parameters() if p.requires_grad
+    }
     assert trained.keys() == model.owners.keys()
-    methods = PARTS.get(method, {type(adapter).__name__ for adapter in METHODS[method]})
+    methods = PARTS.get(
+        method, {type(adapter).__name__ for adapter in METHODS[method]}
+    )
     assert set(model.owners.values()) <= methods | {
         "text",
         "projection",
@@ -133,9 +146,13 @@ def test_all_that_trains_has_an_owner_and_a_gradient(
 def test_an_update_moves_no_frozen_weight(models: Models, pair: str) -> None:
     model = task(models, pair, "st_adapter")
     frozen = {
-        name: p.clone() for name, p in model.named_parameters() if not p.requires_grad
+        name: p.clone()
+        for name, p in model.named_parameters()
+        if not p.requires_grad
     }
-    optimizer = model.optim.optimizer(dict(model.named_parameters()), model.owners, 0.1)
+    optimizer = model.optim.optimizer(
+        dict(model.named_parameters()), model.owners, 0.1
+    )
     model.training_step(batch(), 0).backward()
     optimizer.step()
     assert all(

@@ -48,7 +48,10 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, str]:
 
 
 def task(
-    file: str, adapters: list[Adapter], readout: str = "norm_cls_mean", **options: Any
+    file: str,
+    adapters: list[Adapter],
+    readout: str = "norm_cls_mean",
+    **options: Any,
 ) -> VideoTextRetrieval:
     torch.manual_seed(0)
     vit = VideoViT(
@@ -81,7 +84,9 @@ def batch(videos: int = 3, views: int = 1) -> VideoBatch:
         generator=generator,
     )
     names = [f"video{n}" for n in range(videos)]
-    return VideoBatch(video, torch.arange(videos), names, captions=CAPTIONS[:videos])
+    return VideoBatch(
+        video, torch.arange(videos), names, captions=CAPTIONS[:videos]
+    )
 
 
 def one_caption_each(data: VideoBatch) -> VideoBatch:
@@ -89,7 +94,9 @@ def one_caption_each(data: VideoBatch) -> VideoBatch:
 
 
 @pytest.mark.parametrize(
-    "stack", [[], [Side4Video(width=64)], [MAdapter(width=32), LoRA(rank=2)]], ids=str
+    "stack",
+    [[], [Side4Video(width=64)], [MAdapter(width=32), LoRA(rank=2)]],
+    ids=str,
 )
 @torch.no_grad()
 def test_begins_as_the_frozen_dual_encoder(
@@ -99,14 +106,19 @@ def test_begins_as_the_frozen_dual_encoder(
     video = batch(views=2).video
     plain, model = task(file, []).eval(), task(file, stack).eval()
     assert torch.equal(model.videos(video), plain.videos(video))  # to the last bit
-    frames = plain.backbone.normalize(rearrange(video, "b v t c h w -> b (v t) c h w"))
+    frames = plain.backbone.normalize(
+        rearrange(video, "b v t c h w -> b (v t) c h w")
+    )
     frames = rearrange(frames, "b x c h w -> (b x) c h w")
     expected = rearrange(theirs.encode_image(frames), "(b x) e -> b x e", b=3)
     torch.testing.assert_close(model.videos(video), expected, atol=1e-5, rtol=1e-5)
     sentences = [caption for said in CAPTIONS for caption in said]
     ids = open_clip.get_tokenizer("toy-quickgelu")(sentences)
     torch.testing.assert_close(
-        model.texts(sentences).sentence, theirs.encode_text(ids), atol=1e-5, rtol=1e-5
+        model.texts(sentences).sentence,
+        theirs.encode_text(ids),
+        atol=1e-5,
+        rtol=1e-5,
     )
 
 
@@ -118,7 +130,8 @@ def test_a_reader_moves_frames_in_front_of_the_norm(pair: tuple[Any, str]) -> No
     frames = model.backbone.frames(model.backbone.normalize(video[:, 0]))
     token = (
         frames.trunk
-        + frames.readers["Side4Video"] @ model.side_projection["Side4Video"].weight.T
+        + frames.readers["Side4Video"]
+        @ model.side_projection["Side4Video"].weight.T
     )
     norm = model.backbone.norm
     expected = torch.nn.functional.layer_norm(
@@ -185,7 +198,9 @@ def test_all_that_trains_has_an_owner_and_a_gradient(
         (p for p in model.parameters() if p.requires_grad and p.ndim), 0.02
     )  # zeros hide paths
     model.training_step(one_caption_each(batch()), 0).backward()
-    trained = {name: p.grad for name, p in model.named_parameters() if p.requires_grad}
+    trained = {
+        name: p.grad for name, p in model.named_parameters() if p.requires_grad
+    }
     assert trained.keys() == model.owners.keys()
     dead = {
         name
@@ -238,7 +253,9 @@ def test_training_needs_captions() -> None:
 def test_a_cache_is_refused() -> None:
     with pytest.raises(ValueError, match=r"data\.cache.*remove it"):
         from_scratch().training_step(
-            one_caption_each(batch())._replace(video={"feature": torch.zeros(3, 1, 4)}),
+            one_caption_each(batch())._replace(
+                video={"feature": torch.zeros(3, 1, 4)}
+            ),
             0,
         )
 
@@ -316,7 +333,9 @@ def test_a_checkpoint_knows_the_text_tower_that_it_was_trained_beside(
         )
 
 
-def logged(model: VideoTextRetrieval, batches: list[VideoBatch]) -> dict[str, float]:
+def logged(
+    model: VideoTextRetrieval, batches: list[VideoBatch]
+) -> dict[str, float]:
     """What a validation logs."""
     found: dict[str, float] = {}
     model.log_dict = lambda values, **_: found.update(values)
@@ -328,7 +347,9 @@ def logged(model: VideoTextRetrieval, batches: list[VideoBatch]) -> dict[str, fl
     return found
 
 
-@pytest.mark.parametrize("joint", [JointSpace(), JointSpace(similarity=WTI())], ids=str)
+@pytest.mark.parametrize(
+    "joint", [JointSpace(), JointSpace(similarity=WTI())], ids=str
+)
 def test_neither_batches_nor_their_order_change_a_metric(joint: JointSpace) -> None:
     model, data = from_scratch(joint=joint), batch()
     single = [
@@ -353,7 +374,9 @@ def test_ranks_are_those_of_the_matrix_by_hand() -> None:
         words = model.texts(sentences).sentence
         video = frames.mean(1)
         cosine = (
-            (words @ video.T) / words.norm(dim=-1, keepdim=True) / video.norm(dim=-1)
+            (words @ video.T)
+            / words.norm(dim=-1, keepdim=True)
+            / video.norm(dim=-1)
         )
     owner = [0, 1, 1, 2]
     ranks = [

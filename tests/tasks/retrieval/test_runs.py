@@ -92,7 +92,9 @@ def test_a_resumed_training_ends_where_an_unbroken_one_does(
     ]
     flags += ["--checkpoint.monitor=null", "--model.joint.similarity=WTI"]
     assert main(command("fit", flags)) == 0
-    stopped = next((command.runs / "version_0" / "checkpoints").glob("*step=7.ckpt"))
+    stopped = next(
+        (command.runs / "version_0" / "checkpoints").glob("*step=7.ckpt")
+    )
     torch.manual_seed(99)
     assert main(command("fit", [*flags, f"--ckpt_path={stopped}"])) == 0
     whole, resumed = (weights(command.runs / f"version_{n}") for n in (0, 1))
@@ -211,7 +213,10 @@ def test_summary_counts_what_the_published_recipe_trains(
             """leave the others out: --model.optim.lr_factor='{"projection": 0.5}'""",
         ),
         (["--model.joint.similarity=WIT"], "'WIT' is no known class; near: WTI"),
-        (["--model.joint.dual_softmax=0"], "joint.dual_softmax 0.0 must be above zero"),
+        (
+            ["--model.joint.dual_softmax=0"],
+            "joint.dual_softmax 0.0 must be above zero",
+        ),
         (
             ["--model.backbone.name=open_clip:ViT-B-61"],
             "is not a model of open_clip; near: ViT-B-16",

@@ -61,7 +61,9 @@ def check_as_ffmpeg(path: Path) -> None:
     with open_video(path) as video:
         shown = [video.frames([0]).pixels[0], to_rgb(video.planes([0]))[0]]
         size = video.height, video.width
-    raw = ffmpeg("-i", path, "-frames:v", 1, "-f", "rawvideo", "-pix_fmt", "rgb24", "-")
+    raw = ffmpeg(
+        "-i", path, "-frames:v", 1, "-f", "rawvideo", "-pix_fmt", "rgb24", "-"
+    )
     expected = np.frombuffer(raw, np.uint8).reshape(*size, 3).astype(float)
     for pixels in shown:
         assert np.abs(pixels.permute(1, 2, 0).numpy() - expected).mean() < 4
@@ -106,7 +108,9 @@ def test_messages_of_h264(
 
 def hevc_message(rotate: int, horizontal: bool, vertical: bool) -> bytes:
     """A prefix unit with the display orientation message (ITU-T H.265, sec. D.2.17): 20 bits, then stop bits."""
-    bits = f"0{horizontal:d}{vertical:d}{round(rotate / 360 * 65536):016b}1" + "1000"
+    bits = (
+        f"0{horizontal:d}{vertical:d}{round(rotate / 360 * 65536):016b}1" + "1000"
+    )
     payload = int(bits, 2).to_bytes(3, "big")
     return (
         b"\0\0\0\1"

@@ -122,7 +122,9 @@ def test_nothing_is_decoded_to_open_a_file_whose_header_tells_all(
         ) == decoded  # known once a picture is decoded
         assert stream.average_rate == expected.average_rate
         assert (stream.height, stream.width) == (expected.height, expected.width)
-        assert (stream.sample_aspect_ratio or 1) == (expected.sample_aspect_ratio or 1)
+        assert (stream.sample_aspect_ratio or 1) == (
+            expected.sample_aspect_ratio or 1
+        )
         packets, others = ([(p.pts, p.pos, p.is_keyframe, p.is_discard) for p in c.demux(video=0) if p.size]
                            for c in (container, probed))  # fmt: skip
         assert packets == others
@@ -130,7 +132,12 @@ def test_nothing_is_decoded_to_open_a_file_whose_header_tells_all(
 
 def test_a_pixel_ratio_that_only_the_stream_states_is_seen(tmp_path: Path):
     path = write(
-        tmp_path / "a.mp4", "libx264", 64, 96, {}, sample_aspect_ratio=Fraction(4, 3)
+        tmp_path / "a.mp4",
+        "libx264",
+        64,
+        96,
+        {},
+        sample_aspect_ratio=Fraction(4, 3),
     )
     data = path.read_bytes()
     assert data.count(b"pasp") == 1

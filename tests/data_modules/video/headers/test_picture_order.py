@@ -104,7 +104,9 @@ def test_two_ways_of_numbering_tell_nothing(tmp_path: Path):
 
 
 def test_pictures_of_hevc_that_may_be_hidden(tmp_path: Path):
-    path = encoded(tmp_path / "a.mp4", *STREAMS["hevc.mp4"], frames=ramp(40, 64, 96))
+    path = encoded(
+        tmp_path / "a.mp4", *STREAMS["hevc.mp4"], frames=ramp(40, 64, 96)
+    )
     hidden = tmp_path / "b.mkv"
     ffmpeg("-i", path, "-c", "copy", hidden)
     data = hidden.read_bytes()
