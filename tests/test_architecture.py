@@ -235,3 +235,22 @@ def test_files_and_functions_stay_small(path: Path) -> None:
                 else node.body[0].lineno
             )
             assert (node.end_lineno or start) - start < 50, node.name
+
+
+# words with which a phrase without a verb begins
+NO_VERB = {
+    "a", "all", "an", "as", "by", "each", "every", "how", "in", "no", "number", "of", "one", "owner", "so",
+    "that", "the", "these", "this", "those", "what", "where", "whether", "which", "who", "with",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_docstrings_begin_with_a_verb(module: str) -> None:
+    text = (ROOT / MODULES[module]).read_text(encoding="utf-8")
+    found: list[str] = []
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            first = (ast.get_docstring(node) or "Return").split()[0]
+            if first.lower() in NO_VERB or first.startswith("`"):
+                found.append(f"{node.name}: {first}")
+    assert not found

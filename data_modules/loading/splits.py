@@ -75,7 +75,7 @@ class AnnotatedSplits(ABC):
 
     @cached_property
     def folders(self) -> Folders:
-        """The folders of the data set, each of which is read once."""
+        """Return the folders of the data set, each of which is read once."""
         return self.files.folders(self.root)
 
     def _locate(self, split: Split) -> None:

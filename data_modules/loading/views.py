@@ -91,7 +91,7 @@ class TrainLook:
 
     @property
     def box(self) -> Box:
-        """The smallest box that holds those of all clips."""
+        """Return the smallest box that holds those of all clips."""
         top, left, height, width = self.recipes[0].box
         bottom = top + height
         right = left + width
@@ -105,7 +105,7 @@ class TrainLook:
 
     @property
     def flipped(self) -> tuple[bool, ...]:
-        """Whether each clip is mirrored: each has a label of its own."""
+        """Return whether each clip is mirrored: each has a label of its own."""
         return tuple(recipe.flipped for recipe in self.recipes)
 
     def __call__(

@@ -70,14 +70,14 @@ class Content(NamedTuple):
 
 
 class _Entry(NamedTuple):
-    """What the file system says of a file: its size, bytes, and its time, nanoseconds."""
+    """Hold what the file system says of a file: its size, bytes, and its time, nanoseconds."""
 
     size: int
     modified: int
 
 
 class _File(NamedTuple):
-    """A file that is read for a checksum, and the bytes that go before it: in a folder, its name and size."""
+    """Hold a file that is read for a checksum, and the bytes that go before it: in a folder, its name and size."""
 
     source: Source
     label: bytes

@@ -18,12 +18,12 @@ class Look(Protocol):
 
     @property
     def box(self) -> Box:
-        """The part of the upright frames to read."""
+        """Return the part of the upright frames to read."""
         ...
 
     @property
     def flipped(self) -> tuple[bool, ...]:
-        """Whether each clip with a label of its own is mirrored.
+        """Return whether each clip with a label of its own is mirrored.
 
         The views of evaluation share one label.
         """

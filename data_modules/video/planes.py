@@ -10,7 +10,7 @@ from data_modules.transforms.crops import Box
 
 
 class _Part(NamedTuple):
-    """What a row takes of one plane.
+    """Hold what a row takes of one plane.
 
     Attributes:
         slices: rows and columns of the plane.

@@ -24,7 +24,7 @@ _SLOW_SYNC = 0.2  # seconds to write a small file through
 
 
 def packages() -> Iterator[Finding]:
-    """Those that everything rests on, and that they fit together."""
+    """Report the versions of the packages that everything rests on, and whether they fit together."""
     found = {name: _version(name) for name in _PACKAGES}
     absent = [name for name, number in found.items() if number is None]
     told = ", ".join(f"{name} {number}" for name, number in found.items() if number)
@@ -93,7 +93,7 @@ def _no_gpu(cuda: str | None) -> Finding:
 
 
 def threads() -> Iterator[Finding]:
-    """Whether more threads are faster here: on some virtual machines they are slower."""
+    """Report whether more threads are faster here; on some virtual machines they are slower."""
     import torch
 
     cpus = (

@@ -69,7 +69,7 @@ def two_processes() -> Iterator[Finding]:
 def of_report(
     check: str, printed: str, expected: int, *, cuda: bool = False
 ) -> Finding:
-    """What rank zero has printed, as a line of the report; ``cuda``: whether they were given GPUs."""
+    """Turn what rank 0 has printed into a line of the report; ``cuda``: whether the ranks were given GPUs."""
     report: dict[str, Any] = json.loads(last_line(printed))
     hosts = report["hosts"]
     names, speed = (
@@ -113,7 +113,7 @@ def of_report(
 
 
 def last_line(text: str) -> str:
-    """The last that is not empty."""
+    """Return the last line that is not empty."""
     return next(
         (line for line in reversed(text.strip().splitlines()) if line.strip()),
         "nothing was printed",
@@ -121,7 +121,7 @@ def last_line(text: str) -> str:
 
 
 def main() -> int:
-    """One rank."""
+    """Run one rank: find the others, see the folder, and sum a gradient."""
     import torch
     import torch.distributed as dist
 
@@ -169,7 +169,7 @@ def _where(environment: Mapping[str, str]) -> dict[str, int]:
 
 
 def _seen(folder: Path, rank: int, barrier: Any) -> bool:
-    """Whether what rank zero writes is there for this one."""
+    """Return whether this rank sees the file that rank 0 has written."""
     if rank == 0:
         (folder / "seen-by-all").touch()
     barrier()

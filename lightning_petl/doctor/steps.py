@@ -31,14 +31,14 @@ _ENDED = {
 
 
 def options(partition: str | None, gpus: int) -> Sequence[str]:
-    """Where a step runs, for srun."""
+    """Return the options of srun that say where a step runs."""
     return [f"--partition={partition}"] * bool(partition) + [
         f"--gres=gpu:{gpus}"
     ] * bool(gpus)
 
 
 def one_node(where: Sequence[str], shared: Path) -> Iterator[Finding]:
-    """The checks of a machine, made on a compute node: its devices, threads and decode rate are not a login node's."""
+    """Check a compute node: its devices, threads and decode rate are not those of a login node."""
     command = [
         sys.executable,
         "-m",
@@ -63,7 +63,7 @@ def one_node(where: Sequence[str], shared: Path) -> Iterator[Finding]:
 def nodes(
     count: int, gpus: int, where: Sequence[str], shared: Path
 ) -> Iterator[Finding]:
-    """One rank a GPU, or a node, on each of so many nodes: they find one another, see one folder, sum a gradient."""
+    """Run one rank a GPU, or a node, on several nodes: they find one another, see one folder, sum a gradient."""
     per_node = gpus or 1
     command = shlex.join([sys.executable, "-m", "lightning_petl.doctor.ranks"])
     with _inside(shared) as folder:
@@ -76,7 +76,7 @@ def nodes(
 
 
 def preempted_job(partition: str | None, shared: Path) -> Iterator[Finding]:
-    """A submitted training that gets SIGUSR1: it is requeued by itself and goes on behind its checkpoint."""
+    """Submit a training and send it SIGUSR1: it must requeue itself and go on behind its checkpoint."""
     with _inside(shared) as folder:
         command = [
             sys.executable,
@@ -108,7 +108,7 @@ def preempted_job(partition: str | None, shared: Path) -> Iterator[Finding]:
 
 
 def _followed(job: str, folder: Path) -> Finding:
-    """The stages that a preempted job goes through, up to the first that does not come."""
+    """Yield the stages that a preempted job goes through, up to the first that does not come."""
     if not _comes(job, lambda: any(folder.rglob("*.ckpt"))):
         return _not_come(job, folder, "wrote no checkpoint")
     subprocess.run(["scancel", "--signal=USR1", job], capture_output=True)
@@ -141,7 +141,7 @@ def _not_come(job: str, folder: Path, told: str) -> Finding:
 
 
 def _starts(folder: Path) -> list[int]:
-    """The updates at which training has started."""
+    """Return the updates at which training has started."""
     return [
         step
         for path in folder.rglob("run.json")
@@ -161,7 +161,7 @@ def _fields(job: str) -> dict[str, str]:
 
 @contextmanager
 def _inside(shared: Path) -> Generator[Path]:
-    """A folder for a moment where runs are written."""
+    """Make a folder where runs are written, and remove it at the end."""
     shared.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=shared, prefix="doctor-") as folder:
         yield Path(folder).absolute()

@@ -22,7 +22,7 @@ FAILED = frozenset(
 
 
 def call(*command: str, text: str | None = None) -> str:
-    """What a program of SLURM prints, given ``text`` to read.
+    """Run a program of SLURM, with ``text`` on its stdin, and return what it prints.
 
     Raises:
         ValueError: there is no such program, or it refuses.
@@ -42,7 +42,7 @@ def call(*command: str, text: str | None = None) -> str:
 
 
 def jobs() -> list[dict[str, str]]:
-    """The fields of every job that the controller still knows; a waiting array is one job."""
+    """Return the fields of every job that the controller still knows; a waiting array is one job."""
     return [
         _fields(line)
         for line in call("scontrol", "show", "job", "-o").splitlines()
@@ -51,7 +51,7 @@ def jobs() -> list[dict[str, str]]:
 
 
 def partitions() -> dict[str, dict[str, str]]:
-    """The fields of every partition, by name."""
+    """Return the fields of every partition, by name."""
     lines = call("scontrol", "show", "partition", "-o").splitlines()
     return {
         fields["PartitionName"]: fields
@@ -61,7 +61,7 @@ def partitions() -> dict[str, dict[str, str]]:
 
 
 def chosen_partition(name: str | None) -> tuple[str, dict[str, str]]:
-    """The partition of a name, or the default one, and its fields.
+    """Return the name and the fields of a partition; of the default one where no name is given.
 
     Raises:
         ValueError: there is none.

@@ -10,14 +10,14 @@ SEED = "seed_everything"
 
 @dataclass(frozen=True)
 class Point:
-    """One run: its flags, and the folder that they name."""
+    """Hold one run of a sweep: its flags, and the folder that they name."""
 
     flags: tuple[str, ...]
     folder: str
 
 
 def points(sweep: Mapping[str, Sequence[str]]) -> list[Point]:
-    """The product of all values, the last key varying fastest; one point without flags where nothing varies.
+    """Return the product of all values, the last key varying fastest; one point without flags where nothing varies.
 
     Raises:
         ValueError: a key has no values or one twice, or two runs would have the same folder.
@@ -50,7 +50,7 @@ def points(sweep: Mapping[str, Sequence[str]]) -> list[Point]:
 
 
 def split(values: str) -> list[str]:
-    """``1,[2,3]`` is ``1`` and ``[2,3]``: commas in brackets separate nothing."""
+    """Split at commas outside brackets: ``1,[2,3]`` becomes ``1`` and ``[2,3]``."""
     found, depth = [""], 0
     for character in values:
         depth += (character in "[{(") - (character in "]})")
@@ -62,7 +62,7 @@ def split(values: str) -> list[str]:
 
 
 def _short(keys: list[str]) -> list[str]:
-    """The last word of each key, or the whole key where two end alike."""
+    """Return the last word of each key, or the whole key where two end alike."""
     last = ["seed" if key == SEED else key.rpartition(".")[2] for key in keys]
     return [
         word if last.count(word) == 1 else key

@@ -11,7 +11,7 @@ _INTERACTIVE = ("bash", "interactive")
 
 @dataclass(frozen=True, kw_only=True)
 class Tasks:
-    """One task a GPU; ``tasks_per_node`` tasks a node where training runs on CPUs.
+    """Ask for one task a GPU, or for ``tasks_per_node`` tasks a node where training runs on CPUs.
 
     Args:
         nodes: number of nodes.
@@ -53,7 +53,7 @@ class Tasks:
 
 @dataclass(frozen=True, kw_only=True)
 class Queue:
-    """Where a job waits.
+    """Say where a job waits.
 
     Args:
         partition: partition of the cluster; its default one where not given.
@@ -83,7 +83,7 @@ class Queue:
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """How long a job runs at a time.
+    """Say how long a job runs at a time.
 
     Args:
         time: limit as SLURM writes it: minutes, hours:minutes:seconds, days-hours:minutes:seconds.
@@ -114,7 +114,7 @@ class Limits:
 
 @dataclass(frozen=True, kw_only=True)
 class Launch:
-    """How a task starts.
+    """Say how a task starts.
 
     Args:
         python: the interpreter, on the nodes or in the container.
@@ -142,7 +142,7 @@ class Launch:
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """All of it, under the name that the queue shows.
+    """Hold all that is asked for, under the name that the queue shows.
 
     Raises:
         ValueError: Lightning takes a job of that name for a shell, or it is no name of a folder.
@@ -166,7 +166,7 @@ class Request:
 
 
 def seconds(time: str) -> int:
-    """A time limit in SLURM's forms.
+    """Return a time limit, written in one of SLURM's forms, in seconds.
 
     ``minutes``, ``minutes:seconds``, ``hours:minutes:seconds``, ``days-hours``, ``days-hours:minutes`` and
     ``days-hours:minutes:seconds``.

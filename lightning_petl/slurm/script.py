@@ -51,7 +51,7 @@ esac
 def script(
     request: Request, folder: Path, *, array: int, after: str | None = None
 ) -> str:
-    """The text for sbatch.
+    """Return the text for sbatch.
 
     Args:
         request: what is asked for; ``cpus_per_task`` is given.

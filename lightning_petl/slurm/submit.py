@@ -54,7 +54,7 @@ def submit(order: Order, read: Reader) -> int:
 def _read(
     order: Order, folder: Path, read: Reader
 ) -> tuple[Request, int, Sequence[Path], Sequence[str]]:
-    """The whole request, the number of runs of an array, and the place and configuration of each run."""
+    """Return the whole request, the number of runs of an array, and the place and configuration of each run."""
     several = order.points[0].flags != ()
     places = [
         folder / point.folder if several else folder for point in order.points
@@ -107,7 +107,7 @@ def _check_dependency(request: Request) -> None:
 
 
 def _names(base: Path) -> Iterator[Path]:
-    """By the time of the day, then with numbers: what a submission may be called."""
+    """Yield folders that a submission may have: named by date and time, then with numbers behind."""
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
     return (
         base / (stamp if not number else f"{stamp}-{number}")
@@ -116,7 +116,7 @@ def _names(base: Path) -> Iterator[Path]:
 
 
 def _claimed(base: Path) -> Path:
-    """A folder for this submission: making it decides between two at the same moment."""
+    """Make a folder for this submission; of two submissions at the same moment one gets it."""
     for folder in _names(base):
         with suppress(FileExistsError):
             folder.mkdir(parents=True)
@@ -162,7 +162,7 @@ def _check_data_follow(configs: Sequence[dict[str, Any]]) -> None:
 def _with_processors(
     request: Request, configs: Sequence[dict[str, Any]]
 ) -> Request:
-    """With processors for the loader's workers, on the devices that the job has.
+    """Return the request with processors for the loader's workers.
 
     Raises:
         ValueError: training would leave the GPUs idle, or look for some in vain.
@@ -198,7 +198,7 @@ def _write(folder: Path, places: Sequence[Path], texts: Sequence[str]) -> None:
 
 
 def _submit(request: Request, folder: Path, array: int) -> list[str]:
-    """The numbers of the job, or of the jobs of a chain."""
+    """Submit the job, or the jobs of a chain, and return their numbers."""
     numbers: list[str] = []
     for link in range(request.limits.chain):
         after = f"afterany:{numbers[-1]}" if link else _after(request)

@@ -81,7 +81,7 @@ class VideoClassifier(Task):
 
     @property
     def owners(self) -> dict[str, str]:
-        """Owner of each trainable parameter: an adapter, or ``head``."""
+        """Return the owner of each trainable parameter: an adapter, or ``head``."""
         found: dict[str, str] = {}
         for name, owner in self.backbone.owners.items():
             found[f"backbone.{name}"] = owner

@@ -45,26 +45,26 @@ class EvaluatedClips(NamedTuple):
 
     @property
     def readable(self) -> Bool[Tensor, " b"]:
-        """Which videos could be read."""
+        """Return which videos could be read."""
         readable = [not fault for fault in self.fault]
         # with its type, for a batch of padding alone is an empty list
         return torch.tensor(readable, dtype=torch.bool, device=self.logits.device)
 
     @property
     def finite(self) -> Bool[Tensor, " b"]:
-        """Which clips have logits of which all are numbers."""
+        """Return which clips have finite logits alone."""
         return self.logits.isfinite().all(-1).all(-1)
 
     @property
     def without_numbers(self) -> list[str]:
-        """Names of the readable clips of which a logit is NaN or infinite."""
+        """Return the names of the readable clips of which a logit is NaN or infinite."""
         lost = (self.readable & ~self.finite).tolist()
         names = zip(self.clip_id, lost, strict=True)
         return [name for name, is_lost in names if is_lost]
 
     @property
     def probabilities(self) -> Logits:
-        """Class probabilities, averaged over views; NaN where a logit is no number."""
+        """Return class probabilities, averaged over views; NaN where a logit is no number."""
         mean = mean_probabilities(self.logits)
         # a softmax takes an infinite logit for certainty
         return mean.masked_fill(~self.finite[:, None], torch.nan)

@@ -47,7 +47,7 @@ class Task(LightningModule):
     @property
     @abstractmethod
     def owners(self) -> dict[str, str]:
-        """Owner of each trainable parameter."""
+        """Return the owner of each trainable parameter."""
 
     @property
     def unreachable(self) -> set[str]:
@@ -56,7 +56,7 @@ class Task(LightningModule):
 
     @property
     def trunk(self) -> TrunkId:
-        """What the trainable state was trained on."""
+        """Return name and hash of the trunk that the trainable state was trained on."""
         return TrunkId(self.backbone.name, self.backbone.weights_hash)
 
     def begin(self) -> None:
@@ -107,7 +107,7 @@ class Task(LightningModule):
 
     @property
     def only_notes_no_numbers(self) -> bool:
-        """Whether outputs that are no numbers count as wrong and are told, rather than end the command."""
+        """Return whether outputs that are no numbers count as wrong and are told, rather than end the command."""
         return (
             self._trainer is not None
             and self._trainer.state.fn == TrainerFn.FITTING

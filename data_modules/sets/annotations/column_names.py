@@ -40,14 +40,14 @@ class ListColumns(NamedTuple):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """All columns, as the documents call them, in the order without a header."""
+        """Return all columns, as the documents call them, in the order without a header."""
         if self.counted:
             return (self.path, "num_frames", self.value)
         return (self.path, self.value)
 
     @property
     def orders(self) -> list[tuple[str, ...]]:
-        """The columns that a line without a header may have."""
+        """Return the columns that a line without a header may have."""
         plain = ("path", self.value)
         return (
             [plain, ("path", "num_frames", self.value)] if self.counted else [plain]

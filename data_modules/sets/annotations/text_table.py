@@ -39,7 +39,7 @@ class TextTable(NamedTuple):
 
     @property
     def is_even(self) -> bool:
-        """Whether each line has as many cells as the first, and more than one."""
+        """Return whether each line has as many cells as the first, and more than one."""
         width = len(self.rows[0].cells)
         return width > 1 and self.has_width(width)
 

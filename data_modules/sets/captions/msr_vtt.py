@@ -90,5 +90,5 @@ class MSRVTT(CaptionedVideos):
 
     @cached_property
     def _sentences(self) -> Sentences:
-        """What the JSON files say, read once for all splits."""
+        """Return the sentences of the JSON files, read once for all splits."""
         return read_sentences(self.root)

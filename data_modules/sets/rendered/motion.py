@@ -46,7 +46,7 @@ class PlannedClip(Protocol):
 
     @property
     def clip_id(self) -> str:
-        """The name of the file."""
+        """Return the name of the file."""
         ...
 
     def draw(self) -> Scene:
@@ -64,7 +64,7 @@ class ClipPlan(NamedTuple):
 
     @property
     def motion(self) -> Motion:
-        """The class; classes take turns, so that a split is balanced to one clip."""
+        """Return the class; classes take turns, so that a split is balanced to one clip."""
         return MOTIONS[self.number % len(MOTIONS)]
 
     def draw(self) -> Scene:

@@ -54,12 +54,12 @@ class CaptionPlan(NamedTuple):
 
     @property
     def clip_id(self) -> str:
-        """The name of the file, such as ``0_3_2_1``."""
+        """Return the name of the file, such as ``0_3_2_1``."""
         return "_".join(map(str, self[:4]))
 
     @property
     def is_test(self) -> bool:
-        """Whether its object is one of the quarter that is tested.
+        """Return whether its object is one of the quarter that is tested.
 
         These are of each shape two colors, of each color two or three shapes.
         """
@@ -67,7 +67,7 @@ class CaptionPlan(NamedTuple):
 
     @property
     def captions(self) -> list[str]:
-        """What it shows; in training also how something moves."""
+        """Return sentences on what it shows; in training also on how something moves."""
         things = [self._appearance("").words]
         if not self.is_test:
             things.append("something")

@@ -212,7 +212,7 @@ class Appearance(NamedTuple):
 
     @property
     def words(self) -> str:
-        """The object in words, such as ``a red and blue striped disc``."""
+        """Return the object in words, such as ``a red and blue striped disc``."""
         words = self.first
         if self.texture != "plain":
             words = f"{self.first} and {self.second} {self.texture}"

@@ -26,7 +26,7 @@ class AnnotatedVideos(VideoDataModule):
 
     @cached_property
     def _finders(self) -> dict[tuple[Path, ...], Finder]:
-        """One for each list of places; what it has read of them serves all splits."""
+        """Return one finder for each list of places; what it has read of them serves all splits."""
         return {}
 
     @abstractmethod

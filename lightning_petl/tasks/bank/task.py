@@ -123,12 +123,12 @@ class Bank(Task):
 
     @property
     def parallel_readers(self) -> ParallelReaders:
-        """All readers, as the one that the trunk knows, if there are any."""
+        """Return all readers as the one that the trunk knows, if there are any."""
         return self._parallel_readers.module
 
     @property
     def owners(self) -> dict[str, str]:
-        """Owner of each trainable parameter: ``<member>/<adapter>``, or ``<member>/head``."""
+        """Return the owner of each trainable parameter: ``<member>/<adapter>``, or ``<member>/head``."""
         found: dict[str, str] = {}
         for member, owners in zip(
             self.members, self._owners_by_member(), strict=True

@@ -144,7 +144,7 @@ class VideoTextRetrieval(Task):
         return modules
 
     def setup(self, stage: str) -> None:
-        """As every task does, and refuse to train the temperature alone."""
+        """Prepare as every task does, and refuse to train the temperature alone."""
         if stage == "fit" and set(self.owners.values()) == {"logit_scale"}:
             raise ValueError(
                 "nothing trains but the temperature, and no rank depends on it: add a method, as with "
@@ -154,7 +154,7 @@ class VideoTextRetrieval(Task):
 
     @property
     def owners(self) -> dict[str, str]:
-        """Owner of each trainable parameter."""
+        """Return the owner of each trainable parameter."""
         owners: dict[str, str] = {}
         for name, owner in self.backbone.owners.items():
             owners[f"backbone.{name}"] = owner
