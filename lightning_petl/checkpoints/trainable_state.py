@@ -89,9 +89,18 @@ def load_optimizer(optimizer: Optimizer, state: Mapping[str, Any]) -> None:
 
     Where these are sharded, each rank takes its shards of the moments. Saved and present parameters are
     matched by their order in the groups, as torch does.
+
+    Raises:
+        ValueError: there are moments of a parameter that no group has.
     """
     numbers = _parameters_of(state["param_groups"])
     parameters = _parameters_of(optimizer.param_groups)
+    unknown = state["state"].keys() - set(numbers)
+    if unknown:
+        raise ValueError(
+            f"the optimizer state has moments of parameter {min(unknown)}, which is in none of its groups: the "
+            "checkpoint is damaged; take another one"
+        )
     moments: dict[int, dict[str, Any]] = {}
     for number, parameter in zip(numbers, parameters, strict=True):
         # a parameter that never got a gradient has no moments

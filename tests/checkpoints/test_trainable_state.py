@@ -17,6 +17,7 @@ from lightning_petl.checkpoints.atomic import AtomicCheckpointIO
 from lightning_petl.checkpoints.random_state import RandomState
 from lightning_petl.checkpoints.trainable_state import (
     check_trainable,
+    load_optimizer,
     load_trainable,
     trainable_keys,
     trainable_state,
@@ -167,3 +168,15 @@ def test_a_folder_that_cannot_be(tmp_path: Path) -> None:
         AtomicCheckpointIO().save_checkpoint(
             big(1.0), tmp_path / "file" / "last.ckpt"
         )
+
+
+def test_moments_of_no_parameter_are_refused() -> None:
+    layer = nn.Linear(2, 2)
+    optimizer = torch.optim.Adam(layer.parameters())
+    layer(torch.ones(1, 2)).sum().backward()
+    optimizer.step()
+    state = optimizer.state_dict()
+    load_optimizer(optimizer, state)
+    state["state"][7] = state["state"][0]
+    with pytest.raises(ValueError, match="moments of parameter 7"):
+        load_optimizer(optimizer, state)
