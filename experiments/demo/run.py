@@ -77,7 +77,7 @@ def main() -> int:
         "--seed",
         type=int,
         default=0,
-        help="of initialisation and of the order of clips",
+        help="of initialization and of the order of clips",
     )
     parser.add_argument(
         "--folder",

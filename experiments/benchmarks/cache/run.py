@@ -140,7 +140,7 @@ def measure(
     trained = [
         p for module in (vit, head) for p in module.parameters() if p.requires_grad
     ]
-    optimiser = torch.optim.AdamW(trained, lr=1e-4)
+    optimizer = torch.optim.AdamW(trained, lr=1e-4)
     vit.train()
     video = torch.randint(
         0,
@@ -152,9 +152,9 @@ def measure(
     dataset, dtypes, size = _cache(vit, video, folder)
 
     def step(features: Callable[[], Tensor]) -> None:
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         cross_entropy(head(features()), label).backward()
-        optimiser.step()
+        optimizer.step()
 
     def read() -> Mapping[str, Tensor]:
         batch = Collate()([dataset[n] for n in range(clips)])

@@ -66,7 +66,7 @@ def disagreement(
 ) -> str | None:
     """Why ``video`` is not the frames of ``expected`` at ``indices``; None where it is.
 
-    Each frame has a PSNR of 30 dB or more against its own, and a lower one against both neighbours. Each 2 x 2 pixels
+    Each frame has a PSNR of 30 dB or more against its own, and a lower one against both neighbors. Each 2 x 2 pixels
     are averaged first: readers resize with filters of their own.
     """
     video, expected = (

@@ -59,7 +59,7 @@ def _shot(
 
 
 def _leaves(generator: np.random.Generator) -> Float[Tensor, "3 s s"]:
-    """Discs with radii between 4 and 160 pixels and density r^-3, each with its own colour and grain."""
+    """Discs with radii between 4 and 160 pixels and density r^-3, each with its own color and grain."""
     picture = np.full((_CANVAS, _CANVAS, 3), 128, np.float32)
     grain = _grain(generator)
     radii = 1 / np.sqrt(generator.uniform(1 / 160**2, 1 / 4**2, _LEAVES))
@@ -71,11 +71,11 @@ def _leaves(generator: np.random.Generator) -> Float[Tensor, "3 s s"]:
             top : top + part.shape[0], left : left + part.shape[1]
         ]
         inside = (rows - y) ** 2 + (columns - x) ** 2 < radius**2
-        colour = generator.uniform(20, 235) + generator.normal(0, 20, 3)
+        color = generator.uniform(20, 235) + generator.normal(0, 20, 3)
         texture = grain[
             top : top + part.shape[0], left : left + part.shape[1]
         ] * generator.uniform(0, 25)
-        part[inside] = (colour + texture[..., None])[inside]
+        part[inside] = (color + texture[..., None])[inside]
     return torch.from_numpy(picture).permute(2, 0, 1).clamp(0, 255)
 
 

@@ -73,7 +73,7 @@ class Classifier(nn.Module):
 
     @property
     def trained(self) -> list[nn.Parameter]:
-        """What the optimiser holds."""
+        """What the optimizer holds."""
         return [
             parameter for parameter in self.parameters() if parameter.requires_grad
         ]
