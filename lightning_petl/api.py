@@ -23,7 +23,7 @@ from lightning_petl.shapes import Video
 from lightning_petl.tasks import loading
 from lightning_petl.tasks.classification import VideoClassifier
 
-Kind = Literal["pooled", "frames", "tokens"]
+FeatureKind = Literal["pooled", "frames", "tokens"]
 
 # An artifact comes from somebody else: beyond these one video would fill the memory.
 _MOST_VIEWS = 100
@@ -110,7 +110,7 @@ class Model:
 
     @torch.no_grad()
     def features(
-        self, path: str | Path, kind: Kind = "pooled"
+        self, path: str | Path, kind: FeatureKind = "pooled"
     ) -> Float[Tensor, "v *axes d"]:
         """Return what the model computes of each view of a video, in front of its head.
 

@@ -13,7 +13,7 @@ from einops import rearrange
 from jaxtyping import Bool, Float, Int64, Shaped, UInt8
 from torch import Tensor
 
-Clip = UInt8[Tensor, "b t c h w"]
+ClipPixels = UInt8[Tensor, "b t c h w"]
 Video = UInt8[Tensor, "b v t c h w"]
 Pixels = Float[Tensor, "b t c h w"]
 Tokens = Float[Tensor, "bt n d"]

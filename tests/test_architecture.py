@@ -254,3 +254,19 @@ def test_docstrings_begin_with_a_verb(module: str) -> None:
             if first.lower() in NO_VERB or first.startswith("`"):
                 found.append(f"{node.name}: {first}")
     assert not found
+
+
+def test_a_public_type_name_has_one_meaning() -> None:
+    defined: dict[str, list[str]] = {}
+    for module, path in MODULES.items():
+        for node in ast.parse((ROOT / path).read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef):
+                defined.setdefault(node.name, []).append(module)
+            elif isinstance(node, ast.Assign) and isinstance(
+                node.targets[0], ast.Name
+            ):
+                defined.setdefault(node.targets[0].id, []).append(module)
+    types = {
+        name: at for name, at in defined.items() if re.match("[A-Z][a-z]", name)
+    }
+    assert not {name: at for name, at in types.items() if len(at) > 1}

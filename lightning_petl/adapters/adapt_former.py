@@ -4,7 +4,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from lightning_petl.adapters.adapter import Adapter, require_positive
-from lightning_petl.adapters.layers.bottleneck import Activation, Bottleneck, Init
+from lightning_petl.adapters.layers.bottleneck import (
+    Activation,
+    Bottleneck,
+    BottleneckInit,
+)
 from lightning_petl.backbones.block import Slot
 from lightning_petl.backbones.encoder import Blocks
 from lightning_petl.backbones.vit import VideoViT
@@ -45,7 +49,7 @@ class AdaptFormer(Adapter):
     bottleneck: int = 64
     scale: float | Literal["learnable"] = 0.1
     placement: Literal["parallel", "sequential", "after_block"] = "parallel"
-    init: Init = "lora"
+    init: BottleneckInit = "lora"
     dropout: float = 0.0
     activation: Activation = "relu"
     layernorm: Literal["none", "in", "out"] = "none"

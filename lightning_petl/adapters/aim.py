@@ -14,7 +14,7 @@ from lightning_petl.backbones.encoder import Blocks
 from lightning_petl.backbones.vit import VideoViT
 from lightning_petl.shapes import Grid, Tokens
 
-Branch = Callable[[Tokens], Tokens]
+TokenMap = Callable[[Tokens], Tokens]
 
 
 def gelu_adapter(dim: int, bottleneck: int, scale: float = 1.0) -> Bottleneck:
@@ -73,7 +73,7 @@ class NormedAdapter(SlotModule):
     """Compute ``s A(LN x)`` with the block's own norm in front of its MLP."""
 
     def __init__(
-        self, mlp_in: Branch, adapter: Bottleneck, drop_path: float
+        self, mlp_in: TokenMap, adapter: Bottleneck, drop_path: float
     ) -> None:
         super().__init__()
         self.mlp_in = mlp_in

@@ -17,7 +17,7 @@ from lightning_petl.adapters.adapter import (
     require_positive,
 )
 from lightning_petl.adapters.layers.lean_norm import (
-    Features,
+    FrameTokens,
     LayerNorm,
     LeanNormLinear,
     Normed,
@@ -41,7 +41,7 @@ CheckpointedPart = Literal["attn", "mlp"]
 class Tapped(NamedTuple):
     """Hold tokens of the blocks tapped so far, as clips, and where the trunk's patches sit."""
 
-    tokens: tuple[Features, ...]
+    tokens: tuple[FrameTokens, ...]
     grid: Grid
 
 
@@ -62,7 +62,7 @@ class SelfAttention(nn.Module):
         self.qkv = LeanNormLinear(dim, 3 * dim)
         self.proj = nn.Linear(dim, dim)
 
-    def forward(self, x: Features | Normed) -> Features:
+    def forward(self, x: FrameTokens | Normed) -> FrameTokens:
         qkv = self.qkv(x)
         q, k, v = rearrange(
             qkv, "b t n (x h c) -> x b h (t n) c", x=3, h=self.heads
@@ -82,7 +82,7 @@ class CrossAttention(nn.Module):
         self.kv = LeanNormLinear(dim, 2 * dim)
 
     def forward(
-        self, query: Float[Tensor, "1 1 1 d"], x: Features | Normed
+        self, query: Float[Tensor, "1 1 1 d"], x: FrameTokens | Normed
     ) -> Float[Tensor, "b 1 1 d"]:
         q = rearrange(self.q(query), "1 1 n (h c) -> 1 h n c", h=self.heads)
         k, v = rearrange(
@@ -100,7 +100,7 @@ class Mlp(nn.Module):
         self.fc1 = LeanNormLinear(dim, MLP_RATIO * dim)
         self.fc2 = nn.Linear(MLP_RATIO * dim, dim)
 
-    def forward(self, x: Features | Normed) -> Features:
+    def forward(self, x: FrameTokens | Normed) -> FrameTokens:
         return self.fc2(F.gelu(self.fc1(x)))
 
 
@@ -115,13 +115,13 @@ class SelfBlock(nn.Module):
         self.attn = SelfAttention(dim, recipe.heads)
         self.mlp = Mlp(dim)
 
-    def forward(self, x: Features) -> Features:
+    def forward(self, x: FrameTokens) -> FrameTokens:
         x = x + self._part("attn", self.attn, self.norm1.split(x))
         return x + self._part("mlp", self.mlp, self.norm2.split(x))
 
     def _part(
         self, name: CheckpointedPart, part: nn.Module, normed: Normed
-    ) -> Features:
+    ) -> FrameTokens:
         return recompute(part, normed) if name in self.checkpoint else part(normed)
 
 
@@ -136,7 +136,7 @@ class CrossBlock(nn.Module):
         self.mlp = Mlp(dim)
 
     def forward(
-        self, query: Float[Tensor, "1 1 1 d"], x: Features
+        self, query: Float[Tensor, "1 1 1 d"], x: FrameTokens
     ) -> Float[Tensor, "b 1 1 d"]:
         y = query + self.attn(query, self.norm1.split(x))
         return y + self.mlp(self.norm2.split(y))

@@ -12,7 +12,7 @@ from lightning_petl.backbones.children import Extension
 from lightning_petl.backbones.encoder import Blocks, Encoder
 from lightning_petl.backbones.linear import BiasDelta
 
-Target = Literal["q", "k", "v", "proj", "fc1", "fc2", "norm1", "norm2"]
+BiasTarget = Literal["q", "k", "v", "proj", "fc1", "fc2", "norm1", "norm2"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +39,7 @@ class BitFit(Unfreezing):
 
     reads_text: ClassVar[bool] = True
 
-    targets: tuple[Target, ...] = (
+    targets: tuple[BiasTarget, ...] = (
         "q",
         "k",
         "v",

@@ -20,8 +20,8 @@ from lightning_petl.backbones.encoder import Blocks, Encoder
 from lightning_petl.backbones.linear import AdaptedLinear, Inner, LinearDelta
 from lightning_petl.shapes import Grid
 
-Target = Literal["q", "k", "v", "o", "fc1", "fc2", "fc1_g", "fc1_x"]
-Init = Literal["kaiming", "gaussian", "pissa", "olora", "orthogonal"]
+LoRATarget = Literal["q", "k", "v", "o", "fc1", "fc2", "fc1_g", "fc1_x"]
+LoRAInit = Literal["kaiming", "gaussian", "pissa", "olora", "orthogonal"]
 
 
 class LoRADelta(LinearDelta):
@@ -215,12 +215,12 @@ class LoRA(Adapter):
 
     rank: int = 8
     alpha: float = 8.0
-    targets: tuple[Target, ...] = ("q", "v")
+    targets: tuple[LoRATarget, ...] = ("q", "v")
     fused: Literal["per_slice", "shared"] = "per_slice"
     dropout: float = 0.0
     rslora: bool = False
     dora: bool = False
-    init: Init = "kaiming"
+    init: LoRAInit = "kaiming"
     blocks: Blocks = "all"
 
     def __post_init__(self) -> None:
@@ -265,7 +265,7 @@ def initialize(
     A: Float[Tensor, "k r i"],
     B: Float[Tensor, "k o r"],
     weight: Float[Tensor, "k o i"],
-    init: Init,
+    init: LoRAInit,
     scale: float,
 ) -> None:
     """Set A and B in place.

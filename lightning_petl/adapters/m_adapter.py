@@ -21,13 +21,13 @@ from lightning_petl.adapters.adapter import (
     require_positive,
 )
 from lightning_petl.adapters.layers.lean_norm import (
-    Features,
+    FrameTokens,
     LayerNorm,
     LeanNormLinear,
     Normed,
 )
 from lightning_petl.adapters.layers.tap import TapProjection, recompute, tap_indices
-from lightning_petl.adapters.layers.temporal import MIXINGS, Mixing
+from lightning_petl.adapters.layers.temporal import MIXINGS, TemporalMixing
 from lightning_petl.backbones.encoder import Blocks
 from lightning_petl.backbones.readers import Reader
 from lightning_petl.backbones.vit import VideoViT
@@ -40,10 +40,10 @@ Pool = Literal["cls", "gap", "both"]
 Module = Literal["fusion", "temporal"]
 
 
-class Branch(NamedTuple):
+class BranchState(NamedTuple):
     """Hold what the levels so far were combined to (several tensors while a tree waits), and how to go on."""
 
-    tokens: tuple[Features, ...]
+    tokens: tuple[FrameTokens, ...]
     shares: Float[Tensor, " m"] | None
     grid: Grid
 
@@ -56,14 +56,14 @@ class Fusion(nn.Module):
         self.fc1 = LeanNormLinear(width, width)
         self.fc2 = nn.Linear(width, width)
 
-    def forward(self, x: Features | Normed) -> Features:
+    def forward(self, x: FrameTokens | Normed) -> FrameTokens:
         return self.fc2(F.gelu(self.fc1(x)))
 
 
 class Temporal(nn.Module):
     """Compute ``W_up mix(W_down x)`` where ``mix`` joins the frames of each token; W_up and its bias are 0 at init."""
 
-    def __init__(self, width: int, bottleneck: int, mixing: Mixing) -> None:
+    def __init__(self, width: int, bottleneck: int, mixing: TemporalMixing) -> None:
         super().__init__()
         self.down = LeanNormLinear(width, bottleneck)
         self.mix = MIXINGS[mixing](bottleneck)
@@ -71,7 +71,7 @@ class Temporal(nn.Module):
         nn.init.zeros_(self.up.weight)
         nn.init.zeros_(self.up.bias)
 
-    def forward(self, x: Features | Normed) -> Features:
+    def forward(self, x: FrameTokens | Normed) -> FrameTokens:
         return self.up(self.mix(self.down(x)))
 
 
@@ -101,19 +101,21 @@ class Unit(nn.Module):
             }
         )
 
-    def forward(self, level: Features, branch: Features | None = None) -> Features:
+    def forward(
+        self, level: FrameTokens, branch: FrameTokens | None = None
+    ) -> FrameTokens:
         x = level if branch is None else self._gated(level, branch)
         x = x + self._part("fusion", x)
         return x + self._part("temporal", x)
 
-    def _gated(self, level: Features, branch: Features) -> Features:
+    def _gated(self, level: FrameTokens, branch: FrameTokens) -> FrameTokens:
         assert self.gate is not None
         # one tensor is kept for the gate's gradient, s - u; a number without axes leaves half precision as it is
         return level + torch.sigmoid(self.gate / TEMPERATURE).squeeze() * (
             branch - level
         )
 
-    def _part(self, name: Module, x: Features) -> Features:
+    def _part(self, name: Module, x: FrameTokens) -> FrameTokens:
         part = self.parts[name]
         normed = cast(LayerNorm, self.norms[name]).split(x)
         return recompute(part, normed) if name in self.checkpoint else part(normed)
@@ -146,11 +148,13 @@ class Level(nn.Module):
         """Return how many M-adapters run behind level ``index`` of ``levels``."""
         return 1
 
-    def forward(self, z: Tokens, branch: Branch) -> Branch:
+    def forward(self, z: Tokens, branch: BranchState) -> BranchState:
         level = self.tap(rows(z, branch.grid, self.pool), branch.grid)
         return branch._replace(tokens=self.combine(level, branch))
 
-    def combine(self, level: Features, branch: Branch) -> tuple[Features, ...]:
+    def combine(
+        self, level: FrameTokens, branch: BranchState
+    ) -> tuple[FrameTokens, ...]:
         """Return ``s_m = M(u_m, s_{m-1})``."""
         return (self.units[0](level, *branch.tokens),)
 
@@ -171,7 +175,9 @@ class TreeLevel(Level):
         )
 
     @override
-    def combine(self, level: Features, branch: Branch) -> tuple[Features, ...]:
+    def combine(
+        self, level: FrameTokens, branch: BranchState
+    ) -> tuple[FrameTokens, ...]:
         waiting = [*branch.tokens, level]
         for unit in self.units:
             right = waiting.pop()
@@ -187,7 +193,9 @@ class ParallelLevel(Level):
     gates_the_first = False
 
     @override
-    def combine(self, level: Features, branch: Branch) -> tuple[Features, ...]:
+    def combine(
+        self, level: FrameTokens, branch: BranchState
+    ) -> tuple[FrameTokens, ...]:
         assert branch.shares is not None
         share = branch.shares[self.index] * self.units[0](level)
         return (branch.tokens[0] + share if branch.tokens else share,)
@@ -249,13 +257,13 @@ class MBranch(Reader):
             parts += [unit.parts[name] for name in unit.checkpoint]
         return parts
 
-    def begin(self, video: Float[Tensor, "b t c h w"], grid: Grid) -> Branch:
+    def begin(self, video: Float[Tensor, "b t c h w"], grid: Grid) -> BranchState:
         """Return no tokens yet: the branch reads no pixels."""
-        return Branch(
+        return BranchState(
             (), None if self.shares is None else self.shares.softmax(0), grid
         )
 
-    def end(self, state: Branch) -> Feature:
+    def end(self, state: BranchState) -> Feature:
         """Return the mean of the class token over frames, of the patches over frames and places, or of these two."""
         x = self.norm(state.tokens[0])
         if self.pool == "both":
@@ -312,7 +320,7 @@ class MAdapter(Adapter):
     bottleneck: int | None = None
     taps: Blocks = "all"
     combine: Combine = "chain"
-    temporal: Mixing = "dwconv"
+    temporal: TemporalMixing = "dwconv"
     pool: Pool = "both"
     checkpoint: tuple[Module, ...] = ()
     save_memory: bool = True

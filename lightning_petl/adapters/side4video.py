@@ -17,12 +17,12 @@ from lightning_petl.adapters.adapter import (
 )
 from lightning_petl.adapters.layers.lean_norm import (
     BatchNorm,
-    Features,
-    Kind,
+    FrameTokens,
     LayerNorm,
     LeanNormLinear,
     Norm,
     Normed,
+    NormKind,
     channel_norm,
 )
 from lightning_petl.adapters.layers.tap import TapProjection, recompute, tap_indices
@@ -37,7 +37,7 @@ from lightning_petl.backbones.readers import Reader
 from lightning_petl.backbones.vit import VideoViT
 from lightning_petl.shapes import Feature, Grid, Tokens
 
-Branch = Literal["conv", "attn", "mlp"]
+BranchName = Literal["conv", "attn", "mlp"]
 Form = Literal["clip", "eva", "clip_retrieval", "eva_retrieval"]
 Patches = Float[Tensor, "b t p d"]
 
@@ -45,7 +45,7 @@ Patches = Float[Tensor, "b t p d"]
 class Side(NamedTuple):
     """Hold the side network's patches, its shared table of positions (class token first) and the trunk's grid."""
 
-    patches: Features
+    patches: FrameTokens
     position: Float[Tensor, "n d"]
     grid: Grid
 
@@ -59,7 +59,7 @@ class TemporalConv(nn.Module):
         self.temporal = FrameConv(width)
         self.outer = nn.Linear(width, width)
 
-    def forward(self, x: Features | Normed) -> Features:
+    def forward(self, x: FrameTokens | Normed) -> FrameTokens:
         return self.outer(self.temporal(self.inner(x)))
 
 
@@ -71,7 +71,7 @@ class PatchAttention(nn.Module):
         self.qkv = LeanNormLinear(width, 3 * width)
         self.proj = nn.Linear(width, width)
 
-    def forward(self, x: Features | Normed) -> Patches:
+    def forward(self, x: FrameTokens | Normed) -> Patches:
         qkv = self.qkv(x)
         t = qkv.shape[1]
         q, k, v = rearrange(
@@ -90,7 +90,7 @@ class SideMlp(nn.Module):
         self.fc1 = LeanNormLinear(width, 4 * width)
         self.fc2 = nn.Linear(4 * width, width)
 
-    def forward(self, x: Features | Normed) -> Features:
+    def forward(self, x: FrameTokens | Normed) -> FrameTokens:
         return self.fc2(F.gelu(self.fc1(x)))
 
 
@@ -143,7 +143,7 @@ class SideLayer(nn.Module):
         x = x + self._branch("mlp", x)
         return side._replace(patches=x)
 
-    def _branch(self, name: Branch, x: Features) -> Patches:
+    def _branch(self, name: BranchName, x: FrameTokens) -> Patches:
         # the norm is outside of what is recomputed: its averages move once
         norm = cast(Norm, self.norms[name])
         branch = self.branches[name]
@@ -366,8 +366,8 @@ class Side4Video(Adapter):
     width: int = 320
     taps: Blocks = "all"
     form: Form = "clip"
-    norm: Kind = "batch"
-    checkpoint: tuple[Branch, ...] = ()
+    norm: NormKind = "batch"
+    checkpoint: tuple[BranchName, ...] = ()
     save_memory: bool = True
 
     def __post_init__(self) -> None:

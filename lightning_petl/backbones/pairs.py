@@ -17,7 +17,7 @@ from lightning_petl.backbones.weights.open_clip import (
     model_config,
     read_towers,
 )
-from lightning_petl.backbones.weights.pretrained import State, fill, weights_hash
+from lightning_petl.backbones.weights.pretrained import Weights, fill, weights_hash
 from lightning_petl.backbones.weights.tokenizer import Tokenizer, library
 
 # open_clip's names in a text tower -> ours; applied in order
@@ -112,8 +112,8 @@ def text_tower(
     return tower
 
 
-def _text_state(state: State) -> State:
-    renamed: State = {}
+def _text_state(state: Weights) -> Weights:
+    renamed: Weights = {}
     for key, value in state.items():
         if re.search(_NOT_TEXT, key):
             continue

@@ -17,7 +17,7 @@ from torch import Tensor
 from lightning_petl.backbones.encoder import owns_trainable
 from lightning_petl.backbones.readout import READOUTS
 from lightning_petl.backbones.vit import VideoViT
-from lightning_petl.shapes import Answer, Clip, Pixels
+from lightning_petl.shapes import Answer, ClipPixels, Pixels
 
 PIXELS = "pixels"
 EMBEDDING = "embedding"
@@ -93,7 +93,7 @@ def identity(vit: VideoViT, names: Collection[str]) -> dict[str, Any]:
 
 @torch.no_grad()
 def prefix(
-    vit: VideoViT, clip: Clip, names: Collection[str] | None = None
+    vit: VideoViT, clip: ClipPixels, names: Collection[str] | None = None
 ) -> dict[str, Tensor]:
     """Run the trunk as far as the last of these parts, and return them; None: those that ``vit`` needs."""
     names = needed(vit) if names is None else names

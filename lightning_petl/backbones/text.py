@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from lightning_petl.backbones.block import AdaptedBlock
 from lightning_petl.backbones.encoder import Encoder
-from lightning_petl.backbones.weights.families import ACTIVATIONS, Activation
+from lightning_petl.backbones.weights.families import ACTIVATIONS, ClipActivation
 from lightning_petl.backbones.weights.pretrained import weights_hash
 from lightning_petl.backbones.weights.tokenizer import Tokenizer
 from lightning_petl.shapes import Grid, Tokens, Words
@@ -39,7 +39,7 @@ class TextFamily:
     end: int = 49407
     causal: bool = True
     sentence: Literal["end", "last"] = "end"
-    activation: Activation = "gelu"
+    activation: ClipActivation = "gelu"
     mlp_ratio: float = 4.0
     norm_eps: float = 1e-5
     projection: Literal["linear", "affine", "none"] = "linear"

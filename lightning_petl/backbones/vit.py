@@ -22,11 +22,11 @@ from lightning_petl.backbones.readout import (
     frame_tokens,
     require,
 )
-from lightning_petl.backbones.weights.deferred import Source, load_deferred
+from lightning_petl.backbones.weights.deferred import WeightsFile, load_deferred
 from lightning_petl.backbones.weights.families import Trunk
 from lightning_petl.backbones.weights.open_clip import PREFIX, load_image_tower
 from lightning_petl.backbones.weights.pretrained import load_trunk, weights_hash
-from lightning_petl.shapes import Answer, Clip, Frames, Grid, Pixels, Tokens
+from lightning_petl.shapes import Answer, ClipPixels, Frames, Grid, Pixels, Tokens
 
 
 class FrameFeatures(NamedTuple):
@@ -89,7 +89,7 @@ class VideoViT(Encoder, FinalNorm):
         deferred: bool = False,
     ) -> None:
         super().__init__()
-        self.source: Source | None = None
+        self.source: WeightsFile | None = None
         if deferred and weights not in ("hub", "random"):
             model, self.source = load_deferred(name, Path(weights), depth)
         elif name.startswith(PREFIX):
@@ -155,10 +155,10 @@ class VideoViT(Encoder, FinalNorm):
         for module in (self.patch_embed, self.entry, self.norm_pre, self.prompts):
             yield from module.parameters()
 
-    def forward(self, clip: Clip) -> Answer:
+    def forward(self, clip: ClipPixels) -> Answer:
         return self.features(self.normalize(clip))
 
-    def normalize(self, clip: Clip) -> Pixels:
+    def normalize(self, clip: ClipPixels) -> Pixels:
         """Return ``(clip / 255 - mean) / std``: uint8 0-255 in, float32 out, with the trunk's mean and std.
 
         Raises:

@@ -15,7 +15,7 @@ from lightning_petl.cli import config_files
 from lightning_petl.cli.artifact_option import with_artifact
 from lightning_petl.cli.lightning import WithoutLogs, run_cli
 from lightning_petl.cli.silenced import plainly_told
-from lightning_petl.shapes import Clip
+from lightning_petl.shapes import ClipPixels
 from lightning_petl.tasks.classification import VideoClassifier
 
 
@@ -60,7 +60,7 @@ class CacheCLI(WithoutLogs):
         backbone = model.to(self.trainer.strategy.root_device).backbone
         parts = self._parts(backbone)
 
-        def compute(clips: Clip) -> dict[str, Tensor]:
+        def compute(clips: ClipPixels) -> dict[str, Tensor]:
             clips = clips.to(backbone.pixel_mean.device)
             return prefix.prefix(backbone, clips, parts)
 

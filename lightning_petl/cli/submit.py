@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import lightning_petl
 from lightning_petl.cli.parsers import CommandParser
-from lightning_petl.slurm.order import Order
+from lightning_petl.slurm.order import Submission
 from lightning_petl.slurm.points import SEED, points, split
 from lightning_petl.slurm.request import Launch, Limits, Queue, Request, Tasks
 from lightning_petl.slurm.submit import submit
@@ -69,7 +69,7 @@ def _told(stderr: str) -> str:
     return told[-1].removeprefix(begin) if told else stderr
 
 
-def parse(argv: list[str]) -> Order:
+def parse(argv: list[str]) -> Submission:
     """Read the command line of ``submit``; what follows ``--`` is for ``fit``.
 
     Raises:
@@ -82,7 +82,7 @@ def parse(argv: list[str]) -> Order:
     except ValueError as error:
         raise ValueError(f"submit: {error}{_quoted(str(error))}") from None
     _not_ours(fit)
-    return Order(
+    return Submission(
         request=Request(
             name=given["name"],
             tasks=_group(Tasks, given),

@@ -9,7 +9,7 @@ from lightning_petl.slurm.request import Request
 
 
 @dataclass(frozen=True, kw_only=True)
-class Order:
+class Submission:
     """Hold what one call of ``submit`` asks for.
 
     Attributes:

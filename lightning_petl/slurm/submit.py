@@ -12,7 +12,7 @@ import yaml
 
 from lightning_petl.slurm import cluster
 from lightning_petl.slurm.frozen_code import write_code
-from lightning_petl.slurm.order import Order
+from lightning_petl.slurm.order import Submission
 from lightning_petl.slurm.request import Request, seconds
 from lightning_petl.slurm.script import FROZEN, script
 
@@ -21,10 +21,10 @@ JOBS = "jobs"  # the numbers of the jobs of a submission, one a line, in its fol
 
 # Reads command lines of ``fit`` and returns the whole configuration of each as YAML; raises
 # ValueError for one that ``fit`` would refuse.
-Reader = Callable[[list[list[str]]], list[str]]
+ConfigurationReader = Callable[[list[list[str]]], list[str]]
 
 
-def submit(order: Order, read: Reader) -> int:
+def submit(order: Submission, read: ConfigurationReader) -> int:
     """Submit what is asked for, or print the script.
 
     Args:
@@ -52,7 +52,7 @@ def submit(order: Order, read: Reader) -> int:
 
 
 def _read(
-    order: Order, folder: Path, read: Reader
+    order: Submission, folder: Path, read: ConfigurationReader
 ) -> tuple[Request, int, Sequence[Path], Sequence[str]]:
     """Return the whole request, the number of runs of an array, and the place and configuration of each run."""
     several = order.points[0].flags != ()
@@ -67,7 +67,9 @@ def _read(
     return request, len(places) if several else 0, places, texts
 
 
-def _queued(order: Order, folder: Path, read: Reader) -> list[str]:
+def _queued(
+    order: Submission, folder: Path, read: ConfigurationReader
+) -> list[str]:
     request, array, places, texts = _read(order, folder, read)
     _check_dependency(request)  # late: jobs end while the configurations are read
     cluster.check(script(request, folder, array=array, after=_after(request)))
@@ -132,7 +134,7 @@ def _give_up(folder: Path) -> None:
         folder.parent.rmdir()
 
 
-def _command_lines(order: Order, places: Sequence[Path]) -> list[list[str]]:
+def _command_lines(order: Submission, places: Sequence[Path]) -> list[list[str]]:
     """Return the options of ``fit`` of each run."""
     files: list[str] = []
     for file in order.config:

@@ -7,7 +7,7 @@ from lightning.pytorch.strategies import Strategy, StrategyRegistry
 from lightning_petl.strategies.ddp import TrainableDDP
 from lightning_petl.strategies.fsdp import FSDP2
 
-Kind = Literal["auto", "ddp", "fsdp"]
+StrategyKind = Literal["auto", "ddp", "fsdp"]
 
 # under Lightning's own word, so that several devices get it where no strategy is named
 StrategyRegistry.register(
@@ -18,12 +18,16 @@ StrategyRegistry.register(
 # the gradient scaler of 16-mixed.
 StrategyRegistry.register("sharded", FSDP2, "FSDP2, block by block")
 
-_LIGHTNINGS: dict[Kind, str] = {"auto": "auto", "ddp": "ddp", "fsdp": "sharded"}
-_KINDS: dict[type[Strategy], Kind] = {TrainableDDP: "ddp", FSDP2: "fsdp"}
-_PATHS: dict[str, Kind] = {
+_LIGHTNINGS: dict[StrategyKind, str] = {
+    "auto": "auto",
+    "ddp": "ddp",
+    "fsdp": "sharded",
+}
+_KINDS: dict[type[Strategy], StrategyKind] = {TrainableDDP: "ddp", FSDP2: "fsdp"}
+_PATHS: dict[str, StrategyKind] = {
     f"{cls.__module__}.{cls.__name__}": kind for cls, kind in _KINDS.items()
 }
-_WORDS: dict[str, Kind] = {"auto": "auto", "ddp": "ddp", "fsdp": "fsdp"}
+_WORDS: dict[str, StrategyKind] = {"auto": "auto", "ddp": "ddp", "fsdp": "fsdp"}
 
 
 def resolve_strategy(strategy: str | Strategy) -> str | Strategy:
@@ -43,7 +47,7 @@ def resolve_strategy(strategy: str | Strategy) -> str | Strategy:
     return _LIGHTNINGS[kind]
 
 
-def kind_of_strategy(strategy: str | Strategy) -> Kind:
+def kind_of_strategy(strategy: str | Strategy) -> StrategyKind:
     """Return which of the three a strategy is.
 
     Args:
@@ -52,7 +56,7 @@ def kind_of_strategy(strategy: str | Strategy) -> Kind:
     Raises:
         ValueError: it is none of them.
     """
-    kind: Kind | None
+    kind: StrategyKind | None
     if isinstance(strategy, Strategy):
         name = type(strategy).__name__
         kind = next(

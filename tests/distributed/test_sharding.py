@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from torch import multiprocessing
 
 from lightning_petl.adapters import LoRA, attach
-from lightning_petl.adapters.lora import Init
+from lightning_petl.adapters.lora import LoRAInit
 from lightning_petl.backbones import VideoViT
 from lightning_petl.backbones.weights.pretrained import create
 from lightning_petl.distributed.sharding import materialize
@@ -174,9 +174,9 @@ def test_a_deferred_trunk_in_one_process(weights: str) -> None:
     assert vit.weights_hash == expected.weights_hash
 
 
-@pytest.mark.parametrize("init", get_args(Init)[2:])
+@pytest.mark.parametrize("init", get_args(LoRAInit)[2:])
 def test_a_method_that_needs_the_weights_at_once_is_refused(
-    weights: str, init: Init
+    weights: str, init: LoRAInit
 ) -> None:
     vit = VideoViT(
         TINY, weights=weights, depth=2, image_size=32, num_frames=2, deferred=True

@@ -11,7 +11,7 @@ from lightning_petl.backbones.block import SlotModule
 from lightning_petl.shapes import Grid, Tokens
 
 Activation = Literal["relu", "gelu", "none"]
-Init = Literal["lora", "trunc_normal"]
+BottleneckInit = Literal["lora", "trunc_normal"]
 
 ACTIVATIONS: dict[Activation, Callable[[], nn.Module]] = {
     "relu": nn.ReLU,
@@ -42,7 +42,7 @@ class Bottleneck(SlotModule):
         scale: float | Literal["learnable"] = 1.0,
         activation: Activation = "relu",
         dropout: float = 0.0,
-        init: Init = "lora",
+        init: BottleneckInit = "lora",
         layernorm: Literal["none", "in", "out"] = "none",
     ) -> None:
         super().__init__()
@@ -55,7 +55,7 @@ class Bottleneck(SlotModule):
         self.scale = nn.Parameter(torch.ones(1)) if scale == "learnable" else scale
         self._initialize(init)
 
-    def _initialize(self, init: Init) -> None:
+    def _initialize(self, init: BottleneckInit) -> None:
         if init == "lora":
             nn.init.kaiming_uniform_(self.down.weight, a=math.sqrt(5))
             nn.init.zeros_(self.up.weight)

@@ -20,8 +20,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from typing_extensions import override
 
-Kind = Literal["batch", "sync", "group"]
-Features = Float[Tensor, "b t n d"]
+NormKind = Literal["batch", "sync", "group"]
+FrameTokens = Float[Tensor, "b t n d"]
 
 
 class Normed(NamedTuple):
@@ -69,19 +69,19 @@ class Norm(nn.Module, ABC):
         self.bias = nn.Parameter(torch.zeros(width))
 
     @abstractmethod
-    def standardize(self, x: Features) -> Features:
+    def standardize(self, x: FrameTokens) -> FrameTokens:
         """Return ``(x - mean) / sqrt(var + eps)`` in the precision of the computation."""
 
     @abstractmethod
-    def reference(self, x: Features) -> Features:
+    def reference(self, x: FrameTokens) -> FrameTokens:
         """Return the same norm, affine part included, as PyTorch computes it."""
 
-    def forward(self, x: Features) -> Features:
+    def forward(self, x: FrameTokens) -> FrameTokens:
         if self.save_memory:
             return self.standardize(x) * self.weight + self.bias
         return self.reference(x)
 
-    def split(self, x: Features) -> Normed:
+    def split(self, x: FrameTokens) -> Normed:
         """Return the answer for a :class:`LeanNormLinear`, which takes over the affine part."""
         if self.save_memory:
             return Normed(self.standardize(x), self.weight, self.bias)
@@ -92,11 +92,11 @@ class LayerNorm(Norm):
     """Norm each token by its own mean and variance."""
 
     @override
-    def standardize(self, x: Features) -> Features:
+    def standardize(self, x: FrameTokens) -> FrameTokens:
         return standardize(x, (-1,), self.eps)
 
     @override
-    def reference(self, x: Features) -> Features:
+    def reference(self, x: FrameTokens) -> FrameTokens:
         return F.layer_norm(x, self.weight.shape, self.weight, self.bias, self.eps)
 
 
@@ -106,12 +106,12 @@ class GroupNorm(Norm):
     groups = 32
 
     @override
-    def standardize(self, x: Features) -> Features:
+    def standardize(self, x: FrameTokens) -> FrameTokens:
         grouped = rearrange(x, "b t n (g c) -> b t n g c", g=self.groups)
         return standardize(grouped, (1, 2, 4), self.eps).flatten(-2)
 
     @override
-    def reference(self, x: Features) -> Features:
+    def reference(self, x: FrameTokens) -> FrameTokens:
         return F.group_norm(
             x.movedim(-1, 1), self.groups, self.weight, self.bias, self.eps
         ).movedim(1, -1)
@@ -139,7 +139,7 @@ class BatchNorm(Norm):
         self.register_buffer("running_var", torch.ones(width))
 
     @override
-    def standardize(self, x: Features) -> Features:
+    def standardize(self, x: FrameTokens) -> FrameTokens:
         if not self.training:
             return _half(
                 (x - self.running_mean) * (self.running_var + self.eps).rsqrt()
@@ -154,7 +154,7 @@ class BatchNorm(Norm):
         return standardize(x, (0, 1, 2), self.eps, (mean, var), sync=self.sync)
 
     @override
-    def reference(self, x: Features) -> Features:
+    def reference(self, x: FrameTokens) -> FrameTokens:
         y = F.batch_norm(
             x.movedim(-1, 1),
             self.running_mean,
@@ -168,7 +168,7 @@ class BatchNorm(Norm):
         return y.movedim(1, -1)
 
 
-def channel_norm(kind: Kind, width: int, *, save_memory: bool) -> Norm:
+def channel_norm(kind: NormKind, width: int, *, save_memory: bool) -> Norm:
     """Return a BatchNorm of one process (``batch``) or of all (``sync``), or a GroupNorm."""
     if kind == "group":
         return GroupNorm(width, save_memory=save_memory)

@@ -10,10 +10,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from typing_extensions import override
 
-from lightning_petl.adapters.layers.lean_norm import Features
+from lightning_petl.adapters.layers.lean_norm import FrameTokens
 
 HEAD_WIDTH = 64
-Mixing = Literal["dwconv", "attention", "shift"]
+TemporalMixing = Literal["dwconv", "attention", "shift"]
 
 
 class FrameConv(nn.Conv2d):
@@ -22,7 +22,7 @@ class FrameConv(nn.Conv2d):
     def __init__(self, width: int) -> None:
         super().__init__(width, width, (3, 1), padding=(1, 0), groups=width)
 
-    def forward(self, input: Features) -> Features:
+    def forward(self, input: FrameTokens) -> FrameTokens:
         return rearrange(
             super().forward(rearrange(input, "b t n d -> b d t n")),
             "b d t n -> b t n d",
@@ -59,7 +59,7 @@ class FrameAttention(nn.Module):
         self.heads = width // HEAD_WIDTH if width % HEAD_WIDTH == 0 else 1
         self.qkv = nn.Linear(width, 3 * width)
 
-    def forward(self, x: Features) -> Features:
+    def forward(self, x: FrameTokens) -> FrameTokens:
         qkv = self.qkv(x + frame_sines(x))
         q, k, v = rearrange(
             qkv, "b t n (x h c) -> x (b n) h t c", x=3, h=self.heads
@@ -77,18 +77,18 @@ class FrameShift(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
 
-    def forward(self, x: Features) -> Features:
+    def forward(self, x: FrameTokens) -> FrameTokens:
         return shift(x)
 
 
-MIXINGS: dict[Mixing, Callable[[int], nn.Module]] = {
+MIXINGS: dict[TemporalMixing, Callable[[int], nn.Module]] = {
     "dwconv": FrameConv,
     "attention": FrameAttention,
     "shift": FrameShift,
 }
 
 
-def shift(x: Features) -> Features:
+def shift(x: FrameTokens) -> FrameTokens:
     """Return the first half of the channels from the next frame, the second from the previous one; 0 outside the clip.
 
     Of frames 0 to 3 with two channels each, ``a`` and ``b``::
@@ -102,7 +102,7 @@ def shift(x: Features) -> Features:
     return torch.cat([following, previous], dim=-1)
 
 
-def frame_sines(x: Features) -> Float[Tensor, "t 1 d"]:
+def frame_sines(x: FrameTokens) -> Float[Tensor, "t 1 d"]:
     """Return ``sin(t w_i), cos(t w_i)`` with ``w_i = 10000^(-2 i / d)``, one row for each frame t of x.
 
     An odd width ends in a sine.

@@ -10,7 +10,7 @@ from torch import nn
 
 from lightning_petl.backbones.weights.families import Trunk
 from lightning_petl.backbones.weights.pretrained import (
-    State,
+    Weights,
     blocks_of,
     converted,
     create,
@@ -21,21 +21,23 @@ from lightning_petl.backbones.weights.pretrained import (
 )
 
 
-class Source(NamedTuple):
+class WeightsFile(NamedTuple):
     """Say where the blocks of a trunk are read when their time comes.
 
     Attributes:
         open: maps the file's tensors into memory, under the trunk's names; what is not touched costs nothing.
     """
 
-    open: Callable[[], State]
+    open: Callable[[], Weights]
 
     def weights_hash(self) -> str:
         """Return the hash that the trunk has when loaded at once; one tensor of the file at a time is in memory."""
         return state_hash(self.open())
 
 
-def load_deferred(name: str, path: Path, depth: int | None) -> tuple[Trunk, Source]:
+def load_deferred(
+    name: str, path: Path, depth: int | None
+) -> tuple[Trunk, WeightsFile]:
     """Return timm's model with the weights of a file around its blocks, and blocks on the meta device.
 
     Positions and patches are 0.1 % of a large trunk; they are real, so that they can be interpolated as ever.
@@ -50,7 +52,7 @@ def load_deferred(name: str, path: Path, depth: int | None) -> tuple[Trunk, Sour
     with torch.device("meta"):
         whole = create(name, pretrained=False, cut=depth)
     model = create(name, pretrained=False, cut=1)
-    source = Source(partial(_mapped, whole, path, depth))
+    source = WeightsFile(partial(_mapped, whole, path, depth))
     state = source.open()
     require_fit(whole, state, str(path), "trunk")
     around = {k: v for k, v in state.items() if not k.startswith("blocks.")}
@@ -63,7 +65,7 @@ def load_deferred(name: str, path: Path, depth: int | None) -> tuple[Trunk, Sour
     return model, source
 
 
-def _mapped(model: Trunk, path: Path, depth: int | None) -> State:
+def _mapped(model: Trunk, path: Path, depth: int | None) -> Weights:
     return converted(model, read_state(path), str(path), depth)
 
 

@@ -9,8 +9,8 @@ from timm.models import eva, vision_transformer
 from torch import Tensor, nn
 
 Trunk = vision_transformer.VisionTransformer | eva.Eva
-Activation = Literal["gelu", "gelu_tanh", "quick_gelu"]
-ACTIVATIONS: dict[Activation, type[nn.Module] | partial[nn.Module]] = {
+ClipActivation = Literal["gelu", "gelu_tanh", "quick_gelu"]
+ACTIVATIONS: dict[ClipActivation, type[nn.Module] | partial[nn.Module]] = {
     "gelu": nn.GELU,
     "gelu_tanh": partial(nn.GELU, approximate="tanh"),
     "quick_gelu": QuickGELU,

@@ -9,9 +9,13 @@ from typing import Any, NamedTuple, cast
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
-from lightning_petl.backbones.weights.families import ACTIVATIONS, Activation, Trunk
+from lightning_petl.backbones.weights.families import (
+    ACTIVATIONS,
+    ClipActivation,
+    Trunk,
+)
 from lightning_petl.backbones.weights.pretrained import (
-    State,
+    Weights,
     blocks_of,
     create,
     fill,
@@ -38,7 +42,7 @@ _OF_IMAGE = OF_BOTH | _OF_TIMM | {"image_size", "patch_size", "head_width"}
 class _Source(NamedTuple):
     """Hold tensors of both towers, what messages call them, and mean and std of pixels, if published with them."""
 
-    state: State
+    state: Weights
     origin: str
     pixels: dict[str, list[float]]
 
@@ -160,9 +164,9 @@ def _build_head(
     return head
 
 
-def _image_state(state: State) -> State:
+def _image_state(state: Weights) -> Weights:
     """Return the image tower's tensors: timm's own names, or OpenAI's, which timm renames."""
-    found: State = {}
+    found: Weights = {}
     for key, value in state.items():
         # the projection belongs to the pair: _head_state has it
         if key.startswith(("visual.head.", "visual.proj")):
@@ -172,10 +176,10 @@ def _image_state(state: State) -> State:
     return found
 
 
-def _head_state(state: State) -> State:
+def _head_state(state: Weights) -> Weights:
     if "visual.proj" in state:
         return {"weight": state["visual.proj"].T}
-    found: State = {}
+    found: Weights = {}
     for key, value in state.items():
         owner, _, kind = key.rpartition(".")
         if owner in ("visual.trunk.head", "visual.head.proj"):
@@ -183,7 +187,7 @@ def _head_state(state: State) -> State:
     return found
 
 
-def activation_of(config: dict[str, Any], tower: Any) -> Activation:
+def activation_of(config: dict[str, Any], tower: Any) -> ClipActivation:
     if config.get("quick_gelu"):
         return "quick_gelu"
     return (
@@ -218,7 +222,7 @@ def read_towers(name: str, config: dict[str, Any], weights: str) -> _Source | No
     return _Source(state, weights, _pixels(published["mean"], published["std"]))
 
 
-def _without_wrapper(state: State) -> State:
+def _without_wrapper(state: Weights) -> Weights:
     """Return tensors by their names without what parallel training puts before them."""
     return {key.removeprefix("module."): value for key, value in state.items()}
 

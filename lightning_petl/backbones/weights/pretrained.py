@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from lightning_petl.backbones.weights.families import Trunk, to_new_names
 
-State = dict[str, Tensor]
+Weights = dict[str, Tensor]
 
 # Hugging Face's CLIP, SigLIP, ViT and DINOv2 names -> timm's; applied in order.
 _HF_NAMES = [
@@ -113,7 +113,7 @@ def load_state(
 
 def converted(
     model: Trunk, state: Mapping[str, Tensor], origin: str, depth: int | None = None
-) -> State:
+) -> Weights:
     """Return tensors of any common dialect under the trunk's own names; what is only renamed is not copied."""
     source = _trunk(
         to_timm_names(state), keep="mask_token"
@@ -148,15 +148,15 @@ def require_fit(
     _refuse("of another shape", other, origin, what)
 
 
-def _trunk(state: Mapping[str, Tensor], keep: str = "") -> State:
-    kept: State = {}
+def _trunk(state: Mapping[str, Tensor], keep: str = "") -> Weights:
+    kept: Weights = {}
     for key, value in state.items():
         if key == keep or not re.search(_NOT_TRUNK, key):
             kept[key] = value
     return kept
 
 
-def read_state(path: Path) -> State:
+def read_state(path: Path) -> Weights:
     """Read tensors from a safetensors file, a pickled state dict or a TorchScript archive.
 
     Raises:
@@ -182,7 +182,7 @@ def read_state(path: Path) -> State:
         ) from error
 
 
-def _unpickle(path: Path) -> State:
+def _unpickle(path: Path) -> Weights:
     if _is_torchscript(path):
         # OpenAI publishes CLIP in no other form
         with warnings.catch_warnings():
@@ -194,7 +194,7 @@ def _unpickle(path: Path) -> State:
     state = torch.load(
         path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)
     )
-    return cast(State, state.get("state_dict", state.get("model", state)))
+    return cast(Weights, state.get("state_dict", state.get("model", state)))
 
 
 def _is_torchscript(path: Path) -> bool:
@@ -205,7 +205,7 @@ def _is_torchscript(path: Path) -> bool:
         return any(name.endswith("/constants.pkl") for name in archive.namelist())
 
 
-def to_timm_names(state: Mapping[str, Tensor]) -> State:
+def to_timm_names(state: Mapping[str, Tensor]) -> Weights:
     """Rename a bare CLIP tower or a Hugging Face model; other dialects are left to timm's own filter."""
     if "class_embedding" in state and "conv1.weight" in state:
         return {f"visual.{key}": value for key, value in state.items()}
@@ -285,7 +285,7 @@ def _require_known(name: str) -> None:
         ) from error
 
 
-def _cut(state: State, depth: int) -> State:
+def _cut(state: Weights, depth: int) -> Weights:
     def block(key: str) -> int:
         found = re.search(r"(?:^|\.)(?:blocks|resblocks)\.(\d+)\.", key)
         return int(found[1]) if found else -1
@@ -308,7 +308,7 @@ def _rename(key: str) -> str:
     return key
 
 
-def _add_batch_axis(state: State) -> State:
+def _add_batch_axis(state: Weights) -> Weights:
     whole = {"cls_token", "pos_embed"}
     found = dict(state)
     for key in whole & state.keys():
@@ -317,7 +317,7 @@ def _add_batch_axis(state: State) -> State:
     return found
 
 
-def _fuse(state: State) -> State:
+def _fuse(state: Weights) -> Weights:
     fused = dict(state)
     for key in [key for key in state if ".attn.q." in key]:
         parts = [key.replace(".q.", f".{part}.") for part in "qkv"]

@@ -18,7 +18,7 @@ SCORES = "test_scores.jsonl"
 COLUMNS = ("clip_id", "rank", "label", "probability", "fault")
 
 # by the name of its column
-Prediction = dict[str, Any]
+PredictionRow = dict[str, Any]
 
 
 class TestScores(Callback):
@@ -32,7 +32,7 @@ class TestScores(Callback):
     __test__ = False
 
     def __init__(self) -> None:
-        self._rows: list[Prediction] = []
+        self._rows: list[PredictionRow] = []
 
     @override
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -82,7 +82,7 @@ class TopClassTable(Callback):
     """
 
     def __init__(self) -> None:
-        self._rows: list[Prediction] = []
+        self._rows: list[PredictionRow] = []
         self.faults: dict[str, str] = {}
 
     @override
@@ -132,7 +132,7 @@ class TopClassTable(Callback):
 
 def _row(
     clip: str, rank: Any, label: str, probability: Any, fault: str
-) -> Prediction:
+) -> PredictionRow:
     return {
         "clip_id": clip,
         "rank": rank,
@@ -142,16 +142,16 @@ def _row(
     }
 
 
-def _rows_of_all_ranks(rows: list[Prediction]) -> list[Prediction]:
+def _rows_of_all_ranks(rows: list[PredictionRow]) -> list[PredictionRow]:
     """Return the rows of all ranks, rank by rank. All ranks must call it."""
     return [row for rank in gather_objects(rows) for row in rank]
 
 
-def _csv(rows: list[Prediction]) -> bytes:
+def _csv(rows: list[PredictionRow]) -> bytes:
     return to_csv([COLUMNS, *(row.values() for row in rows)])
 
 
-def _table(rows: list[Prediction]) -> Table:
+def _table(rows: list[PredictionRow]) -> Table:
     table = Table("video", "class", "probability")
     for row in rows:
         if row["fault"]:
