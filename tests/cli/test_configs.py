@@ -160,6 +160,7 @@ def test_is_read_and_built(
                 "summary",
                 *arguments(file, data(file), tmp_path)[1:],
                 "--num_classes=2",
+                "--trainer.devices=1",
             ]
         )
         == 0
