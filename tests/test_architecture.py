@@ -270,3 +270,49 @@ def test_a_public_type_name_has_one_meaning() -> None:
         name: at for name, at in defined.items() if re.match("[A-Z][a-z]", name)
     }
     assert not {name: at for name, at in types.items() if len(at) > 1}
+
+
+# They import torchvision, which data_modules.compat must have made importable before.
+NEEDS_COMPAT = {"lightning", "timm", "torchmetrics", "torchvision", "open_clip"}
+
+
+def _first_import(module: str, started: set[str]) -> str:
+    """Return ``compat``, or the package that needs it, whichever comes first; empty where neither comes.
+
+    Args:
+        module: imported with the packages that it lies in.
+        started: modules whose import has begun, which Python does not begin again.
+    """
+    for name in [*_parents(module), module]:
+        if name in started:
+            continue
+        started.add(name)
+        for imported in _top_level_imports(name):
+            root = imported.split(".")[0]
+            if root == "data_modules" or root in NEEDS_COMPAT:
+                return "compat" if root == "data_modules" else root
+            if root != "lightning_petl":
+                continue
+            while imported not in MODULES:
+                imported = imported.rpartition(".")[0]
+            if found := _first_import(imported, started):
+                return found
+    return ""
+
+
+def _parents(module: str) -> list[str]:
+    parts = module.split(".")
+    return [".".join(parts[:end]) for end in range(1, len(parts))]
+
+
+def _top_level_imports(module: str) -> Iterator[str]:
+    for node in ast.parse((ROOT / MODULES[module]).read_text("utf-8")).body:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+@pytest.mark.parametrize("module", _modules_of("lightning_petl"))
+def test_any_file_may_be_imported_first(module: str) -> None:
+    assert _first_import(module, set()) in ("", "compat")

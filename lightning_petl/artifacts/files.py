@@ -7,6 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
+from data_modules import compat as compat  # before what imports torchvision
+
+# isort: split
 import torch
 from lightning.pytorch.utilities import rank_zero_warn
 from safetensors.torch import load_file

@@ -3,6 +3,9 @@
 from dataclasses import fields
 from typing import Any, cast
 
+from data_modules import compat as compat  # before what imports torchvision
+
+# isort: split
 from jsonargparse import Namespace
 from lightning.pytorch.cli import LightningArgumentParser
 from torch import Tensor

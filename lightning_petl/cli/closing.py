@@ -3,6 +3,9 @@
 from pathlib import Path
 from shlex import quote
 
+from data_modules import compat as compat  # before what imports torchvision
+
+# isort: split
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 

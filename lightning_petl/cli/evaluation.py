@@ -5,6 +5,9 @@ from collections.abc import Container, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
+from data_modules import compat as compat  # before what imports torchvision
+
+# isort: split
 from jsonargparse import Namespace
 from lightning.pytorch.utilities import rank_zero_warn
 

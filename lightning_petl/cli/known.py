@@ -4,6 +4,9 @@ import inspect
 from collections.abc import Iterator
 from functools import partial
 
+from data_modules import compat as compat  # before what imports torchvision
+
+# isort: split
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 

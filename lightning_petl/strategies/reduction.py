@@ -2,6 +2,9 @@
 
 from typing import Any, cast
 
+from data_modules import compat as compat  # before what imports torchvision
+
+# isort: split
 from lightning.pytorch import LightningModule
 from torch import Tensor
 

@@ -2,6 +2,9 @@
 
 from typing import Literal
 
+from data_modules import compat as compat  # before what imports torchvision
+
+# isort: split
 from lightning.pytorch.strategies import Strategy, StrategyRegistry
 
 from lightning_petl.strategies.ddp import TrainableDDP
