@@ -84,12 +84,14 @@ def _cluster(options: Namespace) -> Iterator[tuple[str, Check]]:
     yield "a node", partial(steps.one_node, where, Path(options.runs))
     yield (
         "nodes",
-        partial(steps.nodes, options.nodes, options.gpus, where, options.runs),
+        partial(
+            steps.nodes, options.nodes, options.gpus, where, Path(options.runs)
+        ),
     )
     if not options.quick:
         yield (
             "preempted job",
-            partial(steps.preempted_job, options.partition, options.runs),
+            partial(steps.preempted_job, options.partition, Path(options.runs)),
         )
 
 
