@@ -17,7 +17,6 @@ from lightning_petl.backbones import VideoViT, prefix
 from lightning_petl.cli import config_files
 from lightning_petl.cli.artifact_option import with_artifact
 from lightning_petl.cli.lightning import WithoutLogs, run_cli
-from lightning_petl.cli.silenced import plainly_told
 from lightning_petl.shapes import ClipPixels
 from lightning_petl.tasks.classification import VideoClassifier
 
@@ -25,8 +24,7 @@ from lightning_petl.tasks.classification import VideoClassifier
 def run(argv: list[str]) -> int:
     """Run ``cache build``; return 0, or 75 where a signal stopped it."""
     # It reads the configuration of fit: the trunk and the data are those of a training.
-    config_files.check(argv)
-    with plainly_told():
+    with config_files.checked(argv):
         return run_cli(CacheCLI, with_artifact(["fit", *argv[2:]])).exit_code
 
 

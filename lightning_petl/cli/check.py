@@ -7,13 +7,11 @@ from typing_extensions import override
 from lightning_petl.cli import config_files, config_text
 from lightning_petl.cli.artifact_option import with_artifact
 from lightning_petl.cli.lightning import PetlCLI, run_cli
-from lightning_petl.cli.silenced import plainly_told
 
 
 def run(argv: list[str]) -> int:
     """Run ``check``."""
-    config_files.check(argv)
-    with plainly_told():
+    with config_files.checked(argv):
         run_cli(CheckCLI, with_artifact(["fit", *argv[1:]]))
     return 0
 

@@ -6,7 +6,8 @@ A key is compared in short: ``data.init_args.root`` and ``data.root`` are the sa
 
 import argparse
 import re
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import yaml
 
 from lightning_petl.cli import config_text
+from lightning_petl.cli.silenced import plainly_told
 
 _SUFFIXES = (".yaml", ".yml")
 _STANDARD = "tag:yaml.org,2002:"
@@ -34,6 +36,14 @@ _KINDS = {
 _SECTIONS = ("model", "data", "trainer")
 # the fast one where libyaml is installed
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+@contextmanager
+def checked(argv: list[str]) -> Generator[None]:
+    """Refuse what :func:`check` refuses, then run the block with warnings told plainly."""
+    check(argv)
+    with plainly_told():
+        yield
 
 
 def check(argv: list[str]) -> None:

@@ -17,7 +17,6 @@ from lightning_petl.cli import config_files, config_text
 from lightning_petl.cli import (
     names as names,
 )  # makes all classes known by their names
-from lightning_petl.cli.silenced import plainly_told
 
 # Called with the data module and the command's own options, which are the function's arguments and their docstring.
 COMMANDS: dict[str, Callable[..., int]] = {
@@ -28,11 +27,10 @@ COMMANDS: dict[str, Callable[..., int]] = {
 
 def run(argv: list[str]) -> int:
     """Run ``data index`` or ``data ingest``."""
-    config_files.check(argv)
     command = argv[1]
     options = argv[2:]
-    config_text.prepare()
-    with plainly_told():
+    with config_files.checked(argv):
+        config_text.prepare()
         parser = _parser(command, options)
         config = config_text.parse(parser, options)
         own = inspect.signature(COMMANDS[command]).parameters

@@ -19,7 +19,6 @@ from lightning_petl.checkpoints.trainable_state import load_trainable
 from lightning_petl.cli import config_files, evaluation
 from lightning_petl.cli.artifact_option import VIDEO_FILES, hidden
 from lightning_petl.cli.lightning import WithoutLogs, run_cli
-from lightning_petl.cli.silenced import plainly_told
 from lightning_petl.runs.folder import CONFIG, content
 from lightning_petl.tasks.bank.task import Bank
 from lightning_petl.tasks.classification import VideoClassifier
@@ -41,8 +40,7 @@ _HERE = {
 
 def run(argv: list[str]) -> int:
     """Run ``export``."""
-    config_files.check(argv)
-    with plainly_told():
+    with config_files.checked(argv):
         run_cli(ExportCLI, command_line(argv[1:]))
     return 0
 

@@ -37,7 +37,6 @@ from lightning_petl.cli.artifact_option import (
     with_artifact,
 )
 from lightning_petl.cli.run_cli import RunCLI
-from lightning_petl.cli.silenced import plainly_told
 from lightning_petl.heads.linear import HeadRecipe
 from lightning_petl.runs.logger import RunLogger
 from lightning_petl.strategies.precision import resolve_precision
@@ -176,8 +175,7 @@ _CLI = TypeVar("_CLI", bound=PetlCLI)
 
 def run(argv: list[str]) -> int:
     """Run ``fit``, ``validate``, ``test`` or ``predict``."""
-    config_files.check(argv)
-    with plainly_told():
+    with config_files.checked(argv):
         run_cli(PetlCLI, with_artifact(evaluation.with_run(argv)))
     return 0
 

@@ -18,7 +18,6 @@ from typing_extensions import override
 from lightning_petl.cli import config_files
 from lightning_petl.cli.artifact_option import with_artifact
 from lightning_petl.cli.lightning import PetlCLI, run_cli
-from lightning_petl.cli.silenced import plainly_told
 from lightning_petl.cost.summary import TrainingPlan, summarize, tables
 from lightning_petl.optim.optimizer import accumulation
 from lightning_petl.strategies.precision import resolve_precision
@@ -28,8 +27,7 @@ from lightning_petl.tasks.task import Task
 
 def run(argv: list[str]) -> int:
     """Run ``summary``."""
-    config_files.check(argv)
-    with plainly_told():
+    with config_files.checked(argv):
         run_cli(SummaryCLI, with_artifact(["fit", *argv[1:]]))
     return 0
 
