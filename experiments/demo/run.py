@@ -68,10 +68,15 @@ def settings(folder: Path, data: Path, trunk: Path, seed: int) -> list[str]:
     return [f"--{key}={value}" for key, value in values.items()]
 
 
-def main() -> int:
-    """Run the demo; return 0, or 2 where the trunk or the data set cannot be had."""
+def options(about: str | None, folder: Path) -> argparse.Namespace:
+    """Read the options of a demo.
+
+    Args:
+        about: the text of its help page.
+        folder: where it writes if nothing else is said.
+    """
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=about, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
         "--seed",
@@ -80,12 +85,14 @@ def main() -> int:
         help="of initialization and of the order of clips",
     )
     parser.add_argument(
-        "--folder",
-        type=Path,
-        default=Path("runs/demo"),
-        help="where everything is written",
+        "--folder", type=Path, default=folder, help="where everything is written"
     )
-    arguments = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Run the demo; return 0, or 2 where the trunk or the data set cannot be had."""
+    arguments = options(__doc__, Path("runs/demo"))
     try:
         trunk = fetch_trunk()
         data = render(arguments.folder / "motion")

@@ -3,7 +3,6 @@
 Renders the data set, fetches the trunk, trains, tests on new objects, prints a table and draws three answers.
 """
 
-import argparse
 import json
 import os
 import subprocess
@@ -17,7 +16,7 @@ from rich.table import Table
 
 from data_modules.sets.rendered.motion_captions import render
 from experiments.demo.fetch_trunk import fetch_trunk
-from experiments.demo.run import best_thread_count, scalars, settings
+from experiments.demo.run import best_thread_count, options, scalars, settings
 from experiments.demo_retrieval.picture import draw
 
 HERE = Path(__file__).parent
@@ -53,22 +52,7 @@ class Demo(NamedTuple):
 
 def main() -> int:
     """Run the demo; return 0, or 2 where the trunk or the data set cannot be had."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--seed",
-        type=int,
-        default=0,
-        help="of initialization and of the order of clips",
-    )
-    parser.add_argument(
-        "--folder",
-        type=Path,
-        default=Path("runs/demo_retrieval"),
-        help="where everything is written",
-    )
-    arguments = parser.parse_args()
+    arguments = options(__doc__, Path("runs/demo_retrieval"))
     begun = time.perf_counter()
     try:
         trunk = fetch_trunk()

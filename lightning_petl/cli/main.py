@@ -20,7 +20,7 @@ from importlib import import_module
 from importlib.metadata import version
 
 from lightning_petl.cli import commands
-from lightning_petl.cli.old_options import with_current_options
+from lightning_petl.cli.old_options import with_current_flags
 from lightning_petl.cli.shipped_configs import with_paths
 from lightning_petl.cli.user_code import current_folder_last, require_own_packages
 from lightning_petl.runs.signals import STOPPABLE, die_with_parent, stop_request
@@ -80,7 +80,7 @@ def _run_command(name: str, argv: list[str], *, own: bool) -> int:
     with listening:
         try:
             require_own_packages()
-            argv = with_paths(with_current_options(argv))
+            argv = with_paths(with_current_flags(argv))
             run = _imported(commands.COMMANDS[name].module)
             return run(argv)
         except Exception as error:

@@ -6,10 +6,10 @@ import sys
 _RENAMED = {"--artefact": "--artifact"}
 
 
-def with_current_options(argv: list[str]) -> list[str]:
+def with_current_flags(argv: list[str]) -> list[str]:
     """Return a command line with the options of now, and tell on stderr which ones have another name.
 
-    >>> with_current_options(["predict", "--artifact=mine"])
+    >>> with_current_flags(["predict", "--artifact=mine"])
     ['predict', '--artifact=mine']
     """
     words: list[str] = []

@@ -7,7 +7,7 @@ import pytest
 from lightning_petl.__main__ import main
 from lightning_petl.callbacks.outputs import member_runs
 from lightning_petl.cli import config_text
-from lightning_petl.cli.old_options import with_current_options
+from lightning_petl.cli.old_options import with_current_flags
 
 
 @pytest.mark.parametrize(
@@ -20,9 +20,9 @@ from lightning_petl.cli.old_options import with_current_options
 def test_an_old_option_is_read_with_a_hint(
     old: list[str], now: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert with_current_options(old) == now
+    assert with_current_flags(old) == now
     assert "--artefact is written --artifact now" in capsys.readouterr().err
-    assert with_current_options(now) == now
+    assert with_current_flags(now) == now
     assert capsys.readouterr().err == ""
 
 

@@ -85,3 +85,9 @@ class AnnotatedVideos(VideoDataModule):
                 same=self.same,
             )
         return self._finders[places]
+
+
+def require_split_number(number: int) -> None:
+    """Raise ``ValueError`` for another split than the three that HMDB51 and UCF101 have."""
+    if number not in (1, 2, 3):
+        raise ValueError(f"split_number: expected 1, 2 or 3, got {number}")

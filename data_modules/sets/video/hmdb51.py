@@ -6,7 +6,10 @@ from typing import Any
 from data_modules.sample import Clip, Split
 from data_modules.sets.annotations import annotation
 from data_modules.sets.annotations.annotation import ListedClip
-from data_modules.sets.video.annotated_videos import AnnotatedVideos
+from data_modules.sets.video.annotated_videos import (
+    AnnotatedVideos,
+    require_split_number,
+)
 
 _VIDEOS = "videos"
 
@@ -49,10 +52,7 @@ class HMDB51(AnnotatedVideos):
         self.root = Path(root)
         self.videos = self.root / videos
         self.splits = self.root / splits
-        if split_number not in (1, 2, 3):
-            raise ValueError(
-                f"split_number: expected 1, 2 or 3, got {split_number}"
-            )
+        require_split_number(split_number)
         self.ending = f"_test_split{split_number}.txt"
         # "._" begins what macOS leaves behind
         files = self.splits.glob(f"[!.]*{self.ending}")

@@ -6,7 +6,10 @@ from typing import Any
 from data_modules.sample import Clip, Split
 from data_modules.sets.annotations import annotation
 from data_modules.sets.annotations.annotation import ListedClip
-from data_modules.sets.video.annotated_videos import AnnotatedVideos
+from data_modules.sets.video.annotated_videos import (
+    AnnotatedVideos,
+    require_split_number,
+)
 from data_modules.video.suffixes import is_video
 
 _VIDEOS = "UCF-101"
@@ -47,10 +50,7 @@ class UCF101(AnnotatedVideos):
         self.root = Path(root)
         self.videos = self.root / videos
         self.splits = self.root / splits
-        if split_number not in (1, 2, 3):
-            raise ValueError(
-                f"split_number: expected 1, 2 or 3, got {split_number}"
-            )
+        require_split_number(split_number)
         self.split_number = split_number
         super().__init__(_classes(self.splits), **kwargs)
 
