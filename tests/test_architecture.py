@@ -39,6 +39,7 @@ FLOORS: dict[str, tuple[str, ...]] = {
     ),
     "lightning_petl": (
         "shapes",
+        "grids",
         "backbones",
         "adapters",
         "distributed",

@@ -1,18 +1,14 @@
 """Queue a training, with options from the command line and the YAML files of a site (``submit``)."""
 
-import json
-import os
-import subprocess
-import sys
-from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-import lightning_petl
+from lightning_petl.cli.grid_options import refuse_ours, varied
 from lightning_petl.cli.parsers import CommandParser
+from lightning_petl.cli.read_configurations import configurations
+from lightning_petl.grids.points import points
 from lightning_petl.slurm.order import Submission
-from lightning_petl.slurm.points import SEED, points, split
 from lightning_petl.slurm.request import Launch, Limits, Queue, Request, Tasks
 from lightning_petl.slurm.submit import submit
 
@@ -28,49 +24,18 @@ OURS = {
 
 def run(argv: list[str]) -> int:
     """Run ``submit``."""
-    return submit(parse(argv[1:]), _configurations)
+    return submit(parse(argv[1:]), configurations)
 
 
-def _configurations(lines: list[list[str]]) -> list[str]:
-    """Return the whole configuration of each command line of ``fit``, as YAML.
-
-    They are read in a process of their own, as ``fit`` reads them: importing torch takes
-    seconds, and what it leaves in a process would hide what a job lacks.
-
-    Raises:
-        ValueError: ``fit`` would refuse one.
-    """
-    done = subprocess.run(
-        # -P: a file of the user's in the current folder must not hide a module.
-        [sys.executable, "-P", "-m", "lightning_petl.cli.check_submission"],
-        input=json.dumps(lines),
-        capture_output=True,
-        text=True,
-        env=os.environ | {"PYTHONPATH": _search_path()},
-    )
-    if done.returncode:
-        raise ValueError(_told(done.stderr))
-    return json.loads(done.stdout)
-
-
-def _search_path() -> str:
-    """Return ``PYTHONPATH`` with the folder of this package in front, which need not be installed."""
-    home = str(Path(lightning_petl.__file__).parents[1])
-    given = os.environ.get("PYTHONPATH")
-    # An empty entry would stand for the current folder.
-    return f"{home}{os.pathsep}{given}" if given else home
-
-
-def _told(stderr: str) -> str:
-    """Return the last paragraph that the process told, or all that it printed."""
-    begin = "lightning-petl: "
-    # Warnings of libraries may stand before it.
-    told = [line for line in stderr.splitlines() if line.startswith(begin)]
-    return told[-1].removeprefix(begin) if told else stderr
-
-
-def parse(argv: list[str]) -> Submission:
+def parse(
+    argv: list[str], *, command: str = "submit", axes: str = "sweep"
+) -> Submission:
     """Read the command line of ``submit``; what follows ``--`` is for ``fit``.
+
+    Args:
+        argv: the options.
+        command: the user's, which is also the name of the job where none is given, unless it is ``submit``.
+        axes: the option that says what is varied.
 
     Raises:
         ValueError: an option is unknown, malformed or missing, or one for ``fit`` is decided by ``submit``.
@@ -78,10 +43,11 @@ def parse(argv: list[str]) -> Submission:
     end = argv.index("--") if "--" in argv else len(argv)
     fit = argv[end + 1 :]
     try:
-        given = vars(_parser().parse_args(argv[:end]))
+        given = vars(_parser(command, axes).parse_args(argv[:end]))
     except ValueError as error:
-        raise ValueError(f"submit: {error}{_quoted(str(error))}") from None
-    _not_ours(fit)
+        raise ValueError(f"{command}: {error}{_quoted(str(error))}") from None
+    refuse_ours(fit, OURS, command="submit")
+    grid = varied(given[axes], given["seeds"], option=axes, ours=OURS)
     return Submission(
         request=Request(
             name=given["name"],
@@ -92,7 +58,8 @@ def parse(argv: list[str]) -> Submission:
         ),
         config=[_file(file) for file in given["config"] or ()],
         fit=fit,
-        points=points(_varied(given["seeds"], given["sweep"])),
+        points=points(grid, axes),
+        axes=axes,
         seeds=given["seeds"] is not None,
         runs=Path(given["runs"]),
         dry_run=given["dry_run"],
@@ -107,8 +74,8 @@ def _quoted(message: str) -> str:
     return '; YAML takes it for a number unless it is quoted: "24:00:00"'
 
 
-def _parser() -> CommandParser:
-    parser = CommandParser("submit", "Options of fit follow after --.")
+def _parser(command: str, axes: str) -> CommandParser:
+    parser = CommandParser(command, "Options of fit follow after --.")
     parser.add_argument(
         "--slurm",
         action="config",
@@ -124,7 +91,7 @@ def _parser() -> CommandParser:
     parser.add_argument(
         "--name",
         type=str,
-        default="default",
+        default="default" if command == "submit" else command,
         help="The job writes to RUNS/NAME/DATE-TIME.",
     )
     parser.add_argument(
@@ -137,7 +104,7 @@ def _parser() -> CommandParser:
         help="One run for each, as 0,1,2; initial values and data follow.",
     )
     parser.add_argument(
-        "--sweep",
+        f"--{axes}",
         type=str,
         action="append",
         help="KEY=VALUE,VALUE: one run for each combination.",
@@ -164,42 +131,3 @@ def _file(name: str) -> Path:
     if not Path(name).is_file():
         raise ValueError(f"config: there is no file {name!r} in {Path.cwd()}")
     return Path(name)
-
-
-def _varied(seeds: str | None, sweep: Sequence[str] | None) -> dict[str, list[str]]:
-    """Return the values of each key that is varied; the seeds come last and so vary fastest.
-
-    Raises:
-        ValueError: a key is given twice, is no key of ``fit`` or has no values, or a seed is no number.
-    """
-    varied: dict[str, list[str]] = {}
-    for text in sweep or ():
-        key, equals, values = text.partition("=")
-        if not (key and equals) or key in varied or f"--{key}" in OURS:
-            raise ValueError(
-                f"sweep {text!r} is not KEY=VALUE,VALUE "
-                "with a KEY of fit that is swept once"
-            )
-        varied[key] = split(values)
-    if seeds is not None:
-        if not all(seed.isdigit() for seed in seeds.split(",")):
-            raise ValueError(
-                f"seeds must be whole numbers with commas between them, not {seeds!r}"
-            )
-        varied[SEED] = seeds.split(",")
-    return varied
-
-
-def _not_ours(fit: Sequence[str]) -> None:
-    """Refuse options of ``fit`` that ``submit`` sets itself.
-
-    Raises:
-        ValueError: there is one.
-    """
-    for flag in fit:
-        name = flag.partition("=")[0]
-        if name in OURS:
-            raise ValueError(
-                f"{name} must agree with the tasks of the "
-                f"job: submit sets it from {OURS[name]}"
-            )

@@ -70,7 +70,7 @@ class SummaryCLI(PetlCLI):
             # Only their number costs anything.
             numbers = range(self._num_classes(data))
             model["init_args"]["labels"] = [str(number) for number in numbers]
-        self._task = _on_meta(model)
+        self._task = on_meta(model)
 
     def _num_classes(self, data: Namespace) -> int:
         """Return the number of classes that the user, the configuration or the data set says.
@@ -118,7 +118,7 @@ class SummaryCLI(PetlCLI):
             Console().print(table)
 
 
-def _on_meta(model: dict[str, Any]) -> Task:
+def on_meta(model: dict[str, Any]) -> Task:
     """Build a task from its configuration, with tensors that have a shape and no memory."""
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(Task, "model")

@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from lightning_petl.grids.points import require_free_data
 from lightning_petl.slurm import cluster
 from lightning_petl.slurm.frozen_code import write_code
 from lightning_petl.slurm.order import Submission
@@ -62,7 +63,7 @@ def _read(
     texts = read(_command_lines(order, places))
     configs = [yaml.safe_load(text) for text in texts]
     if order.seeds:
-        _check_data_follow(configs)
+        require_free_data(configs, f"--{order.axes}")
     request = _with_processors(order.request, configs)
     return request, len(places) if several else 0, places, texts
 
@@ -148,17 +149,6 @@ def _command_lines(order: Submission, places: Sequence[Path]) -> list[list[str]]
         [*files, *order.fit, *point.flags, *ours, f"--run_folder={place}"]
         for point, place in zip(order.points, places, strict=True)
     ]
-
-
-def _check_data_follow(configs: Sequence[dict[str, Any]]) -> None:
-    """Seeds that leave the data as they are would all see the same clips and pixels."""
-    for config in configs:
-        seed = config["data"]["init_args"].get("seed")
-        if seed is not None:
-            raise ValueError(
-                f"seeds: each run's data follow its seed, but the configuration gives data.seed={seed} to all of them: "
-                "leave that out (-- --data.seed=null), or vary initial values alone: --sweep seed_everything=0,1"
-            )
 
 
 def _with_processors(

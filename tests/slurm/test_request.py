@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lightning_petl.cli.submit import parse
-from lightning_petl.slurm.points import points, split
+from lightning_petl.grids.points import points, split
 from lightning_petl.slurm.request import seconds
 
 MINUTE, HOUR, DAY = 60, 3600, 86400

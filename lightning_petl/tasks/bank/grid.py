@@ -3,12 +3,12 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
-from itertools import product
 from typing import Any, cast, get_type_hints
 
 from jsonargparse import ArgumentError, ArgumentParser
 
 from lightning_petl.adapters import Adapter
+from lightning_petl.grids.grid import MEMBERS, combinations
 from lightning_petl.tasks.bank.member import Member
 
 HyperparameterGrid = Mapping[str, Sequence[Any]]
@@ -35,41 +35,18 @@ def expand(
     if not members:
         raise ValueError("a bank without members: give at least one in members")
     found: dict[str, Member] = {}
+    points = combinations(grid, MEMBERS)
     for name, member in members.items():
-        for point in _points(grid):
-            full_name = _full_name(name, _named_part(point, grid))
+        for point in points:
+            full_name = _full_name(name, point.name)
             if full_name in found:
-                raise ValueError(
-                    f"grid: two members are called {full_name}: does an axis name a value twice?"
-                )
-            found[full_name] = _at(member, point)
+                raise ValueError(f"grid: two members are called {full_name}")
+            found[full_name] = _at(member, point.values)
     return found
 
 
-def _points(grid: HyperparameterGrid) -> list[dict[str, Any]]:
-    for path, values in grid.items():
-        if len(values) == 0:
-            raise ValueError(f"grid: {path} has no values")
-    return [
-        dict(zip(grid, values, strict=True)) for values in product(*grid.values())
-    ]
-
-
-def _named_part(
-    point: Mapping[str, Any], grid: HyperparameterGrid
-) -> dict[str, Any]:
-    return {path: value for path, value in point.items() if len(grid[path]) > 1}
-
-
-def _full_name(name: str, point: Mapping[str, Any]) -> str:
-    leaves = [path.rpartition(".")[2] for path in point]
-    paths = leaves if len(set(leaves)) == len(leaves) else list(point)
-    parts = [name]
-    for path, value in zip(paths, point.values(), strict=True):
-        text = f"{value:g}" if isinstance(value, float) else str(value)
-        safe = re.sub(r"[^.+=,A-Za-z0-9_-]+", "_", text)
-        parts.append(f"{path}={safe}")
-    full_name = "-".join(parts)
+def _full_name(name: str, point: str) -> str:
+    full_name = f"{name}-{point}" if point else name
     if not re.fullmatch(r"[A-Za-z0-9_][.+=,A-Za-z0-9_-]*", full_name):
         raise ValueError(
             f"the member {full_name!r} gets a folder: name it with letters, digits and . _ - + = , alone"

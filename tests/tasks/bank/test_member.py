@@ -81,14 +81,18 @@ WRONG: list[tuple[dict[str, Member], dict[str, Any], str]] = [
         {"optim.rate": [1]},
         "no 'rate' here; there is algorithm, lr, weight_decay",
     ),
-    ({"a": Member()}, {"optim.lr": []}, r"optim\.lr has no values"),
+    ({"a": Member()}, {"optim.lr": []}, r"optim\.lr: the values must be given"),
     ({"a": Member()}, {"optim.lr": ["fast"]}, r"grid: optim\.lr: .*fast"),
     (
         {"a": Member()},
         {"optim.algorithm": ["adam"]},
         r"grid: optim\.algorithm: .*adam",
     ),
-    ({"a": Member()}, {"optim.lr": [0.1, 0.1]}, "two members are called a-lr=0.1"),
+    (
+        {"a": Member()},
+        {"optim.lr": [0.1, 0.1]},
+        r"optim\.lr: the values must be given and differ, not '0.1,0.1'",
+    ),
     ({"a": Member()}, {"optim.lr": [-1.0]}, "lr must be above 0"),
     ({"a": Member()}, {"optim.lr.x": [1]}, r"optim\.lr\.x leads into 0\.001"),
     (
