@@ -29,12 +29,12 @@ help:  ## list the targets
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[test,reference,check,demo,retrieval]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[test,reference,check,demo,retrieval,plots]"
 	@touch $@
 
 $(LOWEST)/installed: pyproject.toml constraints-lowest.txt
 	$(PYTHON) -m venv $(LOWEST)
-	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-lowest.txt -e ".[test,retrieval]"
+	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-lowest.txt -e ".[test,retrieval,plots]"
 	@touch $@
 
 # Made anew each time: what is the newest changes from day to day.
@@ -42,7 +42,7 @@ $(LOWEST)/installed: pyproject.toml constraints-lowest.txt
 $(NEWEST):
 	rm -rf $@
 	$(PYTHON) -m venv $@
-	$@/bin/python -m pip install --quiet --disable-pip-version-check -e ".[test,retrieval]"
+	$@/bin/python -m pip install --quiet --disable-pip-version-check -e ".[test,retrieval,plots]"
 
 $(VENV)/bench: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[bench]"

@@ -54,6 +54,7 @@ FLOORS: dict[str, tuple[str, ...]] = {
         "runs",
         "cost",
         "callbacks",
+        "compare",
         "slurm",
         "doctor",
         "api",

@@ -4,10 +4,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from lightning.pytorch.utilities import rank_zero_warn
 
+from data_modules.features.cache import fingerprint
 from data_modules.loading.split_checks import (
     alike_classes,
     fewer_classes,
@@ -17,6 +18,7 @@ from data_modules.loading.split_checks import (
 from data_modules.sample import Clip, Split
 from data_modules.storage.files import Files, Located
 from data_modules.storage.folders import Folders
+from data_modules.video.demux import decoder
 
 _SHOWN = 5  # bad files in one warning; the manifest has them all
 
@@ -72,6 +74,21 @@ class AnnotatedSplits(ABC):
         if split not in self._located:
             self._locate(split)
         return self._located[split].clips
+
+    def record(self, split: Split) -> dict[str, Any]:
+        """Return which videos a split has and how they are read, in JSON types.
+
+        Two runs of equal records have seen the same files through the same decoder.
+        """
+        clips = self.located(split)
+        located = self._located[split]
+        return {
+            "clips": len(clips),
+            "names": fingerprint(clips, self.labels),
+            "manifest": self.files.manifest_hash(located, self.root),
+            "ingested": self.files.ingested is not None,
+            "decoder": decoder(),
+        }
 
     @cached_property
     def folders(self) -> Folders:

@@ -1,5 +1,7 @@
 """Find the files of a data set: where they lie, which are missing, and which are known to be bad."""
 
+import hashlib
+import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -158,6 +160,24 @@ class Files:
             if manifest.describes(entry, _file(clip)):
                 found[path] = f"{entry.status}: {entry.reason}"
         return found
+
+    def manifest_hash(self, located: Located, root: Path) -> str | None:
+        """Return a SHA-256 of what the manifest says of the clips; None where it knows none of them.
+
+        It is of their names, sizes, states and samples. Times are left out, because a copy has others.
+        """
+        entries = manifest.read(self._manifest(root))
+        lines: list[list[object]] = []
+        for clip in located.clips:
+            entry = entries.get(located.keys[str(clip.path)])
+            if entry is not None:
+                size = entry.stamp and entry.stamp.size
+                sample = entry.stamp and entry.stamp.sample
+                lines.append([entry.path, entry.status, size, sample])
+        if not lines:
+            return None
+        text = json.dumps(lines).encode("utf-8", "surrogateescape")
+        return hashlib.sha256(text).hexdigest()
 
     def note_hung(self, path: str, located: Located, root: Path) -> Path:
         """Write into the manifest that the clip read from ``path`` hung, so that the next run does not try it."""

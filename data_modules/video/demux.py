@@ -38,6 +38,14 @@ _STILL = int(
 _IMAGE_CODECS = frozenset(
     {"mjpeg", "png", "bmp", "gif", "tiff", "webp", "jpeg2000", "jpegls"}
 )
+
+
+def decoder() -> str:
+    """Return name and version of what decodes; two of them may round pixels differently."""
+    codec = ".".join(map(str, av.library_versions["libavcodec"]))
+    return f"PyAV {av.__version__}, libavcodec {codec}"
+
+
 # Pixels that the flag "default" outweighs, as in the ffmpeg program.
 _BY_DEFAULT = 5_000_000
 _AT_A_TIME = 4096  # packets

@@ -8,10 +8,14 @@ from data_modules import compat as compat  # before what imports torchvision
 # isort: split
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.utilities import rank_zero_warn
 
+from data_modules.io.names import visible
 from lightning_petl.callbacks.outputs.artifact_writer import BEST, ArtifactWriter
 from lightning_petl.callbacks.outputs.artifact_writer import LAST as LAST_STEP
+from lightning_petl.callbacks.outputs.predictions import SCORES
 from lightning_petl.runs.folder import CHECKPOINTS, CONFIG, LAST
+from lightning_petl.runs.test_results import keep_with_run
 
 _ARTIFACT = "adapter_config.json"
 _MEMBERS = "members"
@@ -59,6 +63,29 @@ def _next(folder: Path, artifacts: list[Path]) -> list[str]:
     lines.append(f"  tensorboard --logdir {run}")
     lines.append(f"  {_go_on(folder)} --trainer.max_epochs MORE")
     return lines
+
+
+def tested(folder: Path, run: Path | None) -> None:
+    """Print where the scores of a test are, and keep them with the run whose weights it had.
+
+    Args:
+        folder: of the test.
+        run: of the training; None where the weights are of no run.
+    """
+    scores = folder / SCORES
+    if scores.is_file():  # a bank and a retrieval write others
+        print(f"written to {visible(str(scores))}", flush=True)
+    if run is None:
+        return
+    try:
+        kept = keep_with_run(folder, run)
+    except OSError as error:
+        # such as the folder of a colleague: the results are in that of the test
+        rank_zero_warn(f"the results are not in {run}, but in {folder}: {error}")
+        return
+    if kept:
+        command = f"lightning-petl compare {_for_shell(run)} OTHER_RUN"
+        print(f"and with the run, for {visible(command)}", flush=True)
 
 
 def interrupted(folder: Path) -> str:

@@ -27,6 +27,10 @@ COMMANDS: dict[str, Command] = {
         "the five most probable classes of a video or of each video in a folder",
         "lightning",
     ),
+    "compare": Command(
+        "tables and pictures of tested runs: seeds, paired differences, costs, protocols",
+        "compare",
+    ),
     "export": Command(
         "write the adapter artifact of a checkpoint "
         "(--run_folder or --ckpt_path, --output)",

@@ -17,6 +17,7 @@ from lightning_petl.callbacks.outputs.epoch_lines import EpochLines
 from lightning_petl.callbacks.outputs.member_runs import MemberRuns
 from lightning_petl.callbacks.outputs.predictions import TestScores, TopClassTable
 from lightning_petl.callbacks.outputs.retrieval_scores import RetrievalScores
+from lightning_petl.callbacks.outputs.run_record import RunRecord
 from lightning_petl.callbacks.resume.global_batch import GlobalBatch
 from lightning_petl.callbacks.resume.random_state import RandomStates
 
@@ -45,6 +46,7 @@ def callbacks() -> list[Callback]:
         TestScores(),
         TopClassTable(),
         RetrievalScores(),
+        RunRecord(),
         # on_train_end: artifacts are written when nothing refuses the run any more
         ArtifactWriter(),
         MemberRuns(),

@@ -25,7 +25,7 @@ from typing_extensions import override
 
 from data_modules.io.atomic import write_whole
 from data_modules.io.names import visible
-from lightning_petl.callbacks.outputs.predictions import SCORES, TopClassTable
+from lightning_petl.callbacks.outputs.predictions import TopClassTable
 from lightning_petl.callbacks.resume.best_checkpoint import BestCheckpoint
 from lightning_petl.callbacks.resume.preemption import Preempted, Preemption
 from lightning_petl.checkpoints.atomic import AtomicCheckpointIO
@@ -85,6 +85,7 @@ class RunCLI(LightningCLI):
 
     run_folder: RunFolder | None = None
     _resumed: ResumePoint | None = None
+    _evaluated: Path | None = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._flags = {word.partition("=")[0] for word in kwargs["args"]}
@@ -167,6 +168,7 @@ class RunCLI(LightningCLI):
         run = evaluation.run_of(config, self._flags)
         if run is None:
             return
+        self._evaluated = run
         chosen = evaluation.best_checkpoint(run)
         config.ckpt_path = str(chosen.path)
         # The run may have begun with an artifact; its checkpoint holds what became of it.
@@ -274,10 +276,9 @@ class RunCLI(LightningCLI):
             print(f"not as in {before}:", *lines, sep="\n  ")
 
     def after_test(self) -> None:
-        """Print where the logits are; Lightning calls it once it has printed the metrics."""
-        path = run_folder(self.trainer) / SCORES
-        if leads() and path.is_file():  # a bank and a retrieval write others
-            print(f"written to {visible(str(path))}", flush=True)
+        """Print where the scores are; Lightning calls it once it has printed the metrics."""
+        if leads():
+            closing.tested(run_folder(self.trainer), self._evaluated)
 
     def after_predict(self) -> None:
         """Name the videos that have no class, and end with exit code 1 where there are any; Lightning calls it.

@@ -53,6 +53,11 @@ _ATTENTION = {
 }
 
 
+def operation_counter() -> FlopCounterMode:
+    """Return a context that counts operations, two a multiply-accumulate, those of attention on a CPU among them."""
+    return FlopCounterMode(display=False, custom_mapping=_ATTENTION)
+
+
 class Allocations(TorchDispatchMode):
     """Count the bytes of all storages that are alive, as ``torch.cuda.memory_allocated`` does, on any device.
 
@@ -139,7 +144,7 @@ def simulate(
         keep_gradients: the memory of gradients is not freed between updates.
     """
     saved = saved_bytes(loss, recomputed=recomputed, apart_from=model.parameters())
-    with FlopCounterMode(display=False, custom_mapping=_ATTENTION) as counter:
+    with operation_counter() as counter:
         total = loss()
         # the counter takes a multiply-accumulate for two operations
         forward = counter.get_total_flops() // 2

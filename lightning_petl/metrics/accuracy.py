@@ -59,9 +59,7 @@ class TopAccuracy(_Ratio):
     def update(
         self, outputs: Logits, label: Labels, readable: Readable | None = None
     ) -> None:
-        best = _top(outputs, self.k)
-        hit = (best == label[:, None]).any(-1)
-        self.total += (hit & _may_be_right(outputs, readable)).sum()
+        self.total += top_hits(outputs, label, self.k, readable).sum()
         self.count += len(label)
 
 
@@ -148,6 +146,21 @@ def accuracies(classes: int, prefix: str) -> MetricCollection:
     # the three keep different numbers; torchmetrics would find out by the first batch
     # alone, in which top-1 and top-5 may be equal
     return MetricCollection(metrics, prefix=prefix, compute_groups=False)
+
+
+def top_hits(
+    outputs: Logits, label: Labels, k: int, readable: Readable | None = None
+) -> Readable:
+    """Return which clips are right: their class is among the k most probable.
+
+    Args:
+        outputs: class scores, or probabilities.
+        label: class indices.
+        k: how many classes are looked at, at most as many as there are.
+        readable: which videos could be read; None: all.
+    """
+    hit = (_top(outputs, k) == label[:, None]).any(-1)
+    return hit & _may_be_right(outputs, readable)
 
 
 def _top(outputs: Logits, k: int) -> Int64[Tensor, "b top"]:

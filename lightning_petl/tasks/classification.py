@@ -20,7 +20,7 @@ from lightning_petl.tasks.outputs import (
     TopClasses,
     is_silent,
     mean_probabilities,
-    unreadable_as_wrong,
+    scores_of,
 )
 from lightning_petl.tasks.task import Task
 
@@ -135,12 +135,7 @@ class VideoClassifier(Task):
     def test_step(self, batch: VideoBatch, batch_idx: int) -> Scores:
         clips = self._evaluated(batch)
         self.test_metrics.update(clips.probabilities, clips.label, clips.readable)
-        return Scores(
-            clip_id=clips.clip_id,
-            label=clips.label,
-            logits=unreadable_as_wrong(clips.logits, clips),
-            fault=clips.fault,
-        )
+        return scores_of(clips)
 
     def on_test_epoch_end(self) -> None:
         """Log here, as :meth:`on_validation_epoch_end` does."""

@@ -16,6 +16,10 @@ LEAST_LOGIT = -1e4
 """Logit of a class that is wrong for certain: its probability is 0 in float32, and it is a number in JSON."""
 
 
+NO_NUMBER = "its outputs are no numbers"
+"""Say what is wrong with a clip of which a logit or a similarity is NaN or infinite."""
+
+
 class EvaluatedClips(NamedTuple):
     """Hold what a model says of the clips of an evaluation batch, without its padding.
 
@@ -77,6 +81,23 @@ class Scores(TypedDict):
     label: Labels
     logits: ViewLogits
     fault: list[str]
+
+
+def scores_of(clips: EvaluatedClips) -> Scores:
+    """Return what is written down of clips, so that a reader of the file counts what the metrics count.
+
+    A clip whose outputs are no numbers has a fault that says so, because JSON has no such numbers.
+    """
+    faults: list[str] = []
+    for fault, finite in zip(clips.fault, clips.finite.tolist(), strict=True):
+        faults.append(fault if fault or finite else NO_NUMBER)
+    told = clips._replace(fault=faults)
+    return Scores(
+        clip_id=told.clip_id,
+        label=told.label,
+        logits=unreadable_as_wrong(told.logits, told),
+        fault=faults,
+    )
 
 
 class TopClasses(NamedTuple):

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 # imported name -> name on the package index, where they differ
 INDEX = {"yaml": "PyYAML", "open_clip": "open_clip_torch"}
-OPTIONAL = {"open_clip"}  # an extra, imported where it is needed
+OPTIONAL = {"open_clip", "matplotlib"}  # extras, imported where they are needed
 
 
 def test_the_package_page_has_no_relative_link_and_no_picture() -> None:
@@ -52,7 +52,7 @@ def test_the_lowest_versions_are_those_of_the_floors() -> None:
     extras = PROJECT["optional-dependencies"]
     for requirement in [
         *PROJECT["dependencies"],
-        *(extras["retrieval"] + extras["test"]),
+        *(extras["retrieval"] + extras["plots"] + extras["test"]),
     ]:
         floor = re.search(r">=([\d.]+)", requirement)
         assert floor, requirement

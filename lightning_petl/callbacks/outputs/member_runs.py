@@ -16,13 +16,13 @@ from data_modules.io.names import cell, to_csv
 from lightning_petl.artifacts.format import write
 from lightning_petl.callbacks.ema import averaged
 from lightning_petl.callbacks.outputs.artifact_writer import BEST, LAST, protocol_of
+from lightning_petl.callbacks.outputs.predictions import MEMBERS
 from lightning_petl.callbacks.outputs.screen import show
 from lightning_petl.runs.folder import run_folder
 from lightning_petl.runs.logger import shown_as
 from lightning_petl.tasks.bank.member import settings
 from lightning_petl.tasks.bank.task import Bank, BankLosses
 
-FOLDER = "members"
 RANKING = "ranking.csv"
 MONITOR = "val/top1"
 
@@ -45,7 +45,7 @@ class MemberRuns(Callback):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not isinstance(pl_module, Bank):
             return
-        root = run_folder(trainer) / FOLDER
+        root = run_folder(trainer) / MEMBERS
         self._logged = -1
         if trainer.is_global_zero:
             # a resume in another folder needs the best artifacts of before
@@ -53,7 +53,7 @@ class MemberRuns(Callback):
                 _copy(_best_of(Path(self._folder, name)), root / name / BEST)
             if trainer.loggers:
                 self._runs = {
-                    name: TensorBoardLogger(root.parent, FOLDER, name)
+                    name: TensorBoardLogger(root.parent, MEMBERS, name)
                     for name in pl_module.members
                 }
         self._folder = str(root)

@@ -13,6 +13,7 @@ from lightning_petl.runs.folder import run_folder
 from lightning_petl.tasks.retrieval.gallery import CaptionResult
 from lightning_petl.tasks.retrieval.task import VideoTextRetrieval
 
+ANSWERS = "retrieval.jsonl"
 COLUMNS = ("R1", "R5", "R10", "MdR", "MnR")
 
 
@@ -20,8 +21,8 @@ class RetrievalScores(Callback):
     """Write ``retrieval.jsonl`` in the run folder, a line a caption, and print a table of the metrics.
 
     A line holds the caption as ``query``, its ``video``, the ``rank`` of that video (the mean over the
-    order of equal ones) and the ``best`` five videos with their similarities. Where the video could not be
-    read, ``fault`` says why; its rank is the last one.
+    order of equal ones), how many others are ``tied`` with it, where any is, and the ``best`` five videos
+    with their similarities. Where the video could not be read, ``fault`` says why; its rank is the last one.
     """
 
     @override
@@ -31,7 +32,7 @@ class RetrievalScores(Callback):
             or not trainer.is_global_zero
         ):
             return
-        path = run_folder(trainer) / "retrieval.jsonl"
+        path = run_folder(trainer) / ANSWERS
         lines = b"".join(_line(answer) + b"\n" for answer in pl_module.results)
         write_whole(path, lines)
         show(_table(trainer.callback_metrics))
@@ -43,8 +44,9 @@ def _line(answer: CaptionResult) -> bytes:
     for video, similarity in answer.best:
         best.append({"video": video, "similarity": round(similarity, 6)})
     row = answer._asdict() | {"best": best}
-    if not answer.fault:
-        del row["fault"]
+    for name in ("fault", "tied"):
+        if not row[name]:
+            del row[name]
     return to_json(row, allow_nan=False)
 
 

@@ -1,10 +1,11 @@
 """Configure one member of a bank."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from typing import Any, cast
 
 from lightning_petl.adapters import Adapter
+from lightning_petl.artifacts.recipes import encode
 from lightning_petl.heads.linear import LinearHead
 from lightning_petl.optim.optimizer import OptimizerConfig
 
@@ -41,6 +42,17 @@ def settings(member: Member) -> dict[str, Any]:
     """Return its hyper-parameters by path, as in a grid; tuples and lists as text."""
     methods = "+".join(adapter.name for adapter in member.adapters)
     return {"adapters": methods or "none"} | dict(_leaves(member, ""))
+
+
+def described(member: Member) -> dict[str, Any]:
+    """Return a member in JSON types, with the keys of the model of a run of its own."""
+    return {
+        "adapters": [encode(adapter) for adapter in member.adapters],
+        "head": encode(member.head),
+        "optim": asdict(member.optim),
+        "label_smoothing": member.label_smoothing,
+        "clip_norm": member.clip_norm,
+    }
 
 
 def _leaves(recipe: Any, prefix: str) -> Iterator[tuple[str, Any]]:

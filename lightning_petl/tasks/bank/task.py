@@ -29,7 +29,12 @@ from lightning_petl.tasks.bank.optimization import joint_optimizer
 from lightning_petl.tasks.bank.parallel_readers import ParallelReaders
 from lightning_petl.tasks.classification import check_labels
 from lightning_petl.tasks.features import clip_features, require_cache_of_trunk
-from lightning_petl.tasks.outputs import EvaluatedClips, is_silent
+from lightning_petl.tasks.outputs import (
+    EvaluatedClips,
+    Scores,
+    is_silent,
+    scores_of,
+)
 from lightning_petl.tasks.task import Task
 from lightning_petl.tasks.updates import Updates, accumulate
 
@@ -229,9 +234,12 @@ class Bank(Task):
         # equal on all ranks; their mean may be rounded
         self.log("val/top1", best, prog_bar=True, sync_dist=True, reduce_fx="max")
 
-    def test_step(self, batch: VideoBatch, batch_idx: int) -> None:
-        for _ in self._evaluated(batch, self.test_metrics):
-            pass
+    def test_step(self, batch: VideoBatch, batch_idx: int) -> dict[str, Scores]:
+        """Return what each member that goes on says, by its name."""
+        found: dict[str, Scores] = {}
+        for number, clips in self._evaluated(batch, self.test_metrics):
+            found[self._names[number]] = scores_of(clips)
+        return found
 
     def on_test_epoch_end(self) -> None:
         """Log the metrics of each member that goes on."""

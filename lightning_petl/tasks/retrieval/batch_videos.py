@@ -5,10 +5,8 @@ from itertools import count, islice
 
 from data_modules.batch import VideoBatch
 from lightning_petl.heads.similarity import Encoded, Similarity
+from lightning_petl.tasks.outputs import NO_NUMBER
 from lightning_petl.tasks.retrieval.gallery import GalleryVideo
-
-NO_NUMBER = "its outputs are no numbers"
-"""The fault of a video whose embedding, or that of a caption of it, is NaN or infinite."""
 
 
 def captions_of(batch: VideoBatch) -> Sequence[tuple[str, ...]]:

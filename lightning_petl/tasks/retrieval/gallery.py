@@ -51,6 +51,7 @@ class CaptionResult(NamedTuple):
         rank: expected rank of that video, from 1.
         best: the most similar of the videos that can be read, with their similarities, best first.
         fault: why its own video counts as never found, where it does.
+        tied: how many other videos are as similar as its own.
     """
 
     query: str
@@ -58,6 +59,7 @@ class CaptionResult(NamedTuple):
     rank: float
     best: list[tuple[str, float]]
     fault: str = ""
+    tied: int = 0
 
 
 class Gallery(NamedTuple):
@@ -155,13 +157,16 @@ class Gallery(NamedTuple):
         block = similarity(numbers, range(len(self.clip_ids)))
         owner = self.owner[numbers.start : numbers.stop]
         top = block.topk(min(best, len(self.clip_ids)))
-        columns = (top.indices, top.values, _ranks(block, owner), owner)
+        counts = _counts(block, owner)
+        columns = (top.indices, top.values, counts.rank(), counts.wrong, owner)
         rows = zip(numbers, *(column.tolist() for column in columns), strict=True)
-        for number, indices, values, rank, video in rows:
+        for number, indices, values, rank, tied, video in rows:
             name = self.clip_ids[video]
             listed = self._readable_names(indices, values)
             fault = self.faults.get(name, "")
-            yield CaptionResult(self.captions[number], name, rank, listed, fault)
+            yield CaptionResult(
+                self.captions[number], name, rank, listed, fault, int(tied)
+            )
 
     def _readable_names(
         self, indices: Sequence[int], values: Sequence[float]
@@ -173,22 +178,21 @@ class Gallery(NamedTuple):
         return found
 
 
-def _ranks(
+def _counts(
     block: Float64[Tensor, "q b"], owner: Int64[Tensor, " q"]
-) -> Float64[Tensor, " q"]:
+) -> RankCounts:
     own = block.gather(1, owner[:, None])
     margin = TIE * own.abs()
     better = (block > own + margin).sum(1).double()
     # itself is tied with itself
     tied = ((block - own).abs() <= margin).sum(1) - 1
     found = own[:, 0].isfinite()
-    counts = RankCounts(
+    return RankCounts(
         torch.where(found, better, torch.inf),
         torch.where(found, tied, 0).double(),
         torch.ones_like(own[:, 0]),
         block.shape[1],
     )
-    return counts.rank()
 
 
 def _of_all_ranks(own: Sequence[GalleryVideo]) -> list[GalleryVideo]:

@@ -19,8 +19,8 @@ from lightning_petl.losses.contrastive import MAX_LOGIT_SCALE, contrastive_loss
 from lightning_petl.metrics.retrieval import retrieval_metrics
 from lightning_petl.optim.optimizer import OptimizerConfig
 from lightning_petl.shapes import Video, Words
+from lightning_petl.tasks.outputs import NO_NUMBER
 from lightning_petl.tasks.retrieval.batch_videos import (
-    NO_NUMBER,
     captions_of,
     gallery_videos,
 )

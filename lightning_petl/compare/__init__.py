@@ -1,0 +1,1 @@
+"""Compare finished runs: what must be equal, what differs, and by how much the results do."""

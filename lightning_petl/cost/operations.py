@@ -1,0 +1,55 @@
+"""Count what one view of a clip costs a model that evaluates it, without weights and without memory."""
+
+import torch
+from torch import Tensor
+
+from lightning_petl.backbones.readers import Readers
+from lightning_petl.cost.simulation import operation_counter, without_memory
+from lightning_petl.tasks.bank.member_modules import build_modules
+from lightning_petl.tasks.bank.task import Bank
+from lightning_petl.tasks.features import clip_features
+from lightning_petl.tasks.retrieval.task import VideoTextRetrieval
+from lightning_petl.tasks.task import Task
+
+
+def view_macs(task: Task) -> dict[str, int]:
+    """Return the multiply-accumulates of the forward pass of one view.
+
+    Of a bank they are by member, as if each had the trunk to itself. Any other task has one number, under the empty
+    name. Of a retrieval it is the pass of the video; captions are not counted.
+    """
+    grid = task.backbone.grid
+    shape = (1, 1, grid.frames, 3, *task.backbone.image_size)
+    with without_memory(task) as copied, torch.no_grad():
+        copied.eval()
+        video = torch.zeros(shape, dtype=torch.uint8)
+        if isinstance(copied, Bank):
+            return _of_members(copied, video)
+        return {"": _of_model(copied, video)}
+
+
+def _of_model(task: Task, video: Tensor) -> int:
+    with operation_counter() as counter:
+        if isinstance(task, VideoTextRetrieval):
+            task.videos(video)
+        else:
+            task(video)
+    return counter.get_total_flops() // 2
+
+
+def _of_members(bank: Bank, video: Tensor) -> dict[str, int]:
+    vit = bank.backbone
+    found: dict[str, int] = {}
+    # a sweep has the same readers and heads many times
+    known: dict[str, int] = {}
+    for name, member in bank.members.items():
+        key = str((member.adapters, member.head))
+        if key not in known:
+            vit.readers = Readers()
+            readers, head = build_modules(vit, name, member, len(bank.labels))
+            vit.readers = readers
+            with operation_counter() as counter:
+                head(clip_features(vit, video)[0])
+            known[key] = counter.get_total_flops() // 2
+        found[name] = known[key]
+    return found
