@@ -42,8 +42,16 @@ def test_help_lists_the_commands_without_torch() -> None:
     assert max(map(len, done.stdout.splitlines())) <= 100
 
 
+# torch comes first: a fast test; the others are imported behind it
 @pytest.mark.parametrize(
-    "module", ["lightning_petl.cli.names", "numpy.dtypes", "torch", "lightning"]
+    "module",
+    [
+        "torch",
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("numpy.dtypes", "lightning", "lightning_petl.cli.names")
+        ),
+    ],
 )
 @pytest.mark.parametrize("command", ["fit", "data index"])
 def test_ctrl_c_while_modules_are_imported_ends_quietly(

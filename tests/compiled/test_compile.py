@@ -23,23 +23,28 @@ pytestmark = [
 ]
 # every kind of module once; other settings of a method trace the same code
 CHECKED = [
-    "full_fine_tuning",
     "bitfit_q_fc2",
-    "vpt_shallow",
-    "vpt_xavier",
     "vpt_project",
-    "lora_all_dropout",
     "lora_shared",
-    "dora",
-    "pissa",
     "pissa_dora",
     "lv_adapter_both_sites",
-    "st_adapter",
-    "st_adapter_333",
-    "adapt_former_learnable",
     "adapt_former_norm_out",
-    "adapt_former_after_block",
     "multi_tunev",
+    *(
+        pytest.param(name, marks=pytest.mark.slow)
+        for name in (
+            "full_fine_tuning",
+            "vpt_shallow",
+            "vpt_xavier",
+            "lora_all_dropout",
+            "dora",
+            "pissa",
+            "st_adapter",
+            "st_adapter_333",
+            "adapt_former_learnable",
+            "adapt_former_after_block",
+        )
+    ),
 ]
 
 
@@ -64,7 +69,12 @@ def test_compiled_block_equals_eager(method: str) -> None:
 @pytest.mark.parametrize("training", [False, True], ids=["eval", "train"])
 @pytest.mark.parametrize(
     "method",
-    ["side4video", "side4video_light", "side4video_group", "side4video_eva"],
+    [
+        "side4video",
+        pytest.param("side4video_light", marks=pytest.mark.slow),
+        pytest.param("side4video_group", marks=pytest.mark.slow),
+        pytest.param("side4video_eva", marks=pytest.mark.slow),
+    ],
 )
 def test_compiled_tap_equals_eager(method: str, training: bool) -> None:
     eager, compiled = (

@@ -101,8 +101,14 @@ class Runs(Command):
 
 @pytest.mark.parametrize(
     "extra",
-    [[], ["--model.backbone.activation_checkpointing=true"]],
-    ids=["kept", "recomputed"],
+    [
+        pytest.param([], id="kept"),
+        pytest.param(
+            ["--model.backbone.activation_checkpointing=true"],
+            id="recomputed",
+            marks=pytest.mark.slow,
+        ),
+    ],
 )
 def test_compiled_equals_eager_and_they_resume_each_other(
     tmp_path: Path, extra: list[str]

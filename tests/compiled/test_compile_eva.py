@@ -30,8 +30,8 @@ def _vit(name: str, stack: str) -> VideoViT:
     "name",
     [
         "eva02_base_patch16_clip_224",
-        "eva02_tiny_patch14_224",
-        "eva02_enormous_patch14_clip_224",
+        pytest.param("eva02_tiny_patch14_224", marks=pytest.mark.slow),
+        pytest.param("eva02_enormous_patch14_clip_224", marks=pytest.mark.slow),
     ],
 )
 @pytest.mark.parametrize("stack", STACKS)

@@ -17,6 +17,19 @@ from tests.commands import Command
 from tests.tasks.ranks import on_ranks
 
 PLAN = TrainingPlan(clips=2, num_frames=8, image_size=224)
+# blocks of ViT-B/16: what one block costs, all of them cost
+DEPTH = 3
+# an ST-Adapter at one of its two sites
+SITE = (768 + 1) * 384 + (3 + 1) * 384 + (384 + 1) * 768
+HEAD = 174 * 769
+WITHOUT_BLOCKS = 85_798_656 - 12 * (12 * 768 + 13) * 768
+
+
+def frozen(depth: int) -> int:
+    """Count the weights of CLIP's ViT-B/16 with so many of its 12 blocks."""
+    return WITHOUT_BLOCKS + depth * (12 * 768 + 13) * 768
+
+
 BACKBONE = [
     "-c",
     "configs/trainer/one_gpu.yaml",
@@ -27,10 +40,18 @@ SIDE = [*BACKBONE, "-c", "configs/adapters/side4video.yaml"]
 
 
 @cache
-def of(adapter: Adapter, plan: TrainingPlan = PLAN, **options: object) -> Summary:
+def of(
+    adapter: Adapter,
+    plan: TrainingPlan = PLAN,
+    depth: int = DEPTH,
+    **options: object,
+) -> Summary:
     with torch.device("meta"):
         vit = VideoViT(
-            "vit_base_patch16_clip_quickgelu_224", weights="random", **options
+            "vit_base_patch16_clip_quickgelu_224",
+            weights="random",
+            depth=depth,
+            **options,
         )
         task = VideoClassifier(
             vit, [adapter], [str(number) for number in range(174)]
@@ -40,21 +61,21 @@ def of(adapter: Adapter, plan: TrainingPlan = PLAN, **options: object) -> Summar
 
 def test_operations_are_those_of_the_formula() -> None:
     """Side4Video's own, 8 frames of B/16: 140.50 of the trunk and 35.19 of the network beside it."""
-    assert of(Side4Video()).clip / 1e9 == pytest.approx(175.69, rel=5e-4)
-    assert of(Side4Video(taps="odd", width=192)).clip / 1e9 == pytest.approx(
-        148.17, rel=5e-4
-    )
+    whole = of(Side4Video(), depth=12)
+    assert whole.clip / 1e9 == pytest.approx(175.69, rel=5e-4)
+    light = of(Side4Video(taps="odd", width=192), depth=12)
+    assert light.clip / 1e9 == pytest.approx(148.17, rel=5e-4)
 
 
 def test_bytes_of_parameters_and_optimiser() -> None:
     summary = of(STAdapter())
-    trained = 14_220_288 + 174 * 769
+    trained = DEPTH * 2 * SITE + HEAD
     assert summary.trainable == summary.gradients == 4 * trained
-    assert summary.frozen == pytest.approx(4 * 85_798_656, rel=1e-3)
+    assert summary.frozen == pytest.approx(4 * frozen(DEPTH), rel=1e-3)
     assert summary.optimizer == pytest.approx(2 * 4 * trained, rel=1e-4)
     assert sum(row.parameters for row in summary.owners) == trained
     assert of(STAdapter(), frozen_dtype="bfloat16").frozen == pytest.approx(
-        2 * 85_798_656, rel=2e-3
+        2 * frozen(DEPTH), rel=2e-3
     )
 
 
@@ -68,10 +89,8 @@ def test_what_travels() -> None:
             ),
         ),
     )
-    dead = (
-        (768 + 1) * 384 + (3 + 1) * 384 + (384 + 1) * 768
-    )  # in front of the last MLP: it reaches no class token
-    assert (one.sent, ddp.sent) == (0, one.trainable - 4 * dead)
+    # in front of the last MLP: it reaches no class token
+    assert (one.sent, ddp.sent) == (0, one.trainable - 4 * SITE)
     fsdp = of(
         STAdapter(),
         TrainingPlan(
@@ -82,9 +101,8 @@ def test_what_travels() -> None:
     assert fsdp.frozen == pytest.approx(
         one.frozen / 8 + 7 / 8 * 4 * (1 + 197) * 768, rel=1e-5
     )
-    twice = (
-        12 * (12 * 768 + 13) * 768 + 14_220_288
-    )  # blocks and adapters; what is outside stays whole
+    # blocks and adapters; what is outside stays whole
+    twice = DEPTH * ((12 * 768 + 13) * 768 + 2 * SITE)
     # rows are filled up to eight: one of class token and positions, 174 of the head
     once = 8 * (1 + 197) * 768 + (16 * 16 * 3 + 4) * 768 + 176 * 769
     assert fsdp.sent == 4 * (2 * twice + once) + ddp.sent + 4 * 2 * 769
@@ -138,7 +156,8 @@ def test_an_average_is_what_trains_once_more() -> None:
     plain, averaged = (
         of(Side4Video(), replace(PLAN, averaged=on)) for on in (False, True)
     )
-    norms = 2 * 12 + 2  # two in each layer, one behind the stem, one at the end
+    # two in each layer, one behind the stem, one at the end
+    norms = 2 * DEPTH + 2
     assert averaged.averages == plain.trainable + 4 * norms * 2 * 320
     assert (
         averaged.peak - plain.peak
@@ -148,8 +167,8 @@ def test_an_average_is_what_trains_once_more() -> None:
 
 
 def test_recomputed_blocks_are_counted_once() -> None:
-    kept = of(STAdapter())
-    less = of(STAdapter(), activation_checkpointing=True)
+    kept = of(STAdapter(), depth=12)
+    less = of(STAdapter(), depth=12, activation_checkpointing=True)
     assert less.saved < kept.saved / 5
     assert 0 < less.recomputed < kept.saved / 8
     assert less.peak < kept.peak / 2
@@ -257,6 +276,7 @@ def test_a_folder_without_files_says_what_is_missing(
         "-c",
         "configs/data/folder.yaml",
         "--data.init_args.root=nowhere",
+        "--model.backbone.depth=2",
     ]
     assert main(["summary", *flags]) == 2
     assert "give --num_classes" in capsys.readouterr().err
@@ -298,6 +318,7 @@ def test_a_run_that_goes_on_checks_itself_again_in_the_row_of_its_last_step(
         assert abs(event.value) < 0.02
 
 
+@pytest.mark.slow  # four trainings of two processes
 def test_each_of_two_ranks_is_within_two_percent(command: Command) -> None:
     """Most of what a rank holds is weights, or its share of them."""
     recipes = {

@@ -16,7 +16,7 @@ import torch
 
 from lightning_petl.__main__ import main
 from lightning_petl.runs.config_diff import config_differences
-from lightning_petl.runs.folder import RunFolder, new_version
+from lightning_petl.runs.folder import ATTEMPTS, RunFolder, new_version
 from lightning_petl.runs.logger import LoggedStep
 from tests.commands import Command
 
@@ -264,9 +264,8 @@ def test_a_changed_adapter_is_one_line(
         == 0
     )
     capsys.readouterr()
-    for _ in range(
-        5
-    ):  # none counts as a start without progress, nor does it become what ran last
+    # one more than the starts that may come no further: none of these counts
+    for _ in range(ATTEMPTS + 1):
         flags = ["--model.adapters.init_args.rank=3", "--trainer.max_epochs=2"]
         assert main(command("fit", [f"--run_folder={run}", *flags])) == 2
         shown = capsys.readouterr()

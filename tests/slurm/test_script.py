@@ -5,9 +5,10 @@ import json
 import re
 import shlex
 import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 import yaml
@@ -269,9 +270,31 @@ def test_a_configuration_that_fit_refuses_is_not_submitted(
     assert len(told.splitlines()) == 1
 
 
+def read_here(lines: str) -> subprocess.CompletedProcess[str]:
+    """Read configurations as the process of a submission does, in this one."""
+    output = io.StringIO()
+    error = io.StringIO()
+    with (
+        patch("sys.stdin", io.StringIO(lines)),
+        redirect_stdout(output),
+        redirect_stderr(error),
+    ):
+        code = check_submission.main()
+    return subprocess.CompletedProcess(
+        [], code, output.getvalue(), error.getvalue()
+    )
+
+
 def test_seeds_that_the_data_would_not_follow_are_refused(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    # two processes would import for longer than all else takes
+    monkeypatch.setattr(
+        "lightning_petl.cli.submit.subprocess.run",
+        lambda argv, *, input, **_: read_here(input),
+    )
     argv = [
         "submit",
         "-c",

@@ -285,7 +285,10 @@ def test_handlers_are_given_back_and_only_the_own_process_takes_note() -> None:
     assert current_request() is None
 
 
-@pytest.mark.parametrize("which", [signal.SIGUSR1, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "which",
+    [signal.SIGUSR1, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)],
+)
 def test_a_signal_during_the_imports_does_not_kill(which: signal.Signals) -> None:
     """It waits for the command, which here finds a wrong value first."""
     code = f"""

@@ -19,6 +19,7 @@ from data_modules.video.encode import write_video
 from lightning_petl.__main__ import main
 from tests.data_modules import probed
 from tests.data_modules.videos import grey_frames
+from tests.rendering import in_this_process
 
 ClassFolders = Callable[..., Path]
 SAMPLING = {"class_path": "SegmentSampling", "init_args": {"num_frames": 4}}
@@ -308,8 +309,7 @@ def test_a_data_set_that_makes_its_files_makes_them_first(tmp_path: Path) -> Non
         "--data.num_train=6",
         "--data.num_test=6",
     ]
-    assert (
-        main(["data", "index", *motion, f"--data.root={tmp_path}", "--workers=1"])
-        == 0
-    )
+    index = ["data", "index", *motion, f"--data.root={tmp_path}", "--workers=1"]
+    with in_this_process():
+        assert main(index) == 0
     assert len(read(tmp_path / "manifest.csv")) == 12
