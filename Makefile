@@ -22,7 +22,7 @@ UNITS := tests/backbones tests/adapters tests/distributed/test_sharding.py tests
   -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-retrieval drill bench-bank bench-cache bench-data bench-memory test test-lowest test-newest test-slow test-slurm submit status cancel logs check clean
+.PHONY: help demo demo-retrieval drill bench-bank bench-cache bench-data bench-memory recipes test test-lowest test-newest test-slow test-slurm submit status cancel logs check clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 24
@@ -65,6 +65,9 @@ bench-data: $(VENV)/bench  ## time the data path beside decord, torchcodec, Open
 
 bench-memory: $(VENV)/installed  ## count what each method keeps for the backward pass; half an hour (ARGS="--steps 0": minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python -m experiments.benchmarks.memory.run $(ARGS)
+
+recipes: $(VENV)/installed  ## write the READMEs of the published recipes from their recipes.yaml
+	$(BIN)/python -m experiments.write_readmes
 
 drill: $(VENV)/installed  ## kill and resume a training 20 times for each of two methods, compare bit for bit (ARGS="--stops 4")
 	$(BIN)/python -m experiments.drill.run --output experiments/drill/results $(ARGS)

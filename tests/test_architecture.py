@@ -57,6 +57,7 @@ FLOORS: dict[str, tuple[str, ...]] = {
         "compare",
         "slurm",
         "doctor",
+        "papers",
         "api",
         "lightning_petl",
         "cli",

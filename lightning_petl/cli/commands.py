@@ -47,6 +47,10 @@ COMMANDS: dict[str, Command] = {
     "configs": Command(
         "list, show or copy the configurations that the package ships", "configs"
     ),
+    "recipes": Command(
+        "published recipes: their numbers, and parameters and operations counted here",
+        "recipes",
+    ),
     "data index": Command(
         "probe every file of a data set once, and write what was found to a manifest",
         "data",

@@ -29,6 +29,7 @@ from lightning_petl.artifacts.published_names import (
     short_name,
     with_current_options,
 )
+from lightning_petl.cli import bases
 
 MODE: Final = "omegaconf+"
 _MARK = "\U0010fffd"  # for private use, and used by nobody
@@ -126,7 +127,8 @@ def read(text: str) -> Any:
 def _load(text: str) -> Any:
     """Load a file or a value of an option, in the place of jsonargparse's own loader."""
     value = _each(get_loader("yaml")(readable(text)), _unescaped)
-    value = _current(value)
+    # What it is built on has been put before it on the command line.
+    value = bases.without(_current(value))
     if value is None and text.startswith("#") and "\n" not in text:
         # The name of a file, which YAML takes for a comment.
         return readable(text)

@@ -1,26 +1,32 @@
-"""Find the configurations that the package ships, by names such as ``adapters/lora``."""
+"""Find the configurations and recipes that the package ships, by names such as ``adapters/lora``."""
 
 import re
+from collections.abc import Iterator
 from difflib import get_close_matches
 from pathlib import Path
 
 import lightning_petl
+from lightning_petl.cli import bases
 
 # In a checkout this is a link to the top-level folder `configs`; in a wheel it is a copy.
 FOLDER = Path(lightning_petl.__file__).parent / "configs"
+# A link and a copy like it: a folder with a SHEET holds the recipes of a paper.
+PAPERS = Path(lightning_petl.__file__).parent / "experiments"
+SHEET = "recipes.yaml"
 SUFFIX = ".yaml"
 
 _OPTIONS = ("-c", "--config")
 _SITE = "--slurm"  # an option of `submit`; `doctor` has a flag of that name
 # What cannot be a name stays for the reader of YAML files, which tells what is wrong.
 _NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)*")
-_ALL = "lightning-petl configs list shows all"
+_ALL = "lightning-petl configs list and lightning-petl recipes show all"
 
 
 def with_paths(argv: list[str]) -> list[str]:
     """Return a command line in which paths stand for the names of shipped configurations.
 
-    ``["fit", "-c", "adapters/lora"]`` becomes ``["fit", "-c", "/.../configs/adapters/lora.yaml"]``.
+    ``["fit", "-c", "adapters/lora"]`` becomes ``["fit", "-c", "/.../configs/adapters/lora.yaml"]``. The files that a
+    configuration is built on stand before it, each after a ``-c`` of its own.
 
     Raises:
         ValueError: a name fits no file, or more than one.
@@ -30,12 +36,24 @@ def with_paths(argv: list[str]) -> list[str]:
     for before, word in zip(["", *argv], argv, strict=False):
         option, equals, value = word.partition("=")
         if before in options:
-            words.append(found(word))
+            *parts, file = _with_bases(found(word))
+            for part in parts:
+                words += [part, before]
+            words.append(file)
         elif equals and option in options:
-            words.append(f"{option}={found(value)}")
+            words += [f"{option}={file}" for file in _with_bases(found(value))]
         else:
             words.append(word)
     return words
+
+
+def _with_bases(file: str) -> list[str]:
+    """Return a configuration behind the files that it is built on.
+
+    Raises:
+        ValueError: a file says wrongly what it is built on.
+    """
+    return [*map(str, bases.of(Path(file), shipped_file)), file]
 
 
 def found(text: str) -> str:
@@ -84,8 +102,18 @@ def names() -> list[str]:
     return [_name(file) for file in files]
 
 
+def recipe_names() -> list[str]:
+    """Return the names of all shipped recipes, as ``st_adapter/ssv2_clip_b16``, sorted."""
+    found = list[str]()
+    for sheet in sorted(PAPERS.glob(f"*/{SHEET}")):
+        for file in sorted(sheet.parent.glob(f"*{SUFFIX}")):
+            if file != sheet:
+                found.append(f"{sheet.parent.name}/{file.stem}")
+    return found
+
+
 def shipped_file(text: str) -> Path:
-    """Return the file of a shipped configuration.
+    """Return the file of a shipped configuration or recipe.
 
     Raises:
         ValueError: the name fits none, or more than one.
@@ -106,17 +134,33 @@ def _matches(text: str) -> list[Path]:
     It may be ``lora``, ``adapters/lora``, ``adapters/lora.yaml`` or ``configs/adapters/lora.yaml``, the path of one in
     a checkout. ``lora.yaml`` is a file in the current folder, and nothing else.
     """
-    short = text.removeprefix("configs/").removesuffix(SUFFIX)
+    short = _short(text)
     found = list[Path]()
-    for name in names():
+    for file in _files():
+        name = _name(file)
         last = name.rpartition("/")[2]
         if short == name or text == last:
-            found.append(FOLDER / f"{name}{SUFFIX}")
+            found.append(file)
     return found
 
 
+def _short(text: str) -> str:
+    """Return a name without the folder of a checkout before it and the suffix behind it."""
+    for folder in (FOLDER, PAPERS):
+        text = text.removeprefix(f"{folder.name}/")
+    return text.removesuffix(SUFFIX)
+
+
+def _files() -> Iterator[Path]:
+    for name in names():
+        yield FOLDER / f"{name}{SUFFIX}"
+    for name in recipe_names():
+        yield PAPERS / f"{name}{SUFFIX}"
+
+
 def _name(file: Path) -> str:
-    return file.relative_to(FOLDER).with_suffix("").as_posix()
+    """Return the name of a shipped file: that of its folder, and its own."""
+    return f"{file.parent.name}/{file.stem}"
 
 
 def _told_apart(text: str, own: list[Path], shipped: list[Path]) -> str:
@@ -134,12 +178,13 @@ def _alone(file: Path) -> str:
 
 def _near(text: str) -> str:
     """Return ``"; near: adapters/lora"`` for a name with a typing mistake, or nothing."""
-    short = text.removeprefix("configs/").removesuffix(SUFFIX)
     by_spelling: dict[str, str] = {}
     for name in names():
         by_spelling[name.rpartition("/")[2]] = name
         by_spelling[name] = name
-    near = get_close_matches(short, by_spelling, n=3)
+    for name in recipe_names():
+        by_spelling[name] = name
+    near = get_close_matches(_short(text), by_spelling, n=3)
     # Both spellings of one may be near.
     told = dict.fromkeys(by_spelling[spelling] for spelling in near)
     return f"; near: {', '.join(told)}" if told else ""

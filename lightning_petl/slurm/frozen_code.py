@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any, cast
 
 PACKAGES = ("lightning_petl", "data_modules")
-_IGNORED = shutil.ignore_patterns("__pycache__", "*.pyc")
+# In a checkout, `experiments` is a link to much that no job imports.
+_IGNORED = shutil.ignore_patterns("__pycache__", "*.pyc", "experiments")
 
 
 def write_code(code: Path, configs: Sequence[Any], home: Path) -> None:

@@ -18,8 +18,13 @@ from tests.pairs import announce
 
 ROOT = Path(__file__).parents[2]
 SITES = {*ROOT.glob("configs/slurm/*.yaml")}  # for submit, not for fit
+RECIPES = set[Path]()  # and their sheets, which test_recipes.py reads
+for sheet in ROOT.glob("experiments/*/recipes.yaml"):
+    RECIPES |= set(sheet.parent.glob("*.yaml"))
 FILES = sorted(
-    {*ROOT.glob("configs/**/*.yaml"), *ROOT.glob("experiments/**/*.yaml")} - SITES
+    {*ROOT.glob("configs/**/*.yaml"), *ROOT.glob("experiments/**/*.yaml")}
+    - SITES
+    - RECIPES
 )
 THROUGH_THE_SCRIPT = "experiments/demo/demo.yaml"
 # every adapter, and of the other folders one file of each kind

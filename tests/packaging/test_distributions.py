@@ -83,6 +83,8 @@ def test_the_wheel_holds_the_packages_and_the_configurations(built: Built) -> No
             expected |= {str(path.relative_to(ROOT)) for path in files}
     configs = (ROOT / "configs").glob("**/*.yaml")
     expected |= {f"lightning_petl/{path.relative_to(ROOT)}" for path in configs}
+    recipes = (ROOT / "experiments").glob("*/*.yaml")
+    expected |= {f"lightning_petl/{path.relative_to(ROOT)}" for path in recipes}
     inside = {name for name in contents(built.wheel) if ".dist-info/" not in name}
     assert inside == expected
 
@@ -171,6 +173,19 @@ def test_configurations_come_from_the_wheel(
     assert copied.returncode == 0, copied.stderr
     original = (ROOT / "configs/slurm/gpu.yaml").read_bytes()
     assert (tmp_path / "gpu.yaml").read_bytes() == original
+
+
+def test_recipes_come_from_the_wheel(installed: Path, tmp_path: Path) -> None:
+    recipe = ["-c", "st_adapter/k400_clip_b16", "--trainer.precision=32-true"]
+    read = called(installed, "lightning-petl", "check", *recipe, folder=tmp_path)
+    assert "class_path: STAdapter" in read.stdout, read.stderr
+    counted = called(
+        installed,
+        *("lightning-petl", "recipes", "--paper", "st_adapter"),
+        folder=tmp_path,
+    )
+    assert counted.returncode == 0, counted.stderr
+    assert "7,417,744" in counted.stdout
 
 
 def test_a_wheel_without_its_configurations_is_told(

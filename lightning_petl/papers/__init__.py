@@ -1,0 +1,1 @@
+"""Hold what papers publish about their recipes, beside the recipes themselves: data, read without torch."""
