@@ -5,7 +5,7 @@ from data_modules.sets.captions.msr_vtt import MSRVTT
 from data_modules.sets.captions.msvd import MSVD
 from data_modules.sets.captions.vatex import VATEX
 from data_modules.sets.rendered.motion_captions import MotionCaptions
-from data_modules.sets.rendered.motion_clips import MotionClips
+from data_modules.sets.rendered.motion_clips import EasyMotion, TorusMotion
 from data_modules.sets.video.diving48 import Diving48
 from data_modules.sets.video.hmdb51 import HMDB51
 from data_modules.sets.video.kinetics import Kinetics
@@ -24,11 +24,12 @@ __all__ = [
     "VATEX",
     "CaptionList",
     "Diving48",
+    "EasyMotion",
     "Kinetics",
     "MotionCaptions",
-    "MotionClips",
     "SomethingSomething",
     "SomethingSomethingV1",
+    "TorusMotion",
     "VideoFiles",
     "VideoFolder",
     "VideoList",

@@ -60,6 +60,7 @@ def write_video(
     *,
     codec: str = "libx264",
     gop: int = 12,
+    qp: int | None = None,
 ) -> None:
     """Encode RGB frames (0-255) as yuv420p; the file suffix names the container.
 
@@ -72,6 +73,8 @@ def write_video(
         fps: frames a second, kept as the nearest ratio with a denominator up to 1001 (NTSC: 30000/1001).
         codec: a name that FFmpeg knows, such as ``libx264``, ``libx265``, ``mpeg4`` or ``libvpx-vp9``.
         gop: largest distance between two key frames, frames.
+        qp: quantizer of libx264 for all frames, 0 to 51: lower is better and larger. With ``gop=1`` a decoded
+            frame then depends on no other frame. None: the codec's own rate control, which looks at the frames before.
 
     Raises:
         ValueError: for frames that cannot be encoded, or a codec that this build of FFmpeg lacks.
@@ -79,8 +82,11 @@ def write_video(
     pixels = np.asarray(frames)
     _check(pixels, codec)
     rate = Fraction(fps).limit_denominator(1001)
+    options = dict(_OPTIONS.get(codec, {}))
+    if qp is not None:
+        options["qp"] = str(qp)
     with atomic_write(Path(path)) as partial:
-        _encode(partial, pixels, rate, codec, gop)
+        _encode(partial, pixels, _Encoder(codec, gop, options), rate)
 
 
 def write_fast_video(
@@ -198,18 +204,25 @@ def resized(
     return rearrange(np.stack(scaled), "t h w -> t (h w)")
 
 
+class _Encoder(NamedTuple):
+    """Say how frames are encoded."""
+
+    codec: str
+    gop: int
+    options: dict[str, str]
+
+
 def _encode(
     path: Path,
     pixels: UInt8[np.ndarray, "t h w 3"],
+    encoder: _Encoder,
     fps: Fraction,
-    codec: str,
-    gop: int,
 ) -> None:
     # Else Matroska draws a random identifier, and the same frames give other bytes.
     options = {"fflags": "bitexact"}
     with av.open(str(path), "w", options=options) as container:
         stream = container.add_stream(
-            codec, rate=fps, options=_OPTIONS.get(codec, {})
+            encoder.codec, rate=fps, options=encoder.options
         )
         assert isinstance(stream, av.VideoStream), (
             "a codec name checked as video gave another stream"
@@ -217,7 +230,7 @@ def _encode(
         stream.height, stream.width = pixels.shape[1:3]
         stream.pix_fmt = "yuv420p"
         stream.thread_count = 1
-        stream.gop_size = gop
+        stream.gop_size = encoder.gop
         for rgb in pixels:
             frame = av.VideoFrame.from_ndarray(rgb, format="rgb24")
             container.mux(stream.encode(frame))

@@ -25,6 +25,7 @@ from lightning_petl.artifacts.files import (
     checksums,
 )
 from lightning_petl.artifacts.recipes import Packages, build, decode, encode
+from lightning_petl.backbones.readout import Readout
 from lightning_petl.backbones.vit import VideoViT
 from lightning_petl.backbones.weights.open_clip import PREFIX, published_tags
 from lightning_petl.checkpoints.trainable_state import State, gather_shards
@@ -36,13 +37,17 @@ LOCAL_FILE = "file"
 
 
 class Trained(NamedTuple):
-    """Hold a stack on a trunk, a head, and what was trained of both, named as in a ``VideoClassifier``."""
+    """Hold a stack on a trunk, a head, and what was trained of both, named as in a ``VideoClassifier``.
+
+    ``readout`` is what the head reads of the trunk, where that is not the trunk's own; None: it is.
+    """
 
     backbone: VideoViT
     adapters: Sequence[Adapter]
     head: HeadRecipe
     labels: Sequence[str]
     weights: State
+    readout: Readout | None = None
 
 
 def write(folder: Path, trained: Trained, protocol: Mapping[str, Any]) -> None:
@@ -60,7 +65,7 @@ def write(folder: Path, trained: Trained, protocol: Mapping[str, Any]) -> None:
     """
     config = {
         "schema": SCHEMA,
-        "backbone": _describe_trunk(trained.backbone),
+        "backbone": _describe_trunk(trained.backbone, trained.readout),
         "adapters": [encode(adapter) for adapter in trained.adapters],
         "head": _encode_head(trained.head),
         "preprocessing": describe_pixels(trained.backbone),
@@ -127,7 +132,7 @@ def describe_pixels(vit: VideoViT) -> dict[str, list[float]]:
     }
 
 
-def _describe_trunk(vit: VideoViT) -> dict[str, Any]:
+def _describe_trunk(vit: VideoViT, readout: Readout | None) -> dict[str, Any]:
     return {
         "name": vit.name,
         "weights": _published(vit.name, vit.weights),
@@ -135,7 +140,7 @@ def _describe_trunk(vit: VideoViT) -> dict[str, Any]:
         "image_size": vit.image_size[0],
         "num_frames": vit.grid.frames,
         "depth": vit.depth,
-        "readout": vit.readout,
+        "readout": readout or vit.readout,
         "frozen_dtype": vit.frozen_dtype,
     }
 

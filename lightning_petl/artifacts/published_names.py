@@ -80,7 +80,7 @@ MOVED = {
     "data_modules.sets.hmdb51.HMDB51": "HMDB51",
     "data_modules.sets.kinetics.Kinetics": "Kinetics",
     "data_modules.sets.motion_captions.MotionCaptions": "MotionCaptions",
-    "data_modules.sets.motion_clips.MotionClips": "MotionClips",
+    "data_modules.sets.motion_clips.MotionClips": "EasyMotion",
     "data_modules.sets.msr_vtt.MSRVTT": "MSRVTT",
     "data_modules.sets.msvd.MSVD": "MSVD",
     "data_modules.sets.something_something.SomethingSomething": "SomethingSomething",
@@ -170,4 +170,4 @@ MOVED = {
 }
 
 # Short names that users wrote for classes of ours which have others now.
-RENAMED = {"ColourJitter": "ColorJitter"}
+RENAMED = {"ColourJitter": "ColorJitter", "MotionClips": "EasyMotion"}

@@ -10,6 +10,7 @@ from lightning_petl.backbones.block import (
     AdaptedBlock,
     SlotModule,
 )
+from lightning_petl.backbones.readout import frame_pooling
 from lightning_petl.backbones.vit import VideoViT
 
 
@@ -37,7 +38,7 @@ def unreachable_from_frames(vit: VideoViT) -> set[str]:
 def _beside_the_readout(vit: VideoViT) -> Iterator[nn.Parameter]:
     """Yield what changes patches alone, behind the last attention of a trunk whose class token is read."""
     # both read patches, so that nothing in the last block is lost
-    if vit.readout in ("patch_mean", "map"):
+    if frame_pooling(vit.readout, vit) != "cls":
         return
     last = vit.blocks[-1]
     assert isinstance(last, AdaptedBlock)

@@ -17,8 +17,11 @@ from lightning_petl.backbones.readers import FrameAnswers, Reader, Readers
 from lightning_petl.backbones.readout import (
     READOUTS,
     FinalNorm,
+    FramePooling,
     Readout,
+    feature_width,
     final_norm,
+    frame_pooling,
     frame_tokens,
     require,
 )
@@ -56,7 +59,7 @@ class VideoViT(Encoder, FinalNorm):
         image_size: pixels; the position table is interpolated to it. None: the trunk's own size.
         num_frames: frames of a clip.
         depth: keep the first ``depth`` blocks. None: all.
-        readout: ``cls_mean_norm``, ``norm_cls_mean``, ``patch_mean`` or ``map``.
+        readout: ``cls_mean_norm``, ``norm_cls_mean``, ``patch_mean``, ``map`` or ``frames_concat``.
         frozen_dtype: storage of what does not train; bfloat16 computes under autocast.
         activation_checkpointing: recompute each block in the backward pass.
         deferred: where ``weights`` is a file, leave the blocks without memory until
@@ -131,7 +134,9 @@ class VideoViT(Encoder, FinalNorm):
         self.blocks = adopted_blocks(model)
         self.norm = model.norm
         self.fc_norm = model.fc_norm
-        self.attn_pool = model.attn_pool if self.readout == "map" else None
+        self.pooling = _own_pooling(model)
+        pools = frame_pooling(self.readout, self) == "map"
+        self.attn_pool = model.attn_pool if pools else None
         in_pair = self.name.startswith(PREFIX)
         self.joint = Reference(model.head) if in_pair else None
         self.prompts = Extension()
@@ -262,9 +267,9 @@ class VideoViT(Encoder, FinalNorm):
     @property
     def feature_dim(self) -> int:
         """Return the width of the clip feature."""
-        return (
-            self.readers.all()[0].feature_dim if len(self.readers) > 0 else self.dim
-        )
+        if len(self.readers) > 0:
+            return self.readers.all()[0].feature_dim
+        return feature_width(self.readout, self)
 
     @property
     def queries(self) -> int | None:
@@ -298,6 +303,12 @@ class VideoViT(Encoder, FinalNorm):
             raise ValueError(
                 f"clips are {got} px, the trunk was built for {self.image_size} px: set image_size"
             )
+
+
+def _own_pooling(model: Trunk) -> FramePooling:
+    if model.cls_token is not None:
+        return "cls"
+    return "patch_mean" if model.attn_pool is None else "map"
 
 
 def _check_sizes(model: Trunk, image_size: int | None, num_frames: int) -> None:

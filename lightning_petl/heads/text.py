@@ -96,6 +96,11 @@ class TextHead(HeadRecipe):
                 f"TextHead compares the trunk's own feature with text, and {', '.join(vit.readers)} answers in its "
                 "place with one that is new: take adapters inside the trunk, or a LinearHead"
             )
+        if vit.feature_dim != vit.dim:
+            raise ValueError(
+                f"TextHead compares one vector a clip with text, and readout {vit.readout!r} gives one a frame: take a "
+                "readout that averages over frames, as norm_cls_mean, or a LinearHead"
+            )
         if all(label.isdecimal() for label in labels):
             raise ValueError(
                 f"TextHead reads the names of classes, and these are numbers, the first {labels[0]}: give the data set "

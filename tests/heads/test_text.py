@@ -181,6 +181,17 @@ def test_a_reader_is_refused_though_it_were_of_the_width_of_the_trunk(
         VideoClassifier(vit, [LoRA(rank=2), reader], LABELS, head=TextHead())
 
 
+def test_frames_side_by_side_are_refused(pair: tuple[Any, str]) -> None:
+    vit = VideoViT(
+        "open_clip:toy-quickgelu",
+        weights=pair[1],
+        num_frames=2,
+        readout="frames_concat",
+    )
+    with pytest.raises(ValueError, match=r"'frames_concat' gives one a frame"):
+        TextHead().build_on(vit, LABELS)
+
+
 def test_numbers_are_no_names(pair: tuple[Any, str]) -> None:
     with pytest.raises(
         ValueError,

@@ -157,7 +157,7 @@ def test_trains_by_names_away_from_the_checkout(
     )
     assert done.returncode == 0, done.stderr[-3000:]
     # what a configuration names by a relative path lies where the command is given
-    assert list((tmp_path / "data/motion").glob("**/*.mp4"))
+    assert list((tmp_path / "data/torus_motion").glob("**/*.mp4"))
     assert (tmp_path / "runs/default/version_0/config.yaml").is_file()
 
 

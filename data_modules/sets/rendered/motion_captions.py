@@ -58,6 +58,11 @@ class CaptionPlan(NamedTuple):
         return "_".join(map(str, self[:4]))
 
     @property
+    def single_frames(self) -> bool:
+        """Return False: frames are encoded as differences, as in the first release."""
+        return False
+
+    @property
     def is_test(self) -> bool:
         """Return whether its object is one of the quarter that is tested.
 

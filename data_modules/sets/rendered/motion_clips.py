@@ -1,18 +1,17 @@
-"""The motion data set as a data module: drawn where it is not there yet."""
+"""The motion data sets as data modules: drawn where they are not there yet."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from typing_extensions import override
 
-from data_modules.sets.rendered.motion import render
-from data_modules.sets.rendered.motion_scene import MOTIONS
+from data_modules.sets.rendered.motion import CLASSES, SceneKind, render
 from data_modules.sets.video.something_something import SomethingSomething, plain
 
 
-class MotionClips(SomethingSomething):
-    """Read six motions in three opposite pairs.
+class TorusMotion(SomethingSomething):
+    """Read six motions in three opposite pairs, of which a single frame says nothing.
 
-    See :mod:`data_modules.sets.rendered.motion`. Test is the validation list.
+    See :mod:`data_modules.sets.rendered.torus_scene`. Test is the validation list.
 
     Args:
         root: the folder of the data set; rendered before training or evaluation unless
@@ -24,6 +23,8 @@ class MotionClips(SomethingSomething):
     """
 
     CLASSES = 6
+
+    scenes: ClassVar[SceneKind] = "torus"
 
     def __init__(
         self,
@@ -45,9 +46,22 @@ class MotionClips(SomethingSomething):
         Raises:
             ValueError: another data set is in the folder.
         """
-        render(self.root, self.num_train, self.num_test, self.render_seed)
+        render(
+            self.root, self.num_train, self.num_test, self.render_seed, self.scenes
+        )
 
     @override
     def _labels(self) -> list[str]:
         # before anything is rendered, there is no labels file to read
-        return [plain(motion.template) for motion in MOTIONS]
+        return [plain(motion.template) for motion in CLASSES[self.scenes]]
+
+
+class EasyMotion(TorusMotion):
+    """Read six motions that begin at the side which the class names.
+
+    This is the set of the first releases, where it is called ``MotionClips``: runs of
+    then find their clips here. The first frame tells a class from its opposite, so
+    that it does not show who sees motion.
+    """
+
+    scenes = "easy"

@@ -107,25 +107,25 @@ SHAPES: Mapping[str, Field] = {
 # Share of the second color, 0-1, over the object's own coordinates.
 TEXTURES: Mapping[str, Field] = {
     "plain": lambda u, v: np.zeros_like(u),
-    "striped": lambda u, v: _edge(np.sin(7 * v)),
-    "checked": lambda u, v: _edge(np.sin(5 * u) * np.sin(5 * v)),
-    "dotted": lambda u, v: _edge(np.cos(7 * u) + np.cos(7 * v) - 0.8),
-    "wavy": lambda u, v: _edge(np.sin(6 * v + 2 * np.sin(4 * u))),
-    "banded": lambda u, v: _edge(np.sin(9 * np.hypot(u, v))),
+    "striped": lambda u, v: edge(np.sin(7 * v)),
+    "checked": lambda u, v: edge(np.sin(5 * u) * np.sin(5 * v)),
+    "dotted": lambda u, v: edge(np.cos(7 * u) + np.cos(7 * v) - 0.8),
+    "wavy": lambda u, v: edge(np.sin(6 * v + 2 * np.sin(4 * u))),
+    "banded": lambda u, v: edge(np.sin(9 * np.hypot(u, v))),
 }
 
 
-def _edge(level: Plane) -> Plane:
+def edge(level: Plane) -> Plane:
     """Return 0 below level -1/8, 1 above 1/8, and a ramp between them."""
     return np.clip(4 * level + 0.5, 0, 1)
 
 
-def _noise(
-    rng: np.random.Generator, size: int, cells: int
+def noise(
+    rng: np.random.Generator, size: int, cells: int, *, wrap: bool = False
 ) -> Float[np.ndarray, "h w"]:
     """Return values 0-1 at the corners of ``cells`` x ``cells`` cells.
 
-    Between the corners are cosine ramps.
+    Between the corners are cosine ramps. With ``wrap``, opposite borders fit.
     """
     place = np.linspace(0, cells, size, endpoint=False)
     low = place.astype(int)
@@ -134,7 +134,11 @@ def _noise(
     pixel = np.arange(size)
     weight[pixel, low] = 1 - ramp
     weight[pixel, low + 1] = ramp
-    return weight @ rng.random((cells + 1, cells + 1)) @ weight.T
+    corners = rng.random((cells + 1, cells + 1))
+    if wrap:
+        corners[-1] = corners[0]
+        corners[:, -1] = corners[:, 0]
+    return weight @ corners @ weight.T
 
 
 def _turned(rng: np.random.Generator, size: int) -> tuple[Plane, Plane]:
@@ -153,19 +157,19 @@ def _background(
     u, v = _turned(rng, size)
     match kind:
         case "clouds":
-            return 0.7 * _noise(rng, size, 4) + 0.3 * _noise(rng, size, 11)
+            return 0.7 * noise(rng, size, 4) + 0.3 * noise(rng, size, 11)
         case "slope":
-            return np.clip(u + 0.5 + 0.2 * (_noise(rng, size, 16) - 0.5), 0, 1)
+            return np.clip(u + 0.5 + 0.2 * (noise(rng, size, 16) - 0.5), 0, 1)
         case "planks":
-            return 0.6 * _edge(np.sin(22 * u)) + 0.4 * _noise(rng, size, 8)
+            return 0.6 * edge(np.sin(22 * u)) + 0.4 * noise(rng, size, 8)
         case "marble":
-            return 0.5 + 0.5 * np.sin(14 * u + 7 * _noise(rng, size, 5))
+            return 0.5 + 0.5 * np.sin(14 * u + 7 * noise(rng, size, 5))
         case "tiles":
             return np.maximum(
-                _edge(np.cos(24 * u) - 0.8), _edge(np.cos(24 * v) - 0.8)
+                edge(np.cos(24 * u) - 0.8), edge(np.cos(24 * v) - 0.8)
             )
         case _:
-            return _edge(_noise(rng, size, 20) - 0.5)
+            return edge(noise(rng, size, 20) - 0.5)
 
 
 def draw_trajectory(
@@ -231,10 +235,15 @@ def draw_scene(
     motion: Motion, cast: Cast, rng: np.random.Generator, *, frames: int, size: int
 ) -> Scene:
     """Draw one clip of ``frames`` square frames of ``size`` pixels, RGB 0-255."""
+    appearance = choose_appearance(cast, rng)
+    return draw_appearance(motion, appearance, rng, frames=frames, size=size)
+
+
+def choose_appearance(cast: Cast, rng: np.random.Generator) -> Appearance:
+    """Draw a kind of each, and two colors."""
     kinds = [str(rng.choice(names)) for names in cast]
     colors = map(str, rng.choice(list(COLORS), 2, replace=False))
-    appearance = Appearance(*kinds, *colors)
-    return draw_appearance(motion, appearance, rng, frames=frames, size=size)
+    return Appearance(*kinds, *colors)
 
 
 def draw_appearance(
@@ -248,32 +257,69 @@ def draw_appearance(
     """Draw one clip as :func:`draw_scene` does, of an appearance that is given."""
     # the order of draws is part of the data set: another one gives other videos
     background = _background(appearance.background, rng, size)
-    behind = _two_tone(background, *rng.uniform(0.2, 0.8, (2, 3)))
-    u, v, radius = _object_coordinates(draw_trajectory(motion, rng, frames), size)
-    # an antialiased outline: a ramp one pixel wide
-    distance = SHAPES[appearance.shape](u, v) * radius * size
-    cover = np.clip(0.5 - distance, 0, 1)[..., None]
-    texture = TEXTURES[appearance.texture](u, v)
-    first = np.array(COLORS[appearance.first])
-    second = np.array(COLORS[appearance.second])
-    video = cover * _two_tone(texture, first, second) + (1 - cover) * behind
-    return Scene((255 * video + 0.5).astype(np.uint8), appearance.words)
+    behind = two_tone(background, *rng.uniform(0.2, 0.8, (2, 3)))
+    path = draw_trajectory(motion, rng, frames)
+    video = paint(behind, appearance, object_coordinates(path, size))
+    return Scene(to_bytes(video), appearance.words)
 
 
-def _object_coordinates(path: Trajectory, size: int) -> tuple[Plane, Plane, Plane]:
-    """Return pixels "t h w" in radii of the object, and its radius "t 1 1".
+class ObjectCoordinates(NamedTuple):
+    """Hold pixels "t h w" in the object's own turned axes.
 
-    They are in the object's own turned axes.
+    Attributes:
+        u: to the right, in radii of the object.
+        v: downwards, in radii of the object.
+        pixels: of a radius, "t 1 1".
+    """
+
+    u: Plane
+    v: Plane
+    pixels: Plane
+
+
+def object_coordinates(
+    path: Trajectory, size: int, *, wrap: bool = False
+) -> ObjectCoordinates:
+    """Return where each pixel lies as the object sees it.
+
+    Args:
+        path: of the object.
+        size: of a frame, pixels.
+        wrap: what leaves the frame comes back on the other side, so that no pixel is
+            more than half a frame away along an axis.
     """
     x0, y0, radius, angle = (column[:, None, None] for column in path)
     y, x = (np.mgrid[:size, :size] + 0.5) / size
-    dx = (x - x0) / radius
-    dy = (y - y0) / radius
+    right = x - x0
+    down = y - y0
+    if wrap:
+        right = (right + 0.5) % 1 - 0.5
+        down = (down + 0.5) % 1 - 0.5
+    dx = right / radius
+    dy = down / radius
     u = dx * np.cos(angle) + dy * np.sin(angle)
     v = dy * np.cos(angle) - dx * np.sin(angle)
-    return u, v, radius
+    return ObjectCoordinates(u, v, radius * size)
 
 
-def _two_tone(share: Plane, first: Plane, second: Plane) -> Plane:
+def paint(
+    behind: Plane, appearance: Appearance, where: ObjectCoordinates
+) -> Float[np.ndarray, "t h w 3"]:
+    """Return an object in front of what is behind it, RGB 0-1."""
+    # an antialiased outline: a ramp one pixel wide
+    distance = SHAPES[appearance.shape](where.u, where.v) * where.pixels
+    cover = np.clip(0.5 - distance, 0, 1)[..., None]
+    texture = TEXTURES[appearance.texture](where.u, where.v)
+    first = np.array(COLORS[appearance.first])
+    second = np.array(COLORS[appearance.second])
+    return cover * two_tone(texture, first, second) + (1 - cover) * behind
+
+
+def to_bytes(video: Float[np.ndarray, "t h w 3"]) -> UInt8[np.ndarray, "t h w 3"]:
+    """Return RGB 0-1 as RGB 0-255."""
+    return (255 * video + 0.5).astype(np.uint8)
+
+
+def two_tone(share: Plane, first: Plane, second: Plane) -> Plane:
     """Return the first color, with a share of the second one, 0-1."""
     return first + share[..., None] * (second - first)

@@ -6,6 +6,7 @@ from typing import Any, cast
 
 from lightning_petl.adapters import Adapter
 from lightning_petl.artifacts.recipes import encode
+from lightning_petl.backbones.readout import Readout
 from lightning_petl.heads.linear import LinearHead
 from lightning_petl.optim.optimizer import OptimizerConfig
 
@@ -16,6 +17,7 @@ class Member:
 
     Args:
         adapters: readers (side networks, probes); several are averaged, none means the trunk's own feature.
+        readout: how the trunk's own feature is read, where there are no readers. None: as the trunk's own ``readout``.
         head: recipe of the head.
         optim: how the parameters are updated.
         label_smoothing: of the training loss, 0 to 1 (Szegedy et al., 2016).
@@ -27,6 +29,7 @@ class Member:
     """
 
     adapters: list[Adapter] = field(default_factory=list[Adapter])
+    readout: Readout | None = None
     head: LinearHead = LinearHead()
     optim: OptimizerConfig = OptimizerConfig()
     label_smoothing: float = 0.0

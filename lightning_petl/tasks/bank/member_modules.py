@@ -8,6 +8,12 @@ from torch import nn
 
 from lightning_petl.adapters import Adapter, attach
 from lightning_petl.backbones.readers import Readers
+from lightning_petl.backbones.readout import (
+    Readout,
+    feature_width,
+    frame_pooling,
+    require,
+)
 from lightning_petl.backbones.vit import VideoViT
 from lightning_petl.tasks.bank.member import Member
 
@@ -17,6 +23,8 @@ class MemberModules(NamedTuple):
 
     readers: Readers
     head: nn.Module
+    readout: Readout
+    """How the trunk's own feature is read where there are no readers."""
 
 
 def build_modules(
@@ -31,17 +39,38 @@ def build_modules(
         classes: number of classes.
 
     Raises:
-        ValueError: a method changes the trunk, or what :func:`~lightning_petl.adapters.attach` raises.
+        ValueError: a method changes the trunk, a read-out that the trunk lacks or that its readers replace, or what
+            :func:`~lightning_petl.adapters.attach` raises.
     """
+    readout = member.readout or vit.readout
     with torch.random.fork_rng([]):
         if member.seed is not None:
             torch.default_generator.manual_seed(member.seed)
         readers = _build_readers(vit, name, member.adapters)
         built = readers.all()
-        width = built[0].feature_dim if built else vit.dim
+        if member.readout is not None:
+            _require_readout(vit, name, readout, readers)
+        width = built[0].feature_dim if built else feature_width(readout, vit)
         # behind the readers, as in a VideoClassifier: the head draws what they leave
         head = member.head.build(width, classes)
-    return MemberModules(readers, head)
+    return MemberModules(readers, head, readout)
+
+
+def _require_readout(
+    vit: VideoViT, name: str, readout: Readout, readers: Readers
+) -> None:
+    if len(readers) > 0:
+        raise ValueError(
+            f"member {name}: readout {readout!r} reads the trunk, and {', '.join(readers)} answers in its place: leave "
+            "one of the two out"
+        )
+    pooled = frame_pooling(readout, vit) == "map"
+    if pooled and vit.attn_pool is None and vit.pooling == "map":
+        raise ValueError(
+            f"member {name}: readout {readout!r} needs the attention pool, which a trunk keeps only where its own "
+            "readout is map: set model.backbone.readout to map"
+        )
+    require(readout, vit.cls_token is not None, vit.attn_pool is not None)
 
 
 def _build_readers(

@@ -1,6 +1,6 @@
 """Many readers behind one pass of the trunk, each with random numbers of its own."""
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, NamedTuple, cast
@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lightning_petl.backbones.readers import Reader, Readers
-from lightning_petl.backbones.readout import READOUTS
+from lightning_petl.backbones.readout import READOUTS, Readout, feature_width
 from lightning_petl.backbones.vit import VideoViT
 from lightning_petl.shapes import Feature, Grid, Pixels, Tokens
 
@@ -53,13 +53,13 @@ class Passing(NamedTuple):
 
     Attributes:
         states: of the readers of each member.
-        feature: what the trunk's own read-out reads, as soon as the last block is through.
+        features: what each read-out reads of the trunk, as soon as the last block is through.
         grid: where the patches sit.
         device: of the clips.
     """
 
     states: States
-    feature: Feature | None
+    features: Mapping[Readout, Feature]
     grid: Grid
     device: torch.device
 
@@ -67,37 +67,40 @@ class Passing(NamedTuple):
 class ParallelReaders(Reader):
     """Run the readers of several members as one reader, whose feature is theirs, side by side.
 
-    A member without readers gets the feature of the trunk's own read-out; of several readers, their mean. Three
-    members of widths 320, 768 (the trunk's own) and 256 answer 1344 numbers a clip.
+    A member without readers gets what its read-out reads of the trunk; of several readers, their mean. Three members
+    of widths 320, 768 (the trunk's own) and 256 answer 1344 numbers a clip.
 
     Args:
         vit: the trunk.
         members: readers of each member by name, none for the trunk's own feature.
+        readouts: of each member, used where it has no readers.
 
     Raises:
         ValueError: a reader answers several vectors a clip.
     """
 
-    def __init__(self, vit: VideoViT, members: Sequence[Readers]) -> None:
+    def __init__(
+        self, vit: VideoViT, members: Sequence[Readers], readouts: Sequence[Readout]
+    ) -> None:
         super().__init__()
         self.members = nn.ModuleList(members)
+        self.readouts = tuple(readouts)
         self.streams = [Stream() for _ in members]
-        # a bound function and no module: the trunk owns this reader, and a circle would have no end
-        self.own = partial(READOUTS[vit.readout], vit)
         self.last = vit.depth - 1
-        self.bare = all(len(member) == 0 for member in members)
         self.reads_pixels = any(member.reads_pixels for member in members)
+        self.own: dict[Readout, Callable[[Tokens, Grid], Feature]] = {}
         self.widths: list[int] = []
         tapped = set[int]()
-        for member in members:
-            readers = member.all()
-            if readers and readers[0].queries is not None:
-                raise ValueError(
-                    f"{', '.join(member)} answers {readers[0].queries} vectors a clip; "
-                    "members of a bank answer one"
-                )
-            self.widths.append(readers[0].feature_dim if readers else vit.dim)
-            tapped |= member.tapped if readers else {self.last}
+        for member, readout in zip(members, readouts, strict=True):
+            self.widths.append(_width(vit, member, readout))
+            if len(member) > 0:
+                tapped |= member.tapped
+                continue
+            tapped.add(self.last)
+            # a bound function and no module: the trunk owns this reader, and a circle would have no end
+            self.own[readout] = partial(READOUTS[readout], vit)
+        bare = all(len(member) == 0 for member in members)
+        self.bare = bare and set(self.own) == {vit.readout}
         self.feature_dim = sum(self.widths)
         self.taps = {str(index): partial(self._tap, index) for index in tapped}
 
@@ -124,7 +127,7 @@ class ParallelReaders(Reader):
         for member, stream in zip(self._members, self.streams, strict=True):
             with stream.drawing(video.device):
                 states.append(member.begin(video, grid))
-        return Passing(states, None, grid, video.device)
+        return Passing(states, {}, grid, video.device)
 
     def _tap(self, index: int, x: Tokens, passing: Passing) -> Passing:
         streams = zip(self._members, self.streams, passing.states, strict=True)
@@ -133,22 +136,43 @@ class ParallelReaders(Reader):
             if index in member.tapped:
                 with stream.drawing(x.device):
                     member.read(index, x, states)
-        if index < self.last or all(passing.states):
+        if index < self.last:
             return passing
-        return passing._replace(feature=self.own(x, passing.grid))
+        features: dict[Readout, Feature] = {}
+        for readout, read in self.own.items():
+            features[readout] = read(x, passing.grid)
+        return passing._replace(features=features)
 
     def end(self, state: Passing) -> Feature:
         """Return the members' features, one behind the other."""
         features: list[Feature] = []
-        streams = zip(self._members, self.streams, state.states, strict=True)
-        for member, stream, states in streams:
+        streams = zip(
+            self._members, self.readouts, self.streams, state.states, strict=True
+        )
+        for member, readout, stream, states in streams:
             if not states:
-                assert state.feature is not None
-                features.append(state.feature.float())
+                features.append(state.features[readout].float())
                 continue
             with stream.drawing(state.device):
                 features.append(member.end(states))
         return torch.cat(features, dim=1)
+
+
+def _width(vit: VideoViT, member: Readers, readout: Readout) -> int:
+    """Return the width of a member's feature.
+
+    Raises:
+        ValueError: a reader answers several vectors a clip.
+    """
+    readers = member.all()
+    if not readers:
+        return feature_width(readout, vit)
+    if readers[0].queries is not None:
+        raise ValueError(
+            f"{', '.join(member)} answers {readers[0].queries} vectors a clip; "
+            "members of a bank answer one"
+        )
+    return readers[0].feature_dim
 
 
 def _cuda(device: torch.device) -> list[torch.device]:

@@ -15,6 +15,7 @@ from torchmetrics import MetricCollection
 from data_modules.batch import Features, VideoBatch
 from lightning_petl.artifacts.format import Trained
 from lightning_petl.backbones.children import Reference
+from lightning_petl.backbones.readout import Readout
 from lightning_petl.backbones.vit import VideoViT
 from lightning_petl.checkpoints.trainable_state import trainable_state
 from lightning_petl.distributed.collectives import gather_objects, min_over_ranks
@@ -90,7 +91,7 @@ class Bank(Task):
         self.backbone = backbone
         modules = self._build_modules()
         self._parallel_readers = self._hang_beside_trunk(modules)
-        self.heads = nn.ModuleList([head for _, head in modules])
+        self.heads = nn.ModuleList([built.head for built in modules])
         self.stopped: dict[str, int] = {}
         """Member -> updates that were made when its loss was no number."""
         self._saved_streams: list[Any] = []
@@ -112,8 +113,9 @@ class Bank(Task):
     def _hang_beside_trunk(
         self, modules: Sequence[MemberModules]
     ) -> Reference[ParallelReaders]:
-        readers = [readers for readers, _ in modules]
-        parallel_readers = ParallelReaders(self.backbone, readers)
+        readers = [built.readers for built in modules]
+        readouts: list[Readout] = [built.readout for built in modules]
+        parallel_readers = ParallelReaders(self.backbone, readers, readouts)
         # without any reader the trunk's own feature is read, and a cache can hold it
         if not parallel_readers.bare:
             self.backbone.add_reader(READER, parallel_readers)
@@ -170,7 +172,12 @@ class Bank(Task):
         head = trainable_state(self.heads[number])
         weights = _prefixed("backbone.readers.", readers) | _prefixed("head.", head)
         return Trained(
-            self.backbone, member.adapters, member.head, self.labels, weights
+            self.backbone,
+            member.adapters,
+            member.head,
+            self.labels,
+            weights,
+            self.parallel_readers.readouts[number],
         )
 
     def forward(self, video: Video | Features) -> list[ViewLogits]:

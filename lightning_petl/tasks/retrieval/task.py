@@ -12,6 +12,7 @@ from data_modules.batch import Features, VideoBatch
 from lightning_petl.adapters import Adapter, attach
 from lightning_petl.backbones.pairs import projection, text_tower
 from lightning_petl.backbones.reachability import unreachable_from_frames
+from lightning_petl.backbones.readout import frame_pooling
 from lightning_petl.backbones.text import TextTower
 from lightning_petl.backbones.vit import VideoViT
 from lightning_petl.checkpoints.trunk_id import TrunkId
@@ -118,7 +119,7 @@ class VideoTextRetrieval(Task):
 
     def _train_final_norm(self) -> None:
         names = ["norm", "fc_norm"]
-        if self.backbone.readout in ("patch_mean", "map"):
+        if frame_pooling(self.backbone.readout, self.backbone) != "cls":
             # these pool what is behind `norm`, which is then no part of N
             names = ["fc_norm"]
         for name in names:

@@ -15,8 +15,8 @@ from data_modules.sets import (
     HMDB51,
     UCF101,
     Diving48,
+    EasyMotion,
     Kinetics,
-    MotionClips,
     SomethingSomething,
     SomethingSomethingV1,
     VideoFolder,
@@ -467,7 +467,7 @@ def test_motion_clips_are_rendered_where_they_are_not_there(tmp_path: Path):
         "batch_size": 6,
         "num_workers": 0,
     }
-    data = MotionClips(str(tmp_path / "motion"), num_train=6, num_test=6, **options)
+    data = EasyMotion(str(tmp_path / "motion"), num_train=6, num_test=6, **options)
     assert len(data.labels) == 6
     assert data.mirrored() == {0: 1, 1: 0}
     data.prepare_data()
@@ -480,6 +480,6 @@ def test_motion_clips_are_rendered_where_they_are_not_there(tmp_path: Path):
     )
     assert len(data.clips("train")) == len(data.clips("test")) == 6
     with pytest.raises(ValueError, match="holds the motion data set"):
-        MotionClips(
+        EasyMotion(
             str(tmp_path / "motion"), num_train=12, num_test=6, **options
         ).prepare_data()

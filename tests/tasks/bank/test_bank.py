@@ -20,6 +20,7 @@ from lightning_petl.adapters import (
     MAdapter,
     Side4Video,
 )
+from lightning_petl.backbones.prefix import needed
 from lightning_petl.callbacks.guards.frozen_guard import FrozenGuard
 from lightning_petl.callbacks.guards.gradient_guard import GradientGuard
 from lightning_petl.callbacks.resume.random_state import RandomStates
@@ -34,6 +35,7 @@ from lightning_petl.tasks.bank.member import Member
 from lightning_petl.tasks.bank.task import Bank
 from lightning_petl.tasks.classification import VideoClassifier
 from tests.callbacks.guards.test_guards import Clips
+from tests.families import toy_vit
 from tests.tiny import tiny_vit
 
 LABELS = ["left", "right"]
@@ -50,6 +52,9 @@ MEMBERS = {
             schedule=Schedule(per="epoch", decay="cosine", floor=0.1),
         ),
         label_smoothing=0.1,
+    ),
+    "in_order": Member(
+        readout="frames_concat", optim=OptimizerConfig(lr=0.03), clip_norm=0.1
     ),
     "side": Member(
         adapters=[Side4Video(width=64, norm="group")],
@@ -114,7 +119,7 @@ def bank(members: dict[str, Member] = MEMBERS, **options: Any) -> Bank:
 
 
 def alone(member: Member) -> VideoClassifier:
-    vit = tiny_vit(num_frames=2)
+    vit = tiny_vit(num_frames=2, readout=member.readout or "norm_cls_mean")
     torch.manual_seed(7)
     return VideoClassifier(
         vit,
@@ -300,3 +305,36 @@ def test_a_trained_member_is_a_classifier_of_its_own(tmp_path: Path) -> None:
         single = alone(MEMBERS[name])
         load_trainable(single, together.trained(name).weights)
         torch.testing.assert_close(single.eval()(video), logits)
+
+
+def test_members_that_only_read_the_trunk_may_read_it_differently() -> None:
+    """The bare feature of a cache is of one read-out: where there are two, the bank asks for tokens."""
+    ordered = Member(readout="frames_concat")
+    together = bank({"mean": Member(), "ordered": ordered}).eval()
+    assert together.parallel_readers.widths == [192, 384]
+    assert needed(together.backbone) == ["block.1"]
+    assert needed(bank({"a": Member(), "b": Member()}).backbone) == ["feature"]
+    explicit = Member(readout="norm_cls_mean")
+    assert needed(bank({"a": Member(), "b": explicit}).backbone) == ["feature"]
+
+
+@pytest.mark.parametrize(
+    ("member", "message"),
+    [
+        (
+            Member(readout="frames_concat", adapters=[MAdapter(width=64)]),
+            "member bad: readout 'frames_concat' reads the trunk, and MAdapter answers",
+        ),
+        (Member(readout="map"), "readout 'map' is not offered by this trunk"),
+    ],
+    ids=["beside a reader", "not of this trunk"],
+)
+def test_a_readout_that_cannot_be_is_refused(member: Member, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        bank({"good": Member(), "bad": member})
+
+
+def test_an_attention_pool_that_the_trunk_let_go_is_refused() -> None:
+    vit = toy_vit("vit_base_patch16_siglip_224", readout="patch_mean")
+    with pytest.raises(ValueError, match=r"set model\.backbone\.readout to map"):
+        Bank(vit, {"ordered": Member(readout="frames_concat")}, LABELS)
