@@ -39,17 +39,21 @@ def _of_model(task: Task, video: Tensor) -> int:
 
 def _of_members(bank: Bank, video: Tensor) -> dict[str, int]:
     vit = bank.backbone
+    own = vit.readout
     found: dict[str, int] = {}
     # a sweep has the same readers and heads many times
     known: dict[str, int] = {}
     for name, member in bank.members.items():
-        key = str((member.adapters, member.head))
+        key = str((member.adapters, member.readout, member.head))
         if key not in known:
             vit.readers = Readers()
-            readers, head = build_modules(vit, name, member, len(bank.labels))
-            vit.readers = readers
+            # a member without a read-out of its own takes that of the trunk
+            vit.readout = own
+            built = build_modules(vit, name, member, len(bank.labels))
+            vit.readers = built.readers
+            vit.readout = built.readout
             with operation_counter() as counter:
-                head(clip_features(vit, video)[0])
+                built.head(clip_features(vit, video)[0])
             known[key] = counter.get_total_flops() // 2
         found[name] = known[key]
     return found

@@ -80,12 +80,14 @@ def draw_moves(
         moves[:, things] = drift
     moves[:, OBJECT] += _own_path(motion.axis, way, rng)
     moves[:, OBJECT_ANGLE] = way * rng.uniform(-0.2, 0.2)
+    # the start is added behind this: it stays uniform in both directions of time
     return moves[::-1] if motion.backwards else moves
 
 
 def _progress(rng: np.random.Generator, frames: int) -> Float[np.ndarray, " t"]:
     """Return the share of its way that the object has made, 0 to 1."""
     steps = np.ones(frames - 1)
+    # drawn in every clip, so that what is drawn later does not depend on the pause
     pause = int(rng.integers(*_PAUSES))
     first = int(rng.integers(0, frames - pause))
     if rng.random() < 0.5:
@@ -100,6 +102,7 @@ def _own_path(
     """Return x and y relative to the first frame, in frame widths."""
     along = way * rng.uniform(0.7, 1.05)
     across = way * rng.uniform(-0.1, 0.1)
+    # all classes draw all numbers, so that opposite classes draw the same ones
     radius = rng.uniform(0.2, 0.26)
     # y runs down: a growing angle turns clockwise
     angle = 2 * np.pi * (rng.random() + way * rng.uniform(0.75, 1.0))
@@ -127,6 +130,7 @@ def draw_states(
     """
     moving = choose_appearance(cast, rng)
     lying = choose_appearance(cast, rng)
+    # two alike could be taken for one that jumps
     while lying.shape == moving.shape:
         lying = choose_appearance(cast, rng)
     radius = rng.uniform(0.13, 0.2)
@@ -156,6 +160,7 @@ def _ground(
     share = _share_of_ground(kind, rng, size)
     whole = two_tone(share, *rng.uniform(0.2, 0.8, (2, 3)))
     moved = list[np.ndarray]()
+    # whole pixels keep every ground as sharp as every other
     for x, y in np.rint(places * size).astype(int):
         moved.append(np.roll(whole, (y, x), axis=(0, 1)))
     return np.stack(moved)

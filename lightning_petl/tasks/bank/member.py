@@ -48,8 +48,12 @@ def settings(member: Member) -> dict[str, Any]:
 
 
 def described(member: Member) -> dict[str, Any]:
-    """Return a member in JSON types, with the keys of the model of a run of its own."""
-    return {
+    """Return a member in JSON types, with the keys of the model of a run of its own.
+
+    A read-out of its own is among them, where it has one.
+    """
+    readout = {} if member.readout is None else {"readout": member.readout}
+    return readout | {
         "adapters": [encode(adapter) for adapter in member.adapters],
         "head": encode(member.head),
         "optim": asdict(member.optim),

@@ -13,6 +13,7 @@ from lightning_petl.backbones.readers import Reader, Readers
 from lightning_petl.backbones.readout import READOUTS, Readout, feature_width
 from lightning_petl.backbones.vit import VideoViT
 from lightning_petl.shapes import Feature, Grid, Pixels, Tokens
+from lightning_petl.tasks.bank.member_modules import MemberModules
 
 States = list[list[Any]]
 
@@ -72,26 +73,23 @@ class ParallelReaders(Reader):
 
     Args:
         vit: the trunk.
-        members: readers of each member by name, none for the trunk's own feature.
-        readouts: of each member, used where it has no readers.
+        members: what was built of each member.
 
     Raises:
         ValueError: a reader answers several vectors a clip.
     """
 
-    def __init__(
-        self, vit: VideoViT, members: Sequence[Readers], readouts: Sequence[Readout]
-    ) -> None:
+    def __init__(self, vit: VideoViT, members: Sequence[MemberModules]) -> None:
         super().__init__()
-        self.members = nn.ModuleList(members)
-        self.readouts = tuple(readouts)
+        self.members = nn.ModuleList([built.readers for built in members])
+        self.readouts: list[Readout] = [built.readout for built in members]
         self.streams = [Stream() for _ in members]
         self.last = vit.depth - 1
-        self.reads_pixels = any(member.reads_pixels for member in members)
+        self.reads_pixels = any(member.reads_pixels for member in self._members)
         self.own: dict[Readout, Callable[[Tokens, Grid], Feature]] = {}
         self.widths: list[int] = []
         tapped = set[int]()
-        for member, readout in zip(members, readouts, strict=True):
+        for member, readout in zip(self._members, self.readouts, strict=True):
             self.widths.append(_width(vit, member, readout))
             if len(member) > 0:
                 tapped |= member.tapped
@@ -99,7 +97,8 @@ class ParallelReaders(Reader):
             tapped.add(self.last)
             # a bound function and no module: the trunk owns this reader, and a circle would have no end
             self.own[readout] = partial(READOUTS[readout], vit)
-        bare = all(len(member) == 0 for member in members)
+        bare = all(len(member) == 0 for member in self._members)
+        # a cache keeps the feature of the trunk's own read-out alone
         self.bare = bare and set(self.own) == {vit.readout}
         self.feature_dim = sum(self.widths)
         self.taps = {str(index): partial(self._tap, index) for index in tapped}

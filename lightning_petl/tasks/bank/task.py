@@ -15,7 +15,6 @@ from torchmetrics import MetricCollection
 from data_modules.batch import Features, VideoBatch
 from lightning_petl.artifacts.format import Trained
 from lightning_petl.backbones.children import Reference
-from lightning_petl.backbones.readout import Readout
 from lightning_petl.backbones.vit import VideoViT
 from lightning_petl.checkpoints.trainable_state import trainable_state
 from lightning_petl.distributed.collectives import gather_objects, min_over_ranks
@@ -113,9 +112,7 @@ class Bank(Task):
     def _hang_beside_trunk(
         self, modules: Sequence[MemberModules]
     ) -> Reference[ParallelReaders]:
-        readers = [built.readers for built in modules]
-        readouts: list[Readout] = [built.readout for built in modules]
-        parallel_readers = ParallelReaders(self.backbone, readers, readouts)
+        parallel_readers = ParallelReaders(self.backbone, modules)
         # without any reader the trunk's own feature is read, and a cache can hold it
         if not parallel_readers.bare:
             self.backbone.add_reader(READER, parallel_readers)
@@ -171,14 +168,10 @@ class Bank(Task):
         readers = trainable_state(self.parallel_readers.members[number])
         head = trainable_state(self.heads[number])
         weights = _prefixed("backbone.readers.", readers) | _prefixed("head.", head)
-        return Trained(
-            self.backbone,
-            member.adapters,
-            member.head,
-            self.labels,
-            weights,
-            self.parallel_readers.readouts[number],
+        trained = Trained(
+            self.backbone, member.adapters, member.head, self.labels, weights
         )
+        return trained._replace(readout=member.readout)
 
     def forward(self, video: Video | Features) -> list[ViewLogits]:
         """Return the logits of each member."""
