@@ -19,6 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 from lightning_petl.strategies.precision import PRECISIONS
 
 _PACKAGES = ("lightning_petl", "data_modules")
+_OURS = tuple(f"module '{package}" for package in _PACKAGES)
 # jsonargparse 4.49 gives its reports as text alone, so these patterns read the text. The
 # tests of the command line fail where a release words a report differently.
 
@@ -52,8 +53,9 @@ _REQUIRED = re.compile(r"the following arguments are required: (.+)")
 _NO_CLASS = re.compile(r"Expected a dot import path string: (\S+)")
 _NO_SUBCLASS = re.compile(r"Not a valid subclass of \w+")
 _ABSTRACT = re.compile(r"Expected an instantiatable class, but .* is abstract")
+_NO_MEMBER = re.compile(r"module '([\w.]+)' has no attribute '(\w+)'")
 _UNREADABLE = re.compile(r"Unable to load config '(.*)'")
-_LISTED = 20  # class names in one message: more would fill the screen
+_LISTED = 30  # class names in one message: more would fill the screen
 # what a user of YAML calls the types of Python
 _TYPES = {
     "int": "a whole number",
@@ -210,7 +212,12 @@ def _rewritten(reason: str, keys: list[str], known: Known) -> str:
     if found := _REQUIRED.match(reason):
         return _not_given(found[1].split(", "), keys)
     if found := _NO_CLASS.match(reason):
-        return _no_class(found[1], keys, known)
+        valid = _valid(found[1], keys, known)
+        return f"{found[1]!r} is no known class; {valid}"
+    if (found := _NO_MEMBER.match(reason)) and reason.startswith(_OURS):
+        module, name = found.groups()
+        valid = _valid(name, keys, known)
+        return f"there is no {module}.{name}; classes of this program have short names; {valid}"
     if _NO_SUBCLASS.match(reason):
         return "expected the name of a class, or a mapping with class_path and init_args"
     if _ABSTRACT.match(reason):
@@ -370,16 +377,13 @@ def _not_given(names: list[str], keys: list[str]) -> str:
     return f"not given: {', '.join(told)}"
 
 
-def _no_class(name: str, keys: list[str], known: Known) -> str:
+def _valid(name: str, keys: list[str], known: Known) -> str:
+    """Return the names of classes that are near to one, or all of them."""
     names = known.classes(_last(keys[-1]) if keys else "")
     # Users write the name of a method as its paper does, in any case.
     spelled = {valid.lower(): valid for valid in names}
     near = get_close_matches(name.lower(), spelled, n=3)
     if near:
-        valid = f"near: {', '.join(spelled[match] for match in near)}"
-    else:
-        listed = (
-            ", ".join(names) if len(names) <= _LISTED else "see the documentation"
-        )
-        valid = f"known: {listed}, or the dotted path of a class of your own"
-    return f"{name!r} is no known class; {valid}"
+        return f"near: {', '.join(spelled[match] for match in near)}"
+    listed = ", ".join(names) if len(names) <= _LISTED else "see the documentation"
+    return f"known: {listed}, or the dotted path of a class of your own"

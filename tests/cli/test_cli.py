@@ -201,6 +201,14 @@ WRONG: list[tuple[list[str], str]] = [
         ["--model.adapters+=LoRa"],
         r"model\.adapters: 'LoRa' is no known class; near: LoRA",
     ),
+    (
+        ["--model.adapters=[lightning_petl.adapters.lora.Lora]"],
+        "there is no lightning_petl.adapters.lora.Lora; .* short names; near: LoRA",
+    ),
+    (
+        ["--model.adapters=[lightning_petl.nowhere.LoRA]"],
+        "there is no lightning_petl.nowhere; .* short names; known: AIM, .*VPT, or",
+    ),
     (["--model.adapters.init_args.rank=0"], "rank 0 must be above zero"),
     (
         ["--model.adapters.init_args.rnk=3"],
