@@ -56,6 +56,7 @@ FLOORS: dict[str, tuple[str, ...]] = {
         "callbacks",
         "compare",
         "slurm",
+        "sweep",
         "doctor",
         "papers",
         "api",

@@ -71,6 +71,10 @@ COMMANDS: dict[str, Command] = {
         "queue a training on a SLURM cluster, with its code and configuration as now",
         "submit",
     ),
+    "sweep": Command(
+        "train every combination of a grid here or on a cluster, and compare them",
+        "sweep",
+    ),
     "status": Command(
         "table of the submitted jobs: state, time, restarts, last step, run folder",
         "jobs",

@@ -26,10 +26,19 @@ _WAYS = (
 
 
 class Chosen(NamedTuple):
-    """Hold a checkpoint of a run and the words that tell the user why it is this one."""
+    """Hold a checkpoint of a run and the words that tell the user why it is this one.
+
+    Attributes:
+        path: of the checkpoint.
+        why: it is this one.
+        monitor: the metric by which it is the best; None where nothing was monitored.
+        score: by that metric.
+    """
 
     path: Path
     why: str
+    monitor: str | None = None
+    score: float | None = None
 
 
 def best_checkpoint(run: Path) -> Chosen:
@@ -48,7 +57,8 @@ def best_checkpoint(run: Path) -> Chosen:
         return Chosen(newest, why)
     # By its name alone: the path is that of the training, and the run may have been moved.
     best = run / CHECKPOINTS / Path(state["best_model_path"]).name
-    score = f"{state['monitor']} {float(state['best_model_score']):.4g}"
+    value = float(state["best_model_score"])
+    score = f"{state['monitor']} {value:.4g}"
     if best not in whole:
         raise ValueError(
             f"run_folder: the best checkpoint of {run}, {best.name} "
@@ -56,7 +66,8 @@ def best_checkpoint(run: Path) -> Chosen:
             f"give another one, such as --ckpt_path {newest}"
         )
     step = whole[best]["global_step"]
-    return Chosen(best, f"the best one of {run}: {score} after update {step}")
+    why = f"the best one of {run}: {score} after update {step}"
+    return Chosen(best, why, state["monitor"], value)
 
 
 def _newest(states: Mapping[Path, Mapping[str, Any]]) -> Path:

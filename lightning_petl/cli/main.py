@@ -23,7 +23,12 @@ from lightning_petl.cli import commands
 from lightning_petl.cli.old_options import with_current_flags
 from lightning_petl.cli.shipped_configs import with_paths
 from lightning_petl.cli.user_code import current_folder_last, require_own_packages
-from lightning_petl.runs.signals import STOPPABLE, die_with_parent, stop_request
+from lightning_petl.runs.signals import (
+    STOPPABLE,
+    die_with_parent,
+    die_with_sweep,
+    stop_request,
+)
 
 WRONG = 2
 INTERRUPTED = 130
@@ -53,6 +58,7 @@ def _prepare_process() -> None:
     if os.environ.get("LOCAL_RANK", "0") != "0":
         # Rank zero has started this one; srun and torchrun end their ranks themselves.
         die_with_parent()
+    die_with_sweep()
     if isinstance(sys.stdout, io.TextIOWrapper):
         # As stderr does it: a name that is no text does not end a command.
         sys.stdout.reconfigure(errors="backslashreplace")

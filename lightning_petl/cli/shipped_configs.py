@@ -16,7 +16,8 @@ SHEET = "recipes.yaml"
 SUFFIX = ".yaml"
 
 _OPTIONS = ("-c", "--config")
-_SITE = "--slurm"  # an option of `submit`; `doctor` has a flag of that name
+_SITE = "--slurm"  # an option of these; `doctor` has a flag of that name
+_WITH_SITE = (["submit"], ["sweep"])
 # What cannot be a name stays for the reader of YAML files, which tells what is wrong.
 _NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)*")
 _ALL = "lightning-petl configs list and lightning-petl recipes show all"
@@ -31,7 +32,7 @@ def with_paths(argv: list[str]) -> list[str]:
     Raises:
         ValueError: a name fits no file, or more than one.
     """
-    options = (*_OPTIONS, _SITE) if argv[:1] == ["submit"] else _OPTIONS
+    options = (*_OPTIONS, _SITE) if argv[:1] in _WITH_SITE else _OPTIONS
     words = list[str]()
     for before, word in zip(["", *argv], argv, strict=False):
         option, equals, value = word.partition("=")

@@ -1,9 +1,7 @@
 """Keep one folder a run: lock it, note its starts, and find the checkpoint to resume from."""
 
-import fcntl
 import json
 import os
-import socket
 import uuid
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -17,6 +15,7 @@ from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 from data_modules.io.atomic import write_whole
 from data_modules.io.untrusted import read_json
 from lightning_petl.checkpoints import files
+from lightning_petl.runs.lock import lock
 from lightning_petl.runs.logger import LoggedStep
 
 LAST = "last.ckpt"
@@ -68,7 +67,7 @@ class RunFolder:
         self._lock: int | None = None
         if leads():
             path.mkdir(parents=True, exist_ok=True)
-            self._lock = _lock(path / _LOCK, path)
+            self._lock = lock(path / _LOCK, path)
             _remove_partial_files(path)
         # names under which Lightning saves when it requeues a SLURM job itself, and which it would load
         foreign = sorted(path.glob("hpc_ckpt_*"))
@@ -223,34 +222,6 @@ def _remove_partial_files(folder: Path) -> None:
     for pattern in (".*.tmp", ".partial-*"):
         for file in folder.rglob(pattern):
             file.unlink()
-
-
-def _lock(path: Path, folder: Path) -> int:
-    """Lock a folder by a file in it, and write the owner there; return the open file.
-
-    Raises:
-        ValueError: another process holds the lock.
-    """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        owner = os.read(descriptor, 1000).decode(errors="replace").strip()
-        os.close(descriptor)
-        raise ValueError(
-            f"{folder} is in use by {owner}: wait for it, end it, or take another run_folder"
-        ) from None
-    except OSError as error:
-        rank_zero_warn(
-            f"{folder}: this file system has no locks ({error}); start no second program in it"
-        )
-    owner = f"process {os.getpid()} on {socket.gethostname()}"
-    job = os.environ.get("SLURM_JOB_ID")
-    if job:
-        owner += f", job {job}"
-    os.ftruncate(descriptor, 0)
-    os.write(descriptor, owner.encode())
-    return descriptor
 
 
 def _record(folder: Path) -> dict[str, Any]:

@@ -16,6 +16,8 @@ from types import FrameType
 PREEMPTED = 75  # EX_TEMPFAIL: stopped by a signal, what was reached is saved, the same command goes on
 SIGNALS = (signal.SIGUSR1, signal.SIGTERM)
 STOPPABLE = ("fit", "validate", "test", "predict")
+PARENT = "LIGHTNING_PETL_PARENT"
+"""Variable that holds the process without which this one must not go on."""
 
 
 class StopRequest:
@@ -93,6 +95,17 @@ def die_with_parent() -> None:
 
     # 1 is PR_SET_PDEATHSIG of linux/prctl.h
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+
+
+def die_with_sweep() -> None:
+    """Let the kernel kill this process when the sweep that started it ends, however that ends."""
+    parent = os.environ.pop(PARENT, None)
+    if parent is None:
+        return
+    die_with_parent()
+    if os.getppid() != int(parent):
+        # It has ended before the kernel knew.
+        os._exit(PREEMPTED)
 
 
 def _start_helpers() -> None:

@@ -1,0 +1,1 @@
+"""Train every combination of a grid on this machine, each in a process and a folder of its own."""
