@@ -2,11 +2,10 @@
 
 import shlex
 from collections.abc import Sequence
-from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, get_args
 
-from lightning_petl.cli import commands, read_configurations
+from lightning_petl.cli import read_configurations
 from lightning_petl.cli.grid_options import refuse_ours, varied
 from lightning_petl.cli.parsers import CommandParser
 from lightning_petl.grids.points import points
@@ -74,6 +73,7 @@ def parse(argv: list[str]) -> SweepOrder:
     Raises:
         ValueError: an option is unknown, malformed or missing, or one for ``fit`` is decided by ``sweep``.
     """
+    # argparse would take what stands behind -- for arguments without an option.
     options = argv[1:]
     end = options.index("--") if "--" in options else len(options)
     fit = options[end + 1 :]
@@ -108,6 +108,13 @@ def _for_fit(message: str) -> str:
 
 def _parser() -> CommandParser:
     parser = CommandParser("sweep", _MORE)
+    _add_members(parser)
+    _add_ways(parser)
+    return parser
+
+
+def _add_members(parser: CommandParser) -> None:
+    """Add the options that say what is trained, and where it lies."""
     parser.add_argument(
         "-c",
         "--config",
@@ -137,6 +144,10 @@ def _parser() -> CommandParser:
     parser.add_argument(
         "--runs", type=str, default="runs", help="Folder of all runs."
     )
+
+
+def _add_ways(parser: CommandParser) -> None:
+    """Add the options that say how the members are trained."""
     parser.add_argument(
         "--jobs",
         type=int,
@@ -171,7 +182,6 @@ def _parser() -> CommandParser:
         action="store_true",
         help="Read all configurations, print what would be trained, and write nothing.",
     )
-    return parser
 
 
 def _folder(runs: str, name: str) -> Path:
@@ -227,8 +237,7 @@ class _Tools:
             text = str(run)
             words.append(f"./{text}" if text.startswith("-") else text)
         argv = [_COMPARE, *words, "--output", str(output)]
-        command = commands.COMMANDS.get(_COMPARE)
-        if command is None:
-            return 0
-        module: Any = import_module(f"lightning_petl.cli.{command.module}")
-        return module.run(argv)
+        # Imported late: it draws pictures.
+        from lightning_petl.cli.compare import run as compare
+
+        return compare(argv)

@@ -76,6 +76,7 @@ def combinations(
         if naming.single or len(values) > 1:
             named.append(key)
     short = dict(zip(named, short_names(named, each=naming.each), strict=True))
+    # By name: two of one name would share a folder.
     found: dict[str, Combination] = {}
     for chosen in product(*grid.values()):
         point = dict(zip(grid, chosen, strict=True))

@@ -35,6 +35,7 @@ def points(grid: Mapping[str, Sequence[str]], option: str = "sweep") -> list[Poi
     Raises:
         ValueError: a key has no values, an empty one or one twice, or two runs would have the same folder.
     """
+    # A bank may have an empty text as a value; a command line that ends with a comma is a mistake.
     for key, values in grid.items():
         if "" in values:
             raise ValueError(
@@ -59,6 +60,7 @@ def split(values: str) -> list[str]:
     found = [""]
     depth = 0
     for character in values:
+        # A comma inside of a list or a mapping belongs to the value.
         depth += (character in "[{(") - (character in "]})")
         if character == "," and depth == 0:
             found.append("")

@@ -63,6 +63,7 @@ def names(groups: Sequence[Sequence[SweepMember]]) -> list[str]:
             if all(member.words[key] == word for member in members):
                 words.append(word)
         found.append(",".join(words) or ONE)
+    # Files as values may make banks that no word tells apart.
     if len(set(found)) == len(found):
         return found
     return [f"{ONE}_{number}" for number in range(len(found))]

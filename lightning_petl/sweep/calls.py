@@ -77,6 +77,7 @@ class CallRunner:
         waiting = deque(calls)
         try:
             while self._running or (waiting and not self._stop.wanted):
+                # A request may come between two starts.
                 while waiting and self._free and not self._stop.wanted:
                     self._start(*waiting.popleft())
                 self._pass_on()
@@ -137,6 +138,7 @@ class CallRunner:
         again = _Running(
             running.call, running.status, running.slot, running.variables
         )
+        # Counted over all processes of this call.
         again.restarts = running.restarts + 1
         self._running.append(again)
 

@@ -38,6 +38,7 @@ def environments(
         variables: dict[str, str] = {}
         if THREADS not in given:
             variables[THREADS] = str(max(1, processors // jobs))
+        # One GPU alone is shared without being named.
         if len(gpus) > 1:
             first = number * share % len(gpus)
             variables[VISIBLE] = ",".join(gpus[first : first + share])

@@ -33,6 +33,7 @@ def check_folder(order: SweepOrder) -> None:
         )
     held = _manifest(folder)
     if held is None:
+        # What begins with a dot is of the system, or a lock of ours.
         names = sorted(entry.name for entry in folder.iterdir())
         others = [name for name in names if not name.startswith(".")]
         if others:
@@ -66,6 +67,7 @@ def check_members(order: SweepOrder, members: Sequence[SweepMember]) -> None:
 def write_manifest(order: SweepOrder, members: Sequence[SweepMember]) -> None:
     """Write what was asked for, once."""
     path = order.folder / MANIFEST
+    # It stays as the first start wrote it.
     if path.exists():
         return
     configurations: dict[str, Any] = {}
@@ -104,6 +106,7 @@ def _refuse(
     """Raise a ValueError that names the first differences, if there are any."""
     told: list[str] = []
     for key, before, now in differences:
+        # The folder of all runs may have been moved.
         if key not in _PLACES:
             told.append(f"{key}: {before} -> {now}")
     if not told:

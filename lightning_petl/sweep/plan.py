@@ -42,6 +42,7 @@ def planned(order: SweepOrder, tools: SweepTools) -> SweepPlan:
         members.append(member)
     if order.seeds:
         require_free_data([member.config for member in members], "--grid")
+    # Behind the members: a bank is made of their whole configurations.
     if order.bank:
         return _as_banks(order, members, tools)
     trainings: list[Training] = []
@@ -63,6 +64,7 @@ def _command_lines(order: SweepOrder) -> list[list[str]]:
         files += ["-c", str(file)]
     lines: list[list[str]] = []
     for point in order.points:
+        # Last, so that no file of the user's decides where a member lies.
         place = f"--run_folder={order.folder / point.folder}"
         lines.append([*files, *order.fit, *point.flags, place])
     return lines

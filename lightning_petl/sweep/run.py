@@ -7,8 +7,10 @@ from pathlib import Path
 from rich.console import Console
 
 from data_modules.io.atomic import write_whole
+from lightning_petl.runs.folder import CONFIG
 from lightning_petl.runs.lock import lock
 from lightning_petl.runs.signals import PREEMPTED
+from lightning_petl.runs.test_results import TEST_CONFIG
 from lightning_petl.slurm.script import FROZEN, LOG
 from lightning_petl.sweep.calls import CallRunner, CommandCall, program
 from lightning_petl.sweep.devices import slots
@@ -38,9 +40,9 @@ _FAILED = 1
 _INTERRUPTED = 130  # Ctrl-C twice
 _LOCK = ".sweep.lock"
 _STATUS = "status.json"
+_FIT = "fit"
 _TEST = "test"
 _TEST_LOG = "test_log.txt"
-_RUN_CONFIG = "config.yaml"
 
 
 def sweep(order: SweepOrder, tools: SweepTools) -> int:
@@ -107,7 +109,8 @@ class _Sweep:
 
     def run(self) -> int:
         """Train, choose, test and compare; return the exit code."""
-        self._call_all("fit", self._trainings, _fit)
+        # All of them first: the setting is chosen before any test clip is looked at.
+        self._call_all(_FIT, self._trainings, _fit)
         if self._stop.wanted:
             return self._interrupted()
         tested = self._tested(self._ranked())
@@ -131,10 +134,12 @@ class _Sweep:
             status = self._status.of(stage, training.name)
             pair = (call_of(training), status)
             calls.append(pair)
-            if self._is_due(training, status):
+            if self._is_due(stage, training, status):
                 status.state = "waiting"
                 due.append(pair)
-        with SweepScreen(stage, calls, self._score_text) as screen:
+        # What a test says is told by the comparison.
+        score = self._score_text if stage == _FIT else _no_text
+        with SweepScreen(stage, calls, score) as screen:
             runner = CallRunner(
                 self._environments,
                 self._tools.environment(),
@@ -144,11 +149,11 @@ class _Sweep:
             )
             runner.run(due)
 
-    def _is_due(self, training: Training, status: CallStatus) -> bool:
+    def _is_due(self, stage: str, training: Training, status: CallStatus) -> bool:
         """Return whether a call is to be run; one that has failed too often is not."""
+        written = CONFIG if stage == _FIT else TEST_CONFIG
         # Somebody may have deleted the folder of a run to have it anew.
-        gone = not (training.folder / _RUN_CONFIG).is_file()
-        if status.state == "done" and not gone:
+        if status.state == "done" and (training.folder / written).is_file():
             return False
         if self._order.retry:
             status.failures = 0
@@ -158,6 +163,7 @@ class _Sweep:
         self, screen: SweepScreen
     ) -> Callable[[CommandCall, CallStatus], None]:
         def changed(call: CommandCall, status: CallStatus) -> None:
+            # First to the disk, so that what the screen says is true.
             self._status.save()
             screen.changed(call, status)
 
@@ -178,7 +184,7 @@ class _Sweep:
 
     def _score(self, member: SweepMember) -> ValidationScore | None:
         """Return the score of a member whose training is done."""
-        if self._status.of("fit", member.training).state != "done":
+        if self._status.of(_FIT, member.training).state != "done":
             return None
         if member.name not in self._scores:
             if member.in_bank:
@@ -189,7 +195,7 @@ class _Sweep:
         return self._scores.get(member.name)
 
     def _state(self, member: SweepMember) -> str:
-        state = self._status.of("fit", member.training).state
+        state = self._status.of(_FIT, member.training).state
         # A bank goes on without a member whose loss is no number.
         if state == "done" and member.in_bank and self._score(member) is None:
             return "failed"
@@ -218,12 +224,13 @@ class _Sweep:
         """Return the trainings to test."""
         wanted: set[str] = set()
         for member in self._members:
+            # Where nothing could be ranked, nothing is chosen.
             chosen = bool(ranked) and member.setting == ranked[0].name
             if self._order.tested == "all" or chosen:
                 wanted.add(member.training)
         found: list[Training] = []
         for training in self._trainings:
-            done = self._status.of("fit", training.name).state == "done"
+            done = self._status.of(_FIT, training.name).state == "done"
             if training.name in wanted and done:
                 found.append(training)
         return [] if self._order.tested == "none" else found
@@ -238,20 +245,26 @@ class _Sweep:
         for member in self._members:
             if member.training in names and self._state(member) == "done":
                 folders.append(member.folder)
+        # One run alone has nothing to be compared with.
         if len(folders) < 2:
             return 0
-        return self._tools.compare(folders, self._order.folder / COMPARED)
+        try:
+            return self._tools.compare(folders, self._order.folder / COMPARED)
+        except ValueError as error:
+            # All else that the sweep has to tell comes behind it.
+            print(f"the members cannot be compared: {error}")
+            return _FAILED
 
     def _tell_failures(self) -> int:
         """Name what has failed and return its number; say where everything is."""
         failed = 0
-        for stage in ("fit", _TEST):
+        for stage in (_FIT, _TEST):
             for training in self._trainings:
                 status = self._status.of(stage, training.name)
                 if status.state != "failed":
                     continue
                 failed += 1
-                log = training.folder / (LOG if stage == "fit" else _TEST_LOG)
+                log = training.folder / (LOG if stage == _FIT else _TEST_LOG)
                 print(f"failed: {stage} of {training.name}: {status.why} ({log})")
                 if status.given_up:
                     print(
@@ -259,7 +272,7 @@ class _Sweep:
                         "again, unless --retry is given"
                     )
         for member in self._members:
-            done = self._status.of("fit", member.training).state == "done"
+            done = self._status.of(_FIT, member.training).state == "done"
             if done and self._state(member) == "failed":
                 failed += 1
                 print(f"failed: {member.name}: its loss is no number")
@@ -278,6 +291,10 @@ class _Sweep:
             flush=True,
         )
         return _INTERRUPTED if self._stop.at_once else PREEMPTED
+
+
+def _no_text(name: str) -> str:
+    return ""
 
 
 def _fit(training: Training) -> CommandCall:

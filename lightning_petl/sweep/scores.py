@@ -90,6 +90,7 @@ def rank(
     if len(metrics) > 1:
         names = ", ".join(sorted(f"{metric} ({mode})" for metric, mode in metrics))
         raise ValueError(f"members were chosen by different metrics: {names}")
+    # Sorted upwards, so that what is to be large is turned around.
     sign = -1.0 if any(mode == "max" for _, mode in metrics) else 1.0
     found: list[RankedSetting] = []
     for setting, its_values in values.items():
@@ -110,6 +111,7 @@ def of_bank(run: Path) -> dict[str, ValidationScore]:
     found: dict[str, ValidationScore] = {}
     with file.open(newline="", encoding="utf-8") as text:
         for row in csv.DictReader(text):
+            # The column behind the name is the metric that ranks.
             monitor = list(row)[1]
             if row[monitor] and not row.get("stopped"):
                 found[row["member"]] = ValidationScore(monitor, float(row[monitor]))
@@ -130,6 +132,7 @@ def write_scores(
         scores: by name of a member; one that has none has an empty cell.
         states: what became of each member, by name.
     """
+    # All members have the same keys.
     keys = list(members[0].words)
     rows: list[list[object]] = [["member", *keys, "monitor", "score", "state"]]
     for member in members:

@@ -78,6 +78,7 @@ class SweepScreen:
         if self._live is not None:
             self._show()
             return
+        # Counted anew, for a call may go from failed to running.
         ended = 0
         for _, other in self._calls:
             ended += other.state in ("done", "failed")
@@ -105,6 +106,7 @@ class SweepScreen:
     def _detail(self, call: CommandCall, status: CallStatus) -> str:
         """Return the status in words."""
         if status.state == "done":
+            # Of an earlier start, no change was seen.
             score = self._scores.get(call.name) or self._score(call.name)
             parts = ["done", score, duration(status.seconds)]
             return ", ".join(part for part in parts if part)

@@ -292,7 +292,7 @@ def test_seeds_that_the_data_would_not_follow_are_refused(
 ) -> None:
     # two processes would import for longer than all else takes
     monkeypatch.setattr(
-        "lightning_petl.cli.submit.subprocess.run",
+        "lightning_petl.cli.read_configurations.subprocess.run",
         lambda argv, *, input, **_: read_here(input),
     )
     argv = [
