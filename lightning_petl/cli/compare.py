@@ -30,6 +30,7 @@ _NO_PICTURES = (
 def run(argv: list[str]) -> int:
     """Run ``compare``."""
     given = _parser().parse_args(argv[1:])
+    _require_folder(given.output)
     runs = _read([Path(folder) for folder in given.runs])
     check(runs)
     if given.classes and runs[0].scores.is_retrieval:
@@ -79,6 +80,16 @@ def _parser() -> CommandParser:
         help="folder of the files; by default a new one in runs/compare",
     )
     return parser
+
+
+def _require_folder(output: str | None) -> None:
+    """Refuse an output that is a file, before minutes of reading.
+
+    Raises:
+        ValueError: so it is.
+    """
+    if output and Path(output).exists() and not Path(output).is_dir():
+        raise ValueError(f"compare: --output {output} is a file; give a folder")
 
 
 def _read(folders: Sequence[Path]) -> list[ComparedRun]:

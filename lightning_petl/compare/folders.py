@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from shlex import quote
+from types import NoneType
 from typing import Any, NamedTuple, cast
 
 from data_modules.io.untrusted import read_json
@@ -21,6 +22,20 @@ from lightning_petl.runs.test_results import TEST_CONFIG
 ConfigReader = Callable[[str], Any]
 """Turns the text of a ``config.yaml`` of any release into dictionaries and lists."""
 
+# what must be known of a file of anybody before it is read
+_KINDS: dict[str, tuple[type, ...]] = {
+    "run": (str, dict, NoneType),
+    "data": (dict,),
+    "trunk": (dict,),
+    "labels": (list,),
+    "metrics": (dict,),
+    "parameters": (dict,),
+    "settings": (dict,),
+    "macs": (int, NoneType),
+    "batch": (int,),
+    "passes": (int,),
+    "seed": (int, NoneType),
+}
 _LISTED = 5  # runs below a folder that is none
 
 
@@ -160,6 +175,11 @@ def _record(path: Path) -> Mapping[str, Any]:
             f"{path}: has format {found.get('format')}, and this program knows {FORMAT}; compare with the release "
             "that wrote it"
         )
+    for key, kinds in _KINDS.items():
+        if key in found and not isinstance(found[key], kinds):
+            raise ValueError(
+                f"{path}: {key} is not what a run writes there; test it again"
+            )
     return found
 
 

@@ -51,10 +51,12 @@ class ProtocolGroup(NamedTuple):
     Attributes:
         protocol: what is equal in all of them.
         methods: its rows, the best one first.
+        named: the keys whose values are in the names of the rows.
     """
 
     protocol: Flat
     methods: tuple[ComparedMethod, ...]
+    named: tuple[str, ...] = (METHOD,)
 
 
 def grouped(
@@ -76,7 +78,8 @@ def grouped(
     groups: list[ProtocolGroup] = []
     for members in found.values():
         rows = _methods(members, keys)
-        groups.append(ProtocolGroup(_protocol(members[0], keys), rows))
+        named = tuple(keys or [METHOD])
+        groups.append(ProtocolGroup(_protocol(members[0], keys), rows, named))
     return sorted(groups, key=lambda group: -len(group.methods))
 
 

@@ -5,7 +5,6 @@ from typing import Any
 
 from data_modules.io.names import visible
 from lightning_petl.compare.groups import (
-    METHOD,
     ComparedMethod,
     ProtocolGroup,
     differing,
@@ -34,6 +33,7 @@ _TITLES = {
     "v2t_any/R1": "v2t R@1 %",
     "v2t_set/R1": "v2t (sets) R@1 %",
 }
+_LONGEST = 24  # characters of a name in the head of a column
 _MANY = 5  # classes at each end of a list of differences
 
 
@@ -109,7 +109,9 @@ def _results(group: ProtocolGroup, found: Sequence[ComparedPair]) -> Iterator[st
             to_best[pair.second.name] = pair
     header = ["method", "seeds", *(_TITLES.get(name, name) for name in metrics)]
     if len(group.methods) > 1:
-        header.append(f"minus {best.name}")
+        # a long name would make the column wide
+        short = len(best.name) <= _LONGEST
+        header.append(f"minus {best.name if short else 'the first'}")
     rows: list[list[str]] = []
     for method in group.methods:
         row = [method.name, _seeds(method)]
@@ -231,8 +233,7 @@ def _told(value: Any) -> str:
 def _settings(group: ProtocolGroup) -> Iterator[str]:
     """Yield a table of the settings in which the rows differ, beside their methods."""
     keys = differing([method.settings for method in group.methods])
-    # the methods themselves are in the names
-    shared = [key for key in keys if key != METHOD and _in_all(group, key)]
+    shared = [key for key in keys if key not in group.named and _in_all(group, key)]
     if not shared:
         return
     rows: list[list[str]] = []

@@ -38,18 +38,28 @@ def protocol_of(
     elif place.member and training["weights"] != "last":
         # one checkpoint holds all members, and the best one is that of the best member
         training = training | {"weights": f"{training['weights']} of the bank"}
-    return {
-        "task": "retrieval" if scores.is_retrieval else "classification",
-        **parts.testing,
+    # in the order in which a reader asks for them
+    looks = dict(parts.testing)
+    found: Flat = {"task": _task(scores)}
+    for key in ("data", "frames", "views", "image_size"):
+        found[key] = looks.pop(key)
+    return found | {
         "split": "test",
         "test_clips": _test_clips(scores),
         **_of_files(told, training),
         "trunk": _trunk(told, older),
         "blocks": _blocks(told),
-        **training,
+        "epochs": training["epochs"],
         "batch": _batch(told, training),
+        "weights": training["weights"],
         "precision": _precision(told),
+        **looks,
+        **training,
     }
+
+
+def _task(scores: RunScores) -> str:
+    return "retrieval" if scores.is_retrieval else "classification"
 
 
 def _is_untrained(told: WrittenRecords) -> bool:

@@ -132,7 +132,8 @@ def _as_tensors(
         ValueError: the rows have no equal numbers of views and classes, or a label is no class.
     """
     try:
-        logits = torch.tensor([row["logits"] for row in rows])
+        # in float32, as the test has it
+        logits = torch.tensor([row["logits"] for row in rows], dtype=torch.float32)
         label = torch.tensor([row["label"] for row in rows])
         readable = torch.tensor(["fault" not in row for row in rows])
         known = all("clip_id" in row for row in rows)
@@ -188,7 +189,7 @@ def _batches(file: Path) -> Iterator[list[Mapping[str, Any]]]:
     """
     rows: list[Mapping[str, Any]] = []
     number = 0
-    with file.open(encoding="utf-8") as lines:
+    with file.open(encoding="utf-8", errors="replace") as lines:
         for number, line in enumerate(lines, start=1):
             try:
                 row = json.loads(line)
