@@ -10,6 +10,7 @@ import yaml
 
 from data_modules.io.untrusted import read_json, tensors_of
 from lightning_petl.artifacts.files import CONFIG, LABELS, WEIGHTS
+from lightning_petl.artifacts.published_names import current_name, current_options
 from lightning_petl.compare.folders import RunPlace
 from lightning_petl.compare.keys import Flat
 from lightning_petl.runs.folder import CHECKPOINTS, content
@@ -102,10 +103,21 @@ def _hparams(path: Path) -> Flat | None:
     written = yaml.safe_load(path.read_text("utf-8"))
     if not isinstance(written, dict):
         return None
-    found: Flat = {}
+    # the only head that a member may have
+    found: Flat = {"head": "LinearHead"}
     for key, value in cast(dict[str, Any], written).items():
-        found[key] = _value(value)
+        found[_current(key)] = _value(value)
     return found
+
+
+def _current(key: str) -> str:
+    """Return a key with the names of now: ``adapters.MAdapter.lean`` is ``adapters.MAdapter.save_memory``."""
+    parts = key.split(".")
+    if len(parts) < 3 or parts[0] != "adapters":
+        return key
+    name = current_name(parts[1])
+    option = next(iter(current_options(name, {parts[2]: None})))
+    return ".".join(["adapters", name, option, *parts[3:]])
 
 
 def _value(value: Any) -> Any:

@@ -16,11 +16,14 @@ from data_modules.io.untrusted import tensors_of
 from lightning_petl.__main__ import main
 from lightning_petl.adapters import STAdapter
 from lightning_petl.artifacts.files import WEIGHTS
+from lightning_petl.cli import config_text
+from lightning_petl.compare.folders import places
+from lightning_petl.compare.reading import read_run
 from lightning_petl.cost.operations import view_macs
 from lightning_petl.cost.summary import TrainingPlan, summarize
 from lightning_petl.tasks.classification import VideoClassifier
 from tests.commands import TRAINER, write_videos
-from tests.formats.measure import write_trunk
+from tests.formats.measure import complete, write_trunk
 from tests.retrieval_runs import RetrievalCommand
 from tests.tasks.ranks import on_ranks
 from tests.tiny import tiny_vit
@@ -500,3 +503,38 @@ def test_two_ranks_write_the_scores_of_members_as_one_does(
         assert main(["test", "--run_folder=runs/bank0", root]) == 0
     after = Path("runs/bank0/members/side/test_scores.jsonl").read_bytes()
     assert after == before
+
+
+def test_runs_of_the_first_release_are_read(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A bank that 0.1.0.dev1 trained; its settings are those of its table of hyperparameters, type by type."""
+    golden = Path(__file__).parents[1] / "formats" / "0.1.0.dev1"
+    shutil.copytree(golden, tmp_path, dirs_exist_ok=True)
+    complete(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    bank = Path("trained/bank")
+    told = refused(capsys, str(bank))
+    assert "lightning-petl test --run_folder trained/bank" in told
+    # its best checkpoint is not among the files
+    checkpoint = f"--ckpt_path={bank}/checkpoints/last.ckpt"
+    root = "--trainer.default_root_dir=tested"
+    assert main(["test", "-c", f"{bank}/config.yaml", checkpoint, root]) == 0
+    test = Path("tested/version_0")
+    (tested,) = places(test / "members" / "reader", config_text.read)
+    written = read_run(tested, config_text.read)
+    for record in test.glob("members/*/testing.json"):
+        record.unlink()
+    (older,) = places(test / "members" / "reader", config_text.read)
+    found = read_run(older, config_text.read)
+    assert found.settings == written.settings
+    assert found.settings["adapters"] == "MAdapter"
+    assert found.protocol["trunk"] == written.protocol["trunk"]
+    assert found.labels == written.labels == ("left", "right")
+    assert found.scores.values["top1"].tolist() == written.scores.values["top1"].tolist()  # fmt: skip
+    assert main(["compare", str(test), "--output=out"]) == 0
+    rows = table(Path("out/methods.csv"))
+    assert {row["method"] for row in rows} == {"head alone", "MAdapter"}
+    assert {row["macs"] for row in rows} == {""}
