@@ -16,6 +16,9 @@ Split = Literal["train", "val", "test"]
 OnFault = Literal["replace", "stop", "count_wrong"]
 """What is done about a video that cannot be read."""
 
+STAND_INS = 20
+"""Clips that are tried in the place of a bad one; where all of them are bad, the disk or the codec is at fault."""
+
 PADDING = -1
 """The index of a sample that is no clip of the data set and counts nowhere."""
 

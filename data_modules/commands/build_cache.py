@@ -20,11 +20,11 @@ from data_modules.features import contents
 from data_modules.features.cache import (
     INDEX,
     Index,
-    SplitLayout,
     differences,
     read_index,
     write_index,
 )
+from data_modules.features.dataset import SplitLayout
 from data_modules.features.shards import (
     FeatureRow,
     Kept,

@@ -2,19 +2,20 @@
 
 import hashlib
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, cast, get_args
 
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from data_modules.features import contents
-from data_modules.features.shards import Kept, Shard, damaged, unpack
+from data_modules.features.dataset import FeatureDataset, Part, SplitLayout
+from data_modules.features.shards import Kept, Shard, unpack
 from data_modules.io.atomic import atomic_write
 from data_modules.io.untrusted import inside, read_json
-from data_modules.sample import PADDING, Clip, OnFault, Sample
+from data_modules.sample import Clip, OnFault
+from data_modules.storage.content import changed
 
 INDEX = "index.json"
 # What a damaged or foreign index may not exceed: it is read into memory, and its counts become ranges.
@@ -23,38 +24,6 @@ _MOST_ROWS = 10**9
 # Caches keep the name that a class had at first: another one would ask for a new pass of the trunk.
 _NAMES_IN_CACHES = {"ColorJitter": "ColourJitter"}
 _DTYPES = ("float64", "float32", "float16", "bfloat16", "uint8")
-
-
-class SplitLayout(NamedTuple):
-    """Say how the rows of a split lie: draw by draw, in each all clips in their order, cut into shards.
-
-    Three clips in two draws, four rows a shard:
-
-        row       0   1   2   3   4   5
-        draw      0   0   0   1   1   1
-        clip      0   1   2   0   1   2
-        shard     0   0   0   0 | 1   1
-
-    Attributes:
-        clips: videos of the split.
-        draws: how often each is kept: training's clips of epochs 0 to draws - 1.
-        shard_size: rows of a shard.
-    """
-
-    clips: int
-    draws: int
-    shard_size: int
-
-    @property
-    def rows(self) -> int:
-        """Return the number of rows of all shards."""
-        return self.clips * self.draws
-
-    def shards(self, split: str) -> Iterator[tuple[str, range]]:
-        """Yield file name and rows of each shard."""
-        for number, first in enumerate(range(0, self.rows, self.shard_size)):
-            end = min(first + self.shard_size, self.rows)
-            yield f"{split}-{number:05}.safetensors", range(first, end)
 
 
 class Index(NamedTuple):
@@ -147,11 +116,22 @@ class FeatureCache:
         self._folder = folder
         self._index = read_index(folder)
         self._names: Collection[str] | None = None
+        self._taken: dict[str, Part] = {}
 
     @property
     def parts(self) -> list[str]:
         """Return the names of all that is kept of a clip."""
         return list(self._index.parts)
+
+    def names_are(self, split: str, wanted: Mapping[str, Any]) -> bool:
+        """Tell whether the cache keeps the clips of ``wanted`` and no others of a split, by their names."""
+        held = self._index.key.get(split)
+        is_key = isinstance(held, Mapping)
+        return is_key and held.get("names") == wanted["names"]
+
+    def take(self, split: str, part: Part) -> None:
+        """Read a part of the clips of a split from now on."""
+        self._taken[split] = part
 
     def require_data(self, wanted: Mapping[str, Any]) -> None:
         """Compare how clips are chosen, read and augmented, by split.
@@ -179,7 +159,10 @@ class FeatureCache:
         Raises:
             ValueError: some are others.
         """
-        numbers = contents.stale(self._folder, split, [clip.path for clip in clips])
+        held = contents.read(self._folder, split, self._index.layout[split].clips)
+        if split in self._taken:
+            held = [held[number] for number in self._taken[split].numbers]
+        numbers = changed([clip.path for clip in clips], held)
         if numbers:
             names = [clip.clip_id for clip in clips]
             sentence = contents.complaint(self._folder, split, numbers, names)
@@ -210,91 +193,17 @@ class FeatureCache:
 
     def dataset(
         self, split: str, clips: Sequence[Clip], *, on_fault: OnFault
-    ) -> "FeatureDataset":
+    ) -> FeatureDataset:
         """Return the samples of a split."""
         layout = self._index.layout[split]
         paths = [self._folder / name for name, _ in layout.shards(split)]
-        return FeatureDataset(paths, layout, clips, self._names, on_fault)
+        return FeatureDataset(
+            paths, layout, clips, self._names, on_fault, self._taken.get(split)
+        )
 
     def restored(self, packed: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return the parts as the trunk computed them, up to the precision that was kept; on their device."""
         return unpack(packed, self._index.parts)
-
-
-class FeatureDataset(Dataset[Sample]):
-    """Read samples by (epoch, index), of which the features are kept.
-
-    Epoch e has the draw e modulo the number of draws: with two draws, epochs 0, 2, 4 are alike.
-
-    Args:
-        paths: of the shards.
-        layout: of their rows.
-        clips: of the split.
-        names: of the parts to read; None: all.
-        on_fault: what to do about a row whose video could not be read when the cache was built: ``stop``, or hand it
-            over with its fault.
-    """
-
-    def __init__(
-        self,
-        paths: Sequence[Path],
-        layout: SplitLayout,
-        clips: Sequence[Clip],
-        names: Collection[str] | None,
-        on_fault: OnFault = "count_wrong",
-    ) -> None:
-        self._paths = paths
-        self._layout = layout
-        self._clips = clips
-        self._names = names
-        self._on_fault = on_fault
-        self._open: dict[int, Shard] = {}
-
-    def __len__(self) -> int:
-        """Return the number of clips."""
-        return len(self._clips)
-
-    def __getitem__(self, key: tuple[int, int] | int) -> Sample:
-        """Read one sample; that of :data:`~data_modules.sample.PADDING` is the first one, marked.
-
-        Raises:
-            ValueError, FileNotFoundError: the shard is damaged or missing, or the video could not be read and
-                ``on_fault`` is ``stop``.
-        """
-        epoch, index = key if isinstance(key, tuple) else (0, key)
-        if index == PADDING:
-            # It counts nowhere, so that its video cannot be read is no fault of the run.
-            return self._read(epoch, 0)._replace(fault="", padding=True)
-        sample = self._read(epoch, index)
-        if sample.fault and self._on_fault == "stop":
-            raise ValueError(
-                f"{sample.fault}; the cache holds no features of "
-                "it: files.broken=count_wrong counts it as wrong"
-            )
-        return sample
-
-    def _read(self, epoch: int, index: int) -> Sample:
-        draw = epoch % self._layout.draws
-        number = draw * self._layout.clips + index
-        shard, place = divmod(number, self._layout.shard_size)
-        row = self._shard(shard).row(place, self._names)
-        # The checksum holds, so the shard is of another list of clips.
-        if not 0 <= row.clip < len(self._clips):
-            raise ValueError(damaged(self._paths[shard]))
-        clip = self._clips[row.clip]
-        return Sample(
-            row.parts, row.labels, clip.clip_id, epoch, row.fault, clip.captions
-        )
-
-    def _shard(self, number: int) -> Shard:
-        # Opened when first read: a worker seldom reads all shards, and each takes a file handle.
-        if number not in self._open:
-            self._open[number] = Shard(self._paths[number])
-        return self._open[number]
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Return the state without open files: each worker opens its own."""
-        return vars(self) | {"_open": {}}
 
 
 def described(value: object) -> Any:

@@ -1,6 +1,6 @@
 """What all data modules of videos share: splits in, loaders out."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
@@ -12,14 +12,16 @@ from typing_extensions import override
 
 from data_modules.batch import VideoBatch
 from data_modules.features.cache import FeatureCache, described, fingerprint
-from data_modules.io.names import first_names
+from data_modules.loading.cached import opened_cache
 from data_modules.loading.collate import Collate, PlaneBatch
 from data_modules.loading.dataset import FaultPolicy, VideoDataset
 from data_modules.loading.faults import refuse_together
 from data_modules.loading.loader import TrainLoader, eval_loader
 from data_modules.loading.position import EpochPosition
 from data_modules.loading.sampler import EpochBatchSampler, Order, PaddedSampler
+from data_modules.loading.split_checks import require_mirror_images
 from data_modules.loading.splits import AnnotatedSplits
+from data_modules.loading.subset import BaseClassRule, ClassSelection, Subset
 from data_modules.loading.views import EvalViews, TrainView, View, Views
 from data_modules.loading.watchdog import Watchdog
 from data_modules.sample import Clip, OnFault, Sample, Split
@@ -29,7 +31,7 @@ from data_modules.storage.files import Files, Located
 from data_modules.storage.search import existing, videos_below
 from data_modules.transforms.augment import Augmentation
 from data_modules.transforms.crops import EvalCrop, TrainCrop, Transform
-from data_modules.transforms.mirror import mirrored_labels, unmirrored_labels
+from data_modules.transforms.mirror import mirrored_labels
 from data_modules.transforms.mixing import Mixing
 
 _STAGES: dict[str, tuple[Split, ...]] = {
@@ -70,6 +72,9 @@ class VideoDataModule(AnnotatedSplits, LightningDataModule):
         seed: of the order and of everything drawn for a clip. None: that of Lightning's
             ``seed_everything``, else 0.
         predict_path: a video, or a folder searched for videos, for prediction.
+        shots, percent, classes, base_classes, subset_seed: which part of the data set
+            is used, see :class:`~data_modules.loading.subset.Subset`; ``subset_seed`` is
+            its seed, and does not follow ``seed``.
 
     Attributes:
         features: the cache that is read, once a stage is set up.
@@ -94,8 +99,20 @@ class VideoDataModule(AnnotatedSplits, LightningDataModule):
         files: Files = Files(),
         seed: int | None = None,
         predict_path: str | None = None,
+        shots: int | None = None,
+        percent: float | None = None,
+        classes: ClassSelection = "all",
+        base_classes: BaseClassRule = "first_half",
+        subset_seed: int = 0,
     ) -> None:
-        super().__init__(labels, files)
+        subset = Subset(
+            shots=shots,
+            percent=percent,
+            classes=classes,
+            base_classes=base_classes,
+            seed=subset_seed,
+        )
+        super().__init__(labels, files, subset)
         _require_at_least("image_size", image_size, 1)
         _require_at_least("batch_size", batch_size, 1)
         _require_at_least("num_workers", num_workers, 0)
@@ -139,8 +156,11 @@ class VideoDataModule(AnnotatedSplits, LightningDataModule):
         return mirrored_labels(self.labels)
 
     def protocol(self) -> dict[str, Any]:
-        """Return how evaluation looks at a video, in plain JSON types."""
-        return {
+        """Return how evaluation looks at a video, and which part of the data set is used.
+
+        It is in plain JSON types; ``subset`` is there where it is a part.
+        """
+        looks: dict[str, Any] = {
             "sampling": {
                 "name": type(self.sampling).__name__,
                 **vars(self.sampling),
@@ -149,6 +169,8 @@ class VideoDataModule(AnnotatedSplits, LightningDataModule):
             "image_size": self.image_size,
             "crop": asdict(self.eval_crop),
         }
+        subset = self.subset.settings()
+        return {**looks, "subset": subset} if subset else looks
 
     def setup(self, stage: str) -> None:
         """Read the annotation of what the stage needs, and check it."""
@@ -158,44 +180,15 @@ class VideoDataModule(AnnotatedSplits, LightningDataModule):
         if stage in ("fit", "test"):
             self._tell_shared("val" if stage == "fit" else "test")
         if self.cache is not None and splits:
-            self.features = self._opened_cache(Path(self.cache), splits)
+            self.features = opened_cache(self, Path(self.cache), splits)
         if stage == "predict":
             self._located["predict"] = Located(self._to_predict(), {}, "")
 
     @override
     def _locate(self, split: Split) -> None:
         if split == "train":
-            self._require_mirror_images()
+            require_mirror_images(self.labels, self.train_transform)
         super()._locate(split)
-
-    def _opened_cache(self, folder: Path, splits: Sequence[Split]) -> FeatureCache:
-        """Return the feature cache, which holds what this run would compute.
-
-        Raises:
-            FileNotFoundError: the folder holds no cache, or a part of it is missing.
-            ValueError: it was built of other videos, or with other settings.
-        """
-        features = FeatureCache(folder)
-        features.require_data({split: self.seen(split) for split in splits})
-        for split in splits:
-            features.require_videos(split, self._located[split].clips)
-        return features
-
-    def _require_mirror_images(self) -> None:
-        """Refuse a flip where a class that says a side has no mirror image.
-
-        Raises:
-            ValueError: clips are flipped, and such classes exist.
-        """
-        alone = unmirrored_labels(self.labels)
-        # a user's own transform need not have the option
-        if alone and getattr(self.train_transform, "flip", False):
-            raise ValueError(
-                f"data.train_transform.flip mirrors clips, and {len(alone)} of "
-                f"the {len(self.labels)} classes, which "
-                "say left or right, have no mirror image among them: "
-                f"{first_names(alone)}; set it to false"
-            )
 
     def _to_predict(self) -> list[Clip]:
         """Return the videos under ``predict_path``; ValueError where it is not given."""
@@ -209,21 +202,27 @@ class VideoDataModule(AnnotatedSplits, LightningDataModule):
             rank_zero_warn(passed_over)
         return clips
 
-    def seen(self, split: Split) -> dict[str, Any]:
+    def seen(self, split: Split, *, whole: bool = False) -> dict[str, Any]:
         """Return all that decides which pixels are shown of a split, in JSON types.
 
         A feature cache keeps it, so that it is read by no run that shows other pixels.
+
+        Args:
+            split: of the data set.
+            whole: as of a run with all clips and classes.
         """
-        clips = self.located(split)
+        clips = self.whole(split) if whole else self.located(split)
+        labels = self.all_labels if whole else self.labels
         key: dict[str, Any] = {
             "clips": len(clips),
-            "names": fingerprint(clips, self.labels),
+            "names": fingerprint(clips, labels),
             "view": described(self._view(split)),
             "ingested": self.files.ingested is not None,
         }
         if split == "train":
+            mirrored = mirrored_labels(labels) if whole else self.mirrored()
             key["seed"] = self.seed
-            key["mirrored"] = described(self.mirrored())
+            key["mirrored"] = described(mirrored)
         return key
 
     def live(self, split: Split) -> VideoDataset:
@@ -386,7 +385,8 @@ class VideoDataModule(AnnotatedSplits, LightningDataModule):
         # those few batches must be the same in every epoch
         shuffled = not getattr(self.trainer, "overfit_batches", 0)
         num_clips = len(self._located["train"].clips)
-        return Order(num_clips, self.batch_size * world_size, self.seed, shuffled)
+        batch = self.batch_size * world_size
+        return Order(num_clips, batch, self.seed, shuffled, str(self.subset))
 
     def _position(self) -> tuple[int, int]:
         """Return the epoch, and how many batches of it are done."""

@@ -9,16 +9,19 @@ from torch.utils.data import Dataset
 
 from data_modules.loading.views import View
 from data_modules.loading.watchdog import Watchdog
-from data_modules.sample import PADDING, Clip, OnFault, Sample, Unrendered
+from data_modules.sample import (
+    PADDING,
+    STAND_INS,
+    Clip,
+    OnFault,
+    Sample,
+    Unrendered,
+)
 from data_modules.sampling.randomness import keyed_generator
 from data_modules.sampling.schemes import Length
 from data_modules.transforms.look import Look
 from data_modules.video.color import black, to_rgb
 from data_modules.video.decode import open_video
-
-# clips tried in the place of a bad one; where all of them are bad, the disk or the
-# codec is at fault, and not the clip
-_STAND_INS = 20
 
 
 @dataclass(frozen=True)
@@ -139,7 +142,7 @@ class VideoDataset(Dataset[Sample]):
         key = f"stand-in for {clip.clip_id}"
         generator = keyed_generator(self._seed, epoch, key)
         reason = ""
-        for index in generator.integers(len(self._clips), size=_STAND_INS):
+        for index in generator.integers(len(self._clips), size=STAND_INS):
             other = self._clips[index]
             try:
                 # of its own name it would be the same sample as at its own place
@@ -149,7 +152,7 @@ class VideoDataset(Dataset[Sample]):
             except (ValueError, FileNotFoundError) as error:
                 reason = str(error)
         raise ValueError(
-            f"{clip.path}: cannot be read, nor can any of {_STAND_INS} others; "
+            f"{clip.path}: cannot be read, nor can any of {STAND_INS} others; "
             f"the last: {reason}"
         )
 

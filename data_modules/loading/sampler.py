@@ -18,12 +18,14 @@ class Order(NamedTuple):
         global_batch: clips a step of all ranks takes together, before accumulation.
         seed: of the permutation.
         shuffled: a new permutation each epoch, or always the annotation's order.
+        subset: the options that chose these clips; empty where they are all.
     """
 
     num_clips: int
     global_batch: int
     seed: int
     shuffled: bool = True
+    subset: str = ""
 
     def epoch(self, epoch: int) -> list[int]:
         """Return the indices of all clips in the order of this epoch.

@@ -13,8 +13,10 @@ from contextlib import suppress
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG
 
+from data_modules.io.names import first_names
 from data_modules.sample import Clip
 from data_modules.storage.folders import listed
+from data_modules.transforms.mirror import unmirrored_labels
 from data_modules.video.suffixes import is_image
 
 # files whose sizes are asked for; on a network disk that takes some seconds
@@ -76,6 +78,27 @@ def alike_classes(labels: Sequence[str]) -> str:
         f"some classes differ in blanks, accents or capitals alone: {listed(alike)}; "
         "are they meant to be one?"
     )
+
+
+def require_mirror_images(labels: Sequence[str], transform: object) -> None:
+    """Refuse a flip where a class that says a side has no mirror image.
+
+    Args:
+        labels: class names.
+        transform: what training does in space.
+
+    Raises:
+        ValueError: clips are flipped, and such classes exist.
+    """
+    alone = unmirrored_labels(labels)
+    # a user's own transform need not have the option
+    if alone and getattr(transform, "flip", False):
+        raise ValueError(
+            f"data.train_transform.flip mirrors clips, and {len(alone)} of "
+            f"the {len(labels)} classes, which "
+            "say left or right, have no mirror image among them: "
+            f"{first_names(alone)}; set it to false"
+        )
 
 
 def shared_videos(train: Sequence[Clip], other: Sequence[Clip], split: str) -> str:

@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
-from lightning.pytorch.utilities import rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
 from data_modules.features.cache import fingerprint
 from data_modules.loading.split_checks import (
@@ -15,6 +15,7 @@ from data_modules.loading.split_checks import (
     lost_classes,
     shared_videos,
 )
+from data_modules.loading.subset import Subset
 from data_modules.sample import Clip, Split
 from data_modules.storage.files import Files, Located
 from data_modules.storage.folders import Folders
@@ -31,19 +32,29 @@ class AnnotatedSplits(ABC):
     Args:
         labels: class names by index; empty where videos have no classes.
         files: what to do about missing and bad files.
+        subset: which clips and classes of the annotation are used.
 
     Attributes:
         root: the folder of the annotation; it also holds the manifest of the files.
+        all_labels: names of all classes of the annotation; its clips have their numbers.
+        labels: names of the chosen classes by index; the clips of a run have theirs.
+
+    Raises:
+        ValueError: a subset that chooses by class where videos have none.
     """
 
     root: Path = Path()
     CLASSES: ClassVar[int | None] = None
     """How many classes the published data set has; None where the files say."""
 
-    def __init__(self, labels: list[str], files: Files) -> None:
+    def __init__(self, labels: list[str], files: Files, subset: Subset) -> None:
         super().__init__()
-        self.labels = labels
+        subset.require_classes(labels, type(self).__name__)
+        chosen = subset.class_numbers(labels)
+        self.all_labels = labels
+        self.labels = [labels[number] for number in chosen]
         self.files = files
+        self.subset = subset
         self._located: dict[str, Located] = {}
         self._notes: dict[str, list[str]] = {}
         self._known_bad: dict[str, str] = {}
@@ -52,7 +63,8 @@ class AnnotatedSplits(ABC):
     def clips(self, split: Split) -> list[Clip]:
         """Return all that the annotation lists for a split, on disk or not.
 
-        The order never changes, because samples are drawn by their index.
+        The order never changes, because samples are drawn by their index. Classes are
+        numbered as in :attr:`all_labels`: a subset is taken of what this returns.
         """
 
     def looked_in(self, split: Split) -> str:
@@ -90,6 +102,15 @@ class AnnotatedSplits(ABC):
             "decoder": decoder(),
         }
 
+    def whole(self, split: Split) -> list[Clip]:
+        """Return the clips of a split that are there, whatever the subset is.
+
+        Raises:
+            FileNotFoundError: videos are missing and may not be left out.
+        """
+        clips = self.clips(split)
+        return self.files.located(clips, split, self.root, self.folders).clips
+
     @cached_property
     def folders(self) -> Folders:
         """Return the folders of the data set, each of which is read once."""
@@ -102,16 +123,21 @@ class AnnotatedSplits(ABC):
             FileNotFoundError: videos, or all of a class, are missing.
             ValueError: the split is empty, or holds bad files where these stop a run.
         """
-        clips = self.clips(split)
+        name = type(self).__name__
+        annotated = self.clips(split)
+        # before videos are looked for: those outside a subset need not be there
+        clips = self.subset.of(annotated, self.all_labels, split)
         if not clips:
-            raise ValueError(
-                f"{type(self).__name__}: the {split} split has no clips"
-            )
+            of_classes = f" of {self.subset}" if annotated else ""
+            raise ValueError(f"{name}: the {split} split has no clips{of_classes}")
         if split == "train":
-            self.note(
-                split, fewer_classes(clips, self.CLASSES, type(self).__name__)
-            )
+            self.note(split, fewer_classes(annotated, self.CLASSES, name))
             self.note(split, alike_classes(self.labels))
+            self.note(split, self.subset.few(clips, self.labels))
+        if len(clips) < len(annotated):
+            rank_zero_info(
+                f"{split}: {len(clips)} of {len(annotated)} clips, {self.subset}"
+            )
         located = self._require_files(clips, split)
         for note in self._notes.pop(split, []):
             rank_zero_warn(note)

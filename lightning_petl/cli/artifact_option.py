@@ -118,6 +118,8 @@ def _by_flag(protocol: Mapping[str, Any]) -> dict[str, Any]:
         "image_size": protocol["image_size"],
         "views": protocol["views"],
         "eval_crop": dict(protocol["crop"]),
+        # which clips it was trained on has no effect on an evaluation
+        "classes": protocol.get("subset", {}).get("classes", "all"),
     }
 
 

@@ -12,6 +12,7 @@ from lightning.pytorch.cli import LightningArgumentParser
 from typing_extensions import override
 
 from data_modules.loading.data_module import VideoDataModule
+from data_modules.loading.subset import Subset
 from lightning_petl.artifacts import format as artifact
 from lightning_petl.callbacks.ema import evaluated_state
 from lightning_petl.checkpoints.atomic import AtomicCheckpointIO
@@ -65,8 +66,11 @@ def command_line(argv: list[str]) -> list[str]:
     return [COMMAND, "--config", str(own), *argv]
 
 
-def prepare(config: Namespace) -> None:
+def prepare(config: Namespace) -> Subset:
     """Replace the data set by the class names of the checkpoint, and the Trainer's settings by one process on the CPU.
+
+    Returns:
+        The part of the data set that was trained on.
 
     Raises:
         ValueError: no checkpoint, one that cannot be read, or a folder that holds something already.
@@ -85,6 +89,7 @@ def prepare(config: Namespace) -> None:
         if isinstance(state, str):
             why = state
         raise ValueError(f"ckpt_path: {config.ckpt_path} cannot be read: {why}")
+    subset = _subset(config.data.init_args)
     # Class names are free text, in which the parser would replace ${...}.
     arguments = Namespace(labels=hidden(list(state["labels"])))
     for name in _LOOKS:
@@ -92,6 +97,14 @@ def prepare(config: Namespace) -> None:
     config.data = Namespace(class_path=VIDEO_FILES, init_args=arguments)
     for name, value in _HERE.items():
         config.trainer[name] = value
+    return subset
+
+
+def _subset(arguments: Namespace) -> Subset:
+    options: dict[str, Any] = {}
+    for name in ("shots", "percent", "classes", "base_classes"):
+        options[name] = arguments[name]
+    return Subset(**options, seed=arguments["subset_seed"])
 
 
 def write(
@@ -125,6 +138,8 @@ def write(
 class ExportCLI(WithoutLogs):
     """Read what ``validate`` is given, and write the artifact to ``--output``."""
 
+    _subset = Subset()
+
     @override
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         super().add_arguments_to_parser(parser)
@@ -138,17 +153,21 @@ class ExportCLI(WithoutLogs):
     @override
     def before_instantiate_classes(self) -> None:
         super().before_instantiate_classes()
-        prepare(self.config[cast(str, self.subcommand)])
+        self._subset = prepare(self.config[cast(str, self.subcommand)])
 
     @override
     def _run_subcommand(self, subcommand: str) -> None:
         """Write in the place of validating."""
         given = self.config_init[subcommand]
+        protocol = cast(VideoDataModule, self.datamodule).protocol()
+        subset = self._subset.settings()
+        if subset:
+            protocol["subset"] = subset
         folders = write(
             cast(Task, self.model),
             Path(given.ckpt_path),
             Path(given.output),
-            cast(VideoDataModule, self.datamodule).protocol(),
+            protocol,
         )
         for folder in folders:
             print(f"artifact {folder} of {given.ckpt_path}")

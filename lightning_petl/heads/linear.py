@@ -52,6 +52,11 @@ class Head(nn.Module):
 class HeadRecipe(ABC):
     """Configure how class scores are read from the features of a trunk: a frozen dataclass of hyper-parameters."""
 
+    @property
+    def fits_any_labels(self) -> bool:
+        """Return whether nothing that trains belongs to single classes, so that trained weights serve others, too."""
+        return False
+
     @abstractmethod
     def build_on(self, vit: VideoViT, labels: Sequence[str]) -> nn.Module:
         """Build the head that turns features of ``vit`` into one score a label.
@@ -96,8 +101,8 @@ def require_classes(classes: int) -> None:
     """
     if classes < 2:
         raise ValueError(
-            f"a classifier needs at least 2 classes, got labels for {classes}; videos that have captions in the place "
-            "of classes are for VideoTextRetrieval"
+            f"a classifier needs at least 2 classes, got labels for {classes}; data.classes takes half of those of the "
+            "data set, and videos that have captions in the place of classes are for VideoTextRetrieval"
         )
 
 

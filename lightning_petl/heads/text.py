@@ -89,6 +89,11 @@ class TextHead(HeadRecipe):
                 f"head templates: each needs {{}} once, in the place of the label, got {bad or 'none'}"
             )
 
+    @property
+    def fits_any_labels(self) -> bool:
+        """Return whether w is frozen: it is then made of whatever labels there are."""
+        return not self.tuned
+
     def build_on(self, vit: VideoViT, labels: Sequence[str]) -> TextClassifier:
         require_classes(len(labels))
         if len(vit.readers) > 0:

@@ -69,6 +69,7 @@ class VideoClassifier(Task):
         self.adapters = tuple(adapters)
         self.labels = tuple(labels)
         self.head_recipe = head
+        self.fits_any_labels = head.fits_any_labels
         # behind the adapters: it reads the width of the readers that they have added
         self.head = head.build_on(backbone, labels)
         self.optim = optim

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, cast
 import torch
 
 from lightning_petl.adapters import Adapter
-from lightning_petl.artifacts.files import CONFIG, LABELS, WEIGHTS, Contents, read
+from lightning_petl.artifacts.files import CONFIG, WEIGHTS, Contents, read
 from lightning_petl.artifacts.format import (
     decode_head,
     describe_pixels,
@@ -27,6 +27,7 @@ from lightning_petl.checkpoints.trainable_state import (
 from lightning_petl.checkpoints.trunk_id import TrunkId
 from lightning_petl.heads.linear import HeadRecipe
 from lightning_petl.tasks.classification import VideoClassifier
+from lightning_petl.tasks.task import require_labels
 
 
 class Recipe(NamedTuple):
@@ -91,10 +92,8 @@ def _restore(
             raise ValueError(
                 f"{folder / CONFIG}: preprocessing is not that of the trunk {trunk['name']!r}"
             )
-    if list(model.labels) != contents.labels:
-        raise ValueError(
-            f"{folder} was trained on {len(contents.labels)} other labels: see its {LABELS}"
-        )
+    if not model.fits_any_labels:
+        require_labels(contents.labels, model.labels, str(folder))
     check_trainable(model, contents.described())
     load_trainable(model, contents.weights())
 

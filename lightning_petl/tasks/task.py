@@ -1,7 +1,7 @@
 """Hold what every task shares: a frozen trunk, owners of what trains, one optimizer, checkpoints of what trains."""
 
 from abc import abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
 from lightning.pytorch import LightningModule
@@ -32,6 +32,7 @@ class Task(LightningModule):
         backbone: the trunk, with its adapters.
         optim: how the parameters are updated.
         labels: class names by index; none where the task has no classes.
+        fits_any_labels: trained weights can be evaluated with other classes.
         best_by: the metric of validation that tells which weights are best: the larger, the better.
         reads_features: a cache of features can stand in the place of videos.
         silent: no output of the last validation was a number, so that its metrics say nothing; the same on all ranks.
@@ -40,6 +41,7 @@ class Task(LightningModule):
     backbone: VideoViT
     optim: OptimizerConfig
     labels: tuple[str, ...] = ()
+    fits_any_labels: bool = False
     silent: bool
     best_by: ClassVar[str] = "val/top1"
     reads_features: ClassVar[bool] = True
@@ -108,6 +110,11 @@ class Task(LightningModule):
     @property
     def only_notes_no_numbers(self) -> bool:
         """Return whether outputs that are no numbers count as wrong and are told, rather than end the command."""
+        return self.is_training_run
+
+    @property
+    def is_training_run(self) -> bool:
+        """Return whether the command is ``fit``, its validation included."""
         return (
             self._trainer is not None
             and self._trainer.state.fn == TrainerFn.FITTING
@@ -152,8 +159,34 @@ class Task(LightningModule):
                 "not a training state of this program: it does not say which trunk it was trained on"
             )
         TrunkId(*checkpoint["trunk"]).require(self.trunk)
+        # a training goes on as it began, whatever its head can do
+        if self.is_training_run or not self.fits_any_labels:
+            require_labels(checkpoint["labels"], self.labels, "the checkpoint")
         check_trainable(self, checkpoint["state_dict"])
-        if checkpoint["labels"] != list(self.labels):
-            raise ValueError(
-                f"the checkpoint was trained on other labels: {checkpoint['labels'][:5]}..."
-            )
+
+
+def require_labels(
+    trained: Sequence[str], wanted: Sequence[str], source: str
+) -> None:
+    """Refuse weights whose classes are not those of the data.
+
+    Args:
+        trained: the classes of the weights.
+        wanted: those of the data.
+        source: what holds the weights, as the message names it.
+
+    Raises:
+        ValueError: so it is.
+    """
+    if list(trained) == list(wanted):
+        return
+    raise ValueError(
+        f"{source} was trained on other labels, {_counted(trained)}, and the data have {_counted(wanted)}: its head "
+        "knows those alone that it was trained on; take the same data.classes as in training, or train a TextHead with "
+        "tuned: false, which reads the names of any classes"
+    )
+
+
+def _counted(labels: Sequence[str]) -> str:
+    dots = ", ..." if len(labels) > 3 else ""
+    return f"{len(labels)} ({', '.join(labels[:3])}{dots})"

@@ -81,7 +81,7 @@ class AnnotatedVideos(VideoDataModule):
                 self.folders,
                 places,
                 depth=self.depth,
-                labels=self.labels,
+                labels=self.all_labels,
                 same=self.same,
             )
         return self._finders[places]

@@ -62,7 +62,7 @@ class Diving48(AnnotatedVideos):
             label = annotation.text(path, dive, "label")
             entries.append(ListedClip(name, self.videos / f"{name}.mp4", label))
         entries = self.with_paths(split, entries)
-        return annotation.clips(path, entries, self.labels)
+        return annotation.clips(path, entries, self.all_labels)
 
 
 def _classes(path: Path) -> list[str]:

@@ -77,10 +77,10 @@ class HMDB51(AnnotatedVideos):
             ValueError: a damaged or repeated entry.
         """
         entries = list[ListedClip]()
-        for label in self.labels:
+        for label in self.all_labels:
             entries += self._entries(label, _CODES[split])
         entries = self.with_paths(split, entries, in_class_folders=True)
-        return annotation.clips(self.splits, entries, self.labels)
+        return annotation.clips(self.splits, entries, self.all_labels)
 
     def _entries(self, label: str, code: str) -> list[ListedClip]:
         """Return the videos of a class that have a code behind their names."""

@@ -96,10 +96,10 @@ class Kinetics(AnnotatedVideos):
         """
         name = _FILES[split]
         path = self._find(name)
-        if split == "train" and len(self.labels) not in _PUBLISHED:
+        if split == "train" and len(self.all_labels) not in _PUBLISHED:
             self.note(
                 split,
-                f"{len(self.labels)} classes are listed in {path}; Kinetics has 400, "
+                f"{len(self.all_labels)} classes are listed in {path}; Kinetics has 400, "
                 "600 or 700",
             )
         trimmed = read_trimmed(path)
@@ -112,7 +112,7 @@ class Kinetics(AnnotatedVideos):
                 ListedClip(clip_id, folder / f"{clip_id}.mp4", clip.label)
             )
         entries = self.with_paths(split, entries, in_class_folders=True)
-        return annotation.clips(path, entries, self.labels)
+        return annotation.clips(path, entries, self.all_labels)
 
     def _find(self, name: str) -> Path:
         """Return the list of a split under any of its published names."""

@@ -88,7 +88,7 @@ class SomethingSomething(AnnotatedVideos):
         entries = self.with_paths(split, entries)
         # before the labels are checked: with several labels a video they are wrong, too
         self._require_frames(path, counted, entries)
-        return annotation.clips(path, entries, self.labels)
+        return annotation.clips(path, entries, self.all_labels)
 
     def _list(self, split: Split) -> Path:
         if split == "train":

@@ -82,7 +82,7 @@ class UCF101(AnnotatedVideos):
             label, _, _ = video.partition("/")
             entries.append(ListedClip(video, self.videos / video, label))
         entries = self.with_paths(split, entries, in_class_folders=True)
-        clips = annotation.clips(path, entries, self.labels)
+        clips = annotation.clips(path, entries, self.all_labels)
         for clip, (video, *numbers) in zip(clips, rows, strict=True):
             # only the lists of training have numbers, from 1
             if numbers and numbers != [str(clip.label + 1)]:

@@ -54,23 +54,23 @@ class VideoFolder(VideoDataModule):
                 not have.
         """
         found = self._by_class(split)
-        unknown = sorted(found.videos.keys() - set(self.labels))
+        unknown = sorted(found.videos.keys() - set(self.all_labels))
         if unknown:
             raise ValueError(
                 f"{found.folder}: class folders {unknown} are not among the "
-                f"{len(self.labels)} of train"
+                f"{len(self.all_labels)} of train"
             )
         for note in found.notes():
             self.note(split, note)
-        absent = [name for name in self.labels if name not in found.videos]
+        absent = [name for name in self.all_labels if name not in found.videos]
         if absent:
             self.note(
                 split,
                 f"{found.folder}: holds no video of {len(absent)} of the "
-                f"{len(self.labels)} classes of train: {listed(absent)}",
+                f"{len(self.all_labels)} classes of train: {listed(absent)}",
             )
         clips = list[Clip]()
-        for label, name in enumerate(self.labels):
+        for label, name in enumerate(self.all_labels):
             for path in found.videos.get(name, []):
                 clips.append(Clip(f"{path.parent.name}/{path.name}", path, label))
         return clips

@@ -91,13 +91,13 @@ class VideoList(VideoDataModule):
         """
         path = annotation.find(self.root, *self.lists[split])
         if not self._has_names:
-            require_names(path, self._labels(path), self.labels)
+            require_names(path, self._labels(path), self.all_labels)
         entries = list[ListedClip]()
         for line, name, label in self._lines(path):
             entries.append(ListedClip(name, self.videos / name, label, line))
         # by path, as ./a.mp4 is a.mp4
         annotation.require_unique(path, entries, [entry.path for entry in entries])
-        return annotation.clips(path, entries, self.labels)
+        return annotation.clips(path, entries, self.all_labels)
 
     def _labels(self, path: Path) -> list[str]:
         return [line.value for line in self._lines(path)]

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.utils.flop_counter import FlopCounterMode
 
-from data_modules.features.cache import FeatureDataset, SplitLayout
+from data_modules.features.dataset import FeatureDataset, SplitLayout
 from data_modules.features.shards import FeatureRow, num_bytes, pack, unpack, write
 from data_modules.loading.collate import Collate
 from data_modules.sample import Clip

@@ -15,13 +15,13 @@ import torch
 from data_modules.features.cache import (
     FeatureCache,
     Index,
-    SplitLayout,
     described,
     differences,
     fingerprint,
     read_index,
     write_index,
 )
+from data_modules.features.dataset import SplitLayout
 from data_modules.features.shards import FeatureRow, pack, write
 from data_modules.loading.views import TrainView
 from data_modules.sample import Clip

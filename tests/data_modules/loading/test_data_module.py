@@ -185,6 +185,33 @@ def test_resume_after_any_step_sees_the_clips_that_are_left(
     assert places == ({0, 2, 4, 6} if accumulate == 2 else set(range(7)))
 
 
+def test_resume_on_a_part_of_the_clips(class_folders: MakeFolders) -> None:
+    """The same part goes on with the clips that are left; another one of as many clips is refused in mid-epoch."""
+    root = class_folders()
+
+    def run(checkpoint: Path | None, **options: Any) -> Recorder:
+        module = Recorder()
+        fit = saving_trainer(root, max_epochs=2)
+        fit.fit(
+            module,
+            datamodule=folder(root, shots=4, **options),
+            ckpt_path=checkpoint,
+        )
+        return module
+
+    whole = run(None)
+    assert len(whole.seen) == 2 * 6
+    stopped = root / "steps" / "step=4.ckpt"
+    rest = run(stopped)
+    assert rest.seen == whole.seen[4:]
+    assert rest.weight.item() == whole.weight.item()
+    with pytest.raises(
+        ValueError,
+        match=r"data\.shots=4, data\.subset_seed=0.* now .*data\.subset_seed=1",
+    ):
+        run(stopped, subset_seed=1)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_resume_with_workers_sees_the_clips_that_are_left(
