@@ -52,6 +52,7 @@ def opened_cache(
     wanted = dict[str, Any]()
     for split in splits:
         wanted[split] = data.seen(split)
+        # a cache that was built with the same options holds the part and nothing else
         if data.subset.settings() and not features.names_are(split, wanted[split]):
             wanted[split] = data.seen(split, whole=True)
             features.take(split, part_of(data, split))
@@ -67,6 +68,7 @@ def part_of(data: SeenSplits, split: Split) -> Part:
     for number, clip in enumerate(data.whole(split)):
         places[clip.clip_id] = number
     numbers = [places[clip.clip_id] for clip in data.located(split)]
+    # rows keep the numbers of all classes
     labels = dict[int, int]()
     for new, old in enumerate(data.subset.class_numbers(data.all_labels)):
         labels[old] = new

@@ -110,6 +110,7 @@ class Subset:
             ValueError: one of two halves is chosen of fewer than two classes.
         """
         numbers = list(range(len(labels)))
+        # a data set of captions has no labels, and all of them
         if self.classes == "all":
             return numbers
         if len(labels) < 2:
@@ -119,6 +120,7 @@ class Subset:
             )
         if self.base_classes == "random_half":
             numbers.sort(key=lambda number: self._rank(labels[number]))
+        # of an odd number base has one more, as in the code of CoOp
         half = ceil(len(labels) / 2)
         is_base = self.classes == "base"
         return sorted(numbers[:half] if is_base else numbers[half:])
@@ -152,6 +154,7 @@ class Subset:
             labels: names of all classes; none where labels number the videos.
             split: of which; of validation and test only classes are chosen.
         """
+        # classes first: a percentage is of the clips that are left
         chosen = self._of_classes(clips, labels) if labels else list(clips)
         if split != "train" or not self._limits_clips:
             return chosen
@@ -160,6 +163,7 @@ class Subset:
             group.sort(key=lambda clip: self._rank(clip.clip_id))
             taken = group[: self._count(len(group))]
             names.update(clip.clip_id for clip in taken)
+        # in the order of the list, as samples are drawn by their index
         return [clip for clip in chosen if clip.clip_id in names]
 
     def few(self, clips: Sequence[Clip], labels: Sequence[str]) -> str:
@@ -202,6 +206,7 @@ class Subset:
         return ceil(clips * Fraction(str(self.percent)) / 100)
 
     def _rank(self, name: str) -> tuple[bytes, str]:
+        # the name decides where hashes are equal, so that no order of files does
         return keyed_rank(self.seed, name), name
 
 
@@ -211,5 +216,6 @@ def _by_class(
     """Return the clips by label; all in one group where there are no classes."""
     groups = defaultdict[int, list[Clip]](list)
     for clip in clips:
+        # without classes, labels number the videos, and no group would have two
         groups[clip.label if labels else 0].append(clip)
     return groups

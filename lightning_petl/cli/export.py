@@ -89,6 +89,7 @@ def prepare(config: Namespace) -> Subset:
         if isinstance(state, str):
             why = state
         raise ValueError(f"ckpt_path: {config.ckpt_path} cannot be read: {why}")
+    # before the data set is replaced by one that has no clips
     subset = _subset(config.data.init_args)
     # Class names are free text, in which the parser would replace ${...}.
     arguments = Namespace(labels=hidden(list(state["labels"])))

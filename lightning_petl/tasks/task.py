@@ -159,6 +159,7 @@ class Task(LightningModule):
                 "not a training state of this program: it does not say which trunk it was trained on"
             )
         TrunkId(*checkpoint["trunk"]).require(self.trunk)
+        # before weights are compared, whose sizes would often differ, too
         # a training goes on as it began, whatever its head can do
         if self.is_training_run or not self.fits_any_labels:
             require_labels(checkpoint["labels"], self.labels, "the checkpoint")
