@@ -114,12 +114,20 @@ def _existing(key: str, runs: Sequence[ComparedRun]) -> str:
 
 
 def _protocol(run: ComparedRun, keys: Sequence[str]) -> Flat:
-    return {key: run.protocol[key] for key in run.protocol if key not in keys}
+    found: Flat = {}
+    for key, value in run.protocol.items():
+        # what is not set is as in a release that did not have it
+        if key not in keys and value is not None:
+            found[key] = value
+    return found
 
 
 def _compared(run: ComparedRun, keys: Sequence[str]) -> Flat:
     """Return the settings of a run, with what is compared of its protocol."""
-    found = dict(run.settings)
+    found: Flat = {}
+    for key, value in run.settings.items():
+        if value is not None:
+            found[key] = value
     for key in keys:
         if key not in found:
             found[key] = run.protocol.get(key, UNKNOWN)

@@ -87,6 +87,10 @@ def read_run(place: RunPlace, read: ConfigReader) -> ComparedRun:
     of_member = _settings_of_member(told, older)
     if of_member is not None:
         settings = settings | of_member
+        readout = settings.pop("readout", None)
+        if readout is not None:
+            # in the place of the trunk's, as a run of its own would have it
+            settings["backbone.readout"] = readout
         own = told.testing.get("seed", of_member.get("seed"))
         settings.pop("seed", None)
         seed = seed if own is None else str(own)

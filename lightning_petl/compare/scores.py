@@ -33,6 +33,7 @@ class RunScores(NamedTuple):
     Attributes:
         keys: what each value is of.
         values: by the name of the metric: 1 where it is right, 0 where not; ``rank`` of a retrieval, from 1.
+        clip: number of the clip of each value, from 0; captions of one video share it.
         labels: class index of each clip; of a caption, -1.
         classes: number of class scores; 0 of a retrieval.
         faults: how many clips or captions count as wrong because a video could not be read.
@@ -40,6 +41,7 @@ class RunScores(NamedTuple):
 
     keys: tuple[ScoreKey, ...]
     values: Mapping[str, Values]
+    clip: Int64[np.ndarray, " n"]
     labels: Int64[np.ndarray, " n"]
     classes: int
     faults: int
@@ -73,15 +75,12 @@ class RunScores(NamedTuple):
 
     def by_class(self) -> dict[int, float]:
         """Return top-1 by class, 0 to 1, of the classes that have clips."""
+        right = np.bincount(self.labels, weights=self.values["top1"])
+        clips = np.bincount(self.labels)
         found: dict[int, float] = {}
-        for label in np.unique(self.labels).tolist():
-            found[label] = float(self.values["top1"][self.labels == label].mean())
+        for label in np.flatnonzero(clips).tolist():
+            found[label] = float(right[label] / clips[label])
         return found
-
-    def clips(self) -> Int64[np.ndarray, " n"]:
-        """Return the number of the clip of each value: captions of one video share it."""
-        names = [key[0] for key in self.keys]
-        return np.unique(names, return_inverse=True)[1]
 
 
 def scores_file(folder: Path) -> Path | None:
@@ -225,13 +224,24 @@ def _sorted(
     arrays: dict[str, Values] = {}
     for name, column in values.items():
         arrays[name] = np.array(column, dtype=np.float64)[order]
+    in_order = tuple(keys[index] for index in order)
     return RunScores(
-        tuple(keys[index] for index in order),
+        in_order,
         arrays,
+        _clip_numbers(in_order),
         np.array(labels, dtype=np.int64)[order],
         classes,
         faults,
     )
+
+
+def _clip_numbers(keys: Sequence[ScoreKey]) -> Int64[np.ndarray, " n"]:
+    """Return the number of the clip of each key, in the order of the keys."""
+    numbers: dict[str, int] = {}
+    found: list[int] = []
+    for name, _, _ in keys:
+        found.append(numbers.setdefault(name, len(numbers)))
+    return np.array(found, dtype=np.int64)
 
 
 def _no_scores(file: Path, why: str) -> ValueError:

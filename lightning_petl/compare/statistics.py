@@ -52,7 +52,7 @@ def paired_difference(
         metric: a name in ``values``.
     """
     difference = _mean_over_seeds(first, metric) - _mean_over_seeds(second, metric)
-    clip = first[0].clips()
+    clip = first[0].clip
     sums = np.bincount(clip, weights=difference)
     sizes = np.bincount(clip).astype(np.float64)
     draws = _drawn_means(sums, sizes)

@@ -333,6 +333,35 @@ def test_a_run_that_went_on_after_its_test_is_told(
     assert "its training did not come to its end" in text
 
 
+def test_what_is_not_set_equals_what_a_release_did_not_have(
+    copied: Path, tmp_path: Path
+) -> None:
+    for name in ("config.yaml", "test_config.yaml"):
+        lines = (copied / name).read_text().splitlines()
+        kept = [line for line in lines if "augmentations" not in line]
+        assert len(kept) < len(lines)
+        (copied / name).write_text("\n".join(kept))
+    argv = ["compare", "runs/lora0", str(copied), f"--output={tmp_path}"]
+    assert main(argv) == 0
+    (row,) = table(tmp_path / "methods.csv")
+    assert row["seeds"] == "2"
+
+
+def test_a_key_of_the_data_set_that_nobody_knows_is_protocol(
+    copied: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = copied / "config.yaml"
+    line = "    num_sample: 1\n"
+    assert line in file.read_text()
+    file.write_text(file.read_text().replace(line, f"{line}    hundredths: 5\n"))
+    argv = ["compare", "runs/lora0", str(copied), f"--output={tmp_path}"]
+    assert main(argv) == 0
+    assert "| train data.hundredths | none" in capsys.readouterr().out
+    assert main([*argv, "--by=train data.hundredths"]) == 0
+    names = {row["method"] for row in table(tmp_path / "methods.csv")}
+    assert names == {"hundredths=none", "hundredths=5"}
+
+
 def test_a_repeated_run_is_no_further_seed(
     copied: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

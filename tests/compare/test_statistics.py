@@ -15,7 +15,9 @@ def scores(hits: Sequence[float], clips: Sequence[str] | None = None) -> RunScor
     names = clips or [f"{number:05}" for number in range(len(hits))]
     keys = tuple((name, str(n), 0) for n, name in enumerate(names))
     values = np.array(hits, dtype=np.float64)
-    return RunScores(keys, {"top1": values}, np.zeros(len(hits), int), 2, 0)
+    clip = np.unique(names, return_inverse=True)[1]
+    labels = np.zeros(len(hits), int)
+    return RunScores(keys, {"top1": values}, clip, labels, 2, 0)
 
 
 def binomial_quantile(n: int, p: float, q: float) -> int:
