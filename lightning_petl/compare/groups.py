@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any, NamedTuple
 
-from lightning_petl.compare.keys import UNKNOWN, Flat, canonical
+from lightning_petl.compare.keys import Flat, canonical
 from lightning_petl.compare.reading import ComparedRun
 
 METHOD = "adapters"
@@ -130,7 +130,7 @@ def _compared(run: ComparedRun, keys: Sequence[str]) -> Flat:
             found[key] = value
     for key in keys:
         if key not in found:
-            found[key] = run.protocol.get(key, UNKNOWN)
+            found[key] = run.protocol.get(key)
     return found
 
 
