@@ -13,12 +13,14 @@ def operations_of_clip(vit: VideoViT) -> int:
     norms and activations are not.
 
     Args:
-        vit: on the meta device, in float32. Its mode is evaluation afterwards.
+        vit: on the meta device, in float32. It is in evaluation afterwards, and nothing of it trains.
     """
     height, width = vit.image_size
     shape = (1, vit.grid.frames, 3, height, width)
     video = torch.zeros(shape, device="meta")
     vit.eval()
+    # torch 2.13's counter hangs hooks on what trains, which fail under no_grad
+    vit.requires_grad_(False)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         # frames and not features: a trunk of a retrieval model may have no clip feature
         vit.frames(video) if vit.joint is not None else vit.features(video)
