@@ -148,7 +148,7 @@ def test_the_command_prints_counted_beside_published(
 @pytest.mark.parametrize(
     ("argv", "told"),
     [
-        (["--paper", "st_adaptr"], "'st_adaptr'; near: st_adapter;"),
+        (["--paper", "st_adaptr"], "'st_adaptr'; near: st_adapter, "),
         (["--paper", "zzz"], "'zzz'; near: "),
         (["--paper="], "no paper is named ''"),
         (["--papers", "x"], "--help says more"),
