@@ -51,7 +51,7 @@ $(VENV)/bench: $(VENV)/installed
 demo-retrieval: $(VENV)/installed  ## train text-video retrieval on moving shapes and draw what captions find (SEED=0)
 	$(BIN)/python -m experiments.demo_retrieval.run --seed $(SEED)
 
-demo: $(VENV)/installed  ## train Multi-TuneV on a motion data set and compare it with a linear probe (SEED=0)
+demo: $(VENV)/installed  ## train Multi-TuneV and four probes of the same trunk on a motion data set (SEED=0)
 	$(BIN)/python -m experiments.demo.run --seed $(SEED)
 
 bench-bank: $(VENV)/installed  ## time a step of a bank beside steps of runs of their own (ARGS="--quick")

@@ -70,7 +70,11 @@ def data_set(file: Path) -> str | None:
     """The data set that a file is about."""
     if file.parent == ROOT / "configs/data":
         return file.stem
-    return "motion_captions" if "MotionCaptions" in file.read_text() else None
+    rendered = {"MotionCaptions": "motion_captions", "TorusMotion": "motion"}
+    for name, layout in rendered.items():
+        if name in file.read_text():
+            return layout
+    return None
 
 
 def retrieves(file: Path) -> bool:
