@@ -31,13 +31,13 @@ from lightning_petl.callbacks.resume.preemption import Preempted, Preemption
 from lightning_petl.checkpoints.atomic import AtomicCheckpointIO
 from lightning_petl.cli import closing, config_text, evaluation
 from lightning_petl.cli.errors import comes_again
+from lightning_petl.cli.given_checkpoint import check_checkpoint, require_optimizer
 from lightning_petl.runs.config_diff import config_differences
 from lightning_petl.runs.folder import (
     CHECKPOINTS,
     CONFIG,
     ResumePoint,
     RunFolder,
-    content,
     leads,
     new_version,
     run_folder,
@@ -259,9 +259,9 @@ class RunCLI(LightningCLI):
         if self._resumed is not None:
             options["ckpt_path"] = str(self._resumed.path)
         elif options.get("ckpt_path"):
-            _check_checkpoint(options["ckpt_path"])
+            check_checkpoint(options["ckpt_path"])
         if subcommand == "fit" and options["ckpt_path"]:
-            _require_optimizer(options["ckpt_path"])
+            require_optimizer(options["ckpt_path"])
             # Not resolved: behind a link the folder of the checkpoint may be another one.
             file = Path(os.path.abspath(options["ckpt_path"]))
             if leads():
@@ -363,41 +363,4 @@ def _require_text(folder: Path) -> None:
         raise ValueError(
             f"{folder}: a run cannot be written to a folder "
             "whose name is no UTF-8 text; give another"
-        )
-
-
-def _check_checkpoint(path: str) -> None:
-    """Refuse a checkpoint that is not there or cannot be read.
-
-    Raises:
-        ValueError: it is one of them.
-    """
-    # A remote one is left to Lightning, which reads it with fsspec.
-    if "://" in path:
-        return
-    if not Path(path).is_file():
-        raise ValueError(
-            f"ckpt_path: {path} is no file; give that of a "
-            f"checkpoint, as runs/mine/{CHECKPOINTS}/last.ckpt"
-        )
-    why = content(Path(path))
-    if isinstance(why, str):
-        raise ValueError(f"ckpt_path: {path} cannot be read: {why}")
-
-
-def _require_optimizer(path: str) -> None:
-    """Refuse to go on from a checkpoint without the state of the optimizer.
-
-    Raises:
-        ValueError: it has none.
-    """
-    if "://" in path:
-        return
-    state = content(Path(path))
-    needed = {"optimizer_states", "lr_schedulers"}
-    if isinstance(state, dict) and not needed <= state.keys():
-        raise ValueError(
-            f"ckpt_path: {path} holds weights alone, as "
-            "checkpoint.save_weights_only writes them: test and export take "
-            "it, but no training goes on from it; give a whole checkpoint"
         )

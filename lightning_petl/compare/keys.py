@@ -222,6 +222,22 @@ def _data_keys(config: Flat) -> Flat:
         short = key.removeprefix("data.")
         if short != key and not _is_of(short, _OF_DATA):
             found[short] = value
+    return _without_idle(found)
+
+
+def _without_idle(data: Flat) -> Flat:
+    """Return the keys of a data set without options of a subset that have no effect, which older runs do not have.
+
+    >>> _without_idle({"shots": None, "classes": "all", "base_classes": "first_half", "subset_seed": 0})
+    {'shots': None}
+    """
+    found = dict(data)
+    limited = found.get("shots") is not None or found.get("percent") is not None
+    if found.get("classes") == "all":
+        found.pop("classes")
+        found.pop("base_classes", None)
+    if not limited and found.get("base_classes") != "random_half":
+        found.pop("subset_seed", None)
     return found
 
 
