@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import yaml
@@ -76,15 +77,10 @@ def _as_banks(
     groups = bank_form.group(members)
     names = bank_form.names(groups)
     found: list[SweepMember] = []
-    lines: list[list[str]] = []
     for name, group in zip(names, groups, strict=True):
-        folder = order.folder / name
         for member in group:
-            found.append(_in_bank(member, name, folder))
-        # Read as fit reads it; a mapping in braces stands for a file.
-        text = json.dumps(bank_form.configuration(group))
-        lines.append(["--config", text, f"--run_folder={folder}"])
-    texts = tools.read(lines, built=True)
+            found.append(_in_bank(member, name, order.folder / name))
+    texts = _read_banks(order, names, groups, tools)
     trainings: list[Training] = []
     for name, text in zip(names, texts, strict=True):
         training = Training(
@@ -95,6 +91,25 @@ def _as_banks(
         )
         trainings.append(training)
     return SweepPlan(found, trainings)
+
+
+def _read_banks(
+    order: SweepOrder,
+    names: Sequence[str],
+    groups: Sequence[Sequence[SweepMember]],
+    tools: SweepTools,
+) -> list[str]:
+    """Return the whole configuration of each bank, which is also built without memory."""
+    print(f"reading {len(groups)} bank(s) ...", flush=True)
+    lines: list[list[str]] = []
+    with TemporaryDirectory() as temporary:
+        for number, (name, group) in enumerate(zip(names, groups, strict=True)):
+            file = Path(temporary, f"{number}.yaml")
+            # JSON is YAML in which each text is quoted.
+            file.write_text(json.dumps(bank_form.configuration(group)), "utf-8")
+            place = f"--run_folder={order.folder / name}"
+            lines.append(["-c", str(file), place])
+        return tools.read(lines, built=True)
 
 
 def _in_bank(member: SweepMember, bank: str, folder: Path) -> SweepMember:
