@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from lightning_petl.cli.errors import told_to_the_user
 from lightning_petl.cli.main import main as run_command
 from lightning_petl.cli.summary import on_meta
 from lightning_petl.optim.optimizer import accumulation
@@ -35,7 +36,9 @@ def main() -> int:
             if "--built" in sys.argv:
                 _build(config)
         except ValueError as error:
-            print(f"lightning-petl: {error}", file=sys.stderr)
+            # The parser that builds a model wraps what its parts raise.
+            told = told_to_the_user(error) or str(error)
+            print(f"lightning-petl: {told}", file=sys.stderr)
             return 2
     json.dump(texts, sys.stdout)
     return 0

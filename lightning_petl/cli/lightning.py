@@ -24,6 +24,7 @@ from lightning_petl.adapters import Adapter
 from lightning_petl.callbacks.cost.log_interval import LogInterval
 from lightning_petl.callbacks.guards.bad_files import BadFiles
 from lightning_petl.callbacks.guards.loss_guard import LossGuard
+from lightning_petl.callbacks.outputs.member_runs import MemberRuns
 from lightning_petl.cli import config_files, config_text, defaults, evaluation
 from lightning_petl.cli import (
     names as names,
@@ -148,6 +149,7 @@ class PetlCLI(RunCLI):
         if folder is not None:
             require_weights(self.config[command], Path(folder))
         super().instantiate_classes()
+        self._tell_members()
         given = self.config_init[command]
         # A checkpoint is read later, by Lightning.
         has_weights = given.ckpt_path or given.untrained
@@ -160,6 +162,12 @@ class PetlCLI(RunCLI):
             owners = cast(Task, self.model).owners
             evaluation.require_trained(command, owners.values())
         self.model.save_hyperparameters(self.config_dump["model"])
+
+    def _tell_members(self) -> None:
+        """Tell the members of a bank where their own best weights lie."""
+        for callback in vars(self.trainer)["callbacks"]:
+            if isinstance(callback, MemberRuns):
+                callback.evaluated = self._evaluated
 
 
 class WithoutLogs(PetlCLI):

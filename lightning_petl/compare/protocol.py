@@ -35,7 +35,11 @@ def protocol_of(
     training = parts.training
     if not told.training_config and _is_untrained(told):
         training = {"epochs": 0, "weights": UNTRAINED}
-    elif place.member and training["weights"] != "last":
+    elif (
+        place.member
+        and training["weights"] != "last"
+        and not told.testing.get("own_best")
+    ):
         # one checkpoint holds all members, and the best one is that of the best member
         training = training | {"weights": f"{training['weights']} of the bank"}
     # in the order in which a reader asks for them

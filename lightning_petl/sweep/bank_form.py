@@ -43,8 +43,8 @@ def group(members: Sequence[SweepMember]) -> list[list[SweepMember]]:
         keys = [key for key, _, _ in config_differences(first, second)]
         raise ValueError(
             f"bank: no two members can share one, for they differ in {_listed(keys)}; members "
-            "of a bank may differ in model.adapters (readers), model.head, model.optim, "
-            "model.label_smoothing and trainer.gradient_clip_val; leave --bank out"
+            "of a bank may differ in model.adapters (readers), model.backbone.readout, "
+            "model.head, model.optim, model.label_smoothing and trainer.gradient_clip_val; leave --bank out"
         )
     return found
 
@@ -78,13 +78,18 @@ def configuration(members: Sequence[SweepMember]) -> dict[str, Any]:
     shared = _shared(members[0].config)
     # What all share, told apart only to compare it.
     del shared["global_batch"]
-    model = shared["model"]["init_args"]
+    backbone = deepcopy(members[0].config["model"]["init_args"]["backbone"])
+    readout = backbone["init_args"]["readout"]
     recipes: dict[str, Any] = {}
     for member in members:
-        recipes[member.name] = _recipe(member.config)
+        recipe = _recipe(member.config)
+        # Readers answer in the place of the trunk's own read-out.
+        if recipe["adapters"] or recipe["readout"] == readout:
+            del recipe["readout"]
+        recipes[member.name] = recipe
     shared["model"] = {
         "class_path": "Bank",
-        "init_args": {"backbone": model["backbone"], "members": recipes},
+        "init_args": {"backbone": backbone, "members": recipes},
     }
     return shared
 
@@ -97,6 +102,7 @@ def _recipe(config: Mapping[str, Any]) -> dict[str, Any]:
         recipe[key] = deepcopy(model[key])
     # A member has no other kind of head, and so no name of its class.
     recipe["head"] = recipe["head"]["init_args"]
+    recipe["readout"] = model["backbone"]["init_args"]["readout"]
     recipe["clip_norm"] = config["trainer"]["gradient_clip_val"]
     return recipe
 
@@ -108,6 +114,7 @@ def _shared(config: Mapping[str, Any]) -> dict[str, Any]:
     shared["global_batch"] = model["optim"]["global_batch"]
     for key in _OWN:
         del model[key]
+    del model["backbone"]["init_args"]["readout"]
     shared["trainer"]["gradient_clip_val"] = None
     # It names the folder of the member.
     del shared["run_folder"]

@@ -137,7 +137,7 @@ def test_a_time_in_yaml_is_quoted(tmp_path: Path) -> None:
         parse([f"--slurm={tmp_path / 'site.yaml'}"])
 
 
-@pytest.mark.parametrize("command", ["submit", "status", "cancel", "logs"])
+@pytest.mark.parametrize("command", ["submit", "sweep", "status", "cancel", "logs"])
 def test_help_without_torch(command: str) -> None:
     code = (
         f"import sys, lightning_petl.__main__ as m; m.main(['{command}', '--help']); "

@@ -25,7 +25,7 @@ CONFIG: dict[str, Any] = {
     "model": {
         "class_path": "VideoClassifier",
         "init_args": {
-            "backbone": {"class_path": "VideoViT", "init_args": {"name": "tiny"}},
+            "backbone": {"class_path": "VideoViT", "init_args": {"name": "tiny", "readout": "cls"}},
             "adapters": [], "label_smoothing": 0.1,
             "head": {"class_path": "LinearHead", "init_args": {"dropout": 0.5}},
             "optim": {"lr": 0.1, "global_batch": None},
@@ -274,6 +274,21 @@ def test_members_that_share_their_seed_share_a_bank(
     assert [training.name for training in plan.trainings] == ["seed=0", "seed=1"]
     assert plan.members[3].folder == tmp_path / "lr/seed=1/members/lr=0.2,seed=1"
     assert plan.members[3].setting == "lr=0.2"
+
+
+def test_a_read_out_of_its_own_is_that_of_a_member_without_readers(
+    tools: Tools, tmp_path: Path
+) -> None:
+    members = in_bank(tmp_path, LR, tools)
+    models = [member.config["model"]["init_args"] for member in members]
+    for model in models[1:]:
+        model["backbone"]["init_args"]["readout"] = "mean"
+    models[2]["adapters"] = [{"class_path": "Side4Video"}]
+    (found,) = group(members)
+    bank = configuration(found)["model"]["init_args"]
+    assert bank["backbone"]["init_args"]["readout"] == "cls"
+    readouts = [recipe.get("readout") for recipe in bank["members"].values()]
+    assert readouts == [None, "mean", None]
 
 
 def test_one_bank_alone_has_no_name_of_values(tools: Tools, tmp_path: Path) -> None:

@@ -8,11 +8,13 @@ from typing import Any, cast
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch.utilities import rank_zero_warn
 from rich.table import Table
 from typing_extensions import override
 
 from data_modules.io.atomic import write_whole
 from data_modules.io.names import cell, to_csv
+from lightning_petl.artifacts.files import read
 from lightning_petl.artifacts.format import write
 from lightning_petl.callbacks.ema import averaged
 from lightning_petl.callbacks.outputs.artifact_writer import BEST, LAST, protocol_of
@@ -21,6 +23,7 @@ from lightning_petl.callbacks.outputs.screen import show
 from lightning_petl.runs.folder import run_folder
 from lightning_petl.runs.logger import shown_as
 from lightning_petl.tasks.bank.member import settings
+from lightning_petl.tasks.bank.member_weights import load_member
 from lightning_petl.tasks.bank.task import Bank, BankLosses
 
 RANKING = "ranking.csv"
@@ -33,6 +36,10 @@ class MemberRuns(Callback):
     Both folders are artifacts of plain classifiers. Where nothing was validated, both hold the last step.
     When training ends, the members are printed, best first, with the hyperparameters in which they differ,
     and written to ``ranking.csv``. With a model that is no bank nothing happens.
+
+    Attributes:
+        evaluated: the run whose best weights are validated or tested. One checkpoint holds all members, at the update
+            that was best for one of them, so each member takes those of its own artifact.
     """
 
     def __init__(self) -> None:
@@ -40,6 +47,38 @@ class MemberRuns(Callback):
         self._runs: dict[str, TensorBoardLogger] = {}
         self._folder = ""
         self._logged = -1
+        self.evaluated: Path | None = None
+
+    @override
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._take_best(trainer, pl_module)
+
+    @override
+    def on_validation_start(
+        self, trainer: Trainer, pl_module: LightningModule
+    ) -> None:
+        if trainer.state.fn != TrainerFn.FITTING:
+            self._take_best(trainer, pl_module)
+
+    def _take_best(self, trainer: Trainer, bank: LightningModule) -> None:
+        """Load into each member its own best weights, where the best ones of a run are evaluated."""
+        if self.evaluated is None or not isinstance(bank, Bank):
+            return
+        for name in bank.members:
+            artifact = _best_of(self.evaluated / MEMBERS / name)
+            try:
+                load_member(bank, name, read(artifact).weights())
+            except (OSError, ValueError) as error:
+                # as of a member whose loss was no number from the beginning
+                rank_zero_warn(
+                    f"member {name} is evaluated as the bank's checkpoint has it, for "
+                    f"its own best weights cannot be read: {error}"
+                )
+        if trainer.is_global_zero:
+            print(
+                f"{len(bank.own_best)} of {len(bank.members)} members "
+                "are evaluated with their own best weights"
+            )
 
     @override
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

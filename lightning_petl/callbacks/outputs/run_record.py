@@ -109,6 +109,7 @@ class RunRecord(Callback):
             if isinstance(task, Bank):
                 own |= {"member": name, "settings": described(task.members[name])}
                 own["seed"] = task.members[name].seed
+                own["own_best"] = name in task.own_best
             path = scores_folder(run_folder(trainer), name) / TESTING
             write_whole(path, to_json(own, indent=1))
 

@@ -93,6 +93,8 @@ class Bank(Task):
         self.heads = nn.ModuleList([built.head for built in modules])
         self.stopped: dict[str, int] = {}
         """Member -> updates that were made when its loss was no number."""
+        self.own_best = set[str]()
+        """Members that are evaluated with the weights of their own best validation."""
         self._saved_streams: list[Any] = []
         self.begin()
         self.val_metrics = self._accuracies("val")

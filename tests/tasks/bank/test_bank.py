@@ -32,11 +32,12 @@ from lightning_petl.heads.linear import LinearHead
 from lightning_petl.optim.optimizer import OptimizerConfig
 from lightning_petl.optim.schedule import Schedule
 from lightning_petl.tasks.bank.member import Member
+from lightning_petl.tasks.bank.member_weights import load_member
 from lightning_petl.tasks.bank.task import Bank
 from lightning_petl.tasks.classification import VideoClassifier
 from tests.callbacks.guards.test_guards import Clips
 from tests.families import toy_vit
-from tests.tiny import tiny_vit
+from tests.tiny import shake_trainable, tiny_vit
 
 LABELS = ["left", "right"]
 # no norm over the batch: a bias in front of one has a gradient of rounding alone, which Adam makes large
@@ -161,6 +162,29 @@ def same(left: dict[str, Tensor], right: dict[str, Tensor], name: str) -> None:
             atol=1e-4,
             msg=lambda m, k=key: f"{name} {k}: {m}",
         )
+
+
+def test_a_member_takes_the_weights_of_its_artifact_and_no_other_does() -> None:
+    trained = bank()
+    shake_trainable(trained, 3)
+    other = bank()
+    before = trainable_state(other)
+    kept = {key: value.clone() for key, value in before.items()}
+    load_member(other, "two_readers", trained.trained("two_readers").weights)
+    same(
+        other.trained("two_readers").weights,
+        trained.trained("two_readers").weights,
+        "two_readers",
+    )
+    assert other.own_best == {"two_readers"}
+    mine = ("backbone.readers.Bank.members.3.", "heads.3.")
+    for key, value in trainable_state(other).items():
+        assert key.startswith(mine) or torch.equal(value, kept[key]), key
+    assert not torch.equal(
+        other.heads[3].classifier.weight, kept["heads.3.classifier.weight"]
+    )
+    with pytest.raises(ValueError, match="missing"):
+        load_member(other, "side", trained.trained("linear").weights)
 
 
 def test_a_member_that_diverges_stops_and_harms_no_other(tmp_path: Path) -> None:
