@@ -117,7 +117,9 @@ def small(argv: list[str]) -> list[str]:
 
 def made_small(argv: list[str]) -> bool:
     """Whether it would train, or ask for weights."""
-    return argv[0] in ("fit", "cache") or with_text(argv)
+    # a sweep for a cluster is only written, and trains nothing
+    here = argv[0] == "sweep" and "--slurm" not in argv
+    return argv[0] in ("fit", "cache") or here or with_text(argv)
 
 
 def laid_out(argv: list[str], folder: Path) -> list[str]:
