@@ -22,7 +22,7 @@ from lightning_petl.tasks.classification import VideoClassifier
 
 
 def run(argv: list[str]) -> int:
-    """Run ``cache build``; return 0, or 75 where a signal stopped it."""
+    """Run ``cache build``; return 0, or 130 where it was interrupted."""
     # It reads the configuration of fit: the trunk and the data are those of a training.
     with config_files.checked(argv):
         return run_cli(CacheCLI, with_artifact(["fit", *argv[2:]])).exit_code
