@@ -5,6 +5,8 @@ LOWEST := $(VENV)-lowest
 NEWEST := $(VENV)-newest
 BIN := $(VENV)/bin
 SEED ?= 0
+STUDY ?= experiments/motion
+JOBS ?= 1
 # One thread a process: tests run in parallel processes.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 HOOK := --jaxtyping-packages=lightning_petl,data_modules,beartype.beartype
@@ -22,7 +24,7 @@ UNITS := tests/backbones tests/adapters tests/distributed/test_sharding.py tests
   -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-retrieval drill bench-bank bench-cache bench-data bench-memory recipes test test-lowest test-newest test-slow test-slurm submit status cancel logs check clean
+.PHONY: help demo demo-retrieval drill bench-bank bench-cache bench-data bench-memory recipes test test-lowest test-newest test-slow test-slurm study submit status cancel logs check clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 24
@@ -53,6 +55,9 @@ demo-retrieval: $(VENV)/installed  ## train text-video retrieval on moving shape
 
 demo: $(VENV)/installed  ## train Multi-TuneV and four probes of the same trunk on a motion data set (SEED=0)
 	$(BIN)/python -m experiments.demo.run --seed $(SEED)
+
+study: $(VENV)/installed  ## tune, train and test every method of a study, hours; it goes on where it was stopped (STUDY=folder, JOBS=2)
+	$(BIN)/python -m experiments.study.run $(STUDY) --jobs $(JOBS)
 
 bench-bank: $(VENV)/installed  ## time a step of a bank beside steps of runs of their own (ARGS="--quick")
 	OMP_NUM_THREADS=1 $(BIN)/python -m experiments.benchmarks.bank.run $(ARGS)
