@@ -15,10 +15,12 @@ from lightning_petl.adapters.multi_tunev import MultiTuneV
 from lightning_petl.adapters.partial import Partial
 from lightning_petl.adapters.side4video import Side4Video
 from lightning_petl.adapters.st_adapter import STAdapter
+from lightning_petl.adapters.step import STEP
 from lightning_petl.adapters.vpt import VPT
 
 __all__ = [
     "AIM",
+    "STEP",
     "VPT",
     "AdaptFormer",
     "Adapter",

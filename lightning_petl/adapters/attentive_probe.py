@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, cast
+from typing import Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -21,36 +21,23 @@ from lightning_petl.adapters.layers.lean_norm import (
     LayerNorm,
     LeanNormLinear,
     Normed,
-    standardize,
 )
-from lightning_petl.adapters.layers.tap import recompute, tap_indices
+from lightning_petl.adapters.layers.tap import (
+    StandardizingTap,
+    Tapped,
+    recompute,
+    tap_indices,
+)
 from lightning_petl.adapters.layers.temporal import frame_sines
 from lightning_petl.backbones.encoder import Blocks
 from lightning_petl.backbones.readers import Reader
 from lightning_petl.backbones.vit import VideoViT
-from lightning_petl.shapes import Feature, Grid, Tokens
+from lightning_petl.shapes import Feature, Grid
 
 HEADS = 16
 MLP_RATIO = 4
 STD = 0.02
-# of the norm behind V-JEPA 2's trunk
-EPS = 1e-6
 CheckpointedPart = Literal["attn", "mlp"]
-
-
-class Tapped(NamedTuple):
-    """Hold tokens of the blocks tapped so far, as clips, and where the trunk's patches sit."""
-
-    tokens: tuple[FrameTokens, ...]
-    grid: Grid
-
-
-class Tap(nn.Module):
-    """Standardize a block's tokens, as the norm behind a trunk would, and keep them for the end of the trunk."""
-
-    def forward(self, z: Tokens, tapped: Tapped) -> Tapped:
-        tokens = standardize(tapped.grid.to_clip(z), (-1,), EPS)
-        return tapped._replace(tokens=(*tapped.tokens, tokens))
 
 
 class SelfAttention(nn.Module):
@@ -159,7 +146,9 @@ class Pooler(Reader):
         super().__init__()
         self.feature_dim = dim
         self.frame_positions = recipe.frame_positions
-        self.taps = nn.ModuleDict({str(index): Tap() for index in taps})
+        self.taps = nn.ModuleDict(
+            {str(index): StandardizingTap() for index in taps}
+        )
         self.blocks = nn.ModuleList(
             [SelfBlock(dim, recipe) for _ in range(recipe.blocks)]
         )

@@ -63,6 +63,10 @@ COMMANDS: dict[str, Command] = {
         "run the frozen trunk once over a data set and keep what it computed",
         "cache",
     ),
+    "cache knn": Command(
+        "classify clips by their nearest neighbors in a cache, without training",
+        "knn",
+    ),
     "doctor": Command(
         "check what training needs of this machine, or with --slurm of a cluster",
         "doctor",

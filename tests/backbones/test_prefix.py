@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from lightning_petl.adapters import (
+    STEP,
     Adapter,
     AttentiveProbe,
     BitFit,
@@ -34,6 +35,7 @@ STACKS: dict[str, tuple[list[Adapter], list[str]]] = {
     ),
     "light": ([Side4Video(width=64, taps="odd")], ["block.1", "block.3", "pixels"]),
     "probe": ([AttentiveProbe(blocks=1)], ["block.3"]),
+    "frames in order": ([STEP(taps=[1, 3])], ["block.1", "block.3"]),
     "two readers": (
         [Side4Video(width=192, taps=[0]), AttentiveProbe(blocks=1)],
         ["block.0", "block.3", "pixels"],

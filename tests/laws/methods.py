@@ -9,6 +9,7 @@ from itertools import combinations_with_replacement
 
 from lightning_petl.adapters import (
     AIM,
+    STEP,
     VPT,
     Adapter,
     AdaptFormer,
@@ -38,6 +39,7 @@ _LORA = LoRA(rank=4, alpha=8.0)
 _S4V = Side4Video(width=64)
 _M = MAdapter(width=64)
 _PROBE = AttentiveProbe(blocks=1)
+_STEP = STEP(heads=4)
 _DRAWN = ("q", "k", "v", "fc1", "fc2", "norm2")
 
 
@@ -235,6 +237,11 @@ _ROWS: dict[str, tuple[Adapter, int]] = {
         replace(_PROBE, blocks=0, save_memory=False, heads=3),
         _probe(0),
     ),
+    "step": (_STEP, 4 * D * D + (7 + FRAMES) * D),
+    "step_plain": (
+        replace(_STEP, save_memory=False, taps="all", heads=3),
+        4 * D * D + (7 + FRAMES) * D,
+    ),
 }
 
 METHODS: dict[str, list[Adapter]] = {
@@ -275,7 +282,7 @@ ROUNDS_AT_INIT = {"dora", "dora_shared", "pissa_dora"}
 READERS = {
     name
     for name in METHODS
-    if name.startswith(("side4video", "m_adapter", "attentive_probe"))
+    if name.startswith(("side4video", "m_adapter", "attentive_probe", "step"))
 }
 """They replace the trunk's feature and leave its tokens alone."""
 DEAD = {
@@ -343,6 +350,7 @@ REPRESENTATIVES = [
     "side4video",
     "m_adapter",
     "attentive_probe",
+    "step",
 ]
 """One setting of each place that a method can train in, at least one of each method: the mark that the dearer laws
 follow."""
@@ -380,6 +388,8 @@ _MEANINGLESS = {
     # features of two widths have no mean
     frozenset({"attentive_probe", "side4video"}),
     frozenset({"attentive_probe", "m_adapter"}),
+    frozenset({"step", "side4video"}),
+    frozenset({"step", "m_adapter"}),
 }
 
 

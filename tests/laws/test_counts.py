@@ -9,6 +9,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from lightning_petl.adapters import (
+    STEP,
     VPT,
     Adapter,
     AdaptFormer,
@@ -85,6 +86,7 @@ _PUBLISHED: list[tuple[int, str, Adapter]] = [
     (1_191_936 - 12_288, VIT, replace(_SHARED, targets=_ALL)),
     (2_379_264, VIT, LvAdapter()),
     (16_087_470 - SSV2_HEAD, CLIP, MultiTuneV()),
+    (4 * 768**2 + (7 + 8) * 768, CLIP, STEP()),
 ]
 # fmt: on
 

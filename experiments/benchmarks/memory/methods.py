@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from lightning_petl.adapters import (
     AIM,
+    STEP,
     VPT,
     Adapter,
     AdaptFormer,
@@ -82,6 +83,7 @@ ROWS: dict[str, Callable[[Trunk], Adapter]] = {
     "attentive probe, MLPs recomputed": lambda trunk: AttentiveProbe(
         heads=_heads(trunk), checkpoint=("mlp",)
     ),
+    "STEP": lambda trunk: STEP(heads=_heads(trunk)),
     "attentive probe": lambda trunk: AttentiveProbe(heads=_heads(trunk)),
     "M-adapter, fusion recomputed": lambda trunk: MAdapter(
         width=trunk.branch, checkpoint=("fusion",)

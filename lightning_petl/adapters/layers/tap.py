@@ -1,6 +1,7 @@
 """What every network beside the trunk needs: which blocks it taps, and what it makes of a tap."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -8,12 +9,17 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from lightning_petl.adapters.layers.lean_norm import (
+    FrameTokens,
     LayerNorm,
     LeanNormLinear,
     Normed,
+    standardize,
 )
 from lightning_petl.backbones.encoder import Blocks, block_indices
 from lightning_petl.shapes import Grid, Tokens
+
+# of the norm behind V-JEPA 2's trunk
+EPS = 1e-6
 
 
 def tap_indices(taps: Blocks, depth: int) -> list[int]:
@@ -29,6 +35,21 @@ def tap_indices(taps: Blocks, depth: int) -> list[int]:
     except ValueError as error:
         odd = ", or 'odd' for 1, 3, 5, ..." if depth > 1 else ""
         raise ValueError(f"taps: {error}{odd}") from error
+
+
+class Tapped(NamedTuple):
+    """Hold tokens of the blocks tapped so far, as clips, and where the trunk's patches sit."""
+
+    tokens: tuple[FrameTokens, ...]
+    grid: Grid
+
+
+class StandardizingTap(nn.Module):
+    """Standardize a block's tokens, as the norm behind a trunk would, and keep them for the end of the trunk."""
+
+    def forward(self, z: Tokens, tapped: Tapped) -> Tapped:
+        tokens = standardize(tapped.grid.to_clip(z), (-1,), EPS)
+        return tapped._replace(tokens=(*tapped.tokens, tokens))
 
 
 class TapProjection(nn.Module):

@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader
 
 from data_modules.loading.collate import Collate
 from lightning_petl.adapters import (
+    STEP,
     VPT,
     Adapter,
     BitFit,
@@ -57,6 +58,7 @@ MEMBERS = {
     "in_order": Member(
         readout="frames_concat", optim=OptimizerConfig(lr=0.03), clip_norm=0.1
     ),
+    "step": Member(adapters=[STEP()], optim=OptimizerConfig(lr=0.02)),
     "side": Member(
         adapters=[Side4Video(width=64, norm="group")],
         head=LinearHead(dropout=0.5),
