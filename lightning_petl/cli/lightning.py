@@ -24,7 +24,7 @@ from lightning_petl.adapters import Adapter
 from lightning_petl.callbacks.cost.log_interval import LogInterval
 from lightning_petl.callbacks.guards.bad_files import BadFiles
 from lightning_petl.callbacks.guards.loss_guard import LossGuard
-from lightning_petl.callbacks.outputs.member_runs import MemberRuns
+from lightning_petl.callbacks.outputs.member_runs import MONITOR, MemberRuns
 from lightning_petl.cli import config_files, config_text, defaults, evaluation
 from lightning_petl.cli import (
     names as names,
@@ -165,6 +165,9 @@ class PetlCLI(RunCLI):
 
     def _tell_members(self) -> None:
         """Tell the members of a bank where their own best weights lie."""
+        # A bank that monitored something else is evaluated as its checkpoint has it.
+        if self._best_by != MONITOR:
+            return
         for callback in vars(self.trainer)["callbacks"]:
             if isinstance(callback, MemberRuns):
                 callback.evaluated = self._evaluated

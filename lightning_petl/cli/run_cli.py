@@ -86,6 +86,7 @@ class RunCLI(LightningCLI):
     run_folder: RunFolder | None = None
     _resumed: ResumePoint | None = None
     _evaluated: Path | None = None
+    _best_by: str | None = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._command = kwargs["args"][0]
@@ -180,6 +181,7 @@ class RunCLI(LightningCLI):
             return
         self._evaluated = run
         chosen = evaluation.best_checkpoint(run)
+        self._best_by = chosen.monitor
         config.ckpt_path = str(chosen.path)
         # The run may have begun with an artifact; its checkpoint holds what became of it.
         config.artifact = None

@@ -27,16 +27,24 @@ def with_paths(argv: list[str]) -> list[str]:
     """Return a command line in which paths stand for the names of shipped configurations.
 
     ``["fit", "-c", "adapters/lora"]`` becomes ``["fit", "-c", "/.../configs/adapters/lora.yaml"]``. The files that a
-    configuration is built on stand before it, each after a ``-c`` of its own.
+    configuration is built on stand before it, each after a ``-c`` of its own. ``submit`` and
+    ``sweep`` hand their files to ``fit``, which does so.
 
     Raises:
         ValueError: a name fits no file, or more than one.
     """
-    options = (*_OPTIONS, _SITE) if argv[:1] in _WITH_SITE else _OPTIONS
+    hands_on = argv[:1] in _WITH_SITE
+    options = (*_OPTIONS, _SITE) if hands_on else _OPTIONS
     words = list[str]()
     for before, word in zip(["", *argv], argv, strict=False):
         option, equals, value = word.partition("=")
-        if before in options:
+        # The fit that it is handed on to finds what a file is built on; twice
+        # would append its methods twice.
+        if hands_on and before in options:
+            words.append(found(word))
+        elif hands_on and equals and option in options:
+            words.append(f"{option}={found(value)}")
+        elif before in options:
             *parts, file = _with_bases(found(word))
             for part in parts:
                 words += [part, before]

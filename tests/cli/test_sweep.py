@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from lightning_petl.__main__ import main
+from lightning_petl.cli.shipped_configs import with_paths
 from tests.commands import Command
 from tests.slurm.test_script import read_here
 
@@ -231,16 +232,15 @@ def test_a_bank_gives_what_runs_of_their_own_give(here: Path) -> None:
     config["trainer"] = {"gradient_clip_val": 0.5}
     (here / "config.yaml").write_text(yaml.safe_dump(config))
     words = ["-c", "config.yaml", "--grid=model.optim.lr=0.001,0.02"]
-    words += ["--grid=model.head.dropout=0.2,0.5"]
     alone = sweep(*words, "--name=alone", "--", *CPU)
     assert alone.returncode == 0, alone.stderr
     bank = sweep(*words, "--name=together", "--bank", "--", *CPU)
     assert bank.returncode == 0, bank.stderr
     assert (
-        "4 of 4 members" in (here / "runs/together/bank/test_log.txt").read_text()
+        "2 of 2 members" in (here / "runs/together/bank/test_log.txt").read_text()
     )
     members = sorted((here / "runs/together/bank/members").iterdir())
-    assert len(members) == 4
+    assert len(members) == 2
     for member in members:
         mine = logits(member)
         other = logits(here / "runs/alone" / member.name)
@@ -262,3 +262,13 @@ def test_a_method_that_changes_the_trunk_is_in_no_bank(here: Path) -> None:
     assert done.returncode == 2
     assert "LoRA changes the trunk" in done.stderr.splitlines()[-1]
     assert not (here / "runs").exists()
+
+
+@pytest.mark.parametrize("name", ["submit", "sweep"])
+def test_what_a_file_is_built_on_is_read_once(name: str, here: Path) -> None:
+    (here / "base.yaml").write_text("model:\n  adapters+: [BitFit]\n")
+    text = (here / "config.yaml").read_text()
+    (here / "config.yaml").write_text(f"configs: [base.yaml]\n{text}")
+    taken = with_paths([name, "-c", "config.yaml", "--seeds=0"])
+    assert taken == [name, "-c", "config.yaml", "--seeds=0"]
+    assert with_paths(["fit", "-c", "config.yaml"]).count("-c") == 2

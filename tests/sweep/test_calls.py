@@ -1,17 +1,22 @@
 """Processes side by side: what they are given, what becomes of them, and how they are stopped."""
 
+import io
 import os
+import re
 import signal
 import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from lightning_petl.sweep.calls import CallRunner, CommandCall
 from lightning_petl.sweep.devices import environments, visible_gpus
+from lightning_petl.sweep.screen import SweepScreen
 from lightning_petl.sweep.status import CallStatus, StatusFile
 from lightning_petl.sweep.stopping import SweepStop, sweep_stop
 
@@ -224,3 +229,29 @@ def test_what_ran_when_the_sweep_was_killed_is_interrupted(tmp_path: Path) -> No
     (tmp_path / "status.json").write_text('{"fit": {"a": {"what": 1}}}')
     with pytest.raises(ValueError, match="not what a sweep writes"):
         StatusFile(tmp_path / "status.json")
+
+
+def test_a_terminal_shows_all_members_in_one_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = io.StringIO()
+    console = Console(file=text, force_terminal=True, width=500)
+    monkeypatch.setattr("lightning_petl.sweep.screen.Console", lambda: console)
+    pairs = [call(tmp_path, name, "") for name in ("lr=1", "lr=2", "lr=3")]
+    (tmp_path / "epochs.txt").write_text("epoch 1/3\nepoch 2/3 | 5 min left\n")
+    pairs[0] = (
+        replace(pairs[0][0], progress=tmp_path / "epochs.txt"),
+        CallStatus("running"),
+    )
+    pairs[1][1].state = "failed"
+    pairs[1][1].why = "disk [is] full"
+    with SweepScreen("fit", pairs, lambda name: f"val/top1 of {name}") as screen:
+        pairs[2][1].state = "done"
+        pairs[2][1].seconds = 75
+        screen.changed(*pairs[2])
+    shown = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", text.getvalue())
+    last = shown.splitlines()[-4:]
+    assert [line.split()[0] for line in last] == ["member", "lr=1", "lr=2", "lr=3"]
+    assert "epoch 2/3 | 5 min left" in last[1]
+    assert "failed: disk [is] full" in last[2]
+    assert "done, val/top1 of lr=3, 1 min" in last[3]
