@@ -65,8 +65,15 @@ def ssv1(root: Path) -> None:
 
 
 def ssv2(root: Path) -> None:
-    templates = ["Holding [something]", "Pushing [something] from left to right"]
-    labels = {"Holding something": "0", "Pushing something from left to right": "1"}
+    # each other's mirror image, so that a recipe may flip
+    templates = [
+        f"Pushing [something] from {way}"
+        for way in ("right to left", "left to right")
+    ]
+    labels = {
+        "Pushing something from right to left": "0",
+        "Pushing something from left to right": "1",
+    }
     write(root / "something-something-v2-labels.json", labels)
     for split, name in (("train", "train"), ("val", "validation")):
         entries = [

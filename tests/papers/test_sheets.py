@@ -1,5 +1,6 @@
 """The sheets of published recipes: they are read or told, their pages are of today, their files are named."""
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from lightning_petl.papers.published import Figure
 from lightning_petl.papers.sheet import read_sheet
 
 ROOT = Path(__file__).parents[2]
+read = cache(read_sheet)
 SHEETS = sorted(ROOT.glob("experiments/*/recipes.yaml"))
 by_folder = {"ids": lambda path: path.parent.name}
 
@@ -21,14 +23,14 @@ by_folder = {"ids": lambda path: path.parent.name}
 def test_the_page_is_that_of_the_sheet(sheet: Path) -> None:
     """`make recipes` writes it."""
     page = sheet.parent / "README.md"
-    assert page.read_text("utf-8") == readme(
-        sheet.parent.name, read_sheet(sheet)
-    ), "run make recipes"
+    assert page.read_text("utf-8") == readme(sheet.parent.name, read(sheet)), (
+        "run make recipes"
+    )
 
 
 @pytest.mark.parametrize("sheet", SHEETS, **by_folder)
 def test_every_recipe_of_a_folder_has_a_row(sheet: Path) -> None:
-    runs = read_sheet(sheet).runs
+    runs = read(sheet).runs
     files = {file.stem for file in sheet.parent.glob("*.yaml")} - {"recipes"}
     assert files == {run.recipe for run in runs}
     commands = [(run.recipe, *run.options) for run in runs]
@@ -37,7 +39,7 @@ def test_every_recipe_of_a_folder_has_a_row(sheet: Path) -> None:
 
 @pytest.mark.parametrize("sheet", SHEETS, **by_folder)
 def test_every_row_says_what_it_can(sheet: Path) -> None:
-    for run in read_sheet(sheet).runs:
+    for run in read(sheet).runs:
         frames, clips, crops = map(int, run.views.split("x"))
         assert min(frames, clips, crops) >= 1
         # a number is compared with what we count, or the sheet says why not
@@ -127,7 +129,9 @@ def test_a_small_sheet_is_read(tmp_path: Path) -> None:
         (changed(recipe="other"), "names other, and there is no such file"),
         (changed(score={"says": "1", "evidence": "guessed"}), "guessed"),
         (changed(colour="red"), "colour"),
-        ({"title": "A"}, "cite"),
+        ({"title": "A", "runs": []}, "cite"),
+        ({"title": "A"}, "it has no list of runs"),
+        ({**SMALL, "runs": ["one"]}, "one"),
         ([], "no mapping"),
     ],
 )

@@ -95,7 +95,10 @@ LABELS = {
         "Holding something",
         "Turning the camera upwards while filming something",
     ],
-    "ssv2": ["Holding something", "Pushing something from left to right"],
+    "ssv2": [
+        "Pushing something from right to left",
+        "Pushing something from left to right",
+    ],
     "ucf101": ["ApplyEyeMakeup", "YoYo"],
     "video_list": ["cat", "dog"],
 }
