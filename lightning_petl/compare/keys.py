@@ -197,6 +197,9 @@ def _selection(trained: Flat) -> str:
     if not trained:
         return UNKNOWN
     monitor = trained.get("checkpoint.monitor")
+    # where nothing is validated, nothing is the best
+    if trained.get("trainer.limit_val_batches") == 0:
+        return "last"
     return f"best {monitor}" if monitor else "last"
 
 

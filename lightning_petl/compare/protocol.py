@@ -5,6 +5,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from lightning_petl.callbacks.outputs.member_runs import MONITOR
 from lightning_petl.compare.folders import RunPlace, WrittenRecords
 from lightning_petl.compare.keys import UNKNOWN, Divided, Flat
 from lightning_petl.compare.older import OlderFacts
@@ -35,13 +36,8 @@ def protocol_of(
     training = parts.training
     if not told.training_config and _is_untrained(told):
         training = {"epochs": 0, "weights": UNTRAINED}
-    elif (
-        place.member
-        and training["weights"] != "last"
-        and not told.testing.get("own_best")
-    ):
-        # one checkpoint holds all members, and the best one is that of the best member
-        training = training | {"weights": f"{training['weights']} of the bank"}
+    elif place.member:
+        training = training | {"weights": _weights_of_member(told, training)}
     # in the order in which a reader asks for them
     looks = dict(parts.testing)
     found: Flat = {"task": _task(scores)}
@@ -60,6 +56,18 @@ def protocol_of(
         **looks,
         **training,
     }
+
+
+def _weights_of_member(told: WrittenRecords, training: Flat) -> str:
+    """Return which weights of a member were tested: its own best ones, or those of the bank's checkpoint."""
+    weights = str(training["weights"])
+    if told.testing.get("own_best"):
+        # each member keeps its best, whatever checkpoints the bank keeps
+        trainer = told.training_config.get("trainer") or {}
+        return (
+            "last" if trainer.get("limit_val_batches") == 0 else f"best {MONITOR}"
+        )
+    return weights if weights == "last" else f"{weights} of the bank"
 
 
 def _task(scores: RunScores) -> str:
