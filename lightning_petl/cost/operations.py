@@ -1,11 +1,12 @@
 """Count what one view of a clip costs a model that evaluates it, without weights and without memory."""
 
+from typing import cast
+
 import torch
 from torch import Tensor
 
 from lightning_petl.backbones.readers import Readers
 from lightning_petl.cost.simulation import operation_counter, without_memory
-from lightning_petl.tasks.bank.member_modules import build_modules
 from lightning_petl.tasks.bank.task import Bank
 from lightning_petl.tasks.features import clip_features
 from lightning_petl.tasks.retrieval.task import VideoTextRetrieval
@@ -22,6 +23,8 @@ def view_macs(task: Task) -> dict[str, int]:
     shape = (1, 1, grid.frames, 3, *task.backbone.image_size)
     with without_memory(task) as copied, torch.no_grad():
         copied.eval()
+        # the counter of torch 2.13 fails on a layer that returns its own trained parameter, as idle dropout of prompts
+        copied.requires_grad_(False)
         video = torch.zeros(shape, dtype=torch.uint8)
         if isinstance(copied, Bank):
             return _of_members(copied, video)
@@ -39,21 +42,18 @@ def _of_model(task: Task, video: Tensor) -> int:
 
 def _of_members(bank: Bank, video: Tensor) -> dict[str, int]:
     vit = bank.backbone
-    own = vit.readout
+    # what was built, and not their recipes: some initial values cannot be drawn without memory
+    built = bank.parallel_readers
     found: dict[str, int] = {}
     # a sweep has the same readers and heads many times
     known: dict[str, int] = {}
-    for name, member in bank.members.items():
+    for number, (name, member) in enumerate(bank.members.items()):
         key = str((member.adapters, member.readout, member.head))
         if key not in known:
-            vit.readers = Readers()
-            # a member without a read-out of its own takes that of the trunk
-            vit.readout = own
-            built = build_modules(vit, name, member, len(bank.labels))
-            vit.readers = built.readers
-            vit.readout = built.readout
+            vit.readers = cast(Readers, built.members[number])
+            vit.readout = built.readouts[number]
             with operation_counter() as counter:
-                built.head(clip_features(vit, video)[0])
+                bank.heads[number](clip_features(vit, video)[0])
             known[key] = counter.get_total_flops() // 2
         found[name] = known[key]
     return found
