@@ -106,6 +106,8 @@ class _Sweep:
         self._stop = stop
         self._status = StatusFile(order.folder / _STATUS)
         self._scores: dict[str, ValidationScore] = {}
+        # names of the members that are to be compared
+        self._wanted = set[str]()
 
     def run(self) -> int:
         """Train, choose, test and compare; return the exit code."""
@@ -228,6 +230,7 @@ class _Sweep:
             chosen = bool(ranked) and member.setting == ranked[0].name
             if self._order.tested == "all" or chosen:
                 wanted.add(member.training)
+                self._wanted.add(member.name)
         found: list[Training] = []
         for training in self._trainings:
             done = self._status.of(_FIT, training.name).state == "done"
@@ -243,7 +246,9 @@ class _Sweep:
             if self._status.of(_TEST, training.name).state == "done":
                 names.add(training.name)
         for member in self._members:
-            if member.training in names and self._state(member) == "done":
+            # A bank is tested as a whole, also for one of its members.
+            tested_too = member.training in names and member.name in self._wanted
+            if tested_too and self._state(member) == "done":
                 folders.append(member.folder)
         # One run alone has nothing to be compared with.
         if len(folders) < 2:

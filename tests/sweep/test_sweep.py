@@ -46,6 +46,9 @@ with open(folder.parent / "calls.txt", "a") as calls:
 broken = folder.parent / ".broken"
 if broken.exists() and broken.read_text() == folder.name:
     sys.exit("disk is full")
+if folder.name == "bank":
+    rows = "member,val/top1,step\\nlr=0.1,0.5,1\\nlr=0.2,0.9,1\\nlr=0.3,,\\n"
+    (folder / "ranking.csv").write_text(rows)
 (folder / ("config.yaml" if command == "fit" else "test_config.yaml")).touch()
 """
 
@@ -289,6 +292,27 @@ def test_a_read_out_of_its_own_is_that_of_a_member_without_readers(
     assert bank["backbone"]["init_args"]["readout"] == "cls"
     readouts = [recipe.get("readout") for recipe in bank["members"].values()]
     assert readouts == [None, "mean", None]
+
+
+@pytest.mark.parametrize(
+    ("tested", "compared"),
+    [("all", [["lr=0.1", "lr=0.2"]]), ("chosen", []), ("none", [])],
+)
+def test_a_member_of_a_bank_without_a_score_has_failed(
+    tested: str,
+    compared: list[list[str]],
+    tools: Tools,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    asked = order(tmp_path, LR, bank=True, tested=tested)
+    assert sweeping.sweep(asked, tools) == 1
+    told = capsys.readouterr().out
+    assert "failed: lr=0.3: its loss is no number" in told
+    assert "chosen by validation: lr=0.2" in told
+    expected = ["fit bank"] if tested == "none" else ["fit bank", "test bank"]
+    assert calls(tmp_path) == expected
+    assert tools.compared == compared
 
 
 def test_one_bank_alone_has_no_name_of_values(tools: Tools, tmp_path: Path) -> None:
