@@ -210,7 +210,8 @@ class AttentiveProbe(Adapter):
     Args:
         taps: the blocks whose tokens it reads, side by side: ``last 1``, as published, ``all``, ``odd``, ``first k``,
             ``last k`` or a list.
-        blocks: self-attention blocks in front of the query.
+        blocks: self-attention blocks in front of the query: 3, as published (four blocks with the query's own), or 0:
+            the query alone reads the trunk's tokens, and no frame reads another.
         heads: of every attention.
         frame_positions: add sines of the frame's number to its tokens.
         checkpoint: parts of the self-attention blocks that are computed again in the backward pass: ``attn``, ``mlp``.
