@@ -119,7 +119,8 @@ def made_small(argv: list[str]) -> bool:
     """Whether it would train, or ask for weights."""
     # a sweep for a cluster is only written, and trains nothing
     here = argv[0] == "sweep" and "--slurm" not in argv
-    return argv[0] in ("fit", "cache") or here or with_text(argv)
+    builds = argv[:2] == ["cache", "build"]
+    return argv[0] == "fit" or builds or here or with_text(argv)
 
 
 def laid_out(argv: list[str], folder: Path) -> list[str]:

@@ -42,6 +42,8 @@ _EXPECTED = re.compile(
     r"Expected a (<class '(?P<type>\w+)'>|typing\.Literal\[(?P<choices>.*?)\])(\. "
     r"Got value: (?P<got>.*))?"
 )
+# how jsonargparse holds an option of a class until it is checked
+_NESTED = re.compile(r"NestedArg\(key='[^']*', val='?(.*?)'?\)")
 _GIVEN = re.compile(r"\n\s*Given value: (.{1,80})$")
 _IMPORT = re.compile(
     r"class_path '(?P<path>[\w.]+)':\s+No module named '(?P<module>[\w.]+)'"
@@ -182,7 +184,7 @@ def _reasons(report: str, keys: list[str], known: Known) -> Iterator[str]:
         expected.append(_type_of(found))
         got = found["got"] or got
     if expected:
-        yield _not_of_type(expected, got)
+        yield _not_of_type(expected, got and _NESTED.sub(r"\1", got))
 
 
 def _without_key(line: str) -> str:

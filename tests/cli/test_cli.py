@@ -286,6 +286,12 @@ WRONG: list[tuple[list[str], str]] = [
         ["--trainer.max_epochs=many"],
         r"trainer\.max_epochs: expected a whole number, got many",
     ),
+    (["--data.shots=many"], r"data\.shots: expected a whole number, got many$"),
+    (
+        ["--data.shots=2", "--data.percent=5"],
+        "shots=2 and data.percent=5 both say how many",
+    ),
+    (["--data.percent=200"], "above 0 and up to 100, got 200"),
     (["--trainer.accelerator=gpus"], "invalid accelerator name"),
     (["--trainer.devices=many"], "`devices` selected with"),
     (["--trainer.val_check_interval=1000"], "val_check_interval"),
