@@ -5,9 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from rich.console import Console
 from safetensors.numpy import load_file
 
+from data_modules.features.pooled import PooledFeatures
 from lightning_petl.__main__ import main
+from lightning_petl.cli import knn
 from tests.commands import Command
 
 HEAD = ["--model.adapters=[LinearProbe]", "--dtype=fp32", "--shard_size=4"]
@@ -84,6 +88,20 @@ def test_the_table_and_the_file(
         top1 = expected(cache, row["split"], 6, int(row["k"]))
         assert float(row["top1"]) == pytest.approx(top1, abs=1e-4)
     assert float(rows[2]["top5"]) == 1  # of two classes, where all vote
+
+
+def test_views_of_a_clip_are_the_mean_of_their_directions() -> None:
+    """Two of three views point to class 1, the first and longest one to class 0."""
+    known = torch.eye(2)[:, None]
+    views = torch.tensor([[[9.0, 0.0], [0.0, 0.1], [0.0, 0.1]]])
+    (score,) = knn._scores(
+        PooledFeatures(known, torch.tensor([[0], [1]]), torch.tensor([True, True])),
+        PooledFeatures(views, torch.tensor([[1, 1, 1]]), torch.tensor([True])),
+        [1],
+        0.07,
+        Console(quiet=True),
+    )
+    assert score.top1 == 1
 
 
 def test_a_clip_that_cannot_be_read_counts_as_wrong(
