@@ -255,3 +255,12 @@ def test_a_terminal_shows_all_members_in_one_table(
     assert "epoch 2/3 | 5 min left" in last[1]
     assert "failed: disk [is] full" in last[2]
     assert "done, val/top1 of lr=3, 1 min" in last[3]
+
+
+def test_signals_of_a_scheduler_one_after_the_other_kill_nothing() -> None:
+    stop = SweepStop()
+    for number in (signal.SIGUSR1, signal.SIGTERM, signal.SIGTERM):
+        stop(number, None)
+    assert (stop.wanted, stop.at_once) == (True, False)
+    stop(signal.SIGINT, None)
+    assert stop.at_once
