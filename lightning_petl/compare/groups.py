@@ -10,6 +10,9 @@ from lightning_petl.compare.reading import ComparedRun
 
 METHOD = "adapters"
 
+# where a setting of the data set is compared, these follow from it
+_FOLLOWING = ("train_clips", "manifest", "data.subset_seed")
+
 
 class ComparedMethod(NamedTuple):
     """Hold one row: runs that differ in the seed alone.
@@ -72,14 +75,17 @@ def grouped(
         ValueError: no run has such a key.
     """
     keys = [_existing(key, runs) for key in by]
+    free = keys
+    if any("data." in key for key in keys):
+        free = list(dict.fromkeys([*keys, *_FOLLOWING]))
     found: dict[str, list[ComparedRun]] = {}
     for run in runs:
-        found.setdefault(_text(_protocol(run, keys)), []).append(run)
+        found.setdefault(_text(_protocol(run, free)), []).append(run)
     groups: list[ProtocolGroup] = []
     for members in found.values():
-        rows = _methods(members, keys)
+        rows = _methods(members, keys, free)
         named = tuple(keys or [METHOD])
-        groups.append(ProtocolGroup(_protocol(members[0], keys), rows, named))
+        groups.append(ProtocolGroup(_protocol(members[0], free), rows, named))
     return sorted(groups, key=lambda group: -len(group.methods))
 
 
@@ -135,12 +141,19 @@ def _compared(run: ComparedRun, keys: Sequence[str]) -> Flat:
 
 
 def _methods(
-    runs: Sequence[ComparedRun], keys: Sequence[str]
+    runs: Sequence[ComparedRun], keys: Sequence[str], free: Sequence[str]
 ) -> tuple[ComparedMethod, ...]:
+    """Return the rows of a group, the best one first.
+
+    Args:
+        runs: of the group.
+        keys: that name the rows.
+        free: keys of the protocol that are compared, which runs of one row share.
+    """
     rows: dict[str, list[ComparedRun]] = {}
     for run in runs:
-        rows.setdefault(_text(_compared(run, keys)), []).append(run)
-    settings = [_compared(members[0], keys) for members in rows.values()]
+        rows.setdefault(_text(_compared(run, free)), []).append(run)
+    settings = [_compared(members[0], free) for members in rows.values()]
     named = zip(names(settings, keys), settings, rows.values(), strict=True)
     methods: list[ComparedMethod] = []
     for name, own, members in named:

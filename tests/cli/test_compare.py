@@ -372,6 +372,27 @@ def test_a_key_of_the_data_set_that_nobody_knows_is_protocol(
     assert names == {"hundredths=none", "hundredths=5"}
 
 
+def test_accuracy_against_data_is_one_group_where_it_is_asked_for(
+    copied: Path, tmp_path: Path
+) -> None:
+    """Other clips to train on, and a seed that chose them, follow from the percentage."""
+    for name in ("config.yaml", "test_config.yaml"):
+        config = (copied / name).read_text()
+        part = config.replace("percent: null", "percent: 50.0")
+        assert part != config
+        (copied / name).write_text(part)
+    data = json.loads((copied / "training.json").read_text())["data"]
+    change(copied / "training.json", data=data | {"names": "others"})
+    argv = ["compare", "runs/lora0", str(copied), f"--output={tmp_path}"]
+    assert main(argv) == 0
+    groups = [row["group"] for row in table(tmp_path / "methods.csv")]
+    assert groups == ["1", "2"]
+    assert main([*argv, "--by=data.percent"]) == 0
+    rows = table(tmp_path / "methods.csv")
+    assert {row["method"] for row in rows} == {"percent=none", "percent=50"}
+    assert len(table(tmp_path / "differences.csv")) == 1
+
+
 def test_a_repeated_run_is_no_further_seed(
     copied: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
