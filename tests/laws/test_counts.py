@@ -107,7 +107,12 @@ def test_larger_trunk() -> None:
 
 @pytest.mark.parametrize(
     ("readout", "count"),
-    [("norm_cls_mean", 592_512), ("cls_mean_norm", 592_512), ("patch_mean", 0)],
+    [
+        ("norm_cls_mean", 592_512),
+        ("cls_mean_norm", 592_512),
+        ("frames_concat", 592_512),
+        ("patch_mean", 0),
+    ],
 )
 def test_unreachable_parameters_of_st_adapter(readout: str, count: int) -> None:
     """The published model has these dead parameters too: the last block's adapter before the MLP."""

@@ -25,7 +25,7 @@ from tests.tiny import (
 every_method = pytest.mark.parametrize("method", METHODS)
 LEARNING = [name for name in METHODS if name != "linear_probe"]
 every_readout = pytest.mark.parametrize(
-    "readout", ["cls_mean_norm", "norm_cls_mean", "patch_mean"]
+    "readout", ["cls_mean_norm", "norm_cls_mean", "patch_mean", "frames_concat"]
 )
 
 
@@ -45,7 +45,9 @@ def _step(
     ("method", "readout"),
     [
         *product(LEARNING, ["norm_cls_mean", "patch_mean"]),
-        *product(sorted({*LEARNING} & {*KINDS}), ["cls_mean_norm"]),
+        *product(
+            sorted({*LEARNING} & {*KINDS}), ["cls_mean_norm", "frames_concat"]
+        ),
     ],
 )
 def test_three_steps_reach_all_but_the_unreachable(

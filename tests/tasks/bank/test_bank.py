@@ -21,6 +21,7 @@ from lightning_petl.adapters import (
     MAdapter,
     Side4Video,
 )
+from lightning_petl.artifacts.format import write
 from lightning_petl.backbones.prefix import needed
 from lightning_petl.callbacks.guards.frozen_guard import FrozenGuard
 from lightning_petl.callbacks.guards.gradient_guard import GradientGuard
@@ -36,6 +37,7 @@ from lightning_petl.tasks.bank.member import Member
 from lightning_petl.tasks.bank.member_weights import load_member
 from lightning_petl.tasks.bank.task import Bank
 from lightning_petl.tasks.classification import VideoClassifier
+from lightning_petl.tasks.loading import load
 from tests.callbacks.guards.test_guards import Clips
 from tests.families import toy_vit
 from tests.tiny import shake_trainable, tiny_vit
@@ -364,3 +366,15 @@ def test_an_attention_pool_that_the_trunk_let_go_is_refused() -> None:
     vit = toy_vit("vit_base_patch16_siglip_224", readout="patch_mean")
     with pytest.raises(ValueError, match=r"set model\.backbone\.readout to map"):
         Bank(vit, {"ordered": Member(readout="frames_concat")}, LABELS)
+
+
+def test_the_artifact_of_a_member_has_its_readout(tmp_path: Path) -> None:
+    together = bank()
+    for name, readout in (("in_order", "frames_concat"), ("sgd", "norm_cls_mean")):
+        write(tmp_path / name, together.trained(name), {})
+        found = load(tmp_path / name, weights="random", allow_other_trunk=True)
+        assert found.backbone.readout == readout
+        assert torch.equal(
+            found.head.classifier.weight,
+            together.heads[list(MEMBERS).index(name)].classifier.weight,
+        )

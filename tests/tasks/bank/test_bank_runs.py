@@ -213,7 +213,13 @@ def test_two_ranks_equal_one_process_and_each_has_its_own_streams(
 
 
 @pytest.mark.parametrize(
-    "members", [{"linear": {}}, MEMBERS], ids=["the trunk's own feature", "tokens"]
+    "members",
+    [
+        {"linear": {}},
+        MEMBERS,
+        {"mean": {}, "in_order": {"readout": "frames_concat"}},
+    ],
+    ids=["the trunk's own feature", "tokens", "two read-outs"],
 )
 def test_a_bank_trains_from_cached_features(
     members: Any, command: Command, tmp_path: Path
