@@ -30,6 +30,7 @@ from lightning_petl.artifacts.published_names import (
     with_current_options,
 )
 from lightning_petl.cli import bases
+from lightning_petl.cli.list_options import emptied_first
 
 MODE: Final = "omegaconf+"
 _MARK = "\U0010fffd"  # for private use, and used by nobody
@@ -64,6 +65,7 @@ def parse(parser: ArgumentParser, argv: Sequence[str]) -> Namespace:
         ArgumentError: the parser refuses them.
     """
     arguments: list[str] = []
+    argv = emptied_first(argv)
     for before, word in zip(("", *argv), argv, strict=False):
         # The name of a file may hold anything and stays as it is.
         arguments.append(word if before in _CONFIG else _argument(word))
