@@ -118,7 +118,7 @@ def _cells(
 
 
 def _both(
-    figure: Figure | None, text: str, counted: float, tolerance: float
+    figure: Figure | None, text: str, counted: int | float, tolerance: float
 ) -> str:
     """Return a published number and, in a line of its own, the counted one.
 

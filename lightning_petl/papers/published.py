@@ -38,7 +38,7 @@ class Figure:
     source: str = ""
     other: str = ""
 
-    def agrees(self, counted: float, tolerance: float = 0.0) -> bool:
+    def agrees(self, counted: int | float, tolerance: float = 0.0) -> bool:
         """Return whether a count rounds to the published number.
 
         Example: ``Figure(says="7.42 M", evidence="quoted").agrees(7_417_744)`` is True.

@@ -124,7 +124,7 @@ class SweepScreen:
 def duration(seconds: float) -> str:
     """Return a time in words.
 
-    >>> duration(75), duration(4000)
+    >>> duration(75.0), duration(4000.0)
     ('1 min', '1 h 6 min')
     """
     if seconds < 60:

@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from lightning_petl.sweep.scores import ValidationScore
 
 
+@runtime_checkable
 class SweepTools(Protocol):
     """Do for a sweep what only the command line can."""
 

@@ -205,9 +205,17 @@ def test_bias_that_the_trunk_lacks() -> None:
 @pytest.mark.parametrize(
     ("name", "readout", "offered"),
     [
-        (NAME, "map", "cls_mean_norm, norm_cls_mean, patch_mean"),
-        ("vit_base_patch16_siglip_224", "cls_mean_norm", "patch_mean, map"),
-        ("vit_base_patch16_siglip_224", "norm_cls_mean", "patch_mean, map"),
+        (NAME, "map", "cls_mean_norm, norm_cls_mean, patch_mean, frames_concat"),
+        (
+            "vit_base_patch16_siglip_224",
+            "cls_mean_norm",
+            "patch_mean, map, frames_concat",
+        ),
+        (
+            "vit_base_patch16_siglip_224",
+            "norm_cls_mean",
+            "patch_mean, map, frames_concat",
+        ),
     ],
 )
 def test_readout_that_the_trunk_lacks(

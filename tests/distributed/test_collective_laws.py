@@ -42,6 +42,7 @@ AGREED = {
     "matrix.column_ranges()": "all ranks have all videos",
     "self._updates == UPDATES + 1": _SAME_STEPS,
     "isinstance(trainer.logger, RunLogger)": _SAME_PROGRAM,
+    "tested_names(pl_module)": "all ranks have the members of the same bank",
     "self._pending": "all ranks load the same checkpoint, and begin with the same batch",
     "self._going": "a member stops on all ranks at once",
     "any_rank(bool(self._met), module.device)": "a collective answered it",

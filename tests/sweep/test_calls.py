@@ -247,7 +247,7 @@ def test_a_terminal_shows_all_members_in_one_table(
     pairs[1][1].why = "disk [is] full"
     with SweepScreen("fit", pairs, lambda name: f"val/top1 of {name}") as screen:
         pairs[2][1].state = "done"
-        pairs[2][1].seconds = 75
+        pairs[2][1].seconds = 75.0
         screen.changed(*pairs[2])
     shown = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", text.getvalue())
     last = shown.splitlines()[-4:]

@@ -49,7 +49,7 @@ def test_the_best_mean_is_first_and_not_the_best_member(tmp_path: Path) -> None:
 
 
 def test_a_loss_is_the_better_the_smaller(tmp_path: Path) -> None:
-    found = rank(members(tmp_path, "min"), scored("val/loss", 1, 2, 3, 4))
+    found = rank(members(tmp_path, "min"), scored("val/loss", 1.0, 2.0, 3.0, 4.0))
     assert [setting.name for setting in found] == ["lr=1e-3", "lr=1e-2"]
 
 
