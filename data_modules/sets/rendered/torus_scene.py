@@ -1,11 +1,10 @@
 """Scenes on a torus: what leaves the frame on one side comes back on the other.
 
-An object moves over a drifting ground on which another object lies. All that changes in
-a clip is the state of a frame: eight numbers, each on a circle of length 1::
+An object moves over a drifting ground. All that changes in a clip is the state of a
+frame: five numbers, each on a circle of length 1::
 
-    0, 1   x and y of the object, frame widths      4, 5   x and y of the ground
-    2      its angle, turns                         6, 7   x and y of the lying object
-    3      the angle of the lying object
+    0, 1   x and y of the object, frame widths      3, 4   x and y of the ground
+    2      its angle, turns
 
 ``state of frame t = (start + move of frame t) modulo 1``. The start is uniform and
 independent of the move, which alone knows the class. A uniform point on a circle plus
@@ -35,7 +34,7 @@ from data_modules.sets.rendered.motion_scene import (
     two_tone,
 )
 
-FrameStates = Float[np.ndarray, "t 8"]
+FrameStates = Float[np.ndarray, "t 5"]
 
 TORUS_MOTIONS = (
     Motion("x", False, "Moving [something] from left to right"),
@@ -49,15 +48,13 @@ TORUS_MOTIONS = (
 # columns of a state
 OBJECT: Final = slice(0, 2)
 OBJECT_ANGLE: Final = 2
-LYING_ANGLE: Final = 3
-GROUND: Final = slice(4, 6)
-LYING: Final = slice(6, 8)
-CIRCLES: Final = 8
+GROUND: Final = slice(3, 5)
+CIRCLES: Final = 5
 
 _PAUSES = (3, 7)  # frames, the last one excluded
 
 
-def draw_start(rng: np.random.Generator) -> Float[np.ndarray, " 8"]:
+def draw_start(rng: np.random.Generator) -> Float[np.ndarray, " 5"]:
     """Draw what is added to every move of a clip: uniform, and blind to the class."""
     return rng.random(CIRCLES)
 
@@ -67,8 +64,8 @@ def draw_moves(
 ) -> FrameStates:
     """Draw how the state of each frame differs from the start, in any class.
 
-    The camera drifts by up to 0.15 frame widths along each axis, and the ground, what
-    lies on it and the object's path drift alike. The object itself goes 0.7 to 1.05
+    The camera drifts by up to 0.15 frame widths along each axis, and the ground and the
+    object's path drift alike. The object itself goes 0.7 to 1.05
     frame widths, or three quarters of a circle to a whole one, turns a little, and
     stops for a while in every second clip. In 5 frames it goes less than half a frame
     width, beyond which its direction would have two readings.
@@ -76,7 +73,7 @@ def draw_moves(
     way = _progress(rng, frames)
     moves = np.zeros((frames, CIRCLES))
     drift = np.linspace(0, 1, frames)[:, None] * rng.uniform(-0.15, 0.15, 2)
-    for things in (OBJECT, GROUND, LYING):
+    for things in (OBJECT, GROUND):
         moves[:, things] = drift
     moves[:, OBJECT] += _own_path(motion.axis, way, rng)
     moves[:, OBJECT_ANGLE] = way * rng.uniform(-0.2, 0.2)
@@ -129,25 +126,15 @@ def draw_states(
     What things look like is drawn once for all frames.
     """
     moving = choose_appearance(cast, rng)
-    lying = choose_appearance(cast, rng)
-    # two alike could be taken for one that jumps
-    while lying.shape == moving.shape:
-        lying = choose_appearance(cast, rng)
     radius = rng.uniform(0.13, 0.2)
-    small = rng.uniform(0.07, 0.1)
     behind = _ground(moving.background, states[:, GROUND], rng, size)
-    for thing, place, turn, length in (
-        (lying, LYING, LYING_ANGLE, small),
-        (moving, OBJECT, OBJECT_ANGLE, radius),
-    ):
-        path = Trajectory(
-            *states[:, place].T,
-            radius=np.full(len(states), length),
-            angle=2 * np.pi * states[:, turn],
-        )
-        where = object_coordinates(path, size, wrap=True)
-        behind = paint(behind, thing, where)
-    return Scene(to_bytes(behind), moving.words)
+    path = Trajectory(
+        *states[:, OBJECT].T,
+        radius=np.full(len(states), radius),
+        angle=2 * np.pi * states[:, OBJECT_ANGLE],
+    )
+    where = object_coordinates(path, size, wrap=True)
+    return Scene(to_bytes(paint(behind, moving, where)), moving.words)
 
 
 def _ground(
