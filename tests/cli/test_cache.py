@@ -487,7 +487,7 @@ def test_builds_that_are_refused(
         assert re.search(message, said(capsys))
 
     assert main(["cache", "clear"]) == 2
-    assert "cache: no command 'clear'; there is: build" in said(capsys)
+    assert "cache: no command 'clear'; there are: build, knn" in said(capsys)
     refused(
         "nothing frozen is named block.1; there are embedding, block.0, pixels",
         *LATE,

@@ -24,9 +24,9 @@ def test_help_lists_the_commands_without_torch() -> None:
     )
     listed = re.findall(r"^  (\w+(?: \w+)?)  +(\w.*)$", done.stdout, re.MULTILINE)
     assert [name for name, _ in listed] == [
-        "fit", "validate", "test", "predict", "export", "check", "summary", "configs",
-        "data index", "data ingest", "cache build",
-        "doctor", "submit", "status", "cancel", "logs",
+        "fit", "validate", "test", "predict", "compare", "export", "check", "summary", "configs",
+        "recipes", "data index", "data ingest", "cache build", "cache knn", "doctor", "submit",
+        "sweep", "status", "cancel", "logs",
     ]  # fmt: skip
     assert (
         len(

@@ -21,10 +21,12 @@ SITES = {*ROOT.glob("configs/slurm/*.yaml")}  # for submit, not for fit
 RECIPES = set[Path]()  # and their sheets, which test_recipes.py reads
 for sheet in ROOT.glob("experiments/*/recipes.yaml"):
     RECIPES |= set(sheet.parent.glob("*.yaml"))
+STUDIES = {*ROOT.glob("experiments/**/study.yaml")}  # which test_study.py reads
 FILES = sorted(
     {*ROOT.glob("configs/**/*.yaml"), *ROOT.glob("experiments/**/*.yaml")}
     - SITES
     - RECIPES
+    - STUDIES
 )
 THROUGH_THE_SCRIPT = "experiments/demo/demo.yaml"
 # every adapter, and of the other folders one file of each kind
@@ -41,6 +43,7 @@ STEPPED = [
     ROOT / "configs/retrieval/zero_shot.yaml",
     ROOT / "configs/trainer/ema.yaml",
     ROOT / "experiments/demo_retrieval/retrieval.yaml",
+    ROOT / "experiments/motion/protocol.yaml",
 ]
 # what a file leaves open; later files on the command line win
 BASE = {
