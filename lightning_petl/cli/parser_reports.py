@@ -56,6 +56,7 @@ _NO_CLASS = re.compile(r"Expected a dot import path string: (\S+)")
 _NO_SUBCLASS = re.compile(r"Not a valid subclass of \w+")
 _ABSTRACT = re.compile(r"Expected an instantiatable class, but .* is abstract")
 _NO_MEMBER = re.compile(r"module '([\w.]+)' has no attribute '(\w+)'")
+_BESIDE = re.compile(r"'class_path': '[\w.]+', '(?!init_args'|dict_kwargs')(\w+)'")
 _UNREADABLE = re.compile(r"Unable to load config '(.*)'")
 _LISTED = 30  # class names in one message: more would fill the screen
 # what a user of YAML calls the types of Python
@@ -176,6 +177,9 @@ def _reasons(report: str, keys: list[str], known: Known) -> Iterator[str]:
     for line in report.splitlines():
         reason = _without_key(line)
         if not reason or _NOISE.match(reason):
+            continue
+        if _ABSTRACT.match(reason) and (beside := _BESIDE.search(report)):
+            yield f"no key {beside[1]!r} beside class_path; near: init_args"
             continue
         found = _EXPECTED.fullmatch(reason)
         if found is None:
