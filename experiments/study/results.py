@@ -37,13 +37,18 @@ def published_rate(study: Path, method: str) -> float:
     """
     file = study / "results" / RATES
     if file.is_file():
-        with file.open(newline="", encoding="utf-8") as text:
-            for row in csv.DictReader(text):
-                if row["method"] == method and row["chosen"]:
-                    return float(row["learning rate"])
+        for row in rows_of(file):
+            if row["method"] == method and row["chosen"]:
+                return float(row["learning rate"])
     raise ValueError(
         f"{file} chooses no learning rate for {method}: run {study} first"
     )
+
+
+def rows_of(file: Path) -> list[dict[str, str]]:
+    """Return the rows of a CSV file by column."""
+    with file.open(newline="", encoding="utf-8") as text:
+        return list(csv.DictReader(text))
 
 
 def write(study: Study, runs: Path, folder: Path) -> None:
@@ -70,8 +75,7 @@ def _tried(runs: Path) -> list[list[object]]:
     """Return a row for each learning rate of each method, and whether it was chosen."""
     rows: list[list[object]] = [["method", "learning rate", "validation", "chosen"]]
     for file in sorted(runs.glob("tuning/*/validation.csv")):
-        with file.open(newline="", encoding="utf-8") as text:
-            tried = list(csv.DictReader(text))
+        tried = rows_of(file)
         best = best_row(tried)
         for row in tried:
             chosen = "yes" if row is best else ""

@@ -8,7 +8,6 @@ goes on where it was stopped. Tables, plots, the hardware and the minutes come t
 """
 
 import argparse
-import csv
 import subprocess
 import sys
 import time
@@ -165,8 +164,7 @@ def chosen_rate(folder: Path) -> float:
     Raises:
         ValueError: no run has a score.
     """
-    with (folder / "validation.csv").open(newline="", encoding="utf-8") as file:
-        best = results.best_row(list(csv.DictReader(file)))
+    best = results.best_row(results.rows_of(folder / "validation.csv"))
     if best is None:
         raise ValueError(f"{folder}: no learning rate has a score of validation")
     return float(best[LR])

@@ -1,9 +1,41 @@
-"""Read what a sweep varies: the options ``--grid`` (``--sweep`` of ``submit``) and ``--seeds``."""
+"""Describe and read the options that ``sweep`` and ``submit`` share: what is trained, and what varies."""
 
 from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 
+from lightning_petl.cli.parsers import CommandParser
 from lightning_petl.grids.grid import SEED
 from lightning_petl.grids.points import split
+
+
+def add_config(parser: CommandParser) -> None:
+    """Add the option for the files of ``fit``."""
+    parser.add_argument(
+        "-c",
+        "--config",
+        type=str,
+        action="append",
+        help="YAML file for fit; may be repeated.",
+    )
+
+
+def add_runs(parser: CommandParser) -> None:
+    """Add the option for the folder of all runs."""
+    parser.add_argument(
+        "--runs", type=str, default="runs", help="Folder of all runs."
+    )
+
+
+def config_files(names: Sequence[str]) -> list[Path]:
+    """Return the files that ``--config`` names.
+
+    Raises:
+        ValueError: one of them is not there.
+    """
+    for name in names:
+        if not Path(name).is_file():
+            raise ValueError(f"config: there is no file {name!r} in {Path.cwd()}")
+    return [Path(name) for name in names]
 
 
 def varied(

@@ -4,7 +4,13 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-from lightning_petl.cli.grid_options import refuse_ours, varied
+from lightning_petl.cli.grid_options import (
+    add_config,
+    add_runs,
+    config_files,
+    refuse_ours,
+    varied,
+)
 from lightning_petl.cli.parsers import CommandParser
 from lightning_petl.cli.read_configurations import configurations
 from lightning_petl.grids.points import points
@@ -56,7 +62,7 @@ def parse(
             limits=_group(Limits, given),
             launch=_group(Launch, given),
         ),
-        config=[_file(file) for file in given["config"] or ()],
+        config=config_files(given["config"] or ()),
         fit=fit,
         points=points(grid, axes),
         axes=axes,
@@ -81,22 +87,14 @@ def _parser(command: str, axes: str) -> CommandParser:
         action="config",
         help="YAML file with any of these options, as configs/slurm has.",
     )
-    parser.add_argument(
-        "-c",
-        "--config",
-        type=str,
-        action="append",
-        help="YAML file for fit; may be repeated.",
-    )
+    add_config(parser)
     parser.add_argument(
         "--name",
         type=str,
         default="default" if command == "submit" else command,
         help="The job writes to RUNS/NAME/DATE-TIME.",
     )
-    parser.add_argument(
-        "--runs", type=str, default="runs", help="Folder of all runs."
-    )
+    add_runs(parser)
     parser.add_argument(
         "--seeds",
         type=str | None,
@@ -125,9 +123,3 @@ def _group(cls: type[_T], given: dict[str, Any]) -> _T:
     for field in fields(cls):  # pyright: ignore[reportArgumentType]
         arguments[field.name] = given[field.name]
     return cls(**arguments)
-
-
-def _file(name: str) -> Path:
-    if not Path(name).is_file():
-        raise ValueError(f"config: there is no file {name!r} in {Path.cwd()}")
-    return Path(name)

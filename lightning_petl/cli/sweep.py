@@ -6,7 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from lightning_petl.cli import read_configurations
-from lightning_petl.cli.grid_options import refuse_ours, varied
+from lightning_petl.cli.grid_options import (
+    add_config,
+    add_runs,
+    config_files,
+    refuse_ours,
+    varied,
+)
 from lightning_petl.cli.parsers import CommandParser
 from lightning_petl.grids.points import points
 from lightning_petl.sweep.order import SweepOrder, Tested
@@ -115,13 +121,7 @@ def _parser() -> CommandParser:
 
 def _add_members(parser: CommandParser) -> None:
     """Add the options that say what is trained, and where it lies."""
-    parser.add_argument(
-        "-c",
-        "--config",
-        type=str,
-        action="append",
-        help="YAML file for fit; may be repeated.",
-    )
+    add_config(parser)
     parser.add_argument(
         "--grid",
         type=str,
@@ -141,9 +141,7 @@ def _add_members(parser: CommandParser) -> None:
         default="sweep",
         help="The members are RUNS/NAME/KEY=VALUE,...; the same command goes on there.",
     )
-    parser.add_argument(
-        "--runs", type=str, default="runs", help="Folder of all runs."
-    )
+    add_runs(parser)
 
 
 def _add_ways(parser: CommandParser) -> None:
@@ -198,10 +196,7 @@ def _files(names: Sequence[str] | None) -> list[Path]:
         raise ValueError(
             "sweep: config is not given (-c FILE), which says what trains"
         )
-    for name in names:
-        if not Path(name).is_file():
-            raise ValueError(f"config: there is no file {name!r} in {Path.cwd()}")
-    return [Path(name) for name in names]
+    return config_files(names)
 
 
 class _Tools:
