@@ -11,6 +11,8 @@ from typing import Any, TypeGuard, cast
 import yaml
 
 KEY = "configs"
+OPTIONS = ("-c", "--config")
+"""By which a command line names a configuration."""
 # A file without this line is not parsed twice.
 _LINE = re.compile(rf"^{KEY}\s*:", re.MULTILINE)
 _FORM = f"{KEY}: [backbone/clip_b16, data/ssv2]"

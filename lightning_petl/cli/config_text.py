@@ -46,7 +46,6 @@ _BYTE = re.compile("[\udc80-\udcff]")
 _WRITTEN_BYTE = re.compile(r"(?<!\\)((?:\\\\)*)\\u[dD][cC]([89a-fA-F][0-9a-fA-F])")
 # What PyYAML would write plain and jsonargparse read as a number, or a reader change.
 _CHANGED = re.compile("^[-+.0-9]|[\\\\\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff]")
-_CONFIG = ("-c", "--config")
 _OLD_KEY = "artefact"  # until 0.1.0.dev1
 _NEW_KEY = "artifact"
 
@@ -68,7 +67,7 @@ def parse(parser: ArgumentParser, argv: Sequence[str]) -> Namespace:
     argv = emptied_first(argv)
     for before, word in zip(("", *argv), argv, strict=False):
         # The name of a file may hold anything and stays as it is.
-        arguments.append(word if before in _CONFIG else _argument(word))
+        arguments.append(word if before in bases.OPTIONS else _argument(word))
     return _each(parser.parse_args(arguments), _shown)
 
 
@@ -141,7 +140,7 @@ def _load(text: str) -> Any:
 
 
 def _argument(argument: str) -> str:
-    is_file = argument.startswith(tuple(f"{name}=" for name in _CONFIG))
+    is_file = argument.startswith(tuple(f"{name}=" for name in bases.OPTIONS))
     if is_file:
         return argument
     option, equals, value = argument.rpartition("=")

@@ -12,8 +12,9 @@ from typing import Any, cast
 
 import yaml
 
+from lightning_petl.cli.bases import OPTIONS
+
 _LISTS = ("adapters", "augmentations", "callbacks")
-_CONFIG = ("-c", "--config")
 # With a "+" it appends and replaces nothing.
 _OPTION = re.compile(rf"(--[\w.]*\b({'|'.join(_LISTS)}))(\+?)(?:=(.*))?", re.DOTALL)
 
@@ -29,7 +30,7 @@ def emptied_first(argv: Sequence[str]) -> list[str]:
     for index, word in enumerate(argv):
         following = argv[index + 1] if index + 1 < len(argv) else ""
         option, equals, value = word.partition("=")
-        if option in _CONFIG:
+        if option in OPTIONS:
             content = _content(value if equals else following)
             words += _emptied(content, given)
             given.update(_lists_of(content))

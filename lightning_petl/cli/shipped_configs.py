@@ -15,7 +15,6 @@ PAPERS = Path(lightning_petl.__file__).parent / "experiments"
 SHEET = "recipes.yaml"
 SUFFIX = ".yaml"
 
-_OPTIONS = ("-c", "--config")
 _SITE = "--slurm"  # an option of these; `doctor` has a flag of that name
 _WITH_SITE = (["submit"], ["sweep"])
 # What cannot be a name stays for the reader of YAML files, which tells what is wrong.
@@ -34,7 +33,7 @@ def with_paths(argv: list[str]) -> list[str]:
         ValueError: a name fits no file, or more than one.
     """
     hands_on = argv[:1] in _WITH_SITE
-    options = (*_OPTIONS, _SITE) if hands_on else _OPTIONS
+    options = (*bases.OPTIONS, _SITE) if hands_on else bases.OPTIONS
     words = list[str]()
     for before, word in zip(["", *argv], argv, strict=False):
         option, equals, value = word.partition("=")
